@@ -1,0 +1,105 @@
+# Two commands that each work alone on a fresh machine with Python 3.11-3.13 and make:
+#   make demo    set up, train a small model on the built-in scenes, export it, turn unseen sunrises into sunsets
+#   make test    set up and run the whole suite
+# Both install into .venv and reuse it; it is brought up to date when pyproject.toml or constraints.txt change.
+
+# Where the demo writes.
+OUT ?= runs/demo
+# Index with CPU builds of torch; empty means pip's own default index (on Linux a CUDA build of several GB).
+TORCH_INDEX_URL ?= https://download.pytorch.org/whl/cpu
+# The Python that .venv is made with; empty means: the first that works.
+PYTHON ?=
+# More arguments for pytest, such as `make test PYTEST_ARGS='-k edge'`.
+PYTEST_ARGS ?=
+
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
+INSTALL_LOG := $(VENV)/install.log
+TORCH := $(shell sed -n 's/^torch==/torch==/p' constraints.txt)
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check lint types law format install clean
+
+help: ## say what there is
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "%-14s %s\n", $$1, $$2 }'
+
+demo: $(VENV)/.installed-all ## set up, train on the built-in scenes, export, and make a picture of unseen sunrises turned to sunsets
+	@if [ -e "$(OUT)" ] && [ ! -e "$(OUT)/.demo" ]; then \
+		echo "error: $(OUT) holds something else than an earlier demo; remove it, or name another folder with OUT=" >&2; \
+		exit 2; fi; rm -rf "$(OUT)"
+	@echo "demo 1/4: train a small model on the built-in scenes"
+	@$(BIN)/python -m jax_impl.train tiny --output-dir "$(OUT)"; status=$$?; \
+		if [ -d "$(OUT)" ]; then touch "$(OUT)/.demo"; fi; exit $$status
+	@echo "demo 2/4: bundle its averaged weights, settings and noise schedule"
+	@$(BIN)/python -m jax_impl.bundle --run "$(OUT)" --output "$(OUT)/model.safetensors"
+	@echo "demo 3/4: export one ONNX file and check it against PyTorch"
+	@$(BIN)/python -m export.to_onnx "$(OUT)/model.safetensors" --output "$(OUT)/artifact"
+	@echo "demo 4/4: turn sunrises it was not trained on into sunsets with that file"
+	@$(BIN)/python -m jax_impl.evaluate --artifact "$(OUT)/artifact/onnx/model.onnx" \
+		--data.path synthetic --split val --output-dir "$(OUT)/evaluation"
+	@echo "sunrise | generated sunset | true sunset: $(OUT)/evaluation/contact_sheet.png"
+
+test: $(VENV)/.installed-dev ## set up and run the whole suite
+	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+check: lint types law ## lint, types and import law
+
+lint: $(VENV)/.installed-dev ## ruff: rules and format
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+
+types: $(VENV)/.installed-dev ## pyright
+	@$(BIN)/pyright
+
+law: $(VENV)/.installed-dev ## import-linter: who may import whom
+	@$(BIN)/lint-imports --no-logo
+
+format: $(VENV)/.installed-dev ## let ruff mend what it can
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+install: $(VENV)/.installed-dev ## set up .venv with everything
+
+clean: ## remove .venv, caches and the demo's folder
+	rm -rf $(VENV) "$(OUT)" dist build .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# A name on PATH is not enough: version managers leave names there that do not run.
+# Where Python comes without ensurepip (Debian's without python3-venv), the system's pip fills the new environment.
+$(BIN)/pip:
+	@python="$(PYTHON)"; \
+	if [ -z "$$python" ]; then \
+		for name in python3.12 python3.11 python3.13 python3 python; do \
+			if "$$name" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))' >/dev/null 2>&1; \
+			then python="$$name"; break; fi; \
+		done; \
+	fi; \
+	if [ -z "$$python" ]; then \
+		echo "error: no Python 3.11, 3.12 or 3.13 found; install one, or name it: make PYTHON=/path/to/python3" >&2; exit 2; \
+	fi; \
+	echo "set up: $(VENV) with $$("$$python" --version)"; \
+	if "$$python" -c 'import ensurepip' 2>/dev/null; then "$$python" -m venv $(VENV); \
+	else "$$python" -m venv --without-pip $(VENV) && "$$python" -m pip --python $(BIN)/python install -q pip; fi || \
+	{ rm -rf $(VENV); echo "error: cannot make $(VENV); on Debian and Ubuntu: apt install python3-venv" >&2; exit 2; }
+
+# torch alone and without its dependencies: its own index holds only few other packages.
+$(VENV)/.installed-torch: constraints.txt | $(BIN)/pip
+	@echo "set up: $(TORCH)"
+	@if [ -n "$(TORCH_INDEX_URL)" ] && $(PIP) install -q --no-deps --retries 1 --timeout 30 "$(TORCH)" \
+		--index-url "$(TORCH_INDEX_URL)" >$(INSTALL_LOG) 2>&1; then :; else \
+		if [ -n "$(TORCH_INDEX_URL)" ]; then \
+			echo "set up: no $(TORCH) at $(TORCH_INDEX_URL), taking the default index's build"; fi; \
+		$(PIP) install -q --no-deps "$(TORCH)" >$(INSTALL_LOG) 2>&1 || { cat $(INSTALL_LOG) >&2; exit 2; }; fi
+	@touch $@
+
+$(VENV)/.installed-all: pyproject.toml constraints.txt $(VENV)/.installed-torch
+	@echo "set up: the packages that the demo needs"
+	@$(PIP) install -q -c constraints.txt -e '.[all]' >$(INSTALL_LOG) 2>&1 || { cat $(INSTALL_LOG) >&2; exit 2; }
+	@touch $@
+
+# The wider set holds the narrower one, so that a demo after a test installs nothing.
+$(VENV)/.installed-dev: pyproject.toml constraints.txt $(VENV)/.installed-torch
+	@echo "set up: the packages that the tests need"
+	@$(PIP) install -q -c constraints.txt -e '.[all,dev]' >$(INSTALL_LOG) 2>&1 || { cat $(INSTALL_LOG) >&2; exit 2; }
+	@touch $(VENV)/.installed-all $@

@@ -1,0 +1,1 @@
+"""Run an exported model with numpy, Pillow and onnxruntime alone."""

@@ -1,0 +1,125 @@
+"""Files that appear whole or not at all, and digests to know them by."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from export.edge.errors import UserError
+
+
+def check_output_file(path: Path, what: str = "output") -> Path:
+    """Return `path` when a file can be put there.
+
+    Raises UserError when its folder does not exist or when it is a folder itself, so
+    that a command can say so before it starts hours of work.
+    """
+    if path.is_dir():
+        raise UserError(f"{what} {path} is a folder; name a file inside it")
+    if not path.parent.is_dir():
+        raise UserError(
+            f"{what} {path}: the folder {path.parent} does not exist; create it with `mkdir -p {path.parent}`"
+        )
+    return path
+
+
+def check_input_file(path: Path, what: str = "input") -> Path:
+    """Return `path` when it is an existing file, else raise UserError."""
+    if path.is_dir():
+        raise UserError(f"{what} {path} is a folder; name a file")
+    if not path.is_file():
+        raise UserError(f"{what} {path} does not exist; check the path")
+    return path
+
+
+@contextmanager
+def atomic_file(path: Path) -> Iterator[Path]:
+    """Yield a temporary path beside `path`; on success it becomes `path`, else it is removed.
+
+    The bytes are flushed to disk before the rename, so `path` holds either its old
+    content or all of the new one, whenever the power goes.
+    """
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=path.suffix or ".tmp")
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        with temporary.open("rb+") as written:
+            os.fsync(written.fileno())
+        umask = os.umask(0)
+        os.umask(umask)
+        temporary.chmod(0o666 & ~umask)
+        temporary.replace(path)
+        sync_folder(path.parent)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def atomic_folder(path: Path) -> Iterator[Path]:
+    """Yield a temporary folder beside `path`; on success it becomes `path`, else it is removed.
+
+    Raises UserError when `path` exists already: a folder is never merged into another.
+    """
+    if path.exists():
+        raise UserError(f"{path} exists already; remove it or name another folder")
+    temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
+    try:
+        yield temporary
+        temporary.chmod(0o755)
+        temporary.replace(path)
+        sync_folder(path.parent)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def sync_folder(folder: Path) -> None:
+    """Flush a folder's own entries to disk, where the system allows it."""
+    if os.name != "posix":
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write `data` to `path` atomically."""
+    with atomic_file(path) as temporary:
+        temporary.write_bytes(data)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write `text` to `path` as UTF-8, atomically."""
+    write_bytes(path, text.encode())
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write `value` to `path` as readable JSON, atomically."""
+    write_text(path, json.dumps(value, indent=2, sort_keys=False) + "\n")
+
+
+def sha256_file(path: Path) -> str:
+    """The SHA-256 of a file's bytes, as 64 hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def weights_digest(tensors: Mapping[str, np.ndarray]) -> str:
+    """The SHA-256 of named arrays: names, dtypes, shapes and bytes, in the order of the names."""
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        array = np.ascontiguousarray(tensors[name])
+        digest.update(f"{name}\0{array.dtype.str}\0{array.shape}\0".encode())
+        digest.update(array.tobytes())
+    return digest.hexdigest()

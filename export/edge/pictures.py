@@ -1,0 +1,276 @@
+"""The one door for pictures: opened, checked, oriented, resized, laid out and saved here and nowhere else.
+
+A picture is a uint8 RGB array (height, width, 3).
+"""
+
+from __future__ import annotations
+
+import io
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Literal, get_args
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont, ImageOps
+
+from export.edge.errors import UserError, describe_os_error
+from export.edge.files import check_input_file, check_output_file, write_bytes
+
+Fit = Literal["crop", "letterbox", "stretch"]
+FITS: tuple[str, ...] = get_args(Fit)
+
+MAX_PIXELS = 100_000_000
+"""Pictures with more pixels than this are refused before they are decoded."""
+
+READABLE = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "PPM")
+WRITABLE = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
+_LONGEST_SIDE = {"PNG": 2**31 - 1, "JPEG": 65500, "WEBP": 16383}
+_SAVE_OPTIONS: dict[str, dict[str, int]] = {
+    "PNG": {},
+    "JPEG": {"quality": 95, "subsampling": 0},
+    "WEBP": {"quality": 95},
+}
+
+PAD = 128
+"""Grey of the letterbox bars: the middle of the value range, so near to zero for the network."""
+BACKGROUND = (250, 250, 248)
+INK = (40, 40, 44)
+
+_opening = threading.Lock()
+
+
+def open_picture(path: Path) -> np.ndarray:
+    """The picture in a file, uint8 (height, width, 3), upright by its EXIF orientation.
+
+    Reads the first frame of JPEG, PNG, WebP, BMP, TIFF, GIF and PPM. Transparency is laid
+    over white; greyscale, palette and CMYK become RGB; 16-bit and float samples are
+    brought to 8 bits. Raises UserError, naming the file, when it is missing, is no
+    picture, is damaged or cut short, or has more than MAX_PIXELS pixels (known from the
+    header, before anything is decoded).
+    """
+    check_input_file(path, "picture")
+    try:
+        file = path.open("rb")
+    except OSError as error:
+        raise UserError(f"picture {path}: {describe_os_error(error)}") from error
+    with file:
+        image = _open_header(file, path)
+        width, height = image.size
+        if width * height > MAX_PIXELS:
+            raise UserError(
+                f"picture {path} has {width} x {height} pixels, more than the limit of {MAX_PIXELS // 1_000_000} "
+                "million; make it smaller first"
+            )
+        try:
+            image.load()
+            return np.array(_to_rgb(_upright(image)))
+        # A damaged file makes Pillow's decoders raise nearly anything: OSError, ValueError, SyntaxError, zlib.error...
+        except Exception as error:
+            raise UserError(
+                f"picture {path} is damaged or cut short ({error}); get a whole copy of it or save it again"
+            ) from error
+
+
+def _open_header(file: io.BufferedReader, path: Path) -> Image.Image:
+    """Read the header alone. Our own limit stands in for Pillow's, which warns, names no remedy and is global."""
+    with _opening:
+        before, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+        try:
+            return Image.open(file, formats=READABLE)
+        except Exception as error:
+            raise UserError(
+                f"{path} is not a picture that can be read; give a JPEG, PNG, WebP, BMP, TIFF, GIF or PPM file"
+            ) from error
+        finally:
+            Image.MAX_IMAGE_PIXELS = before
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    try:
+        return ImageOps.exif_transpose(image)
+    except Exception:  # Pixels that are whole are worth more than an EXIF block that is not.
+        return image
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    """An 8-bit RGB image, with transparency laid over white."""
+    if image.mode == "F" or image.mode.startswith("I"):
+        return Image.fromarray(_to_8_bits(image)).convert("RGB")
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        white = Image.new("RGBA", image.size, (255, 255, 255, 255))
+        return Image.alpha_composite(white, image).convert("RGB")
+    return image.convert("RGB")
+
+
+def _to_8_bits(image: Image.Image) -> np.ndarray:
+    """uint8 (height, width) from one channel of 16-bit, 32-bit or float samples.
+
+    16-bit samples keep their proportion (65535 is white). So do 32-bit ones that fit
+    into 16 bits, floats in [0, 1] (1 is white) and floats in [0, 255]; any other range
+    is stretched from its least to its greatest value. Samples that are not finite are black.
+    """
+    values = np.nan_to_num(np.array(image).astype(np.float32), nan=0.0, posinf=0.0, neginf=0.0)
+    low, high = float(values.min()), float(values.max())
+    white = (1.0 if high <= 1.0 else 255.0) if image.mode == "F" else 65535.0
+    if low < 0.0 or high > white:
+        values, white = values - low, high - low
+    return np.floor(values * (255.0 / white) + 0.5).astype(np.uint8)
+
+
+def resize(picture: np.ndarray, height: int, width: int) -> np.ndarray:
+    """`picture` at another size, uint8 (height, width, 3): Lanczos over three lobes, antialiased when it shrinks."""
+    return _resample(picture, height, width, None)
+
+
+def _resample(
+    picture: np.ndarray, height: int, width: int, box: tuple[float, float, float, float] | None
+) -> np.ndarray:
+    """Resize the part (left, top, right, bottom) of a picture, or all of it."""
+    if picture.shape[:2] == (height, width) and box is None:
+        return picture
+    return np.array(Image.fromarray(picture).resize((width, height), Image.Resampling.LANCZOS, box=box))
+
+
+def fit_square(picture: np.ndarray, size: int, fit: str) -> np.ndarray:
+    """`picture` as training sees it, uint8 (size, size, 3).
+
+    crop: scaled to cover the square, centre kept. letterbox: scaled to fit into it, the
+    rest mid-grey. stretch: scaled each way on its own. Any other `fit` is a UserError.
+    """
+    _check_fit(fit)
+    height, width = picture.shape[:2]
+    if fit == "stretch":
+        return resize(picture, size, size)
+    if fit == "crop":
+        side = min(height, width)
+        left, top = (width - side) / 2, (height - side) / 2
+        return _resample(picture, size, size, (left, top, left + side, top + side))
+    inner_height, inner_width, top, left = _letterbox(height, width, size)
+    square = np.full((size, size, 3), PAD, np.uint8)
+    square[top : top + inner_height, left : left + inner_width] = resize(picture, inner_height, inner_width)
+    return square
+
+
+def working(
+    picture: np.ndarray, size: int, fit: str, multiple: int
+) -> tuple[np.ndarray, Callable[[np.ndarray], np.ndarray]]:
+    """`picture` as a network trained on fit_square(picture, size, fit) should see it, and the way back.
+
+    Returns uint8 (h, w, 3), h and w multiples of `multiple`, and `restore`, which brings a
+    result (h, w, 3) to the photo's own height and width.
+
+    crop: nothing is cut away; the short side becomes `size`, the long one follows, and
+    both shrink when they would cover more than eight times size * size. letterbox: a
+    square with mid-grey bars, which restore removes. stretch: a square.
+    """
+    _check_fit(fit)
+    height, width = picture.shape[:2]
+    if fit == "crop":
+        inner = resize(picture, *_working_sides(height, width, size, multiple))
+    else:
+        inner = fit_square(picture, _round_to(size, multiple), fit)
+
+    def restore(result: np.ndarray) -> np.ndarray:
+        if fit == "letterbox":
+            inner_height, inner_width, top, left = _letterbox(height, width, result.shape[0])
+            result = result[top : top + inner_height, left : left + inner_width]
+        return resize(result, height, width)
+
+    return inner, restore
+
+
+def _working_sides(height: int, width: int, size: int, multiple: int) -> tuple[int, int]:
+    limit = 8 * size * size
+    scale = min(size / min(height, width), (limit / (height * width)) ** 0.5)
+    short = _round_to(min(height, width) * scale, multiple)
+    long = max(short, _round_to(max(height, width) * scale, multiple))
+    # A very thin picture is held at one `multiple` across, so its length must give way to keep the limit.
+    long = min(long, max(multiple, limit // short // multiple * multiple))
+    return (short, long) if height <= width else (long, short)
+
+
+def _letterbox(height: int, width: int, size: int) -> tuple[int, int, int, int]:
+    """Height, width, top and left of a picture scaled to fit into a square."""
+    scale = size / max(height, width)
+    inner_height, inner_width = max(1, round(height * scale)), max(1, round(width * scale))
+    return inner_height, inner_width, (size - inner_height) // 2, (size - inner_width) // 2
+
+
+def _round_to(value: float, multiple: int) -> int:
+    return max(1, int(value / multiple + 0.5)) * multiple
+
+
+def _check_fit(fit: str) -> None:
+    if fit not in FITS:
+        raise UserError(f"fit {fit!r} is unknown; choose one of {', '.join(FITS)}")
+
+
+def to_float(picture: np.ndarray) -> np.ndarray:
+    """uint8 0 ... 255 to float32 in [-1, 1], any shape."""
+    return (picture.astype(np.float32) - np.float32(127.5)) / np.float32(127.5)
+
+
+def to_uint8(values: np.ndarray) -> np.ndarray:
+    """Floats in [-1, 1] to uint8 0 ... 255, any shape: clipped, then rounded to the nearest, half up."""
+    return np.floor(np.clip(values, -1.0, 1.0).astype(np.float64) * 127.5 + 128.0).astype(np.uint8)
+
+
+def check_output_picture(path: Path, what: str = "output") -> Path:
+    """Return `path` when a picture can be saved there: its folder exists, its suffix is known; else UserError."""
+    if path.suffix.lower() not in WRITABLE:
+        raise UserError(f"{what} {path}: {path.suffix or 'no'} suffix is not known; use {', '.join(WRITABLE)}")
+    return check_output_file(path, what)
+
+
+def save_picture(path: Path, picture: np.ndarray) -> None:
+    """Write a picture, atomically, in the format of its suffix: .png, .jpg, .jpeg or .webp.
+
+    Raises UserError for another suffix, a missing folder or a picture too long for the format.
+    """
+    check_output_picture(path, "picture")
+    kind = WRITABLE[path.suffix.lower()]
+    if max(picture.shape[:2]) > _LONGEST_SIDE[kind]:
+        raise UserError(
+            f"picture {path}: {picture.shape[1]} x {picture.shape[0]} is too long for {kind}, whose sides end at "
+            f"{_LONGEST_SIDE[kind]}; use .png"
+        )
+    buffer = io.BytesIO()  # Encoded in memory first, so that a full disk is reported by the system, not by a codec.
+    Image.fromarray(picture).save(buffer, kind, **_SAVE_OPTIONS[kind])
+    write_bytes(path, buffer.getvalue())
+
+
+def grid(rows: Sequence[Sequence[np.ndarray]], titles: Sequence[str] = (), gap: int = 4) -> np.ndarray:
+    """Pictures in rows on a light background, with a title over each column; uint8 (height, width, 3).
+
+    Every picture is brought to one height, that of the tallest, keeping its aspect ratio.
+    Rows may differ in length. Raises UserError when there is no picture at all or there are more titles than columns.
+    """
+    columns = max((len(row) for row in rows), default=0)
+    if columns == 0:
+        raise UserError("a grid of no pictures; give at least one")
+    if len(titles) > columns:
+        raise UserError(f"{len(titles)} titles for {columns} columns; give one for each column at most")
+    height = max(picture.shape[0] for row in rows for picture in row)
+    cells = [[resize(p, height, max(1, round(p.shape[1] * height / p.shape[0]))) for p in row] for row in rows]
+
+    font = ImageFont.load_default()
+    boxes = [font.getbbox(title) for title in titles] + [(0, 0, 0, 0)] * (columns - len(titles))
+    band = int(max(box[3] for box in boxes)) + 2 * gap if titles else 0
+    widths = [max(int(boxes[c][2]), *(row[c].shape[1] for row in cells if c < len(row))) for c in range(columns)]
+    lefts = [gap + sum(widths[:c]) + gap * c for c in range(columns)]
+    sheet = Image.new("RGB", (sum(widths) + gap * (columns + 1), band + (height + gap) * len(rows) + gap), BACKGROUND)
+    draw = ImageDraw.Draw(sheet)
+    for c, title in enumerate(titles):
+        draw.text((lefts[c] + (widths[c] - int(boxes[c][2])) // 2, gap), title, fill=INK, font=font)
+    for r, row in enumerate(cells):
+        for c, cell in enumerate(row):
+            place = (lefts[c] + (widths[c] - cell.shape[1]) // 2, gap + band + r * (height + gap))
+            sheet.paste(Image.fromarray(cell), place)
+    return np.array(sheet)
+
+
+def film_strip(frames: Sequence[np.ndarray]) -> np.ndarray:
+    """Pictures side by side in one row, in order; uint8 (height, width, 3)."""
+    return grid([frames])

@@ -1,0 +1,52 @@
+"""From a photo to its translation, with an opened model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from export.edge import noise
+from export.edge.artifact import Artifact
+from export.edge.errors import UserError
+from export.edge.pictures import to_float, to_uint8, working
+from export.edge.sampler import Step, coefficients, iterate
+
+
+def translate(
+    model: Artifact,
+    picture: np.ndarray,
+    steps: int | None = None,
+    seed: int = 0,
+    sampler: str | None = None,
+    eta: float = 0.0,
+    on_step: Callable[[Step, int], None] | None = None,
+) -> np.ndarray:
+    """Translate a photo: uint8 (height, width, 3) to uint8 of the same size.
+
+    The photo is brought to the model's working size, the noise comes from `seed` alone
+    (an integer in 0 ... 2^64 - 1), and the result is brought back. `steps` and `sampler`
+    default to what the model recommends. `on_step(step, total)` is called after each
+    sampler step, with arrays (1, h, w, 3) of the working size.
+
+    Raises UserError for steps outside 1 ... T, an unknown sampler, a seed or an eta out
+    of range, and a model that returns values that are not finite.
+    """
+    plan = coefficients(
+        model.alphas_cumprod,
+        model.steps if steps is None else steps,
+        model.sampler if sampler is None else sampler,
+        eta,
+        prediction=model.prediction,
+    )
+    inner, restore = working(picture, model.size, model.fit, model.size_multiple)
+    cond = to_float(inner)[None]
+    x = noise.normal(seed, noise.START, cond.shape)
+    states = iterate(model.denoise, cond, x, plan, model.clamp, lambda index: noise.normal(seed, index + 1, cond.shape))
+    for step in states:
+        x = step.x
+        if on_step is not None:
+            on_step(step, len(plan))
+    if not np.isfinite(x).all():
+        raise UserError("the model returned values that are not finite; export it again from a healthy training run")
+    return restore(to_uint8(x[0]))

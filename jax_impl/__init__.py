@@ -1,0 +1,1 @@
+"""Train and sample paired image-to-image diffusion models in JAX."""

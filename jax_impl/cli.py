@@ -1,0 +1,71 @@
+"""The command line of training, derived from the tree of settings."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, cast
+
+import tyro
+
+from jax_impl.config import Config
+from jax_impl.presets import PRESETS
+from jax_impl.run_folder import read_config
+
+DEFAULT_PRESET = "seed"
+SETTINGS = (tyro.conf.AvoidSubcommands, tyro.conf.FlagConversionOff)
+"""One flag per leaf: the kind of network follows from the preset, not from a subcommand of its own."""
+
+
+@dataclass(frozen=True)
+class TrainArgs(Config):
+    """Train a paired image-to-image diffusion model."""
+
+    output_dir: Path = Path("runs/latest")
+    """Folder of the run; made if need be."""
+    resume: tyro.conf.FlagCreatePairsOff[bool] = False
+    """Go on from the newest checkpoint in output-dir."""
+    init_from: Path | None = None
+    """Start from the weights of this model.safetensors instead of random ones."""
+
+    def config(self) -> Config:
+        """The settings without the folders."""
+        return Config(**_settings(self))
+
+
+def parse(argv: Sequence[str]) -> TrainArgs:
+    """Settings from the words of a command line.
+
+    The first word may name a preset. Without one, `seed` is meant, or with --resume the
+    configuration that the run was started with.
+    """
+    words = list(argv)
+    if not words or (words[0] not in PRESETS and words[0] not in ("-h", "--help")):
+        if "--resume" in words:
+            return tyro.cli(TrainArgs, args=words, default=_of_run(_output_dir(words)), config=SETTINGS)
+        words.insert(0, DEFAULT_PRESET)
+    presets = {name: make() for name, make in PRESETS.items()}
+    kinds = tyro.extras.subcommand_type_from_defaults(
+        {name: TrainArgs(**_settings(config)) for name, config in presets.items()},
+        {name: make.__doc__ or name for name, make in PRESETS.items()},
+        prefix_names=False,
+    )
+    return cast(TrainArgs, tyro.cli(cast(Any, kinds), args=words, config=SETTINGS, description=TrainArgs.__doc__))
+
+
+def _settings(config: Config) -> dict[str, Any]:
+    return {field.name: getattr(config, field.name) for field in fields(Config)}
+
+
+def _of_run(run: Path) -> TrainArgs:
+    return TrainArgs(**_settings(read_config(run)), output_dir=run, resume=True)
+
+
+def _output_dir(words: Sequence[str]) -> Path:
+    """The run folder among words that are not parsed yet: what it holds decides how they are."""
+    for i, word in enumerate(words):
+        name, _, value = word.replace("_", "-").partition("=")
+        if name == "--output-dir":
+            return Path(word.partition("=")[2]) if value else Path(words[i + 1] if i + 1 < len(words) else "")
+    return TrainArgs.output_dir

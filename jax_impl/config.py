@@ -1,0 +1,271 @@
+"""One frozen tree of settings: data, model, diffusion, optim, train; each checked when it is made."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from export.edge.errors import UserError
+
+Layout = Literal["auto", "folders", "side-by-side", "manifest"]
+Direction = Literal["forward", "reverse"]
+Fit = Literal["crop", "letterbox", "stretch"]
+Prediction = Literal["eps", "x0", "v"]
+SamplerName = Literal["ddim", "ddpm"]
+
+
+def _need(condition: bool, name: str, value: object, rule: str) -> None:
+    if not condition:
+        raise UserError(f"{name} is {value!r}: {rule}")
+
+
+def _need_share(name: str, value: float) -> None:
+    _need(0.0 <= value <= 1.0, name, value, "it is a share; choose a value from 0 to 1")
+
+
+@dataclass(frozen=True)
+class AugmentConfig:
+    """Random changes that both pictures of a pair share. Defaults are the seed's."""
+
+    flip: float = 0.5
+    """Probability of a horizontal flip."""
+    crop: float = 0.0
+    """Largest share of each side that a random crop cuts away."""
+    rotation: float = 10.0
+    """Largest rotation either way, degrees."""
+    perspective: float = 0.2
+    """Largest inward shift of a corner, as a share of half the side."""
+    perspective_probability: float = 0.5
+    """Probability of a perspective change."""
+    brightness: float = 0.2
+    """Brightness factor is drawn from 1 ± this."""
+    contrast: float = 0.2
+    """Contrast factor is drawn from 1 ± this."""
+    saturation: float = 0.2
+    """Saturation factor is drawn from 1 ± this."""
+    hue: float = 0.1
+    """Largest turn of the hue either way, as a share of the full circle."""
+    jitter_probability: float = 0.8
+    """Probability that the colours change at all."""
+
+    def __post_init__(self) -> None:
+        for name in ("flip", "perspective", "perspective_probability", "brightness", "contrast", "saturation"):
+            _need_share(f"data.augment.{name}", getattr(self, name))
+        _need_share("data.augment.jitter_probability", self.jitter_probability)
+        _need(0.0 <= self.crop <= 0.5, "data.augment.crop", self.crop, "choose a value from 0 to 0.5")
+        _need(0.0 <= self.rotation <= 180.0, "data.augment.rotation", self.rotation, "choose 0 to 180 degrees")
+        _need(0.0 <= self.hue <= 0.5, "data.augment.hue", self.hue, "choose a value from 0 to 0.5")
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Where the pairs are and how they become square training pictures."""
+
+    path: str = "synthetic"
+    """A folder, a CSV or JSONL manifest, or `synthetic` for the built-in scenes."""
+    layout: Layout = "auto"
+    """How pairs lie on disk; `auto` finds out."""
+    direction: Direction = "forward"
+    """`forward`: from A (or left, or source) to B; `reverse`: the other way."""
+    size: int = 128
+    """Side of a training picture, pixels."""
+    fit: Fit = "crop"
+    """How a picture becomes square: cut the long side, pad the short one, or stretch."""
+    val_share: float = 0.1
+    """Share of pairs held out where the data has no validation split of its own."""
+    repeats: int = 20
+    """How often each pair is seen in an epoch."""
+    synthetic_pairs: int = 256
+    """Number of built-in training scenes."""
+    synthetic_val_pairs: int = 16
+    """Number of built-in validation scenes."""
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
+
+    def __post_init__(self) -> None:
+        _need(self.path != "", "data.path", self.path, "name a folder, a manifest or `synthetic`")
+        _need(8 <= self.size <= 4096, "data.size", self.size, "choose 8 to 4096 pixels")
+        _need(0.0 <= self.val_share < 1.0, "data.val_share", self.val_share, "choose a value from 0 to below 1")
+        for name in ("repeats", "synthetic_pairs", "synthetic_val_pairs"):
+            _need(getattr(self, name) >= 1, f"data.{name}", getattr(self, name), "choose at least 1")
+
+
+@dataclass(frozen=True)
+class SeedModelConfig:
+    """The seed U-Net: BatchNorm, ReLU, time added at the bottleneck."""
+
+    architecture: Literal["seed"] = "seed"
+    width: int = 64
+    """Channels of the first block; deeper ones have 2, 4, 8 and 8 times as many."""
+    output_activation: Literal["none", "tanh"] = "none"
+    """`tanh` only to carry on from checkpoints of the original script."""
+
+    def __post_init__(self) -> None:
+        _need(1 <= self.width <= 1024, "model.width", self.width, "choose 1 to 1024 channels")
+
+    @property
+    def size_multiple(self) -> int:
+        """Height and width must be multiples of this, pixels."""
+        return 8
+
+
+@dataclass(frozen=True)
+class UNetModelConfig:
+    """The residual family: space-to-depth stem, GroupNorm, time in every block."""
+
+    architecture: Literal["unet"] = "unet"
+    patch: int = 2
+    """Side of the pixel block that the stem folds into channels."""
+    width: int = 48
+    """Channels at the first level."""
+    multipliers: tuple[int, ...] = (1, 2, 3)
+    """Channels of each level as multiples of `width`; each level halves the side."""
+    blocks: int = 2
+    """Residual blocks per level, on the way down and on the way up."""
+    groups: int = 8
+    """Groups of every GroupNorm."""
+
+    def __post_init__(self) -> None:
+        _need(self.patch in (1, 2, 4, 8), "model.patch", self.patch, "choose 1, 2, 4 or 8 pixels")
+        _need(self.groups >= 1, "model.groups", self.groups, "choose at least 1")
+        _need(
+            self.width >= 1 and self.width % self.groups == 0,
+            "model.width",
+            self.width,
+            f"choose a multiple of model.groups ({self.groups})",
+        )
+        _need(
+            len(self.multipliers) >= 1 and all(m >= 1 for m in self.multipliers),
+            "model.multipliers",
+            self.multipliers,
+            "name at least one level, each at least 1",
+        )
+        _need(1 <= self.blocks <= 16, "model.blocks", self.blocks, "choose 1 to 16")
+
+    @property
+    def size_multiple(self) -> int:
+        """Height and width must be multiples of this, pixels."""
+        return self.patch * 2 ** (len(self.multipliers) - 1)
+
+
+ModelConfig = SeedModelConfig | UNetModelConfig
+
+
+@dataclass(frozen=True)
+class DiffusionConfig:
+    """The noise process, what the network predicts, the loss, and how pictures are drawn from it."""
+
+    timesteps: int = 1000
+    """Steps T of the forward process."""
+    cosine_offset: float = 0.008
+    """Offset s of the cosine schedule (Nichol & Dhariwal 2021, eq. 17)."""
+    beta_min: float = 1e-4
+    beta_max: float = 0.9999
+    prediction: Prediction = "eps"
+    """The network's target: the noise, the clean picture, or the velocity."""
+    mae_weight: float = 0.1
+    """Weight of the absolute error beside the squared one."""
+    clamp: float | None = 1.0
+    """Bound of the clean picture's estimate in every sampling step; none to leave it free."""
+    sampler: SamplerName = "ddim"
+    """Recommended sampler, stored with the weights."""
+    sample_steps: int = 50
+    """Recommended number of sampling steps, stored with the weights."""
+
+    def __post_init__(self) -> None:
+        _need(2 <= self.timesteps <= 100_000, "diffusion.timesteps", self.timesteps, "choose 2 to 100000")
+        _need(0.0 <= self.cosine_offset < 1.0, "diffusion.cosine_offset", self.cosine_offset, "choose 0 to below 1")
+        _need(
+            0.0 < self.beta_min < self.beta_max < 1.0,
+            "diffusion.beta_min",
+            self.beta_min,
+            f"it must lie between 0 and diffusion.beta_max ({self.beta_max}), which must be below 1",
+        )
+        _need(self.mae_weight >= 0.0, "diffusion.mae_weight", self.mae_weight, "choose 0 or more")
+        _need(self.clamp is None or self.clamp >= 1.0, "diffusion.clamp", self.clamp, "choose 1 or more, or none")
+        _need(
+            1 <= self.sample_steps <= self.timesteps,
+            "diffusion.sample_steps",
+            self.sample_steps,
+            f"choose 1 to diffusion.timesteps ({self.timesteps})",
+        )
+
+
+@dataclass(frozen=True)
+class OptimConfig:
+    """AdamW, its learning-rate schedule and gradient clipping."""
+
+    learning_rate: float = 1e-4
+    weight_decay: float = 0.01
+    schedule: Literal["step", "cosine"] = "step"
+    """`step`: times `decay_factor` every `decay_epochs`; `cosine`: down to zero at the last step."""
+    decay_epochs: int = 100
+    decay_factor: float = 0.5
+    warmup_steps: int = 0
+    """Steps over which the learning rate rises from zero."""
+    clip_norm: float = 1.0
+    """Largest global norm of the gradient; 0 switches clipping off."""
+    ema_decay: float = 0.0
+    """Decay of the moving average of the weights; 0 switches it off."""
+
+    def __post_init__(self) -> None:
+        _need(self.learning_rate > 0.0, "optim.learning_rate", self.learning_rate, "choose a value above 0")
+        _need(self.weight_decay >= 0.0, "optim.weight_decay", self.weight_decay, "choose 0 or more")
+        _need(self.decay_epochs >= 1, "optim.decay_epochs", self.decay_epochs, "choose at least 1")
+        _need(0.0 < self.decay_factor <= 1.0, "optim.decay_factor", self.decay_factor, "choose above 0 to 1")
+        _need(self.warmup_steps >= 0, "optim.warmup_steps", self.warmup_steps, "choose 0 or more")
+        _need(self.clip_norm >= 0.0, "optim.clip_norm", self.clip_norm, "choose 0 or more")
+        _need(0.0 <= self.ema_decay < 1.0, "optim.ema_decay", self.ema_decay, "choose 0 to below 1")
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Length of the run and what it leaves behind."""
+
+    epochs: int = 50
+    batch_size: int = 2
+    seed: int = 0
+    checkpoint_every: int = 10
+    """Epochs between checkpoints; one is always written at the end."""
+    keep_checkpoints: int = 3
+    """Newest checkpoints kept on disk."""
+    sample_every: int = 1
+    """Epochs between sample pictures; 0 for none."""
+    sample_steps: int = 50
+    """Sampling steps of those pictures."""
+    max_minutes: float = 0.0
+    """Stop, with a checkpoint, after the epoch in which this time is up; 0 for no limit."""
+    tensorboard: bool = False
+    """Also write TensorBoard event files."""
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "batch_size", "checkpoint_every", "keep_checkpoints", "sample_steps"):
+            _need(getattr(self, name) >= 1, f"train.{name}", getattr(self, name), "choose at least 1")
+        _need(0 <= self.seed < 2**32, "train.seed", self.seed, "choose 0 to 4294967295")
+        _need(self.sample_every >= 0, "train.sample_every", self.sample_every, "choose 0 or more")
+        _need(self.max_minutes >= 0.0, "train.max_minutes", self.max_minutes, "choose 0 or more")
+
+
+@dataclass(frozen=True)
+class Config:
+    """Everything that decides what a run computes."""
+
+    data: DataConfig = field(default_factory=DataConfig)
+    model: ModelConfig = field(default_factory=SeedModelConfig)
+    diffusion: DiffusionConfig = field(default_factory=DiffusionConfig)
+    optim: OptimConfig = field(default_factory=OptimConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+
+    def __post_init__(self) -> None:
+        multiple = self.model.size_multiple
+        _need(
+            self.data.size % multiple == 0,
+            "data.size",
+            self.data.size,
+            f"this model needs a multiple of {multiple}, such as {max(multiple, round(self.data.size / multiple) * multiple)}",
+        )
+        _need(
+            self.train.sample_steps <= self.diffusion.timesteps,
+            "train.sample_steps",
+            self.train.sample_steps,
+            f"choose at most diffusion.timesteps ({self.diffusion.timesteps})",
+        )

@@ -1,0 +1,1 @@
+"""Pairs of pictures on disk, built-in scenes, batches and augmentation."""

@@ -1,0 +1,148 @@
+"""What a person should know about a set of pairs before training on it: one finding per check."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from jax_impl.config import DataConfig
+from jax_impl.data.checkup import Seen, near_duplicates
+from jax_impl.data.loader import SMALLEST_SIDE
+from jax_impl.data.pairs import Locator, Pair, PairSource
+from jax_impl.data.splits import FEWEST_SCENES
+
+WIDEST = 3.0
+"""Pictures with sides further apart than this are called extreme."""
+_SAME_ASPECT = 0.02
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What one check says."""
+
+    check: str
+    level: str
+    """`ok`, or `warn`."""
+    message: str
+    items: tuple[str, ...] = ()
+    """Every case, a line each."""
+
+
+def judge(source: PairSource, seen: Sequence[Seen], config: DataConfig) -> list[Finding]:
+    """The result of every check, in the order of a person's questions."""
+    good = [each for each in seen if each.looks is not None]
+    return [
+        _finding("partners", [str(path) for path in source.unmatched], "every picture has a partner",
+                 "{} have no partner and are left out", "picture"),
+        _finding("readable", _unreadable(seen), "every picture can be read",
+                 "{} cannot be read; training stops at the first, so mend or remove them", "pair"),
+        _each("large enough", good, lambda each: smallest_side(each) < SMALLEST_SIDE, _sizes,
+              f"every side has at least {SMALLEST_SIDE} pixels",
+              f"{{}} have a side below {SMALLEST_SIDE} pixels; training refuses them, so remove them"),
+        _each("detail", good, lambda each: SMALLEST_SIDE <= smallest_side(each) < config.size, _sizes,
+              f"no picture is smaller than the training size {config.size}",
+              f"{{}} are smaller than the training size {config.size} and would be enlarged; a smaller --size may do"),
+        _each("same shape", good, _differs, _sizes, "both pictures of every pair have the same aspect ratio",
+              "{} have pictures of different aspect ratio, which would not lie on each other; crop them alike"),
+        _each("aspect", good, lambda each: _aspect(each) > WIDEST, _sizes,
+              f"no picture is more than {WIDEST:.0f} times as long as wide",
+              f"{{}} are more than {WIDEST:.0f} times as long as wide; --fit {config.fit} "
+              + ("cuts most of them away" if config.fit == "crop" else "leaves little of them")),
+        _each("aligned", good, lambda each: each.shift is not None, _shift,
+              "no pair is clearly shifted (where structure allows to tell)",
+              "{} look shifted against each other; align them, or the result will be blurred"),
+        _finding("splits apart", _leaks(good), "no picture of train comes back in val or test",
+                 "{} of val or test are in train too (near-duplicates); scores would be too good", "picture"),
+        _finding("new scenes", _shared_scenes(source), "no scene of val or test is known by name from train",
+                 "{} are in train and in val or test; scores would be too good", "scene"),
+    ]  # fmt: skip
+
+
+def _finding(check: str, items: Sequence[str], fine: str, bad: str, noun: str) -> Finding:
+    if not items:
+        return Finding(check, "ok", fine)
+    count = f"{len(items)} {noun}{'' if len(items) == 1 else 's'}"
+    return Finding(check, "warn", bad.format(count), tuple(items))
+
+
+def _each(
+    check: str,
+    seen: Sequence[Seen],
+    is_bad: Callable[[Seen], bool],
+    tell: Callable[[Seen], str],
+    fine: str,
+    bad: str,
+) -> Finding:
+    return _finding(check, [f"{_name(each.pair)}: {tell(each)}" for each in seen if is_bad(each)], fine, bad, "pair")
+
+
+def _name(pair: Pair) -> str:
+    return f"{pair.split} {pair.name}"
+
+
+def _unreadable(seen: Sequence[Seen]) -> list[str]:
+    return [f"{_name(each.pair)}: {each.problem}" for each in seen if each.problem is not None]
+
+
+def boxes(each: Seen) -> list[tuple[int, int]]:
+    """(width, height) of cond and x0, pixels; empty where they could not be read."""
+    return [(one.width, one.height) for one in each.looks or ()]
+
+
+def _sizes(each: Seen) -> str:
+    return " and ".join(f"{width} × {height}" for width, height in dict.fromkeys(boxes(each)))
+
+
+def smallest_side(each: Seen) -> int:
+    """The shortest side of both pictures, pixels."""
+    return min(min(box) for box in boxes(each))
+
+
+def _aspect(each: Seen) -> float:
+    return max(max(box) / min(box) for box in boxes(each))
+
+
+def _differs(each: Seen) -> bool:
+    (width, height), (other_width, other_height) = boxes(each)
+    slack = 1.0 / min(width, height, other_width, other_height)  # rounding to whole pixels is no difference
+    return abs(np.log(width / height * other_height / other_width)) > _SAME_ASPECT + slack
+
+
+def _shift(each: Seen) -> str:
+    assert each.shift is not None
+    right, down = each.shift.right, each.shift.down
+    across = f"{abs(right):.0f} px {'right' if right > 0 else 'left'}"
+    along = f"{abs(down):.0f} px {'down' if down > 0 else 'up'}"
+    return f"target lies {across}, {along} (confidence {each.shift.confidence:.1f})"
+
+
+def _leaks(seen: Sequence[Seen]) -> list[str]:
+    """Pictures of val and test that training knows, cond and x0 apart."""
+    train = [each for each in seen if each.pair.split == "train"]
+    others = [each for each in seen if each.pair.split != "train"]
+    items: dict[str, str] = {}
+    for side in (0, 1):
+        kept = [[each.looks[side] for each in group if each.looks] for group in (others, train)]
+        for i, j in near_duplicates(kept[0], kept[1]):
+            files = [(each.pair.cond, each.pair.x0)[side] for each in (others[i], train[j])]
+            items.setdefault(label(files[0]), f"{label(files[0])} is like {label(files[1])}")
+    return list(items.values())
+
+
+def _shared_scenes(source: PairSource) -> list[str]:
+    scenes = {split: {pair.scene for pair in members} for split, members in source.splits.items()}
+    if len(set().union(*scenes.values())) < FEWEST_SCENES:
+        return []  # names such as frame_0001 say nothing about scenes
+    return sorted(scenes["train"] & (scenes["val"] | scenes["test"]) - {""})
+
+
+def label(locator: Locator, root: Path | None = None) -> str:
+    """A picture's path, from `root` where it lies there, and its half."""
+    path = locator.path
+    if root is not None:
+        folder = (root if root.is_dir() else root.parent).resolve()
+        path = path.resolve().relative_to(folder) if path.resolve().is_relative_to(folder) else path
+    return f"{path} ({locator.half} half)" if locator.half else str(path)

@@ -1,0 +1,144 @@
+"""A CSV or JSONL list of pairs: `source,target[,split]`, paths relative to the list's own folder."""
+
+from __future__ import annotations
+
+import csv
+import difflib
+import io
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from export.edge.errors import UserError
+from jax_impl.data.splits import split_name
+
+SUFFIXES = (".csv", ".jsonl")
+NAMES = ("pairs.csv", "pairs.jsonl", "manifest.csv", "manifest.jsonl")
+"""A manifest of one of these names is found by itself."""
+
+_OTHER_NAMES = {"source": ("src", "input", "cond", "sunrise", "a", "from", "left"),
+                "target": ("tgt", "output", "x0", "sunset", "b", "to", "right")}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of a manifest; the files exist and lie inside the manifest's folder."""
+
+    line: int
+    source: Path
+    target: Path
+    split: str | None
+
+
+def find_manifest(root: Path, any_name: bool) -> Path | None:
+    """The manifest at `root`: the file itself, or the only one in the folder; None where there is none.
+
+    With `any_name` any .csv or .jsonl file in the folder counts, else only those in NAMES.
+    Raises UserError where there are several.
+    """
+    if root.is_file():
+        return root if root.suffix.lower() in SUFFIXES else None
+    found = [root / name for name in NAMES if (root / name).is_file()]
+    if not found and any_name:
+        found = sorted(p for p in root.iterdir() if p.suffix.lower() in SUFFIXES and p.is_file())
+    if len(found) > 1:
+        names = ", ".join(path.name for path in found)
+        raise UserError(f"data.path {root} holds several manifests ({names}); name one of them as data.path")
+    return found[0] if found else None
+
+
+def read_manifest(path: Path) -> tuple[Row, ...]:
+    """All rows of a manifest, checked.
+
+    Raises UserError, with the line, for a missing column or file, a path that leaves the
+    manifest's folder, an unknown split or a pair that is listed twice.
+    """
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError:
+        raise UserError(f"manifest {path} is not UTF-8 text; save it as UTF-8") from None
+    if not text.strip():
+        raise UserError(f"manifest {path} is empty; write a line `source,target` and one line per pair")
+    records = _jsonl(path, text) if path.suffix.lower() == ".jsonl" else _csv(path, text)
+    folder = path.parent.resolve()
+    rows: list[Row] = []
+    seen: dict[tuple[Path, Path], int] = {}
+    missing: list[str] = []
+    for line, record in records:
+        where = f"{path} line {line}"
+        source, target = (_inside(folder, record[column], column, where) for column in ("source", "target"))
+        split = record.get("split") or ""
+        if not isinstance(split, str):
+            raise UserError(f"{where}: split is {split!r}; write train, val or test")
+        row = Row(line, source, target, split_name(split, where) if split.strip() else None)
+        missing += [f"line {line}: {file}" for file in (source, target) if not file.is_file()]
+        if (earlier := seen.setdefault((source, target), line)) != line:
+            raise UserError(f"{where} repeats the pair of line {earlier}; remove one of them")
+        rows.append(row)
+    if missing:
+        more = f" (and {len(missing) - 1} more)" if len(missing) > 1 else ""
+        raise UserError(f"manifest {path} names a file that does not exist, {missing[0]}{more}; correct or remove it")
+    if not rows:
+        raise UserError(f"manifest {path} lists no pairs; write one line per pair below the column names")
+    return tuple(rows)
+
+
+def _inside(folder: Path, value: object, column: str, where: str) -> Path:
+    """`value` as a path inside `folder`, links resolved."""
+    if not isinstance(value, str) or not value.strip():
+        raise UserError(f"{where}: {column} is {value!r}; write the path of a picture")
+    try:
+        file = (folder / value.strip()).resolve()
+    except (ValueError, OSError, RuntimeError):
+        raise UserError(f"{where}: {column} {value!r} is not a path; write the path of a picture") from None
+    if not file.is_relative_to(folder):
+        raise UserError(f"{where}: {column} {value!r} lies outside {folder}; move the picture into that folder")
+    return file
+
+
+def _check_columns(present: list[str], where: str) -> None:
+    for column, others in _OTHER_NAMES.items():
+        if column not in present:
+            near = next((name for name in present if name in others), None)
+            near = near or next(iter(difflib.get_close_matches(column, present, n=1)), None)
+            remedy = f"rename {near!r} to {column!r}" if near else f"it has {', '.join(map(repr, present)) or 'none'}"
+            raise UserError(f"{where} has no column {column!r}; {remedy} (needed: source, target; optional: split)")
+
+
+def _csv(path: Path, text: str) -> Iterator[tuple[int, dict[str, Any]]]:
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    columns: list[str] | None = None
+    try:
+        for values in reader:
+            if not any(value.strip() for value in values):
+                continue
+            if columns is None:
+                columns = [value.strip().lower() for value in values]
+                _check_columns(columns, f"{path} line {reader.line_num}")
+                continue
+            if len(values) != len(columns):
+                raise UserError(
+                    f"{path} line {reader.line_num} has {len(values)} values for {len(columns)} columns; "
+                    "add what is missing, or quote a path that holds a comma"
+                )
+            yield reader.line_num, dict(zip(columns, values, strict=True))
+    except csv.Error as error:
+        raise UserError(f"{path} line {reader.line_num} is not CSV ({error}); mend the line") from None
+
+
+def _jsonl(path: Path, text: str) -> Iterator[tuple[int, dict[str, Any]]]:
+    for line, content in enumerate(text.split("\n"), start=1):
+        if not content.strip():
+            continue
+        where = f"{path} line {line}"
+        try:
+            record = json.loads(content)
+        except (ValueError, RecursionError):
+            record = None
+        if not isinstance(record, dict):
+            raise UserError(f'{where} is not a JSON object; write {{"source": "a.jpg", "target": "b.jpg"}}')
+        record = {str(key).lower(): value for key, value in record.items()}
+        _check_columns(list(record), where)
+        yield line, record

@@ -1,0 +1,124 @@
+"""From noise to a picture: DDPM, re-spaced DDPM and DDIM as one scan."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from export.edge.errors import UserError
+from jax_impl.config import Prediction, SamplerName
+from jax_impl.diffusion.process import to_eps, to_x0
+
+Denoise = Callable[[jax.Array, jax.Array, jax.Array], jax.Array]
+"""(x_t, cond, t) to the network's output; pictures (batch, height, width, 3), t integers (batch,)."""
+
+
+@dataclass(frozen=True)
+class SamplerConfig:
+    """How to walk from noise to a picture."""
+
+    sampler: SamplerName = "ddim"
+    """`ddpm` is the ancestral chain, re-spaced when steps < T; `ddim` is deterministic at eta 0."""
+    steps: int = 50
+    eta: float = 0.0
+    """Share of the ancestral noise that DDIM puts back, 0 to 1; `ddpm` ignores it."""
+
+
+class Draw(NamedTuple):
+    """What a sampler returns."""
+
+    x0: jax.Array
+    """The picture, (batch, height, width, 3), clamped like every estimate on the way."""
+    x0_raw: jax.Array
+    """The last estimate before its clamp."""
+    frames: jax.Array
+    """x after the kept steps, (kept, batch, height, width, 3)."""
+
+
+class Grid(NamedTuple):
+    """Per-step numbers, each (steps,), from t = T-1 down: float64 on the host."""
+
+    t: np.ndarray
+    signal: np.ndarray
+    noise: np.ndarray
+    next_signal: np.ndarray
+    direction: np.ndarray
+    sigma: np.ndarray
+
+
+def trailing_timesteps(total: int, steps: int) -> np.ndarray:
+    """Evenly spaced timesteps that begin at total-1, descending int32 (steps,) (Lin et al. 2024, table 2)."""
+    if not 1 <= steps <= total:
+        raise UserError(f"steps is {steps}: choose 1 to {total}")
+    return (np.round(np.arange(total, 0, -total / steps))[:steps] - 1).astype(np.int32)
+
+
+def make_grid(alphas_cumprod: np.ndarray, config: SamplerConfig) -> Grid:
+    """Coefficients re-spaced from ᾱ, never from single-step β (Song et al. 2021, eq. 12 and 16).
+
+    σ = η √((1-ᾱ_s)/(1-ᾱ_t)) √(1-ᾱ_t/ᾱ_s); with η = 1 the step is the DDPM posterior of the
+    re-spaced chain, its variance β̃. The last step lands on ᾱ = 1. Raises UserError for
+    steps outside 1…T or eta outside [0, 1].
+    """
+    if not 0.0 <= config.eta <= 1.0:
+        raise UserError(f"eta is {config.eta}: choose a value from 0 to 1")
+    eta = 1.0 if config.sampler == "ddpm" else config.eta
+    t = trailing_timesteps(len(alphas_cumprod), config.steps)
+    now = alphas_cumprod[t]
+    after = np.append(now[1:], 1.0)
+    sigma = eta * np.sqrt((1.0 - after) / (1.0 - now)) * np.sqrt(1.0 - now / after)
+    direction = np.sqrt(np.maximum(1.0 - after - sigma**2, 0.0))
+    return Grid(t, np.sqrt(now), np.sqrt(1.0 - now), np.sqrt(after), direction, sigma)
+
+
+def sample(
+    denoise: Denoise,
+    cond: jax.Array,
+    x_start: jax.Array,
+    key: jax.Array,
+    alphas_cumprod: np.ndarray,
+    config: SamplerConfig,
+    *,
+    prediction: Prediction,
+    clamp: float | None,
+    kept: Sequence[int] = (),
+    step_noise: jax.Array | None = None,
+) -> Draw:
+    """Draw pictures that go with `cond`.
+
+    cond: (batch, height, width, 3) in [-1, 1]. x_start: standard normal noise of that
+    shape. alphas_cumprod: float64 (T,). Every step forms the clean estimate, clamps it
+    to ±clamp, derives the noise again from the clamped estimate, then moves on. The
+    noise of step i comes from fold_in(key, i), or from step_noise (steps, batch, height,
+    width, 3) where given. The pictures after the steps in `kept` (indices from 0) are
+    returned too.
+    """
+    grid = make_grid(alphas_cumprod, config)
+    dtype = x_start.dtype
+    # Steps that are not kept all write to one spare slot behind the others.
+    slots = np.full(config.steps, len(kept), np.int32)
+    slots[list(kept)] = np.arange(len(kept))
+    stochastic = bool(np.any(grid.sigma > 0))
+
+    def body(carry: tuple[jax.Array, jax.Array, jax.Array], step: tuple) -> tuple:
+        x, _, frames = carry
+        index, slot, at, injected = step
+        t = jnp.full(x.shape[0], at.t, jnp.int32)
+        x0_raw = to_x0(prediction, denoise(x, cond, t), x, at.signal, at.noise)
+        x0 = x0_raw if clamp is None else jnp.clip(x0_raw, -clamp, clamp)
+        x = at.next_signal * x0 + at.direction * to_eps(x0, x, at.signal, at.noise)
+        if stochastic:
+            z = jax.random.normal(jax.random.fold_in(key, index), x.shape, dtype) if injected is None else injected
+            x = x + at.sigma * z
+        return (x, x0_raw, frames.at[slot].set(x)), None
+
+    scalars = Grid(jnp.asarray(grid.t), *(jnp.asarray(column, dtype) for column in grid[1:]))
+    frames = jnp.zeros((len(kept) + 1, *x_start.shape), dtype)
+    steps = (jnp.arange(config.steps), jnp.asarray(slots), scalars, step_noise)
+    (x, x0_raw, frames), _ = jax.lax.scan(body, (x_start, x_start, frames), steps)
+    return Draw(x, x0_raw, frames[: len(kept)])

@@ -1,0 +1,179 @@
+"""Look over a folder of pairs before training on it: `python -m jax_impl.doctor DIR`."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import tyro
+from tqdm import tqdm
+
+from export.edge.errors import UserError, run
+from export.edge.files import check_output_file, write_json
+from export.edge.pictures import BACKGROUND, check_output_picture, fit_square, grid, resize, save_picture
+from jax_impl.config import DataConfig, Direction, Fit, Layout
+from jax_impl.data.checkup import Seen, see
+from jax_impl.data.findings import Finding, boxes, judge, label, smallest_side
+from jax_impl.data.loader import SMALLEST_SIDE, SYNTHETIC
+from jax_impl.data.pairs import Locator, Pair, PairSource, find_pairs, read_pair
+
+_SHEET_PAIRS, _SHEET_ROW, _SHEET_SIDE, _SHEET_LABEL = 12, 3, 144, 22
+_NAMED = 5
+
+
+@dataclass(frozen=True)
+class DoctorArgs:
+    """Report on a folder of pairs: what is found, what cannot be read, what would spoil training."""
+
+    path: tyro.conf.Positional[str]
+    """A folder of pairs, or a CSV or JSONL manifest."""
+    layout: Layout = "auto"
+    """How pairs lie on disk; `auto` finds out."""
+    direction: Direction = "forward"
+    """`forward`: from A (or left, or source) to B; `reverse`: the other way."""
+    size: int = 128
+    """Side of a training picture, pixels."""
+    fit: Fit = "crop"
+    """How a picture becomes square in training."""
+    val_share: float = 0.1
+    """Share of pairs held out where the data has no validation split of its own."""
+    output: Path = Path("doctor.png")
+    """Contact sheet of pairs, written here."""
+    json: Path | None = None
+    """The report as JSON, written here."""
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Examine the pairs, print the report, write the contact sheet and the JSON.
+
+    Returns normally, warnings or not; raises UserError where nothing can be trained on.
+    """
+    args = tyro.cli(DoctorArgs, args=sys.argv[1:] if argv is None else list(argv))
+    if args.path == SYNTHETIC:
+        raise UserError("data.path synthetic is drawn, not read, and needs no check; name a folder of your own pairs")
+    check_output_picture(args.output)
+    if args.json is not None:
+        check_output_file(args.json, "json")
+    config = DataConfig(
+        path=args.path,
+        layout=args.layout,
+        direction=args.direction,
+        size=args.size,
+        fit=args.fit,
+        val_share=args.val_share,
+    )
+    source = find_pairs(config)
+    seen = examine(source, config.fit)
+    findings = judge(source, seen, config)
+    print("\n".join(_summary(args.path, args.direction, source, seen)))
+    print("\n".join(_lines(findings)))
+    good = [each for each in seen if each.looks and smallest_side(each) >= SMALLEST_SIDE]
+    if args.json is not None:
+        write_json(args.json, _as_json(args, source, seen, findings, good))
+    if not any(each.pair.split == "train" for each in good):
+        raise UserError(f"nothing in {args.path} can be trained on; mend or replace the pictures named above")
+    save_picture(args.output, contact_sheet([each.pair for each in good], config, Path(args.path)))
+    warnings = sum(finding.level == "warn" for finding in findings)
+    print(f"\n{warnings or 'no'} warning{'s' if warnings != 1 else ''}; contact sheet: {args.output}")
+
+
+def examine(source: PairSource, fit: str) -> list[Seen]:
+    """Open every pair of every split, on two threads."""
+    pairs = [pair for members in source.splits.values() for pair in members]
+    with ThreadPoolExecutor(2) as pool:
+        looking = pool.map(lambda pair: see(pair, fit), pairs)
+        quiet = not sys.stderr.isatty()
+        return list(tqdm(looking, "reading", len(pairs), disable=quiet, unit="pair", leave=False))
+
+
+def _sizes(seen: Sequence[Seen]) -> list[tuple[tuple[int, int], int]]:
+    """((width, height), number of different pictures), the most frequent first."""
+    sizes: dict[Locator, tuple[int, int]] = {}
+    for each in seen:
+        sizes.update(zip((each.pair.cond, each.pair.x0), boxes(each), strict=False))
+    return Counter(sizes.values()).most_common()
+
+
+def _summary(path: str, direction: str, source: PairSource, seen: Sequence[Seen]) -> list[str]:
+    first = next(pair for members in source.splits.values() for pair in members)
+    counts = ", ".join(f"{len(members)} {split}" for split, members in source.splits.items())
+    sizes = _sizes(seen)
+    shown = ", ".join(f"{w} × {h} ({count})" for (w, h), count in sizes[:_NAMED])
+    more = f" and {len(sizes) - _NAMED} more" if len(sizes) > _NAMED else ""
+    return [
+        path,
+        f"  layout     {source.layout}, {direction}",
+        f"  such as    {label(first.cond, Path(path))}  ->  {label(first.x0, Path(path))}",
+        f"  pairs      {counts}",
+        f"  pictures   {sum(count for _, count in sizes)}: {shown or 'none that can be read'}{more}",
+        *(f"  note       {note}" for note in source.notes),
+        "",
+    ]
+
+
+def _lines(findings: Sequence[Finding]) -> list[str]:
+    lines = []
+    for finding in findings:
+        lines.append(f"  {finding.level:<5}{finding.message}")
+        lines += [f"         {item}" for item in finding.items[:_NAMED]]
+        if len(finding.items) > _NAMED:
+            lines.append(f"         and {len(finding.items) - _NAMED} more (all of them with --json report.json)")
+    return lines
+
+
+def _as_json(
+    args: DoctorArgs, source: PairSource, seen: Sequence[Seen], findings: Sequence[Finding], good: Sequence[Seen]
+) -> dict[str, object]:
+    return {
+        "path": args.path,
+        "layout": source.layout,
+        "direction": args.direction,
+        "pairs": {split: len(members) for split, members in source.splits.items()},
+        "usable_pairs": {split: sum(each.pair.split == split for each in good) for split in source.splits},
+        "sizes": [{"width": width, "height": height, "pictures": count} for (width, height), count in _sizes(seen)],
+        "notes": list(source.notes),
+        "findings": [asdict(finding) for finding in findings],
+    }
+
+
+def contact_sheet(pairs: Sequence[Pair], config: DataConfig, root: Path) -> np.ndarray:
+    """Up to twelve pairs, spread over the list, as training sees them; uint8 (height, width, 3)."""
+    chosen = sorted({round(i) for i in np.linspace(0, len(pairs) - 1, min(_SHEET_PAIRS, len(pairs)))})
+    cells = []
+    for pair in (pairs[i] for i in chosen):
+        pictures = [fit_square(picture, config.size, config.fit) for picture in read_pair(pair)]
+        titles = [_short(locator, root) for locator in (pair.cond, pair.x0)]
+        cells.append(grid([[resize(picture, _SHEET_SIDE, _SHEET_SIDE) for picture in pictures]], titles))
+    height, width = (max(cell.shape[axis] for cell in cells) for axis in (0, 1))
+    cells = [_on_background(cell, height, width) for cell in cells]
+    return grid([cells[i : i + _SHEET_ROW] for i in range(0, len(cells), _SHEET_ROW)])
+
+
+def _short(locator: Locator, root: Path) -> str:
+    """The longest name of a picture that fits over it."""
+    half = f" ({locator.half})" if locator.half else ""
+    names = [label(replace(locator, half=None), root), locator.path.name, locator.path.stem]
+    room = _SHEET_LABEL - len(half)
+    return next((name for name in names if len(name) <= room), f"..{names[-1][2 - room :]}") + half
+
+
+def _on_background(cell: np.ndarray, height: int, width: int) -> np.ndarray:
+    """`cell` at the bottom of a larger sheet: titles with and without descenders differ in height."""
+    sheet = np.full((height, width, 3), BACKGROUND, np.uint8)
+    left = (width - cell.shape[1]) // 2
+    sheet[height - cell.shape[0] :, left : left + cell.shape[1]] = cell
+    return sheet
+
+
+def cli() -> None:
+    """Entry point of the console script."""
+    run(main)
+
+
+if __name__ == "__main__":
+    cli()

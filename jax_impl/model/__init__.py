@@ -1,0 +1,1 @@
+"""Networks: the seed U-Net and the residual family."""

@@ -1,0 +1,115 @@
+"""Building blocks that the networks share."""
+
+from __future__ import annotations
+
+import math
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+NORM_EPSILON = 1e-5
+"""Added to the variance in every normalisation; torch's default, not Flax's for GroupNorm."""
+BATCH_NORM_MOMENTUM = 0.1
+"""Weight of the newest batch in BatchNorm's running statistics, as torch counts it."""
+
+
+def conv3x3(in_channels: int, out_channels: int, rngs: nnx.Rngs, *, stride: int = 1, zero: bool = False) -> nnx.Conv:
+    """A 3×3 convolution with one pixel of zero padding on every side.
+
+    The padding is spelled out because "SAME" pads an even side by (0, 1) under stride
+    2, where torch pads (1, 1). `zero` starts the kernel at zero, so that a residual
+    branch begins as the identity.
+    """
+    kernel_init = nnx.initializers.zeros if zero else nnx.initializers.lecun_normal()
+    return nnx.Conv(
+        in_channels, out_channels, (3, 3), strides=stride, padding=((1, 1), (1, 1)), kernel_init=kernel_init, rngs=rngs
+    )
+
+
+class BatchNorm(nnx.Module):
+    """Batch normalisation (Ioffe & Szegedy 2015, algorithm 1) that keeps torch's statistics.
+
+    The batch is normalised by its biased variance, while the running variance collects
+    the unbiased one, n / (n - 1) times larger: `nnx.BatchNorm` keeps the biased one,
+    and the two frameworks would drift apart in training.
+    """
+
+    def __init__(self, channels: int) -> None:
+        self.scale = nnx.Param(jnp.ones(channels))
+        self.bias = nnx.Param(jnp.zeros(channels))
+        self.mean = nnx.BatchStat(jnp.zeros(channels))
+        self.var = nnx.BatchStat(jnp.ones(channels))
+
+    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
+        """Normalise (batch, height, width, channels); `train` uses and collects the batch's statistics."""
+        if train:
+            mean = jnp.mean(x, axis=(0, 1, 2))
+            var = jnp.mean(jnp.square(x - mean), axis=(0, 1, 2))
+            count = x.size // x.shape[-1]
+            unbiased = jax.lax.stop_gradient(var) * (count / max(count - 1, 1))
+            self.mean[...] += BATCH_NORM_MOMENTUM * (jax.lax.stop_gradient(mean) - self.mean[...])
+            self.var[...] += BATCH_NORM_MOMENTUM * (unbiased - self.var[...])
+        else:
+            mean, var = self.mean[...], self.var[...]
+        return (x - mean) * (jax.lax.rsqrt(var + NORM_EPSILON) * self.scale[...]) + self.bias[...]
+
+
+def group_norm(channels: int, groups: int, rngs: nnx.Rngs) -> nnx.GroupNorm:
+    """Group normalisation (Wu & He 2018) with the variance computed in two passes."""
+    return nnx.GroupNorm(channels, num_groups=groups, epsilon=NORM_EPSILON, use_fast_variance=False, rngs=rngs)
+
+
+def sinusoidal_embedding(t: jax.Array, channels: int, dtype: jnp.dtype) -> jax.Array:
+    """Sine and cosine of the timestep at geometrically spaced frequencies (Vaswani et al. 2017, section 3.5).
+
+    t: integers (batch,). Returns (batch, channels) in [-1, 1]: sines first, then cosines.
+    """
+    half = channels // 2
+    frequencies = jnp.exp(-math.log(10_000.0) * jnp.arange(half, dtype=dtype) / half)
+    angles = t.astype(dtype)[:, None] * frequencies
+    return jnp.concatenate([jnp.sin(angles), jnp.cos(angles)], axis=-1)
+
+
+def space_to_depth(x: jax.Array, patch: int) -> jax.Array:
+    """Fold patch × patch pixels into channels: (b, h, w, c) to (b, h/p, w/p, c·p²), channel order (c, row, column)."""
+    b, h, w, c = x.shape
+    x = x.reshape(b, h // patch, patch, w // patch, patch, c)
+    return x.transpose(0, 1, 3, 5, 2, 4).reshape(b, h // patch, w // patch, c * patch * patch)
+
+
+def depth_to_space(x: jax.Array, patch: int) -> jax.Array:
+    """The inverse of `space_to_depth`: (b, h, w, c·p²) to (b, h·p, w·p, c)."""
+    b, h, w, c = x.shape
+    x = x.reshape(b, h, w, c // (patch * patch), patch, patch)
+    return x.transpose(0, 1, 4, 2, 5, 3).reshape(b, h * patch, w * patch, c // (patch * patch))
+
+
+def upsample_nearest(x: jax.Array) -> jax.Array:
+    """Repeat every pixel twice in height and width: (b, h, w, c) to (b, 2h, 2w, c)."""
+    b, h, w, c = x.shape
+    return jnp.broadcast_to(x[:, :, None, :, None, :], (b, h, 2, w, 2, c)).reshape(b, 2 * h, 2 * w, c)
+
+
+class ResBlock(nnx.Module):
+    """Two convolutions with a residual path; the time embedding scales and shifts the second norm.
+
+    Pre-activation residual block (He et al. 2016b) with FiLM conditioning (Perez et al.
+    2018) as in Dhariwal & Nichol 2021, section 3.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, time_channels: int, groups: int, rngs: nnx.Rngs) -> None:
+        self.norm1 = group_norm(in_channels, groups, rngs)
+        self.conv1 = conv3x3(in_channels, out_channels, rngs)
+        self.time = nnx.Linear(time_channels, 2 * out_channels, rngs=rngs)
+        self.norm2 = group_norm(out_channels, groups, rngs)
+        self.conv2 = conv3x3(out_channels, out_channels, rngs, zero=True)
+        self.skip = nnx.Conv(in_channels, out_channels, (1, 1), rngs=rngs) if in_channels != out_channels else None
+
+    def __call__(self, x: jax.Array, emb: jax.Array) -> jax.Array:
+        """(batch, height, width, in_channels) and emb (batch, time_channels) to (batch, height, width, out_channels)."""
+        h = self.conv1(nnx.silu(self.norm1(x)))
+        scale, shift = jnp.split(self.time(emb)[:, None, None, :], 2, axis=-1)
+        h = self.norm2(h) * (1 + scale) + shift
+        h = self.conv2(nnx.silu(h))
+        return h + (x if self.skip is None else self.skip(x))

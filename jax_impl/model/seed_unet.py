@@ -1,0 +1,87 @@
+"""The seed network: a plain U-Net with BatchNorm and ReLU, told the time once, at its bottleneck."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from jax_impl.config import SeedModelConfig
+from jax_impl.model.blocks import BatchNorm, conv3x3
+
+TIME_CHANNELS = 256
+
+
+class ConvBlock(nnx.Module):
+    """[Conv 3×3 → BatchNorm → ReLU] twice (Ronneberger et al. 2015, with padding and BatchNorm)."""
+
+    def __init__(self, in_channels: int, out_channels: int, rngs: nnx.Rngs) -> None:
+        self.conv1 = conv3x3(in_channels, out_channels, rngs)
+        self.norm1 = BatchNorm(out_channels)
+        self.conv2 = conv3x3(out_channels, out_channels, rngs)
+        self.norm2 = BatchNorm(out_channels)
+
+    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
+        """(batch, height, width, in_channels) to (batch, height, width, out_channels)."""
+        x = nnx.relu(self.norm1(self.conv1(x), train=train))
+        return nnx.relu(self.norm2(self.conv2(x), train=train))
+
+
+class UpBlock(nnx.Module):
+    """ConvTranspose 2×2 that doubles the side and halves the channels, then the skip, then a ConvBlock."""
+
+    def __init__(self, in_channels: int, skip_channels: int, out_channels: int, rngs: nnx.Rngs) -> None:
+        # transpose_kernel gives the gradient-of-a-convolution layout that torch uses;
+        # without it the kernel is flipped and parity fails silently.
+        self.up = nnx.ConvTranspose(
+            in_channels, in_channels // 2, (2, 2), strides=(2, 2), padding="VALID", transpose_kernel=True, rngs=rngs
+        )
+        self.block = ConvBlock(in_channels // 2 + skip_channels, out_channels, rngs)
+
+    def __call__(self, x: jax.Array, skip: jax.Array, *, train: bool) -> jax.Array:
+        """x (batch, h, w, in_channels), skip (batch, 2h, 2w, skip_channels) to (batch, 2h, 2w, out_channels)."""
+        return self.block(jnp.concatenate([self.up(x), skip], axis=-1), train=train)
+
+
+class SeedUNet(nnx.Module):
+    """Predicts from the noised target and the guiding picture.
+
+    12,625,923 parameters at width 64. With `output_activation="tanh"` the output lies
+    in (-1, 1), which cuts off 31.7 % of a normal eps: only for old checkpoints.
+    """
+
+    def __init__(self, config: SeedModelConfig, timesteps: int, *, rngs: nnx.Rngs) -> None:
+        w = config.width
+        self.inc = ConvBlock(6, w, rngs)
+        self.down1 = ConvBlock(w, 2 * w, rngs)
+        self.down2 = ConvBlock(2 * w, 4 * w, rngs)
+        self.down3 = ConvBlock(4 * w, 8 * w, rngs)
+        self.bottleneck = ConvBlock(8 * w, 8 * w, rngs)
+        self.time_in = nnx.Linear(1, TIME_CHANNELS, rngs=rngs)
+        self.time_out = nnx.Linear(TIME_CHANNELS, TIME_CHANNELS, rngs=rngs)
+        self.time_proj = nnx.Linear(TIME_CHANNELS, 8 * w, rngs=rngs)
+        self.up1 = UpBlock(8 * w, 4 * w, 4 * w, rngs)
+        self.up2 = UpBlock(4 * w, 2 * w, 2 * w, rngs)
+        self.up3 = UpBlock(2 * w, w, w, rngs)
+        self.outc = conv3x3(w, 3, rngs)
+        self.timesteps = timesteps
+        self.tanh = config.output_activation == "tanh"
+
+    def __call__(self, x_t: jax.Array, cond: jax.Array, t: jax.Array, *, train: bool) -> jax.Array:
+        """x_t, cond (batch, height, width, 3), t integers (batch,) in 0…timesteps-1; returns (batch, height, width, 3)."""
+        x1 = self.inc(jnp.concatenate([x_t, cond], axis=-1), train=train)
+        x2 = self.down1(_max_pool(x1), train=train)
+        x3 = self.down2(_max_pool(x2), train=train)
+        x4 = self.down3(_max_pool(x3), train=train)
+        time = t.astype(x_t.dtype)[:, None] / self.timesteps
+        time = self.time_out(nnx.silu(self.time_in(time)))
+        x = self.bottleneck(x4, train=train) + nnx.silu(self.time_proj(time))[:, None, None, :]
+        x = self.up1(x, x3, train=train)
+        x = self.up2(x, x2, train=train)
+        x = self.up3(x, x1, train=train)
+        x = self.outc(x)
+        return jnp.tanh(x) if self.tanh else x
+
+
+def _max_pool(x: jax.Array) -> jax.Array:
+    return nnx.max_pool(x, window_shape=(2, 2), strides=(2, 2))

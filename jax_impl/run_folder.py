@@ -1,0 +1,95 @@
+"""A run folder: its configuration, and what it takes to work with its weights."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from export.edge.errors import UserError
+from export.edge.files import write_text
+from jax_impl.config import Config
+from jax_impl.config_json import from_json, to_json
+from jax_impl.diffusion.schedule import Levels, alphas_cumprod
+from jax_impl.training.checkpoint import restore_newest
+from jax_impl.training.optim import learning_rate, make_optimizer
+from jax_impl.training.state import TrainState, create
+from jax_impl.training.step import Problem
+
+CONFIG = "config.json"
+
+
+@dataclass(frozen=True)
+class TrainedRun:
+    """A run's newest usable checkpoint, ready to draw with."""
+
+    config: Config
+    problem: Problem
+    state: TrainState
+    alphas_cumprod: np.ndarray
+
+
+def write_config(run: Path, config: Config) -> None:
+    """Save the resolved configuration in the run folder."""
+    write_text(run / CONFIG, to_json(config) + "\n")
+
+
+def read_config(run: Path) -> Config:
+    """The configuration a run was started with; UserError when the folder is not a run."""
+    path = run / CONFIG
+    if not path.is_file():
+        raise UserError(f"run {run} has no {CONFIG}; name the folder given to training as --output-dir")
+    try:
+        return from_json(path.read_text())
+    except (UserError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: {error}") from None
+
+
+def open_run(run: Path) -> TrainedRun:
+    """Restore a run's newest usable checkpoint."""
+    config = read_config(run)
+    # Restoring needs the state's shape only, to which the length of the schedule adds nothing.
+    network, template = create(config, make_optimizer(config.optim, learning_rate(config.optim, 1, 1)))
+    state, _, _ = restore_newest(run, template)
+    levels = alphas_cumprod(config.diffusion)
+    return TrainedRun(config, Problem(network, config, Levels.of(levels)), state, levels)
+
+
+FREE_ON_RESUME = {
+    "train.epochs",
+    "train.max_minutes",
+    "train.checkpoint_every",
+    "train.keep_checkpoints",
+    "train.sample_every",
+    "train.sample_steps",
+    "train.tensorboard",
+    "data.path",
+}
+"""Settings that a resumed run may change: they do not alter the steps to come."""
+
+
+def check_resume(saved: Config, wanted: Config) -> None:
+    """Raise UserError when `wanted` would go on with other numbers than `saved` began with."""
+    for name, (before, after) in differences(saved, wanted).items():
+        length_matters = name == "train.epochs" and saved.optim.schedule == "cosine"
+        if name not in FREE_ON_RESUME or length_matters:
+            raise UserError(
+                f"{name} is {after!r} but the run was started with {before!r}; "
+                "resume with its own configuration, or start a new run in another folder"
+            )
+
+
+def differences(a: Config, b: Config) -> dict[str, tuple[object, object]]:
+    """Settings in which two configurations differ, by dotted name."""
+    left, right = _flat(dataclasses.asdict(a)), _flat(dataclasses.asdict(b))
+    names = [*left, *(name for name in right if name not in left)]
+    return {n: (left.get(n), right.get(n)) for n in names if left.get(n) != right.get(n)}
+
+
+def _flat(tree: dict, prefix: str = "") -> dict[str, object]:
+    flat: dict[str, object] = {}
+    for key, value in tree.items():
+        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return flat

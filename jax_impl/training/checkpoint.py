@@ -1,0 +1,133 @@
+"""Checkpoints on disk: written by orbax, committed and verified by a digest manifest of our own.
+
+`model_checkpoints/step_00000120/` holds what orbax writes; `step_00000120.json` beside it
+names every file with its SHA-256 and is renamed into place last. A folder without a
+manifest is the leftover of an interrupted save: orbax alone would take it for the newest
+checkpoint, and would load a flipped bit without an error.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import jax
+from orbax.checkpoint import v1 as ocp
+
+from export.edge.errors import UserError
+from export.edge.files import sha256_file, write_json
+from jax_impl.training.state import TrainState, from_arrays, to_arrays
+
+FOLDER = "model_checkpoints"
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A committed checkpoint: its data folder, its manifest and the step it was taken after."""
+
+    step: int
+    folder: Path
+    manifest: Path
+
+
+def list_checkpoints(run: Path) -> list[Checkpoint]:
+    """Committed checkpoints of a run, oldest first."""
+    found = []
+    for manifest in sorted((run / FOLDER).glob("step_*.json")):
+        digits = manifest.stem.removeprefix("step_")
+        if digits.isdigit():
+            found.append(Checkpoint(int(digits), manifest.with_suffix(""), manifest))
+    return found
+
+
+def save(run: Path, state: TrainState, keep: int) -> Checkpoint:
+    """Write the state as the newest checkpoint of a run, then delete all but the newest `keep`.
+
+    On an error, a full disk included, what was written is removed and the earlier
+    checkpoints stay; the error goes on to the caller.
+    """
+    step = int(state.step)
+    root = run / FOLDER
+    root.mkdir(parents=True, exist_ok=True)
+    checkpoint = Checkpoint(step, root / f"step_{step:08d}", root / f"step_{step:08d}.json")
+    _clean_leftovers(root)
+    if checkpoint.manifest.exists():
+        return checkpoint
+    try:
+        ocp.save(checkpoint.folder.absolute(), to_arrays(state))
+        files = {str(f.relative_to(checkpoint.folder)): sha256_file(f) for f in _files(checkpoint.folder)}
+        write_json(checkpoint.manifest, {"step": step, "files": files})
+    except BaseException as error:
+        _clean_leftovers(root)
+        # Orbax reports a failed write of its C++ core as a ValueError or RuntimeError.
+        if isinstance(error, ValueError | RuntimeError):
+            raise UserError(f"checkpoint {checkpoint.folder} was not written ({_first_line(error)}); "
+                            f"see that {root} has free space and may be written") from error
+        raise
+    for old in list_checkpoints(run)[:-keep]:
+        old.manifest.unlink()
+        shutil.rmtree(old.folder, ignore_errors=True)
+    return checkpoint
+
+
+def restore_newest(run: Path, template: TrainState) -> tuple[TrainState, Checkpoint, list[str]]:
+    """The newest checkpoint that is whole: (state, checkpoint, what was wrong with newer ones).
+
+    Raises UserError when there is none, or when it holds other arrays than `template`.
+    """
+    problems: list[str] = []
+    for checkpoint in reversed(list_checkpoints(run)):
+        fault = find_fault(checkpoint)
+        if fault is None:
+            return _load(checkpoint, template), checkpoint, problems
+        problems.append(f"{checkpoint.folder.name}: {fault}")
+    detail = f" ({'; '.join(problems)})" if problems else ""
+    raise UserError(f"run {run} has no usable checkpoint{detail}; train it first, or name another run")
+
+
+def find_fault(checkpoint: Checkpoint) -> str | None:
+    """What is wrong with a checkpoint's files, or None when every digest fits."""
+    try:
+        listed = json.loads(checkpoint.manifest.read_text())["files"]
+        present = {str(f.relative_to(checkpoint.folder)) for f in _files(checkpoint.folder)}
+        if present != set(listed):
+            return f"{len(present ^ set(listed))} files are missing or too many"
+        for name, digest in listed.items():
+            if sha256_file(checkpoint.folder / name) != digest:
+                return f"{name} is damaged"
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return "its manifest is damaged"
+    return None
+
+
+def _load(checkpoint: Checkpoint, template: TrainState) -> TrainState:
+    wanted = to_arrays(template)
+    stored = ocp.metadata(checkpoint.folder.absolute()).metadata
+    here = {name: (array.shape, array.dtype) for name, array in wanted.items()}
+    there = {name: (tuple(array.shape), array.dtype) for name, array in stored.items()}
+    for name in sorted(here.keys() | there.keys()):
+        if here.get(name) != there.get(name):
+            raise UserError(
+                f"checkpoint {checkpoint.folder} holds {there.get(name)} for {name}, this configuration needs "
+                f"{here.get(name)}; resume with the configuration the run was started with"
+            )
+    sharding = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+    abstract = {n: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=sharding) for n, a in wanted.items()}
+    return from_arrays(template, ocp.load(checkpoint.folder.absolute(), abstract))
+
+
+def _files(folder: Path) -> list[Path]:
+    return sorted(f for f in folder.rglob("*") if f.is_file())
+
+
+def _clean_leftovers(root: Path) -> None:
+    """Remove data folders that no manifest vouches for."""
+    for folder in root.glob("step_*"):
+        if folder.is_dir() and not (root / f"{folder.name.split('.')[0]}.json").exists():
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__

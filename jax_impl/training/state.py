@@ -1,0 +1,78 @@
+"""Everything a run carries from step to step, as one tree."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from jax_impl.config import Config
+from jax_impl.model.network import Network, Tree, build
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class TrainState:
+    """Weights, statistics, optimiser and randomness after `step` steps."""
+
+    step: jax.Array
+    """Steps taken, int32 scalar."""
+    params: Tree
+    stats: Tree
+    """BatchNorm's running statistics; empty for networks without it."""
+    ema: Tree
+    """Moving average of params; empty when it is switched off."""
+    opt_state: optax.OptState
+    key: jax.Array
+    """Root of all randomness; step n draws from fold_in(key, n), so it never changes."""
+
+
+def create(config: Config, optimizer: optax.GradientTransformation) -> tuple[Network, TrainState]:
+    """A fresh state whose weights and randomness follow from `config.train.seed` alone."""
+    init_key, key = jax.random.split(jax.random.key(config.train.seed))
+    network, params, stats = build(config, init_key)
+    return network, with_params(params, stats, config, optimizer, key)
+
+
+def with_params(
+    params: Tree, stats: Tree, config: Config, optimizer: optax.GradientTransformation, key: jax.Array
+) -> TrainState:
+    """A state at step 0 that starts from the given weights."""
+    # Copies: the step donates its state, and two leaves must not share a buffer.
+    ema = jax.tree.map(jnp.copy, params) if config.optim.ema_decay > 0 else {}
+    return TrainState(jnp.zeros((), jnp.int32), params, stats, ema, optimizer.init(params), key)
+
+
+def sampling_weights(state: TrainState) -> Tree:
+    """The weights to draw pictures with while training.
+
+    The average, if there is one; but under BatchNorm the running statistics belong to
+    the raw weights, which are then used until the bundle re-estimates them.
+    """
+    return state.ema if state.ema and not state.stats else state.params
+
+
+def to_arrays(state: TrainState) -> dict[str, jax.Array]:
+    """The state as a flat dict of plain arrays, names such as ".params['stem']['kernel']"."""
+    leaves = jax.tree_util.tree_flatten_with_path(state)[0]
+    return {jax.tree_util.keystr(path): _plain(leaf) for path, leaf in leaves}
+
+
+def from_arrays(template: TrainState, arrays: dict[str, jax.Array]) -> TrainState:
+    """The inverse of `to_arrays`: a state shaped like `template`, which must have the same names."""
+    leaves, structure = jax.tree_util.tree_flatten_with_path(template)
+    restored = []
+    for path, leaf in leaves:
+        array = arrays[jax.tree_util.keystr(path)]
+        restored.append(jax.random.wrap_key_data(array) if _is_key(leaf) else array)
+    return jax.tree.unflatten(structure, restored)
+
+
+def _is_key(leaf: jax.Array) -> bool:
+    return jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+
+
+def _plain(leaf: jax.Array) -> jax.Array:
+    return jax.random.key_data(leaf) if _is_key(leaf) else jnp.asarray(leaf)

@@ -1,0 +1,160 @@
+"""One training step and one validation pass, pure and jitted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from jax_impl.config import Config
+from jax_impl.data.augment import augment
+from jax_impl.diffusion.loss import hybrid_loss
+from jax_impl.diffusion.process import levels_at, q_sample, target
+from jax_impl.diffusion.schedule import Levels
+from jax_impl.model.blocks import BATCH_NORM_MOMENTUM
+from jax_impl.model.network import Network, Tree
+from jax_impl.training.state import TrainState
+
+
+class Batch(NamedTuple):
+    """Pairs as uint8 (batch, size, size, 3)."""
+
+    cond: jax.Array
+    x0: jax.Array
+
+
+class Problem(NamedTuple):
+    """What the loss depends on besides weights and data; all of it fixed during a run."""
+
+    network: Network
+    config: Config
+    levels: Levels
+
+
+Metrics = dict[str, jax.Array]
+StepFunction = Callable[[TrainState, Batch, jax.Array], tuple[TrainState, Metrics]]
+
+
+def to_unit(pictures: jax.Array) -> jax.Array:
+    """uint8 0…255 to float32 [-1, 1]."""
+    return (pictures.astype(jnp.float32) - 127.5) / 127.5
+
+
+def diffusion_loss(
+    problem: Problem, params: Tree, stats: Tree, cond: jax.Array, x0: jax.Array, t: jax.Array, eps: jax.Array
+) -> tuple[jax.Array, tuple[Metrics, Tree]]:
+    """Loss of one training batch and, beside it, its terms and the new BatchNorm statistics.
+
+    cond, x0, eps: (batch, height, width, 3); t: integers (batch,).
+    """
+    diffusion = problem.config.diffusion
+    signal, noise = levels_at(problem.levels, t, x0.dtype)
+    x_t = q_sample(x0, eps, signal, noise)
+    output, stats = problem.network.apply(params, stats, x_t, cond, t, train=True)
+    loss, terms = hybrid_loss(output, target(diffusion.prediction, x0, eps, signal, noise), diffusion.mae_weight)
+    return loss, ({"loss": loss, **terms}, stats)
+
+
+def make_train_step(
+    problem: Problem, optimizer: optax.GradientTransformation, schedule: optax.Schedule
+) -> StepFunction:
+    """A jitted `train_step(state, pairs, indices)`; the state given is consumed.
+
+    pairs: the whole training set on the device; indices: int32 (batch,), the pairs of
+    this step. All randomness follows from the state's key and step.
+    """
+    config = problem.config
+
+    def train_step(state: TrainState, pairs: Batch, indices: jax.Array) -> tuple[TrainState, Metrics]:
+        drawn = draw_batch(config, jax.random.fold_in(state.key, state.step), pairs, indices)
+
+        def loss_of(params: Tree) -> tuple[jax.Array, tuple[Metrics, Tree]]:
+            return diffusion_loss(problem, params, state.stats, *drawn)
+
+        (_, (metrics, stats)), grads = jax.value_and_grad(loss_of, has_aux=True)(state.params)
+        updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
+        params = optax.apply_updates(state.params, updates)
+        metrics |= {"grad_norm": optax.tree.norm(grads), "learning_rate": jnp.asarray(schedule(state.step))}
+        ema = update_ema(state.ema, params, state.step, config.optim.ema_decay) if state.ema else state.ema
+        return TrainState(state.step + 1, params, stats, ema, opt_state, state.key), metrics
+
+    return jax.jit(train_step, donate_argnums=0)
+
+
+def draw_batch(
+    config: Config, key: jax.Array, pairs: Batch, indices: jax.Array
+) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
+    """Everything random about a step: (cond, x0, t, eps) of the pairs at `indices`, augmented, float32."""
+    augment_key, t_key, eps_key = jax.random.split(key, 3)
+    cond, x0 = to_unit(pairs.cond[indices]), to_unit(pairs.x0[indices])
+    cond, x0 = augment(augment_key, cond, x0, config.data.augment)
+    t = jax.random.randint(t_key, indices.shape, 0, config.diffusion.timesteps)
+    return cond, x0, t, jax.random.normal(eps_key, x0.shape, x0.dtype)
+
+
+def make_statistics_step(problem: Problem) -> Callable[[Tree, Tree, Batch, jax.Array, jax.Array], Tree]:
+    """A jitted (params, stats, pairs, indices, key) -> BatchNorm statistics of that batch alone.
+
+    The running update new = old + m (batch - old) is undone: batch = old + (new - old) / m.
+    """
+
+    @jax.jit
+    def statistics(params: Tree, stats: Tree, pairs: Batch, indices: jax.Array, key: jax.Array) -> Tree:
+        cond, x0, t, eps = draw_batch(problem.config, key, pairs, indices)
+        _, (_, new) = diffusion_loss(problem, params, stats, cond, x0, t, eps)
+        return jax.tree.map(lambda old, new: old + (new - old) / BATCH_NORM_MOMENTUM, stats, new)
+
+    return statistics
+
+
+def update_ema(ema: Tree, params: Tree, step: jax.Array, decay: float) -> Tree:
+    """Move the average towards the weights.
+
+    The decay is at most (1 + n) / (10 + n) after n steps, so that the first average
+    forgets the initial weights.
+    """
+    decay_now = jnp.minimum(decay, (1.0 + step) / (10.0 + step))
+    return jax.tree.map(lambda old, new: old + (1.0 - decay_now) * (new - old), ema, params)
+
+
+def make_validation_loss(problem: Problem) -> Callable[[Tree, Tree, Batch], float]:
+    """A function (params, stats, pairs) -> mean loss, in evaluation mode, on noise that never changes.
+
+    Each pair meets four timesteps spread evenly over 0…T-1 and offset from pair to
+    pair, so that values from different epochs are comparable.
+    """
+    diffusion = problem.config.diffusion
+    draws, chunk = 4, problem.config.train.batch_size
+
+    @jax.jit
+    def losses(params: Tree, stats: Tree, pairs: Batch, t: jax.Array, keys: jax.Array) -> jax.Array:
+        cond, x0 = to_unit(pairs.cond), to_unit(pairs.x0)
+        eps = jax.vmap(lambda key: jax.random.normal(key, x0.shape[1:], x0.dtype))(keys)
+        signal, noise = levels_at(problem.levels, t, x0.dtype)
+        output, _ = problem.network.apply(params, stats, q_sample(x0, eps, signal, noise), cond, t)
+        error = output - target(diffusion.prediction, x0, eps, signal, noise)
+        return jnp.mean(jnp.square(error) + diffusion.mae_weight * jnp.abs(error), axis=(1, 2, 3))
+
+    def validation_loss(params: Tree, stats: Tree, pairs: Batch) -> float:
+        count = len(pairs.x0)
+        collected = []
+        for draw in range(draws):
+            for start in range(0, count, chunk):
+                rows = np.arange(start, min(start + chunk, count))
+                places = (rows * draws + draw + 0.5) / (count * draws)
+                t = jnp.asarray(places * diffusion.timesteps, jnp.int32)
+                keys = jax.vmap(jax.random.key)(jnp.asarray(rows * draws + draw))
+                part = Batch(jnp.asarray(pairs.cond[rows]), jnp.asarray(pairs.x0[rows]))
+                collected.append(losses(params, stats, part, t, keys))
+        return float(np.mean(np.concatenate(jax.device_get(collected)), dtype=np.float64))
+
+    return validation_loss
+
+
+def fetch(metrics: dict[str, Any]) -> dict[str, float]:
+    """Metrics as Python floats; waits for the device."""
+    return {name: float(value) for name, value in jax.device_get(metrics).items()}

@@ -1,0 +1,92 @@
+"""A real, tiny ONNX denoiser, sealed as export.to_onnx seals its own."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from export.edge import artifact
+
+MakeModel = Callable[..., Path]
+
+
+def cosine_schedule(total: int = 1000) -> np.ndarray:
+    """alphas_cumprod of Nichol and Dhariwal 2021, equation 17, s = 0.008, betas clipped to [1e-4, 0.9999]."""
+    f = np.cos((np.arange(total + 1) / total + 0.008) / 1.008 * np.pi / 2) ** 2
+    return np.cumprod(1.0 - np.clip(1.0 - f[1:] / f[:-1], 1e-4, 0.9999))
+
+
+def metadata(**changes: str) -> dict[str, str]:
+    entries = {
+        "format": "dawn2dusk",
+        "format_version": "1",
+        "alphas_cumprod": json.dumps(cosine_schedule(100).tolist()),
+        "prediction": "x0",
+        "clamp": "1.0",
+        "size": "32",
+        "size_multiple": "8",
+        "fit": "crop",
+        "value_range": "[-1, 1]",
+        "steps": "4",
+        "sampler": "ddim",
+        "weights_digest": 64 * "a",
+        "config": "{}",
+        "file_digest": artifact.UNSEALED,
+    }
+    return entries | changes
+
+
+def graph(gain: float = 1.0) -> onnx.ModelProto:
+    """prediction = tanh(conv3x3(x_t, cond) + t / 1000), every size dynamic; `gain` multiplies the kernel."""
+    kernel = np.random.default_rng(0).normal(0, 0.05, (3, 6, 3, 3)).astype(np.float32)
+    kernel[:, 3:, 1, 1] += np.roll(np.eye(3, dtype=np.float32), 1, axis=1)
+    picture = ["batch", 3, "height", "width"]
+    nodes = [
+        helper.make_node("Concat", ["x_t", "cond"], ["both"], axis=1),
+        helper.make_node("Conv", ["both", "kernel"], ["mixed"], pads=[1, 1, 1, 1]),
+        helper.make_node("Cast", ["t"], ["t_float"], to=TensorProto.FLOAT),
+        helper.make_node("Mul", ["t_float", "scale"], ["time"]),
+        helper.make_node("Reshape", ["time", "shape"], ["time4"]),
+        helper.make_node("Add", ["mixed", "time4"], ["sum"]),
+        helper.make_node("Tanh", ["sum"], ["prediction"]),
+    ]
+    constants = {
+        "kernel": kernel * np.float32(gain),
+        "scale": np.array(1e-3, np.float32),
+        "shape": np.array([-1, 1, 1, 1], np.int64),
+    }
+    body = helper.make_graph(
+        nodes,
+        "tiny",
+        [
+            helper.make_tensor_value_info("x_t", TensorProto.FLOAT, picture),
+            helper.make_tensor_value_info("cond", TensorProto.FLOAT, picture),
+            helper.make_tensor_value_info("t", TensorProto.INT64, ["batch"]),
+        ],
+        [helper.make_tensor_value_info("prediction", TensorProto.FLOAT, picture)],
+        [numpy_helper.from_array(value, name) for name, value in constants.items()],
+    )
+    return helper.make_model(body, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+
+
+@pytest.fixture
+def make_model(tmp_path: Path) -> MakeModel:
+    """make_model(model=None, seal=True, **metadata changes) -> path of a model file; a value of None drops the entry."""
+
+    def make(model: onnx.ModelProto | None = None, seal: bool = True, **changes: str | None) -> Path:
+        proto = graph() if model is None else model
+        entries = {key: value for key, value in (metadata() | changes).items() if value is not None}
+        helper.set_model_props(proto, entries)
+        path = tmp_path / "model.onnx"
+        path.write_bytes(proto.SerializeToString())
+        if seal:
+            artifact.seal(path)
+        return path
+
+    return make

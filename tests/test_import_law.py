@@ -1,0 +1,132 @@
+"""Who may import whom: the law in the code, in the linter that keeps it, and in what a running process loads."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+import grimp
+import pytest
+
+PACKAGES = ("export", "jax_impl", "torch_ref")
+
+# The law as what is allowed, standard library apart; a package may always import itself.
+ALLOWED = {
+    "export.edge": {"numpy", "PIL"},
+    "export.edge.artifact": {"numpy", "PIL", "onnxruntime", "export.edge"},
+    "jax_impl": {
+        *("jax", "flax", "optax", "orbax", "grain", "tensorflow_datasets", "numpy", "PIL", "matplotlib"),
+        *("safetensors", "tyro", "tqdm", "tensorboardX", "export.edge"),
+    },
+    "torch_ref": {"torch", "numpy", "safetensors", "export.edge"},
+    "export": {"torch", "onnx", "onnxruntime", "numpy", "PIL", "safetensors", "torch_ref"},
+}
+
+
+def is_in(module: str, package: str) -> bool:
+    """Whether `module` is `package` or lies inside it."""
+    return module == package or module.startswith(package + ".")
+
+
+def modules(root: Path, package: str) -> list[str]:
+    """Dotted names of a package's modules; those that run on import (`__main__`) are left out."""
+    folder = root / package.replace(".", "/")
+    files = sorted(path.relative_to(root) for path in folder.rglob("*.py") if path.stem != "__main__")
+    names = [".".join(path.with_suffix("").parts).removesuffix(".__init__") for path in files]
+    return [name for name in names if name != f"{package}.__init__"]
+
+
+def lint_imports(folder: Path) -> subprocess.CompletedProcess[str]:
+    """Run the linter on the tree at `folder` with the settings found there."""
+    command = [sys.executable, "-c", "from importlinter.cli import lint_imports_command as c; c()", "--no-cache"]
+    # The tree under test comes first on the path, before the one that is installed.
+    environment = {**os.environ, "PYTHONPATH": str(folder)}
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+
+
+def loaded_by(names: Iterable[str], suspects: Iterable[str], root: Path) -> set[str]:
+    """The `suspects` that a fresh process holds after it imported the modules `names`."""
+    code = (
+        "import importlib, sys\n"
+        f"for name in {sorted(names)!r}: importlib.import_module(name)\n"
+        f"print(' '.join(s for s in {sorted(suspects)!r} if s in sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return set(done.stdout.split())
+
+
+def test_every_import_is_allowed(root: Path) -> None:
+    graph = grimp.build_graph(*PACKAGES, include_external_packages=True, cache_dir=None)
+    broken = []
+    for importer in sorted(m for m in graph.modules if any(is_in(m, p) for p in PACKAGES)):
+        package = max((p for p in ALLOWED if is_in(importer, p)), key=len)
+        allowed = ALLOWED[package] | {package} | set(sys.stdlib_module_names)
+        for imported in sorted(graph.find_modules_directly_imported_by(importer)):
+            if not any(is_in(imported, name) for name in allowed):
+                broken.append(f"{importer} imports {imported}")
+    assert broken == []
+
+
+def test_linter_keeps_the_law(root: Path) -> None:
+    done = lint_imports(root)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "0 broken" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("planted", "line"),
+    [
+        ("export/edge/planted.py", "import torch"),
+        ("export/edge/planted.py", "import onnxruntime"),
+        ("export/edge/planted.py", "def later() -> None:\n    import jax"),
+        ("export/edge/planted.py", "from export import to_onnx"),
+        ("export/edge/planted.py", "import jax_impl.config"),
+        ("export/planted.py", "from jax.numpy import asarray"),
+        ("export/planted.py", "import jax_impl"),
+        ("jax_impl/training/planted.py", "import torch"),
+        ("jax_impl/planted.py", "import tensorflow"),
+        ("jax_impl/planted.py", "import torch_ref.blocks"),
+        ("jax_impl/planted.py", "import onnxruntime"),
+        ("jax_impl/planted.py", "from export import to_onnx"),
+        ("torch_ref/planted.py", "import jax"),
+        ("torch_ref/planted.py", "from jax_impl import config"),
+        ("torch_ref/planted.py", "import onnx"),
+    ],
+)
+def test_linter_finds_a_planted_import(root: Path, tmp_path: Path, planted: str, line: str) -> None:
+    for package in PACKAGES:
+        shutil.copytree(root / package, tmp_path / package, ignore=shutil.ignore_patterns("__pycache__", "web"))
+    shutil.copy(root / "pyproject.toml", tmp_path)
+    (tmp_path / "export/to_onnx.py").touch()
+    (tmp_path / planted).write_text(line + "\n")
+    done = lint_imports(tmp_path)
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "planted" in done.stdout
+
+
+def test_edge_loads_numpy_and_pillow_alone(root: Path) -> None:
+    # Not even onnxruntime: it is loaded when a model is opened, so that the rest works without it.
+    names = modules(root, "export.edge")
+    assert {"export.edge.artifact", "export.edge.translate", "export.edge.pictures"} <= set(names)
+    heavy = {"onnxruntime", "onnx", "torch", "jax", "flax", "safetensors", "matplotlib", "tyro", "tqdm", "scipy"}
+    assert loaded_by(names, heavy, root) == set()
+    assert loaded_by(["export.edge.__main__"], heavy, root) == set()
+
+
+def test_jax_impl_loads_neither_torch_nor_tensorflow(root: Path) -> None:
+    assert (
+        loaded_by(modules(root, "jax_impl"), {"torch", "torch_ref", "tensorflow", "onnx", "diffusers"}, root) == set()
+    )
+
+
+def test_torch_ref_loads_no_jax(root: Path) -> None:
+    assert loaded_by(modules(root, "torch_ref"), {"jax", "jaxlib", "flax", "jax_impl", "onnxruntime"}, root) == set()
+
+
+def test_export_loads_no_jax(root: Path) -> None:
+    assert loaded_by(modules(root, "export"), {"jax", "jaxlib", "flax", "jax_impl"}, root) == set()

@@ -1,0 +1,48 @@
+"""What every denoiser here has in common."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from export.edge.errors import UserError
+
+
+class UNet(nn.Module, ABC):
+    """A denoiser of the noised target, guided by a picture of the same scene.
+
+    `size_multiple`: height and width of its pictures are multiples of this, pixels.
+    """
+
+    size_multiple: int
+
+    @abstractmethod
+    def forward(self, x_t: Tensor, cond: Tensor, t: Tensor) -> Tensor:
+        """The network's prediction, (batch, 3, height, width), unbounded unless it ends in a tanh.
+
+        `x_t`: noised target; `cond`: guiding picture in [-1, 1]; both (batch, 3, height, width).
+        `t`: int64 (batch,), timesteps 0 … T-1, larger is noisier.
+        Raises UserError for a height or width that is no multiple of `size_multiple`.
+        """
+
+    @staticmethod
+    def from_bundle(path: Path | str) -> UNet:
+        """The network in a `model.safetensors`, on the CPU, in evaluation mode.
+
+        Raises UserError for a file that is missing, broken or not a bundle.
+        `torch_ref.weights.load_bundle` returns the schedule and the config as well.
+        """
+        from torch_ref.weights import load_bundle  # the weights know the networks: at the top this would be a circle
+
+        return load_bundle(Path(path)).model
+
+    def _joined(self, x_t: Tensor, cond: Tensor) -> Tensor:
+        """Both pictures on one channel axis, (batch, 6, height, width)."""
+        height, width = x_t.shape[-2:]
+        multiple = self.size_multiple
+        if height % multiple != 0 or width % multiple != 0:
+            raise UserError(f"x_t is {height} x {width} pixels: this model needs multiples of {multiple}; resize it")
+        return torch.cat([x_t, cond], dim=1)

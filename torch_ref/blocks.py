@@ -1,0 +1,73 @@
+"""Building blocks of the residual family."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class TimeEmbedding(nn.Module):
+    """Sinusoidal embedding of integer timesteps (Vaswani et al. 2017, section 3.5): sines, then cosines.
+
+    Frequency k of `half` is 10000^(-k / half). They are computed in float64 and rounded
+    once: at t = 999 one unit in the last place of a float32 frequency is already 6e-5
+    of a radian, and `exp` differs by that much from one library to the next.
+    """
+
+    frequencies: Tensor
+
+    def __init__(self, half: int) -> None:
+        super().__init__()
+        frequencies = np.exp(-math.log(10000.0) * np.arange(half, dtype=np.float64) / half)
+        self.register_buffer("frequencies", torch.from_numpy(frequencies), persistent=False)
+
+    def forward(self, t: Tensor, dtype: torch.dtype) -> Tensor:
+        """(batch, 2 * half) of `dtype` for int64 `t` (batch,)."""
+        angle = t.to(dtype)[:, None] * self.frequencies.to(dtype)[None, :]
+        return torch.cat([torch.sin(angle), torch.cos(angle)], dim=1)
+
+
+def conv3x3(in_channels: int, out_channels: int, stride: int = 1) -> nn.Conv2d:
+    """A 3x3 convolution with one pixel of zero padding on every side."""
+    return nn.Conv2d(in_channels, out_channels, 3, stride=stride, padding=1)
+
+
+class ResBlock(nn.Module):
+    """Pre-activation residual block (He et al. 2016b) whose second norm the time scales and shifts
+    (Perez et al. 2018; Dhariwal & Nichol 2021, section 3)."""
+
+    def __init__(self, in_channels: int, out_channels: int, time_channels: int, groups: int) -> None:
+        super().__init__()
+        self.norm1 = nn.GroupNorm(groups, in_channels, eps=1e-5)
+        self.conv1 = conv3x3(in_channels, out_channels)
+        self.time = nn.Linear(time_channels, 2 * out_channels)
+        self.norm2 = nn.GroupNorm(groups, out_channels, eps=1e-5)
+        self.conv2 = conv3x3(out_channels, out_channels)
+        self.skip = nn.Conv2d(in_channels, out_channels, 1) if in_channels != out_channels else None
+
+    def forward(self, x: Tensor, emb: Tensor) -> Tensor:
+        """(batch, in_channels, height, width) and emb (batch, time_channels) to (batch, out_channels, height, width)."""
+        h = self.conv1(F.silu(self.norm1(x)))
+        scale, shift = self.time(emb)[:, :, None, None].chunk(2, dim=1)
+        h = self.norm2(h) * (1 + scale) + shift
+        h = self.conv2(F.silu(h))
+        return h + (x if self.skip is None else self.skip(x))
+
+
+class Level(nn.Module):
+    """Residual blocks at one resolution, and the layer that leads to the next one, if any."""
+
+    def __init__(self, blocks: list[ResBlock], resample: nn.Conv2d | None) -> None:
+        super().__init__()
+        self.blocks = nn.ModuleList(blocks)
+        self.resample = resample
+
+    def forward(self, x: Tensor, emb: Tensor) -> Tensor:
+        """Run the blocks, not the resampling, on (batch, channels, height, width)."""
+        for block in self.blocks:
+            x = block(x, emb)
+        return x

@@ -1,0 +1,150 @@
+"""The diffusion process as the papers write it: forward process, conversions, loss, samplers.
+
+The noise schedule is received, never computed: `alphas_cumprod` is the float64 (T,) of
+the bundle. Pictures are (batch, 3, height, width) in [-1, 1]; noise is given by the
+caller. Everywhere x_t = √ᾱ x0 + √(1-ᾱ) eps and v = √ᾱ eps - √(1-ᾱ) x0 (Salimans & Ho
+2022, appendix D).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from export.edge.errors import UserError
+from export.edge.sampler import timesteps
+
+Prediction = Literal["eps", "x0", "v"]
+Denoise = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""denoise(x_t, cond, t): two pictures (batch, 3, height, width), t int64 (batch,)."""
+
+
+def levels(alphas_cumprod: np.ndarray, t: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """√ᾱ_t and √(1-ᾱ_t) for int64 `t` (batch,), each (batch, 1, 1, 1): taken in float64, then rounded to `dtype`."""
+    alpha_bar = torch.from_numpy(np.array(alphas_cumprod, np.float64)).to(t.device)[t][:, None, None, None]
+    return alpha_bar.sqrt().to(dtype), (1.0 - alpha_bar).sqrt().to(dtype)
+
+
+def q_sample(x0: Tensor, eps: Tensor, alphas_cumprod: np.ndarray, t: Tensor) -> Tensor:
+    """A draw of q(x_t | x0) for standard normal eps (Ho et al. 2020, equation 4)."""
+    signal, noise = levels(alphas_cumprod, t, x0.dtype)
+    return signal * x0 + noise * eps
+
+
+def target(prediction: Prediction, x0: Tensor, eps: Tensor, alphas_cumprod: np.ndarray, t: Tensor) -> Tensor:
+    """What a perfect network says. Raises UserError for an unknown prediction."""
+    signal, noise = levels(alphas_cumprod, t, x0.dtype)
+    if prediction == "eps":
+        return eps
+    if prediction == "x0":
+        return x0
+    if prediction == "v":
+        return signal * eps - noise * x0
+    raise _unknown(prediction)
+
+
+def to_x0(prediction: Prediction, output: Tensor, x_t: Tensor, alphas_cumprod: np.ndarray, t: Tensor) -> Tensor:
+    """The clean picture that a network's output stands for, unclamped. Raises UserError for an unknown prediction."""
+    signal, noise = levels(alphas_cumprod, t, x_t.dtype)
+    if prediction == "eps":
+        return (x_t - noise * output) / signal
+    if prediction == "x0":
+        return output
+    if prediction == "v":
+        return signal * x_t - noise * output
+    raise _unknown(prediction)
+
+
+def to_eps(x0: Tensor, x_t: Tensor, alphas_cumprod: np.ndarray, t: Tensor) -> Tensor:
+    """The noise in x_t when its clean picture is x0."""
+    signal, noise = levels(alphas_cumprod, t, x_t.dtype)
+    return (x_t - signal * x0) / noise
+
+
+def hybrid_loss(output: Tensor, target: Tensor, mae_weight: float) -> Tensor:
+    """Mean squared error plus `mae_weight` times the mean absolute error, on the network's own target; a scalar."""
+    return F.mse_loss(output, target) + mae_weight * F.l1_loss(output, target)
+
+
+@dataclass(frozen=True)
+class Step:
+    """What one sampler step did; pictures (batch, 3, height, width)."""
+
+    index: int
+    t: int
+    x0_raw: Tensor
+    """x0_hat before the clamp."""
+    x0: Tensor
+    """x0_hat after it."""
+    x: Tensor
+    """The state that the step moved to; x0 itself after the last step."""
+
+
+def sample(
+    denoise: Denoise,
+    cond: Tensor,
+    x_T: Tensor,  # noqa: N803
+    alphas_cumprod: np.ndarray,
+    step_noise: Callable[[int], Tensor],
+    *,
+    steps: int,
+    prediction: Prediction,
+    sampler: Literal["ddim", "ddpm"] = "ddim",
+    eta: float = 0.0,
+    clamp: float | None = 1.0,
+) -> Iterator[Step]:
+    """Walk from the start noise `x_T` to a picture in `steps` trailing timesteps, a Step at a time.
+
+    Every step forms x0_hat, clamps it to [-clamp, clamp] (None: leaves it alone), takes
+    the eps that belongs to the clamped x0_hat, and moves on; the last one lands on ᾱ = 1.
+    `step_noise(i)` is the standard normal noise of step i, asked only where the step
+    adds noise. `eta` in 0 … 1 is DDIM's share of noise. Raises UserError for a value out of range.
+    """
+    if sampler not in ("ddim", "ddpm"):
+        raise UserError(f"sampler {sampler!r} is unknown; choose ddim or ddpm")
+    if not 0.0 <= eta <= 1.0:
+        raise UserError(f"eta {eta} is outside 0 ... 1; choose a number inside")
+    grid = [int(t) for t in timesteps(len(alphas_cumprod), steps)]
+    x = x_T
+    for index, now in enumerate(grid):
+        t = torch.full((x.shape[0],), now, dtype=torch.int64, device=x.device)
+        alpha_bar = float(alphas_cumprod[now])
+        after = float(alphas_cumprod[grid[index + 1]]) if index + 1 < steps else 1.0
+        with torch.no_grad():
+            x0_raw = to_x0(prediction, denoise(x, cond, t), x, alphas_cumprod, t)
+        x0 = x0_raw if clamp is None else x0_raw.clamp(-clamp, clamp)
+        if sampler == "ddim":
+            mean, deviation = _ddim(x0, to_eps(x0, x, alphas_cumprod, t), alpha_bar, after, eta)
+        else:
+            mean, deviation = _ddpm(x0, x, alpha_bar, after)
+        x = mean if deviation == 0.0 else mean + deviation * step_noise(index)
+        yield Step(index, now, x0_raw, x0, x)
+
+
+def _ddim(x0: Tensor, eps: Tensor, alpha_bar: float, after: float, eta: float) -> tuple[Tensor, float]:
+    """Mean and standard deviation of a DDIM step (Song, Meng & Ermon 2021, equations 12 and 16)."""
+    sigma = eta * math.sqrt((1.0 - after) / (1.0 - alpha_bar)) * math.sqrt(1.0 - alpha_bar / after)
+    # At eta 1 and the last step the root's argument is zero, up to rounding.
+    direction = math.sqrt(max(1.0 - after - sigma**2, 0.0))
+    return math.sqrt(after) * x0 + direction * eps, sigma
+
+
+def _ddpm(x0: Tensor, x_t: Tensor, alpha_bar: float, after: float) -> tuple[Tensor, float]:
+    """Mean and standard deviation of the posterior q(x_s | x_t, x0) (Ho et al. 2020, equations 6 and 7), where the
+    single step's α becomes ᾱ_t / ᾱ_s between the kept timesteps t and s."""
+    alpha = alpha_bar / after
+    beta = 1.0 - alpha
+    from_x0 = math.sqrt(after) * beta / (1.0 - alpha_bar)
+    from_x_t = math.sqrt(alpha) * (1.0 - after) / (1.0 - alpha_bar)
+    return from_x0 * x0 + from_x_t * x_t, math.sqrt(beta * (1.0 - after) / (1.0 - alpha_bar))
+
+
+def _unknown(prediction: str) -> UserError:
+    return UserError(f"prediction {prediction!r} is unknown; choose one of eps, x0, v")
