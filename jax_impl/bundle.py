@@ -38,7 +38,7 @@ class BundleArgs:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Parse the command line and write the bundle."""
-    args = tyro.cli(BundleArgs, args=argv)
+    args = tyro.cli(BundleArgs, args=argv, prog="python -m jax_impl.bundle")
     check_output_file(args.output, "--output")
     if args.output.suffix != ".safetensors":
         raise UserError(f"--output {args.output} must end in .safetensors, the format that is written")

@@ -14,8 +14,9 @@ from jax_impl.presets import PRESETS
 from jax_impl.run_folder import read_config
 
 DEFAULT_PRESET = "seed"
-SETTINGS = (tyro.conf.AvoidSubcommands, tyro.conf.FlagConversionOff)
-"""One flag per leaf: the kind of network follows from the preset, not from a subcommand of its own."""
+PROGRAM = "python -m jax_impl.train"
+SETTINGS = (tyro.conf.AvoidSubcommands,)
+"""The kind of network follows from the preset, not from a subcommand of its own."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ def parse(argv: Sequence[str]) -> TrainArgs:
     words = list(argv)
     if not words or (words[0] not in PRESETS and words[0] not in ("-h", "--help")):
         if "--resume" in words:
-            return tyro.cli(TrainArgs, args=words, default=_of_run(_output_dir(words)), config=SETTINGS)
+            return tyro.cli(TrainArgs, args=words, default=_of_run(_output_dir(words)), config=SETTINGS, prog=PROGRAM)
         words.insert(0, DEFAULT_PRESET)
     presets = {name: make() for name, make in PRESETS.items()}
     kinds = tyro.extras.subcommand_type_from_defaults(
@@ -51,7 +52,9 @@ def parse(argv: Sequence[str]) -> TrainArgs:
         {name: make.__doc__ or name for name, make in PRESETS.items()},
         prefix_names=False,
     )
-    return cast(TrainArgs, tyro.cli(cast(Any, kinds), args=words, config=SETTINGS, description=TrainArgs.__doc__))
+    return cast(
+        TrainArgs, tyro.cli(cast(Any, kinds), args=words, config=SETTINGS, prog=PROGRAM, description=TrainArgs.__doc__)
+    )
 
 
 def _settings(config: Config) -> dict[str, Any]:
@@ -59,7 +62,7 @@ def _settings(config: Config) -> dict[str, Any]:
 
 
 def _of_run(run: Path) -> TrainArgs:
-    return TrainArgs(**_settings(read_config(run)), output_dir=run, resume=True)
+    return TrainArgs(**_settings(read_config(run)), output_dir=run)
 
 
 def _output_dir(words: Sequence[str]) -> Path:

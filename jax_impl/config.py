@@ -123,6 +123,8 @@ class UNetModelConfig:
     """Residual blocks per level, on the way down and on the way up."""
     groups: int = 8
     """Groups of every GroupNorm."""
+    head: Literal["plain", "affine"] = "affine"
+    """`affine` adds a local colour change of the input pictures to what `plain` draws."""
 
     def __post_init__(self) -> None:
         _need(self.patch in (1, 2, 4, 8), "model.patch", self.patch, "choose 1, 2, 4 or 8 pixels")
@@ -257,11 +259,12 @@ class Config:
 
     def __post_init__(self) -> None:
         multiple = self.model.size_multiple
+        nearest = round(self.data.size / multiple) * multiple
         _need(
             self.data.size % multiple == 0,
             "data.size",
             self.data.size,
-            f"this model needs a multiple of {multiple}, such as {max(multiple, round(self.data.size / multiple) * multiple)}",
+            f"this model needs a multiple of {multiple}, such as {max(multiple, nearest)}",
         )
         _need(
             self.train.sample_steps <= self.diffusion.timesteps,

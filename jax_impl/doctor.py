@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 import tyro
@@ -30,7 +31,7 @@ _NAMED = 5
 class DoctorArgs:
     """Report on a folder of pairs: what is found, what cannot be read, what would spoil training."""
 
-    path: tyro.conf.Positional[str]
+    path: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="DIR")]
     """A folder of pairs, or a CSV or JSONL manifest."""
     layout: Layout = "auto"
     """How pairs lie on disk; `auto` finds out."""
@@ -53,7 +54,8 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     Returns normally, warnings or not; raises UserError where nothing can be trained on.
     """
-    args = tyro.cli(DoctorArgs, args=sys.argv[1:] if argv is None else list(argv))
+    words = sys.argv[1:] if argv is None else list(argv)
+    args = tyro.cli(DoctorArgs, prog="python -m jax_impl.doctor", args=words)
     if args.path == SYNTHETIC:
         raise UserError("data.path synthetic is drawn, not read, and needs no check; name a folder of your own pairs")
     check_output_picture(args.output)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 import tyro
@@ -20,7 +20,7 @@ from export.edge.files import write_json, write_text
 from export.edge.metrics import psnr, ssim
 from export.edge.pictures import grid, save_picture
 from export.edge.translate import translate
-from jax_impl.config import DataConfig, Direction, Layout, SamplerName
+from jax_impl.config import DataConfig, Direction, Fit, Layout, SamplerName
 from jax_impl.data.loader import Pairs, load
 
 Translate = Callable[[np.ndarray, int], np.ndarray]
@@ -63,15 +63,17 @@ class EvaluateArgs:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Parse the command line, score, and write the three files."""
-    args = tyro.cli(EvaluateArgs, args=argv)
+    args = tyro.cli(EvaluateArgs, args=argv, prog="python -m jax_impl.evaluate")
     if args.shown < 1:
         raise UserError(f"--shown is {args.shown}: choose at least 1")
     if args.output_dir.exists() and not args.output_dir.is_dir():
         raise UserError(f"--output-dir {args.output_dir} is a file; name a folder")
     if not args.output_dir.parent.is_dir():
-        raise UserError(f"--output-dir {args.output_dir}: the folder {args.output_dir.parent} does not exist; create it")
+        raise UserError(
+            f"--output-dir {args.output_dir}: the folder {args.output_dir.parent} does not exist; create it"
+        )
     model = open_artifact(args.artifact)
-    data = DataConfig(size=model.size, fit=model.fit, **vars(args.data))
+    data = DataConfig(size=model.size, fit=cast(Fit, model.fit), **vars(args.data))
     pairs = load(data, args.split)
     if not pairs.names:
         raise UserError(f"--split {args.split} of {data.path} has no pairs; name another split")
@@ -148,7 +150,10 @@ def to_markdown(report: dict[str, Any]) -> str:
     ]
     for name, title in (("model", "model"), ("copy_input", "copying the input")):
         p, s = report[name]["psnr"], report[name]["ssim"]
-        cells = (f"{p['mean']:.2f} ({p['low']:.2f}–{p['high']:.2f})", f"{s['mean']:.3f} ({s['low']:.3f}–{s['high']:.3f})")
+        cells = (
+            f"{p['mean']:.2f} ({p['low']:.2f}–{p['high']:.2f})",
+            f"{s['mean']:.3f} ({s['low']:.3f}–{s['high']:.3f})",
+        )
         lines.append(f"| {title} | {cells[0]} | {cells[1]} |")
     return "\n".join(lines) + "\n"
 

@@ -25,9 +25,7 @@ def tiny() -> Config:
         data=DataConfig(
             size=64,
             repeats=1,
-            augment=AugmentConfig(
-                rotation=0.0, perspective=0.0, brightness=0.0, contrast=0.0, saturation=0.0, hue=0.0
-            ),
+            augment=AugmentConfig(rotation=0.0, perspective=0.0, brightness=0.0, contrast=0.0, saturation=0.0, hue=0.0),
         ),
         model=UNetModelConfig(),
         diffusion=DiffusionConfig(prediction="x0", sample_steps=20),

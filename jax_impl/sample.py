@@ -1,4 +1,4 @@
-"""Draw pictures with a run's weights: `python -m jax_impl.sample --run runs/x --input photo.jpg --output sunset.png`."""
+"""Draw with a run's weights: `python -m jax_impl.sample --run runs/x --input photo.jpg --output sunset.png`."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class SampleArgs:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Parse the command line and draw a picture for every photo."""
-    args = tyro.cli(SampleArgs, args=argv)
+    args = tyro.cli(SampleArgs, args=argv, prog="python -m jax_impl.sample")
     jobs = plan_jobs(args.input, args.output)
     if not 0 <= args.seed < 2**63:
         raise UserError(f"--seed {args.seed} is out of range; choose 0 to {2**63 - 1}")
@@ -61,7 +61,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     draw = make_draw(trained, config, kept_steps(config.steps) if args.save_intermediate else ())
     for photo, output in tqdm(jobs, unit="picture", disable=None if len(jobs) > 1 else True):
         x_start, drawn, result = translate(trained, draw, open_picture(photo), args.seed)
-        if not len(jobs) == 1:
+        if len(jobs) != 1:
             output.parent.mkdir(exist_ok=True)
         save_picture(output, result)
         if args.save_intermediate:

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import dataclasses
 import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
 import jax.numpy as jnp
-import numpy as np
 from tqdm import tqdm
 
 from export.edge.errors import UserError, run
 from jax_impl.cli import TrainArgs, parse
 from jax_impl.config import Config
-from jax_impl.data.loader import Pairs, batch_indices, load, steps_per_epoch
+from jax_impl.data.loader import Pairs, batch_indices, load, remarks, steps_per_epoch
 from jax_impl.diffusion.schedule import Levels, alphas_cumprod
 from jax_impl.model.network import count
 from jax_impl.run_folder import CONFIG, check_resume, read_config, write_config
@@ -35,6 +33,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Parse the command line and train."""
     args = parse(sys.argv[1:] if argv is None else argv)
     config = prepare(args)
+    for remark in remarks(config.data):
+        print(remark)
     pairs, held_out = load(config.data, "train"), load(config.data, "val")
     print(f"{len(pairs.names)} training pairs, {len(held_out.names)} held out, {config.data.size} × {config.data.size}")
     train(config, args.output_dir, pairs, held_out, resume=args.resume, init_from=args.init_from)
@@ -77,7 +77,9 @@ def train(
     train_step = make_train_step(problem, optimizer, schedule)
     validation_loss = make_validation_loss(problem)
     shown = held_out if held_out.names else pairs
-    sampler = Sampler(problem, levels, Batch(shown.cond[:SHOWN_PAIRS], shown.x0[:SHOWN_PAIRS]), config.train.sample_steps)
+    sampler = Sampler(
+        problem, levels, Batch(shown.cond[:SHOWN_PAIRS], shown.x0[:SHOWN_PAIRS]), config.train.sample_steps
+    )
     resident = Batch(jnp.asarray(pairs.cond), jnp.asarray(pairs.x0))
 
     folder.mkdir(parents=True, exist_ok=True)
@@ -101,7 +103,9 @@ def train(
 
     with StopSignal() as stop:
         for step in range(first, total):
-            indices = batch_indices(config.train.seed, step, len(pairs.names), config.data.repeats, config.train.batch_size)
+            indices = batch_indices(
+                config.train.seed, step, len(pairs.names), config.data.repeats, config.train.batch_size
+            )
             state, metrics = train_step(state, resident, jnp.asarray(indices))
             drain()
             pending = (step + 1, metrics)

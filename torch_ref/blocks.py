@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -22,8 +21,8 @@ class TimeEmbedding(nn.Module):
 
     def __init__(self, half: int) -> None:
         super().__init__()
-        frequencies = np.exp(-math.log(10000.0) * np.arange(half, dtype=np.float64) / half)
-        self.register_buffer("frequencies", torch.from_numpy(frequencies), persistent=False)
+        frequencies = torch.exp(-math.log(10000.0) * torch.arange(half, dtype=torch.float64) / half)
+        self.register_buffer("frequencies", frequencies, persistent=False)
 
     def forward(self, t: Tensor, dtype: torch.dtype) -> Tensor:
         """(batch, 2 * half) of `dtype` for int64 `t` (batch,)."""
@@ -50,7 +49,7 @@ class ResBlock(nn.Module):
         self.skip = nn.Conv2d(in_channels, out_channels, 1) if in_channels != out_channels else None
 
     def forward(self, x: Tensor, emb: Tensor) -> Tensor:
-        """(batch, in_channels, height, width) and emb (batch, time_channels) to (batch, out_channels, height, width)."""
+        """(batch, in_channels, height, width) to (batch, out_channels, height, width); `emb` (batch, time_channels)."""
         h = self.conv1(F.silu(self.norm1(x)))
         scale, shift = self.time(emb)[:, :, None, None].chunk(2, dim=1)
         h = self.norm2(h) * (1 + scale) + shift

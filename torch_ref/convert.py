@@ -1,4 +1,4 @@
-"""`python -m torch_ref.convert model.safetensors model.pth`: trained weights as a checkpoint of the original project."""
+"""`python -m torch_ref.convert model.safetensors model.pth`: trained weights as the original project's checkpoint."""
 
 from __future__ import annotations
 

@@ -90,7 +90,7 @@ class Step:
 def sample(
     denoise: Denoise,
     cond: Tensor,
-    x_T: Tensor,  # noqa: N803
+    x_T: Tensor,
     alphas_cumprod: np.ndarray,
     step_noise: Callable[[int], Tensor],
     *,

@@ -98,9 +98,7 @@ def build_model(config: Mapping[str, Any]) -> UNet:
 
     Raises UserError for a setting that is missing, unknown or impossible.
     """
-    model, steps = _section(config, "model"), _section(config, "diffusion").get("timesteps")
-    if not isinstance(steps, int) or steps < 1:
-        raise UserError(f"config diffusion.timesteps is {steps!r}: a whole number above 0 belongs here")
+    model, steps = _section(config, "model"), _timesteps(config)
     architecture = model.get("architecture")
     fields = {key: value for key, value in model.items() if key != "architecture"}
     try:
@@ -112,7 +110,9 @@ def build_model(config: Mapping[str, Any]) -> UNet:
             return ResidualUNet(**fields)
     except (TypeError, ValueError, RuntimeError, ZeroDivisionError, IndexError) as error:
         # The networks' signatures are the list of settings: an unknown or impossible one fails there.
-        raise UserError(f"config model {json.dumps(dict(model))} makes no network ({error}); bundle the run again") from error
+        raise UserError(
+            f"config model {json.dumps(dict(model))} makes no network ({error}); bundle the run again"
+        ) from error
     raise UserError(f"config model.architecture is {architecture!r}: choose one of seed, unet")
 
 
@@ -233,6 +233,13 @@ def _section(config: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     return section
 
 
+def _timesteps(config: Mapping[str, Any]) -> int:
+    steps = _section(config, "diffusion").get("timesteps")
+    if not isinstance(steps, int) or steps < 1:
+        raise UserError(f"config diffusion.timesteps is {steps!r}: a whole number above 0 belongs here")
+    return steps
+
+
 def _check_names(found: Mapping[str, object], wanted: set[str], what: str) -> None:
     """Raise UserError unless the names are the wanted ones exactly."""
     for names, problem in ((wanted - set(found), "lacks"), (set(found) - wanted, "holds the unknown")):
@@ -250,7 +257,7 @@ def _schedule(alphas_cumprod: np.ndarray | None, config: Mapping[str, Any]) -> n
     """The checked noise schedule, float64 (T,)."""
     if alphas_cumprod is None:
         raise UserError(f"{SCHEDULE} is missing; bundle the run again")
-    steps = _section(config, "diffusion").get("timesteps")
+    steps = _timesteps(config)
     if alphas_cumprod.dtype != np.float64 or alphas_cumprod.shape != (steps,):
         raise UserError(
             f"{SCHEDULE} is {alphas_cumprod.dtype} {alphas_cumprod.shape}, expected float64 ({steps},); "

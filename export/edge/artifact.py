@@ -147,7 +147,7 @@ def _digest(data: bytes, start: int) -> str:
 def _open_session(data: bytes, path: Path, threads: int | None) -> Any:
     # Imported here and not above: everything else in export.edge works without it.
     try:
-        import onnxruntime  # noqa: PLC0415
+        import onnxruntime
     except ImportError as error:
         raise UserError(
             f"onnxruntime cannot be imported ({error}); install it with `pip install onnxruntime`"

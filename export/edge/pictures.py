@@ -115,8 +115,8 @@ def _to_8_bits(image: Image.Image) -> np.ndarray:
     low, high = float(values.min()), float(values.max())
     white = (1.0 if high <= 1.0 else 255.0) if image.mode == "F" else 65535.0
     if low < 0.0 or high > white:
-        values, white = values - low, high - low
-    return np.floor(values * (255.0 / white) + 0.5).astype(np.uint8)
+        values, white = values - low, (high - low) or 1.0
+    return np.floor(values / white * 255.0 + 0.5).astype(np.uint8)
 
 
 def resize(picture: np.ndarray, height: int, width: int) -> np.ndarray:
@@ -185,7 +185,7 @@ def _working_sides(height: int, width: int, size: int, multiple: int) -> tuple[i
     limit = 8 * size * size
     scale = min(size / min(height, width), (limit / (height * width)) ** 0.5)
     short = _round_to(min(height, width) * scale, multiple)
-    long = max(short, _round_to(max(height, width) * scale, multiple))
+    long = _round_to(max(height, width) * short / min(height, width), multiple)
     # A very thin picture is held at one `multiple` across, so its length must give way to keep the limit.
     long = min(long, max(multiple, limit // short // multiple * multiple))
     return (short, long) if height <= width else (long, short)

@@ -36,28 +36,28 @@ def judge(source: PairSource, seen: Sequence[Seen], config: DataConfig) -> list[
     good = [each for each in seen if each.looks is not None]
     return [
         _finding("partners", [str(path) for path in source.unmatched], "every picture has a partner",
-                 "{} have no partner and are left out", "picture"),
+                 "{} without a partner, left out", "picture"),
         _finding("readable", _unreadable(seen), "every picture can be read",
-                 "{} cannot be read; training stops at the first, so mend or remove them", "pair"),
+                 "{} unreadable; training stops at the first, so mend or remove them", "pair"),
         _each("large enough", good, lambda each: smallest_side(each) < SMALLEST_SIDE, _sizes,
               f"every side has at least {SMALLEST_SIDE} pixels",
-              f"{{}} have a side below {SMALLEST_SIDE} pixels; training refuses them, so remove them"),
+              f"{{}} with a side below {SMALLEST_SIDE} pixels; training refuses them, so remove them"),
         _each("detail", good, lambda each: SMALLEST_SIDE <= smallest_side(each) < config.size, _sizes,
               f"no picture is smaller than the training size {config.size}",
-              f"{{}} are smaller than the training size {config.size} and would be enlarged; a smaller --size may do"),
+              f"{{}} smaller than the training size {config.size}, to be enlarged; a smaller --size may do"),
         _each("same shape", good, _differs, _sizes, "both pictures of every pair have the same aspect ratio",
-              "{} have pictures of different aspect ratio, which would not lie on each other; crop them alike"),
+              "{} with two aspect ratios, so that one picture does not lie on the other; crop them alike"),
         _each("aspect", good, lambda each: _aspect(each) > WIDEST, _sizes,
               f"no picture is more than {WIDEST:.0f} times as long as wide",
-              f"{{}} are more than {WIDEST:.0f} times as long as wide; --fit {config.fit} "
+              f"{{}} more than {WIDEST:.0f} times as long as wide; --fit {config.fit} "
               + ("cuts most of them away" if config.fit == "crop" else "leaves little of them")),
         _each("aligned", good, lambda each: each.shift is not None, _shift,
               "no pair is clearly shifted (where structure allows to tell)",
-              "{} look shifted against each other; align them, or the result will be blurred"),
+              "{} with pictures shifted against each other; align them, or the result will be blurred"),
         _finding("splits apart", _leaks(good), "no picture of train comes back in val or test",
-                 "{} of val or test are in train too (near-duplicates); scores would be too good", "picture"),
+                 "{} of val or test also in train, or nearly so; scores would be too good", "picture"),
         _finding("new scenes", _shared_scenes(source), "no scene of val or test is known by name from train",
-                 "{} are in train and in val or test; scores would be too good", "scene"),
+                 "{} in train and also in val or test; scores would be too good", "scene"),
     ]  # fmt: skip
 
 

@@ -65,6 +65,18 @@ def load(config: DataConfig, split: Split) -> Pairs:
     return _fill(tuple(pair.name for pair in pairs), config.size, decode, "reading")
 
 
+def remarks(config: DataConfig) -> tuple[str, ...]:
+    """One line each on what a person who starts a training run should know: held-out pairs, pictures left out."""
+    if config.path == SYNTHETIC:
+        return ()
+    source = find_pairs(config)
+    count = len(source.unmatched)
+    if count == 0:
+        return source.notes
+    what = f"{count} picture{'s' if count > 1 else ''} without a partner left out, such as {source.unmatched[0]}"
+    return (*source.notes, f"{what}; `python -m jax_impl.doctor {config.path}` lists all")
+
+
 def squares(pair: Pair, config: DataConfig) -> tuple[np.ndarray, np.ndarray]:
     """Both pictures of a pair as uint8 (size, size, 3); raises UserError for one that is too small."""
     pictures = read_pair(pair)

@@ -23,6 +23,7 @@ PICTURES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff",
 """Suffixes of files that are taken for pictures; others are passed over."""
 _LOOK_AT = 8
 _SEAM = 2.0
+"""How much sharper than its surroundings the border between two halves is."""
 
 
 @dataclass(frozen=True)
@@ -155,6 +156,7 @@ def _sides(place: Path) -> tuple[Path, Path] | None:
         raise UserError(f"{place} has several pairs of folders ({several}); keep one, or write a manifest")
     if not complete and lonely:
         folder, partner = lonely[0]
+        partner = partner.upper() if folder.name.isupper() else partner
         raise UserError(f"{place} has {folder.name}/ but no {partner}/; put the other picture of each pair there")
     return complete[0] if complete else None
 
@@ -195,10 +197,11 @@ def _has_two_halves(path: Path) -> bool:
     if width <= height:
         return False
     steps = np.abs(np.diff(picture, axis=1)).mean(axis=(0, 2))
-    middle = (width - 1) // 2
-    seam = steps[middle - width % 2 : middle + 1].max()  # an odd width has a spare column between the halves
-    near = np.quantile(steps[max(0, middle - width // 8) : middle + width // 8 + 1], 0.9)
-    return bool(seam > _SEAM * max(float(near), 1.0))
+    middle, reach = (width - 1) // 2, max(4, width // 8)
+    first = middle - width % 2  # an odd width has a spare column between the halves
+    near = np.concatenate([steps[max(0, first - reach) : first], steps[middle + 1 : middle + 1 + reach]])
+    seam, usual = steps[first : middle + 1].max(), np.quantile(near, 0.9) if near.size else 0.0
+    return bool(seam > _SEAM * max(float(usual), 1.0))
 
 
 def _folders(root: Path) -> _Found:

@@ -17,7 +17,9 @@ MIN_SIZE, MAX_SIZE = 16, 1024
 """Side of a picture, pixels."""
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
 
-__all__ = ["MAX_SIZE", "MIN_SIZE", "SPLITS", "Hour", "Scene", "Split", "draw_scene", "render", "render_pair", "scene_seed"]
+__all__ = [
+    "MAX_SIZE", "MIN_SIZE", "SPLITS", "Hour", "Scene", "Split", "draw_scene", "render", "render_pair", "scene_seed",
+]  # fmt: skip
 
 
 def scene_seed(split: Split, index: int) -> int:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
-from jax.typing import ArrayLike
 
 from jax_impl.config import Prediction
 from jax_impl.diffusion.schedule import Levels
@@ -20,12 +19,12 @@ def levels_at(levels: Levels, t: jax.Array, dtype: jnp.dtype) -> tuple[jax.Array
     return signal[t][:, None, None, None], noise[t][:, None, None, None]
 
 
-def q_sample(x0: jax.Array, eps: jax.Array, signal: ArrayLike, noise: ArrayLike) -> jax.Array:
+def q_sample(x0: jax.Array, eps: jax.Array, signal: jax.Array, noise: jax.Array) -> jax.Array:
     """Noise a clean picture: a draw of q(x_t | x0) for standard normal eps (Ho et al. 2020, eq. 4)."""
     return signal * x0 + noise * eps
 
 
-def target(prediction: Prediction, x0: jax.Array, eps: jax.Array, signal: ArrayLike, noise: ArrayLike) -> jax.Array:
+def target(prediction: Prediction, x0: jax.Array, eps: jax.Array, signal: jax.Array, noise: jax.Array) -> jax.Array:
     """What the network should say: eps, x0, or v = √ᾱ eps - √(1-ᾱ) x0 (Salimans & Ho 2022, appendix D)."""
     if prediction == "eps":
         return eps
@@ -34,9 +33,7 @@ def target(prediction: Prediction, x0: jax.Array, eps: jax.Array, signal: ArrayL
     return signal * eps - noise * x0
 
 
-def to_x0(
-    prediction: Prediction, output: jax.Array, x_t: jax.Array, signal: ArrayLike, noise: ArrayLike
-) -> jax.Array:
+def to_x0(prediction: Prediction, output: jax.Array, x_t: jax.Array, signal: jax.Array, noise: jax.Array) -> jax.Array:
     """The clean picture that a network's output stands for, unclamped."""
     if prediction == "eps":
         return (x_t - noise * output) / signal
@@ -45,6 +42,6 @@ def to_x0(
     return signal * x_t - noise * output
 
 
-def to_eps(x0: jax.Array, x_t: jax.Array, signal: ArrayLike, noise: ArrayLike) -> jax.Array:
+def to_eps(x0: jax.Array, x_t: jax.Array, signal: jax.Array, noise: jax.Array) -> jax.Array:
     """The noise that is in x_t when its clean picture is x0."""
     return (x_t - signal * x0) / noise

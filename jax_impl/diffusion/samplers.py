@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from export.edge.errors import UserError
+from export.edge.sampler import timesteps
 from jax_impl.config import Prediction, SamplerName
 from jax_impl.diffusion.process import to_eps, to_x0
 
@@ -26,7 +27,7 @@ class SamplerConfig:
     """`ddpm` is the ancestral chain, re-spaced when steps < T; `ddim` is deterministic at eta 0."""
     steps: int = 50
     eta: float = 0.0
-    """Share of the ancestral noise that DDIM puts back, 0 to 1; `ddpm` ignores it."""
+    """Share of the ancestral noise that DDIM puts back, 0 to 1."""
 
 
 class Draw(NamedTuple):
@@ -41,21 +42,14 @@ class Draw(NamedTuple):
 
 
 class Grid(NamedTuple):
-    """Per-step numbers, each (steps,), from t = T-1 down: float64 on the host."""
+    """Per-step numbers, each (steps,), from t = T-1 down; in float64 on the host until they meet pictures."""
 
-    t: np.ndarray
-    signal: np.ndarray
-    noise: np.ndarray
-    next_signal: np.ndarray
-    direction: np.ndarray
-    sigma: np.ndarray
-
-
-def trailing_timesteps(total: int, steps: int) -> np.ndarray:
-    """Evenly spaced timesteps that begin at total-1, descending int32 (steps,) (Lin et al. 2024, table 2)."""
-    if not 1 <= steps <= total:
-        raise UserError(f"steps is {steps}: choose 1 to {total}")
-    return (np.round(np.arange(total, 0, -total / steps))[:steps] - 1).astype(np.int32)
+    t: Any
+    signal: Any
+    noise: Any
+    next_signal: Any
+    direction: Any
+    sigma: Any
 
 
 def make_grid(alphas_cumprod: np.ndarray, config: SamplerConfig) -> Grid:
@@ -63,12 +57,14 @@ def make_grid(alphas_cumprod: np.ndarray, config: SamplerConfig) -> Grid:
 
     σ = η √((1-ᾱ_s)/(1-ᾱ_t)) √(1-ᾱ_t/ᾱ_s); with η = 1 the step is the DDPM posterior of the
     re-spaced chain, its variance β̃. The last step lands on ᾱ = 1. Raises UserError for
-    steps outside 1…T or eta outside [0, 1].
+    steps outside 1…T, eta outside [0, 1], or an eta with `ddpm`.
     """
     if not 0.0 <= config.eta <= 1.0:
         raise UserError(f"eta is {config.eta}: choose a value from 0 to 1")
+    if config.sampler == "ddpm" and config.eta != 0.0:
+        raise UserError(f"eta is {config.eta}, which means nothing to ddpm; leave it out, or choose ddim")
     eta = 1.0 if config.sampler == "ddpm" else config.eta
-    t = trailing_timesteps(len(alphas_cumprod), config.steps)
+    t = timesteps(len(alphas_cumprod), config.steps).astype(np.int32)
     now = alphas_cumprod[t]
     after = np.append(now[1:], 1.0)
     sigma = eta * np.sqrt((1.0 - after) / (1.0 - now)) * np.sqrt(1.0 - now / after)

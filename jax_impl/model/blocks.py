@@ -27,6 +27,12 @@ def conv3x3(in_channels: int, out_channels: int, rngs: nnx.Rngs, *, stride: int 
     )
 
 
+def conv1x1(in_channels: int, out_channels: int, rngs: nnx.Rngs, *, zero: bool = False) -> nnx.Conv:
+    """A linear map of every pixel's channels; `zero` starts it at zero."""
+    kernel_init = nnx.initializers.zeros if zero else nnx.initializers.lecun_normal()
+    return nnx.Conv(in_channels, out_channels, (1, 1), kernel_init=kernel_init, rngs=rngs)
+
+
 class BatchNorm(nnx.Module):
     """Batch normalisation (Ioffe & Szegedy 2015, algorithm 1) that keeps torch's statistics.
 
@@ -104,10 +110,10 @@ class ResBlock(nnx.Module):
         self.time = nnx.Linear(time_channels, 2 * out_channels, rngs=rngs)
         self.norm2 = group_norm(out_channels, groups, rngs)
         self.conv2 = conv3x3(out_channels, out_channels, rngs, zero=True)
-        self.skip = nnx.Conv(in_channels, out_channels, (1, 1), rngs=rngs) if in_channels != out_channels else None
+        self.skip = conv1x1(in_channels, out_channels, rngs) if in_channels != out_channels else None
 
     def __call__(self, x: jax.Array, emb: jax.Array) -> jax.Array:
-        """(batch, height, width, in_channels) and emb (batch, time_channels) to (batch, height, width, out_channels)."""
+        """x (batch, height, width, in_channels), emb (batch, time_channels); to (batch, height, width, out_channels)."""
         h = self.conv1(nnx.silu(self.norm1(x)))
         scale, shift = jnp.split(self.time(emb)[:, None, None, :], 2, axis=-1)
         h = self.norm2(h) * (1 + scale) + shift

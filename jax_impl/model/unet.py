@@ -9,6 +9,7 @@ from flax import nnx
 from jax_impl.config import UNetModelConfig
 from jax_impl.model.blocks import (
     ResBlock,
+    conv1x1,
     conv3x3,
     depth_to_space,
     group_norm,
@@ -16,6 +17,9 @@ from jax_impl.model.blocks import (
     space_to_depth,
     upsample_nearest,
 )
+
+AFFINE_TERMS = 7
+"""Three channels of x_t, three of cond, and a constant."""
 
 
 class Level(nnx.Module):
@@ -36,7 +40,8 @@ class UNet(nnx.Module):
     """Residual U-Net over patch × patch pixel blocks (Ho et al. 2020, appendix B, made cheap for CPUs).
 
     The stem folds pixels into channels, so every convolution runs at 1/patch of the
-    side; the head unfolds them again.
+    side; the head unfolds them again. The affine head adds a local colour change of the
+    input pictures, which starts as a copy of cond and keeps its edges.
     """
 
     def __init__(self, config: UNetModelConfig, *, rngs: nnx.Rngs) -> None:
@@ -61,11 +66,12 @@ class UNet(nnx.Module):
         up = []
         for i, c in enumerate(channels):
             blocks = [ResBlock(2 * c if j == 0 else c, c, time_channels, groups, rngs) for j in range(config.blocks)]
-            up.append(Level(blocks, nnx.Conv(c, channels[i - 1], (1, 1), rngs=rngs) if i > 0 else None))
+            up.append(Level(blocks, conv1x1(c, channels[i - 1], rngs) if i > 0 else None))
         self.up = nnx.List(up)
 
-        self.norm_out = group_norm(width * config.multipliers[0], groups, rngs)
-        self.conv_out = conv3x3(width * config.multipliers[0], 3 * folded, rngs, zero=True)
+        self.norm_out = group_norm(channels[0], groups, rngs)
+        self.conv_out = conv3x3(channels[0], 3 * folded, rngs, zero=True)
+        self.affine_out = conv3x3(channels[0], 3 * AFFINE_TERMS, rngs, zero=True) if config.head == "affine" else None
 
     def __call__(self, x_t: jax.Array, cond: jax.Array, t: jax.Array, *, train: bool) -> jax.Array:
         """x_t, cond (batch, height, width, 3), t integers (batch,); returns (batch, height, width, 3).
@@ -88,4 +94,24 @@ class UNet(nnx.Module):
             x = level(jnp.concatenate([x, skips.pop()], axis=-1), emb)
             if level.resample is not None:
                 x = upsample_nearest(level.resample(x))
-        return depth_to_space(self.conv_out(nnx.silu(self.norm_out(x))), self.patch)
+        features = nnx.silu(self.norm_out(x))
+        output = depth_to_space(self.conv_out(features), self.patch)
+        if self.affine_out is None:
+            return output
+        return output + recolour(self.affine_out(features), x_t, cond, self.patch)
+
+
+def recolour(coefficients: jax.Array, x_t: jax.Array, cond: jax.Array, patch: int) -> jax.Array:
+    """A local affine colour change of both pictures, (batch, height, width, 3).
+
+    coefficients: (batch, height/patch, width/patch, 3 · AFFINE_TERMS), for each output
+    channel the weights of x_t's channels, of cond's, and a constant, as departures from
+    copying cond. They are interpolated bilinearly, so colours change smoothly while
+    edges stay those of the pictures (bilateral guided upsampling, Chen et al. 2016,
+    without its guide; Gharbi et al. 2017).
+    """
+    b, h, w, c = coefficients.shape
+    weights = jax.image.resize(coefficients, (b, h * patch, w * patch, c), "linear")
+    weights = weights.reshape(b, h * patch, w * patch, 3, AFFINE_TERMS)
+    terms = jnp.concatenate([x_t, cond, jnp.ones_like(cond[..., :1])], axis=-1)
+    return cond + jnp.sum(weights * terms[..., None, :], axis=-1)

@@ -56,15 +56,17 @@ def save(run: Path, state: TrainState, keep: int) -> Checkpoint:
     if checkpoint.manifest.exists():
         return checkpoint
     try:
-        ocp.save(checkpoint.folder.absolute(), to_arrays(state))
+        ocp.save(str(checkpoint.folder.absolute()), to_arrays(state))
         files = {str(f.relative_to(checkpoint.folder)): sha256_file(f) for f in _files(checkpoint.folder)}
         write_json(checkpoint.manifest, {"step": step, "files": files})
     except BaseException as error:
         _clean_leftovers(root)
         # Orbax reports a failed write of its C++ core as a ValueError or RuntimeError.
         if isinstance(error, ValueError | RuntimeError):
-            raise UserError(f"checkpoint {checkpoint.folder} was not written ({_first_line(error)}); "
-                            f"see that {root} has free space and may be written") from error
+            raise UserError(
+                f"checkpoint {checkpoint.folder} was not written ({_first_line(error)}); "
+                f"see that {root} has free space and may be written"
+            ) from error
         raise
     for old in list_checkpoints(run)[:-keep]:
         old.manifest.unlink()
@@ -104,7 +106,7 @@ def find_fault(checkpoint: Checkpoint) -> str | None:
 
 def _load(checkpoint: Checkpoint, template: TrainState) -> TrainState:
     wanted = to_arrays(template)
-    stored = ocp.metadata(checkpoint.folder.absolute()).metadata
+    stored = ocp.metadata(str(checkpoint.folder.absolute())).metadata
     here = {name: (array.shape, array.dtype) for name, array in wanted.items()}
     there = {name: (tuple(array.shape), array.dtype) for name, array in stored.items()}
     for name in sorted(here.keys() | there.keys()):
@@ -115,7 +117,7 @@ def _load(checkpoint: Checkpoint, template: TrainState) -> TrainState:
             )
     sharding = jax.sharding.SingleDeviceSharding(jax.devices()[0])
     abstract = {n: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=sharding) for n, a in wanted.items()}
-    return from_arrays(template, ocp.load(checkpoint.folder.absolute(), abstract))
+    return from_arrays(template, ocp.load(str(checkpoint.folder.absolute()), abstract))
 
 
 def _files(folder: Path) -> list[Path]:

@@ -29,7 +29,8 @@ def learning_rate(config: OptimConfig, steps_per_epoch: int, epochs: int) -> opt
     if config.warmup_steps == 0:
         return main
     # The first step already moves: n steps of warm-up take the values 1/n, 2/n, … 1.
-    rise = optax.linear_schedule(config.learning_rate / config.warmup_steps, config.learning_rate, config.warmup_steps)
+    first = config.learning_rate / config.warmup_steps
+    rise = optax.linear_schedule(first, config.learning_rate, max(config.warmup_steps - 1, 1))
     return optax.join_schedules([rise, main], [config.warmup_steps])
 
 

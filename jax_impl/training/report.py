@@ -35,7 +35,7 @@ class MetricsLog:
         self.file = self.path.open("a")
         self.board = None
         if tensorboard:
-            from tensorboardX import SummaryWriter  # noqa: PLC0415 (only where asked for)
+            from tensorboardX import SummaryWriter
 
             self.board = SummaryWriter(str(run / "tensorboard"), purge_step=step + 1)
 
@@ -77,7 +77,7 @@ def read_log(run: Path) -> list[dict[str, float]]:
 
 def plot_losses(run: Path) -> None:
     """Draw training_loss.png from the metrics log: train and validation loss by epoch."""
-    from matplotlib.figure import Figure  # noqa: PLC0415 (half a second that only this needs)
+    from matplotlib.figure import Figure
 
     records = read_log(run)
     figure = Figure(figsize=(8, 4.5), layout="constrained")

@@ -71,7 +71,7 @@ def from_arrays(template: TrainState, arrays: dict[str, jax.Array]) -> TrainStat
 
 
 def _is_key(leaf: jax.Array) -> bool:
-    return jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+    return jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
 
 
 def _plain(leaf: jax.Array) -> jax.Array:

@@ -23,8 +23,8 @@ from jax_impl.training.state import TrainState
 class Batch(NamedTuple):
     """Pairs as uint8 (batch, size, size, 3)."""
 
-    cond: jax.Array
-    x0: jax.Array
+    cond: jax.Array | np.ndarray
+    x0: jax.Array | np.ndarray
 
 
 class Problem(NamedTuple):
@@ -39,9 +39,9 @@ Metrics = dict[str, jax.Array]
 StepFunction = Callable[[TrainState, Batch, jax.Array], tuple[TrainState, Metrics]]
 
 
-def to_unit(pictures: jax.Array) -> jax.Array:
+def to_unit(pictures: jax.Array | np.ndarray) -> jax.Array:
     """uint8 0…255 to float32 [-1, 1]."""
-    return (pictures.astype(jnp.float32) - 127.5) / 127.5
+    return (jnp.asarray(pictures, jnp.float32) - 127.5) / 127.5
 
 
 def diffusion_loss(

@@ -77,10 +77,20 @@ def graph(gain: float = 1.0) -> onnx.ModelProto:
 
 @pytest.fixture
 def make_model(tmp_path: Path) -> MakeModel:
-    """make_model(model=None, seal=True, **metadata changes) -> path of a model file; a value of None drops the entry."""
+    """make_model(gain=1.0, rename=("", ""), seal=True, **metadata) -> path of a model file.
 
-    def make(model: onnx.ModelProto | None = None, seal: bool = True, **changes: str | None) -> Path:
-        proto = graph() if model is None else model
+    `gain` multiplies the kernel; `rename` gives an input or output of the graph another
+    name; metadata of None is left out.
+    """
+
+    def make(gain: float = 1.0, rename: tuple[str, str] = ("", ""), seal: bool = True, **changes: str | None) -> Path:
+        proto = graph(gain)
+        for value in [*proto.graph.input, *proto.graph.output]:
+            if value.name == rename[0]:
+                value.name = rename[1]
+        for node in proto.graph.node:
+            node.input[:] = [rename[1] if name == rename[0] else name for name in node.input]
+            node.output[:] = [rename[1] if name == rename[0] else name for name in node.output]
         entries = {key: value for key, value in (metadata() | changes).items() if value is not None}
         helper.set_model_props(proto, entries)
         path = tmp_path / "model.onnx"

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from diffusers import DDIMScheduler, DDPMScheduler
+from diffusers.schedulers.scheduling_ddim import DDIMScheduler
+from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
 
 from export.edge.errors import UserError
 from export.edge.sampler import PREDICTIONS, SAMPLERS, Plan, coefficients, iterate, timesteps
@@ -71,14 +73,20 @@ def test_steps_out_of_range_are_an_error(steps: int) -> None:
 
 
 def diffusers_states(
-    scheduler: DDIMScheduler | DDPMScheduler, prediction: str, cond: np.ndarray, x: np.ndarray, steps: int, **more: float
+    scheduler: DDIMScheduler | DDPMScheduler,
+    prediction: str,
+    cond: np.ndarray,
+    x: np.ndarray,
+    steps: int,
+    **more: float,
 ) -> np.ndarray:
     noises = arrays(steps + 2)
     scheduler.set_timesteps(steps)
     states = [x]
     for i, t in enumerate(scheduler.timesteps):
         out = crooked(prediction)(x, cond, np.full(SHAPE[0], int(t)))
-        arguments = [torch.from_numpy(out), t, torch.from_numpy(x)]
+        arguments: list[Any] = [torch.from_numpy(out), t, torch.from_numpy(x)]
+        stepped: Any
         if isinstance(scheduler, DDIMScheduler):
             stepped = scheduler.step(
                 *arguments, use_clipped_model_output=True, variance_noise=torch.from_numpy(noises[i + 2]), **more
@@ -88,12 +96,12 @@ def diffusers_states(
                 drawn = torch.from_numpy(noises[i + 2])
                 patch.setattr("diffusers.schedulers.scheduling_ddpm.randn_tensor", lambda *_, z=drawn, **__: z)
                 stepped = scheduler.step(*arguments)
-        x = stepped.prev_sample.numpy()
+        x = stepped[0].numpy()
         states.append(x)
     return np.stack(states)
 
 
-def scheduler_settings(prediction: str) -> dict[str, object]:
+def scheduler_settings(prediction: str) -> dict[str, Any]:
     before = np.append(1.0, SCHEDULE[:-1])
     kind = {"eps": "epsilon", "x0": "sample", "v": "v_prediction"}[prediction]
     return {
@@ -105,7 +113,7 @@ def scheduler_settings(prediction: str) -> dict[str, object]:
     }
 
 
-def double(scheduler: DDIMScheduler | DDPMScheduler) -> None:
+def double(scheduler: Any) -> None:
     """diffusers keeps its tables in float32, too coarse where alphas_cumprod is 2.4e-10."""
     scheduler.alphas_cumprod = torch.from_numpy(SCHEDULE)
     scheduler.one = torch.tensor(1.0, dtype=torch.float64)
@@ -185,10 +193,11 @@ def perfect(prediction: str) -> Callable[[np.ndarray, np.ndarray, np.ndarray], n
 
 @pytest.mark.parametrize("prediction", PREDICTIONS)
 @pytest.mark.parametrize(("sampler", "eta"), [("ddim", 0.0), ("ddim", 1.0), ("ddpm", 0.0)])
-@pytest.mark.parametrize(("steps", "bound"), [(20, 0.05), (100, 0.015)])
+@pytest.mark.parametrize(("steps", "bound"), [(20, 0.06), (100, 0.02)])
 def test_an_exact_denoiser_returns_the_exact_target(
     prediction: str, sampler: str, eta: float, steps: int, bound: float
 ) -> None:
+    """Up to an error that falls as 1 / steps; single-step coefficients on the strided grid would leave 0.8."""
     random = np.random.default_rng(1)
     shape = (1, 100, 100, 3)
     plan = coefficients(SCHEDULE, steps, sampler, eta, prediction=prediction)

@@ -95,7 +95,8 @@ def forward_phase(cosine: np.ndarray, asymmetry: float) -> np.ndarray:
 
 def sky(columns: SkyColumns, cosine: np.ndarray, asymmetry: float = 0.76) -> np.ndarray:
     """Radiance of the clear sky, float32 (3, height, width), from the cosine of the angle to the sun."""
-    glow = 0.12 * forward_phase(cosine, 0.93) + 0.6 * forward_phase(cosine, asymmetry) + 0.28 * forward_phase(cosine, 0.3)
+    aureole, broad = forward_phase(cosine, 0.93), forward_phase(cosine, 0.3)
+    glow = 0.12 * aureole + 0.6 * forward_phase(cosine, asymmetry) + 0.28 * broad
     molecules, aerosol = (part.astype(np.float32)[:, :, None] for part in (columns.rayleigh, columns.mie))
     diffuse = np.float32(0.35) * columns.diffuse.astype(np.float32)[:, :, None]
     return molecules * rayleigh_phase(cosine)[None] + aerosol * glow[None] + diffuse

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from jax_impl.data.scenery.noise import fbm, fbm_two_scales, profile, smoothstep
+from jax_impl.data.scenery.noise import Table, fbm, fbm_two_scales, profile, smoothstep
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class RidgeField:
     skyline: np.ndarray
 
 
-def skyline(ridge: Ridge, x: np.ndarray, table: np.ndarray) -> np.ndarray:
+def skyline(ridge: Ridge, x: np.ndarray, table: Table) -> np.ndarray:
     """Height of the ridge above the shore at x (picture heights), with its trees."""
     swell = profile(x * np.float32(ridge.frequency), table, ridge.line, 7, 0.47 + 0.06 * ridge.sharp, ridge.sharp)
     height = ridge.crest + ridge.relief * swell
@@ -52,7 +52,7 @@ def skyline(ridge: Ridge, x: np.ndarray, table: np.ndarray) -> np.ndarray:
     return np.maximum(height, 0.004)
 
 
-def _tree_line(x: np.ndarray, ridge: Ridge, table: np.ndarray) -> np.ndarray:
+def _tree_line(x: np.ndarray, ridge: Ridge, table: Table) -> np.ndarray:
     """Crowns along a crest: three rows of pointed teeth of uneven height, the tallest wins."""
     best = np.zeros_like(x)
     for row in range(3):
@@ -66,7 +66,7 @@ def _tree_line(x: np.ndarray, ridge: Ridge, table: np.ndarray) -> np.ndarray:
     return np.float32(ridge.forest) * (0.25 + best)
 
 
-def ridge_field(ridge: Ridge, shore: float, size: int, table: np.ndarray) -> RidgeField:
+def ridge_field(ridge: Ridge, shore: float, size: int, table: Table) -> RidgeField:
     """Put a ridge on the pixel grid; its edge is as soft as a pixel and as the skyline inside one column."""
     columns = 8 if size <= 128 else 4
     fine = ((np.arange(size * columns) + 0.5) / (size * columns)).astype(np.float32)
@@ -99,7 +99,7 @@ class CloudField:
 
 
 def cloud_field(
-    shore: float, size: int, table: np.ndarray, scale: float, stretch: float, cover: float, billow: float, lean: float
+    shore: float, size: int, table: Table, scale: float, stretch: float, cover: float, billow: float, lean: float
 ) -> CloudField:
     """A deck of cloud on a plane overhead, seen in perspective: fractal noise bent by slower noise.
 
@@ -124,7 +124,7 @@ def cloud_field(
 
 @dataclass(frozen=True)
 class GroundField:
-    """Everything below the shore, (rows, width): row of the shore, depth 0 far to 1 near, waves, tufts, where water is."""
+    """Everything below the shore, (rows, width): its first row, depth 0 far to 1 near, waves, tufts, share of water."""
 
     top: int
     depth: np.ndarray
@@ -134,9 +134,7 @@ class GroundField:
     water: np.ndarray
 
 
-def ground_field(
-    shore: float, size: int, table: np.ndarray, kind: str, calm: float, bend: tuple[float, float, float]
-) -> GroundField:
+def ground_field(shore: float, size: int, table: Table, kind: str, bend: tuple[float, float, float]) -> GroundField:
     """The plane at our feet in perspective; `kind` says whether it is water, meadow or a stream through a meadow."""
     top = min(int(np.floor(shore * size)), size - 1)
     y = ((np.arange(top, size) + 0.5) / size).astype(np.float32)[:, None]

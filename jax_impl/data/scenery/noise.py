@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
+
+Table = NDArray[np.complex64]
+"""The gradients of the lattice, unit vectors as complex numbers (LATTICE * LATTICE,)."""
 
 LATTICE = 64
 """Side of the table of random gradients; the noise repeats after this many cells."""
@@ -16,13 +20,13 @@ def smoothstep(low: float, high: float, value: np.ndarray) -> np.ndarray:
     return share * share * (3.0 - 2.0 * share)
 
 
-def gradient_table(rng: np.random.Generator) -> np.ndarray:
-    """Unit vectors for the lattice points as complex64 (LATTICE * LATTICE,)."""
+def gradient_table(rng: np.random.Generator) -> Table:
+    """Draw a gradient for every lattice point."""
     angle = rng.random(LATTICE * LATTICE) * 2 * np.pi
     return np.exp(1j * angle).astype(np.complex64)
 
 
-def gradient_noise(x: np.ndarray, y: np.ndarray, table: np.ndarray) -> np.ndarray:
+def gradient_noise(x: np.ndarray, y: np.ndarray, table: Table) -> np.ndarray:
     """Perlin's gradient noise with the quintic fade (Perlin 2002), roughly in [-1, 1], float32 like x."""
     x0, y0 = np.floor(x), np.floor(y)
     fx, fy = x - x0, y - y0
@@ -46,42 +50,44 @@ def gradient_noise(x: np.ndarray, y: np.ndarray, table: np.ndarray) -> np.ndarra
 def fbm(
     x: np.ndarray,
     y: np.ndarray,
-    table: np.ndarray,
+    table: Table,
     octaves: int,
     footprint: np.ndarray | float = 0.0,
     gain: float = 0.5,
     billow: float = 0.0,
 ) -> np.ndarray:
-    """All octaves of `fbm_two_scales`."""
+    """Fractal Brownian motion in one piece; see `fbm_two_scales`."""
     return fbm_two_scales(x, y, table, octaves, octaves, footprint, gain, billow)[0]
 
 
 def fbm_two_scales(
     x: np.ndarray,
     y: np.ndarray,
-    table: np.ndarray,
+    table: Table,
     octaves: int,
     coarse: int,
     footprint: np.ndarray | float = 0.0,
     gain: float = 0.5,
     billow: float = 0.0,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Fractal Brownian motion, whole and its first `coarse` octaves alone.
+    """Fractal Brownian motion: octaves of noise, each twice as fine and `gain` as strong, roughly in [-1, 1].
 
-    Octaves of noise, each twice as fine and `gain` as strong; roughly in [-1, 1].
+    Returns the whole sum and that of the first `coarse` octaves alone.
 
     `footprint` is how far the coordinates move across one pixel: octaves finer than a
     pixel fade out instead of turning into grain. `billow` mixes in the folded noise
     1 - 2|n| (Perlin's turbulence), which rounds clouds and sharpens crests.
     """
     total = np.zeros(np.broadcast_shapes(x.shape, y.shape), np.float32)
+    rounding = np.float32(0.012)  # a sharp fold would draw lines where the light turns
     swell, norm, weight, frequency = total, 0.0, 1.0, 1.0
     for octave in range(octaves):
         fade = smoothstep(0.85, 0.3, np.asarray(footprint * frequency, np.float32))
         if np.any(fade > 0.0):
             layer = gradient_noise(x, y, table)
             if billow:
-                layer = layer + billow * (1.0 - 2.0 * np.abs(layer) - layer)
+                folded = 1.0 - 2.0 * np.sqrt(layer * layer + rounding)
+                layer = layer + billow * (folded - layer)
             total += np.float32(weight) * fade * layer
         if octave + 1 == coarse:
             swell = total.copy()
@@ -97,7 +103,7 @@ def fbm_two_scales(
     return total * np.float32(1.0 / norm), swell * np.float32(1.0 / norm)
 
 
-def profile(x: np.ndarray, table: np.ndarray, row: float, octaves: int, gain: float, ridged: float) -> np.ndarray:
+def profile(x: np.ndarray, table: Table, row: float, octaves: int, gain: float, ridged: float) -> np.ndarray:
     """A skyline: one line through the noise, `ridged` in [0, 1] from rolling hills to sharp crests; roughly [-1, 1]."""
     total = np.zeros_like(x)
     norm, weight = 0.0, 1.0

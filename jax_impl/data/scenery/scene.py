@@ -14,6 +14,9 @@ from jax_impl.data.scenery.noise import gradient_table
 Ground = Literal["water", "meadow", "stream"]
 Prop = Literal["conifers", "broadleaf", "winter", "reeds", "grass", "hut", "boat", "jetty", "birds"]
 
+_FOREGROUNDS: tuple[Prop | None, ...] = ("conifers", "broadleaf", "winter", "reeds", "grass", None)
+_FOREGROUND_CHANCES = (0.28, 0.17, 0.1, 0.18, 0.14, 0.13)
+
 
 @dataclass(frozen=True)
 class Scene:
@@ -73,7 +76,9 @@ def _draw_ridges(rng: np.random.Generator) -> tuple[Ridge, ...]:
                 sharp=float(sharp),
                 distance=float(0.7 * (1.0 - share) ** 1.1 + 0.12),
                 forest=float(rng.uniform(0.012, 0.03)) if near and rng.random() < 0.75 else 0.0,
-                snow=float(rng.uniform(0.5, 0.8) * height) if mountains and share < 0.5 and rng.random() < 0.6 else 9.0,
+                snow=float(rng.uniform(0.35, 0.65) * height)
+                if mountains and share < 0.5 and rng.random() < 0.7
+                else 9.0,
             )
         )
     return tuple(ridges)
@@ -96,10 +101,12 @@ def draw_scene(seed: int) -> Scene:
     sun_x = float(rng.uniform(0.12, 0.4))
     ground: Ground = ("water", "water", "water", "stream", "meadow")[int(rng.integers(5))]
     props: list[Prop] = []
-    main = ("conifers", "broadleaf", "winter", "reeds", "grass", "none")[int(rng.choice(6, p=[0.28, 0.18, 0.1, 0.18, 0.14, 0.12]))]
-    if main != "none":
+    main = _FOREGROUNDS[int(rng.choice(len(_FOREGROUNDS), p=_FOREGROUND_CHANCES))]
+    if main == "reeds" and ground == "meadow":
+        main = "grass"
+    if main is not None:
         props.append(main)
-    if ground == "water" and main in ("none", "reeds", "grass", "winter") and rng.random() < 0.6:
+    if ground == "water" and main in (None, "reeds", "grass", "winter") and rng.random() < 0.6:
         props.append("boat" if rng.random() < 0.6 else "jetty")
     if ground != "water" and rng.random() < 0.45:
         props.append("hut")
@@ -116,7 +123,7 @@ def draw_scene(seed: int) -> Scene:
         cloud_cover=float(0.72 * rng.beta(1.2, 1.9)),
         cloud_scale=float(rng.uniform(0.5, 1.5)),
         cloud_stretch=float(rng.uniform(0.8, 2.6)),
-        cloud_billow=float(rng.uniform(0.0, 0.7)),
+        cloud_billow=float(rng.uniform(0.0, 0.5)),
         veil=float(rng.beta(1.0, 2.2)),
         ridges=ridges,
         ground=ground,
@@ -125,5 +132,3 @@ def draw_scene(seed: int) -> Scene:
         bank=float(rng.uniform(0.0, 0.09)),
         props=tuple(props),
     )
-
-

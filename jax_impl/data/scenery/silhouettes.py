@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 Quads = np.ndarray
 """float64 (count, 4, 2): corners in order as (x, y), picture coordinates in [0, 1], y downwards."""
@@ -11,43 +12,54 @@ Quads = np.ndarray
 def coverage(quads: Quads, size: int) -> np.ndarray:
     """Share of every pixel covered by the union of convex quads, float32 (size, size).
 
-    Scan conversion on a grid of subpixels: each quad leaves a +1 where it begins on a
-    line and a -1 where it ends; the running sum along the line is positive inside.
+    Scan conversion on a grid of subpixels, 512 to a side or more: each quad leaves a +1
+    where it begins on a line and a -1 where it ends; the running sum is positive inside.
     """
-    factor = max(2, -(-512 // size)) if size > 256 else max(4, 512 // size)
-    side = size * factor
-    points = quads * side - 0.5
-    first = np.clip(np.ceil(points[:, :, 1].min(axis=1)), 0, side).astype(np.int64)
-    last = np.clip(np.floor(points[:, :, 1].max(axis=1)), -1, side - 1).astype(np.int64)
-    rows = np.maximum(last - first + 1, 0)
-    which = np.repeat(np.arange(len(quads)), rows)
-    start = np.cumsum(rows) - rows
-    row = np.arange(len(which)) - start[which] + first[which]
+    share = np.zeros((size, size), np.float32)
+    if len(quads) == 0:
+        return share
+    factor = max(2, -(-512 // size))
+    # Only the pixels around the quads are worked on.
+    low = np.clip(np.floor(quads.min(axis=(0, 1)) * size), 0, size).astype(int)
+    high = np.clip(np.ceil(quads.max(axis=(0, 1)) * size), 0, size).astype(int)
+    width, height = (int(n) for n in np.maximum(high - low, 0))
+    if width == 0 or height == 0:
+        return share
+    row, begin, end = _spans((quads * size - low) * factor - 0.5, width * factor, height * factor)
+    stride = width * factor + 1
+    cells = height * factor * stride
+    change = np.bincount(row * stride + begin, minlength=cells) - np.bincount(row * stride + end, minlength=cells)
+    inside = np.cumsum(change.reshape(-1, stride)[:, :-1], axis=1, dtype=np.int32) > 0
+    lines = inside.view(np.uint8).reshape(height, factor, width * factor).sum(axis=1, dtype=np.uint8)
+    tiles = lines.reshape(height, width, factor).sum(axis=2, dtype=np.float32) * np.float32(1.0 / factor**2)
+    share[low[1] : high[1], low[0] : high[0]] = tiles
+    return share
 
-    low = np.full(len(which), np.inf)
-    high = np.full(len(which), -np.inf)
+
+def _spans(points: np.ndarray, width: int, height: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """For every line that a convex quad crosses: the line, the first subpixel inside, the first one past it."""
+    first = np.clip(np.ceil(points[:, :, 1].min(axis=1)), 0, height).astype(np.int64)
+    last = np.clip(np.floor(points[:, :, 1].max(axis=1)), -1, height - 1).astype(np.int64)
+    count = np.maximum(last - first + 1, 0)
+    which = np.repeat(np.arange(len(points)), count)
+    row = np.arange(len(which)) - (np.cumsum(count) - count - first)[which]
+    low, high = np.full(len(which), np.inf), np.full(len(which), -np.inf)
     ends = np.roll(points, -1, axis=1)
     rise = ends[:, :, 1] - points[:, :, 1]
-    slope = np.where(rise == 0.0, 0.0, (ends[:, :, 0] - points[:, :, 0]) / np.where(rise == 0.0, 1.0, rise))
+    slope = (ends[:, :, 0] - points[:, :, 0]) / np.where(rise == 0.0, np.inf, rise)
     for edge in range(4):
         y0, y1 = points[which, edge, 1], ends[which, edge, 1]
         crossing = points[which, edge, 0] + slope[which, edge] * (row - y0)
-        inside = (np.minimum(y0, y1) <= row) & (row <= np.maximum(y0, y1)) & (y0 != y1)
-        low = np.where(inside, np.minimum(low, crossing), low)
-        high = np.where(inside, np.maximum(high, crossing), high)
-    visible = high >= low
-    row, low, high = row[visible], low[visible], high[visible]
-    begin = np.clip(np.ceil(low), 0, side).astype(np.int64)
-    end = np.clip(np.floor(high) + 1, 0, side).astype(np.int64)
-    end = np.maximum(end, begin)
-    cells = side * (side + 1)
-    change = np.bincount(row * (side + 1) + begin, minlength=cells) - np.bincount(row * (side + 1) + end, minlength=cells)
-    inside = np.cumsum(change.reshape(side, side + 1)[:, :side], axis=1) > 0
-    lines = inside.view(np.uint8).reshape(size, factor, side).sum(axis=1, dtype=np.uint8)
-    return lines.reshape(size, size, factor).sum(axis=2, dtype=np.float32) * np.float32(1.0 / factor**2)
+        crosses = (np.minimum(y0, y1) <= row) & (row <= np.maximum(y0, y1)) & (y0 != y1)
+        low = np.where(crosses, np.minimum(low, crossing), low)
+        high = np.where(crosses, np.maximum(high, crossing), high)
+    kept = high >= low
+    begin = np.clip(np.ceil(low[kept]), 0, width).astype(np.int64)
+    end = np.clip(np.floor(high[kept]) + 1, 0, width).astype(np.int64)
+    return row[kept], begin, np.maximum(end, begin)
 
 
-def stroke(start: np.ndarray, end: np.ndarray, width_start: np.ndarray, width_end: np.ndarray) -> Quads:
+def stroke(start: np.ndarray, end: np.ndarray, width_start: ArrayLike, width_end: ArrayLike) -> Quads:
     """Tapered strokes from `start` to `end` (count, 2) with the full widths at both ends (count,)."""
     along = end - start
     length = np.maximum(np.hypot(along[:, 0], along[:, 1]), 1e-9)[:, None]
@@ -79,17 +91,20 @@ def conifer(rng: np.random.Generator, x: float, base: float, height: float) -> Q
 
 
 def broadleaf(rng: np.random.Generator, x: float, base: float, height: float, leaves: int) -> Quads:
-    """A branching tree: every limb splits in two, seven times; `leaves` small leaves around every twig, 0 for winter."""
+    """A branching tree: every limb splits in two, seven times; `leaves` around every twig, 0 for winter."""
     start = np.array([[x, base]])
     angle = np.array([np.pi / 2 + rng.normal(0.0, 0.08)])
     length, width = np.array([height * 0.27]), np.array([height * 0.05])
     quads = []
-    for generation in range(8):
+    twigs = 7
+    for generation in range(twigs + 1):
         bend = start + (length * 0.55)[:, None] * np.stack([np.cos(angle), -np.sin(angle)], axis=1)
         turn = angle + rng.normal(0.0, 0.14, len(angle))
         end = bend + (length * 0.5)[:, None] * np.stack([np.cos(turn), -np.sin(turn)], axis=1)
         quads += [stroke(start, bend, width, width * 0.85), stroke(bend, end, width * 0.88, width * 0.68)]
-        if generation == 7:
+        if generation == twigs:
+            if leaves:
+                quads.append(_foliage(rng, end, height, leaves))
             break
         spread = rng.uniform(0.18, 0.55, (2, len(angle)))
         lift = 0.16 * (np.pi / 2 - turn)  # twigs turn back to the light
@@ -97,19 +112,18 @@ def broadleaf(rng: np.random.Generator, x: float, base: float, height: float, le
         start = np.concatenate([end, end])
         length = np.concatenate([length, length]) * rng.uniform(0.68, 0.9, len(angle))
         width = np.concatenate([width, width]) * 0.66
-    tips = start if leaves == 0 else np.repeat(end, leaves, axis=0)
-    if leaves:
-        turn = rng.uniform(0.0, 2 * np.pi, (len(tips), 1))
-        away = 0.075 * height * rng.random((len(tips), 1)) ** 0.7
-        centre = tips + away * np.concatenate([np.cos(turn), 0.8 * np.sin(turn)], axis=1)
-        quads.append(_leaf(rng, centre, 0.0085 * height))
     return np.concatenate(quads)
 
 
-def _leaf(rng: np.random.Generator, centre: np.ndarray, radius: float) -> Quads:
+def _foliage(rng: np.random.Generator, twigs: np.ndarray, height: float, leaves: int) -> Quads:
+    """A cloud of small leaves around every twig (count, 2)."""
+    twigs = np.repeat(twigs, leaves, axis=0)
+    turn = rng.uniform(0.0, 2 * np.pi, (len(twigs), 1))
+    away = 0.075 * height * rng.random((len(twigs), 1)) ** 0.7
+    centre = twigs + away * np.concatenate([np.cos(turn), 0.8 * np.sin(turn)], axis=1)
     turn = rng.uniform(0.0, np.pi / 2, len(centre))
     corner = turn[:, None] + np.arange(4) * (np.pi / 2)
-    reach = radius * rng.uniform(0.6, 1.3, (len(centre), 1))
+    reach = 0.0085 * height * rng.uniform(0.6, 1.3, (len(centre), 1))
     return centre[:, None, :] + reach[:, :, None] * np.stack([np.cos(corner), np.sin(corner)], axis=2)
 
 
@@ -139,7 +153,8 @@ def reeds(rng: np.random.Generator, x: np.ndarray, base: np.ndarray, height: flo
     low, high = foot[cob] + 0.80 * along, foot[cob] + 0.94 * along
     middle = 0.5 * (low + high)
     quads += [stroke(low, middle, thick * 0.8, thick), stroke(middle, high, thick, thick * 0.75)]
-    quads.append(blades(rng, np.repeat(x, 3) + rng.normal(0, 0.012, 3 * count), np.repeat(base, 3), 0.7 * height, 0.005))
+    x = np.repeat(x, 3) + rng.normal(0.0, 0.012, 3 * count)
+    quads.append(blades(rng, x, np.repeat(base, 3), 0.7 * height, 0.005))
     return np.concatenate(quads)
 
 
@@ -190,6 +205,11 @@ def jetty(x: float, waterline: float, length: float, towards: float) -> Quads:
     left, right = min(x, tip), max(x, tip)
     posts = [box(p - 0.004, waterline - 0.035, p + 0.004, waterline + 0.022) for p in np.linspace(left, right, 6)]
     return np.concatenate([box(left - 0.01, waterline - 0.02, right + 0.01, waterline - 0.009), *posts])
+
+
+def mirror(quads: Quads, waterline: float) -> Quads:
+    """The reflection in still water at height `waterline`."""
+    return np.stack([quads[:, ::-1, 0], 2.0 * waterline - quads[:, ::-1, 1]], axis=2)
 
 
 def birds(rng: np.random.Generator, x: float, y: float, count: int) -> Quads:

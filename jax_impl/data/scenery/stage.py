@@ -7,97 +7,118 @@ from dataclasses import dataclass
 import numpy as np
 
 from jax_impl.data.scenery import silhouettes
-from jax_impl.data.scenery.land import (
-    CloudField,
-    GroundField,
-    RidgeField,
-    cloud_field,
-    ground_field,
-    ridge_field,
-)
-from jax_impl.data.scenery.noise import fbm, gradient_table
+from jax_impl.data.scenery.land import CloudField, GroundField, RidgeField, cloud_field, ground_field, ridge_field
+from jax_impl.data.scenery.noise import Table, fbm, gradient_table
 from jax_impl.data.scenery.scene import Scene, generator
+from jax_impl.data.scenery.silhouettes import Quads
+
+_NONE: Quads = np.zeros((0, 4, 2))
+_ROOTED = ("conifers", "broadleaf", "winter", "reeds", "grass")
+"""Props that need a bank to stand on."""
 
 
 @dataclass(frozen=True)
 class Stage:
-    """A scene on the pixel grid, before any light falls on it."""
+    """A scene on the pixel grid; planes are float32 (size, size) unless a field says otherwise."""
 
     x: np.ndarray
+    """(1, size) pixel centres."""
     y: np.ndarray
+    """(size, 1) pixel centres."""
     clouds: CloudField
     veil: CloudField
     ridges: tuple[RidgeField, ...]
     ground: GroundField
     mist: np.ndarray
+    """Fractal noise of the mist, roughly [-1, 1]."""
     dark: np.ndarray
+    """Share of the pixel that a silhouette covers."""
+    mirrored: np.ndarray
+    """The same for the reflections of boats and landing stages."""
     window: np.ndarray
+    """The same for lit windows."""
 
 
-def _bank_height(scene: Scene, x: np.ndarray, table: np.ndarray, slope: float) -> np.ndarray:
-    """Upper edge (y) of the dark bank at our feet."""
-    swell = fbm(np.asarray(x, np.float32) * np.float32(2.3), np.full(np.shape(x), np.float32(41.7)), table, 4)
-    return 1.0 - scene.bank * (0.8 + 0.9 * swell) - slope * (np.asarray(x) - 0.5)
+class _Bank:
+    """The dark bank at our feet: where it ends, and places to plant things on it."""
 
+    def __init__(self, scene: Scene, table: Table, rng: np.random.Generator) -> None:
+        self.left = bool(rng.random() < 0.5)
+        self._rng, self._table, self._height = rng, table, scene.bank
+        self._slope = (-1.0 if self.left else 1.0) * rng.uniform(0.0, 0.08)
 
-def _silhouettes(scene: Scene, table: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The dark quads in front of everything, and those of lit windows."""
-    rng = generator(scene.seed, 2)
-    left = rng.random() < 0.5
-    slope = (-1.0 if left else 1.0) * rng.uniform(0.0, 0.08)
-    has_bank = any(prop in scene.props for prop in ("conifers", "broadleaf", "winter", "reeds", "grass"))
-    nothing = np.zeros((0, 4, 2))
-    quads, window = [nothing], nothing
+    def edge(self, x: np.ndarray) -> np.ndarray:
+        """Upper edge (y) at x (count,)."""
+        swell = fbm(np.asarray(x, np.float32) * np.float32(2.3), np.full(x.shape, np.float32(41.7)), self._table, 4)
+        return 1.0 - self._height * (0.8 + 0.9 * swell) - self._slope * (x - 0.5)
 
-    def edge(x: np.ndarray) -> np.ndarray:
-        return _bank_height(scene, x, table, slope)
+    def places(self, low: float, high: float, count: int) -> np.ndarray:
+        """Random x (count,) between `low` and `high`, counted from the heavier side of the picture."""
+        x = self._rng.uniform(low, high, count)
+        return x if self.left else 1.0 - x
 
-    def place(low: float, high: float, count: int) -> np.ndarray:
-        x = rng.uniform(low, high, count)
-        return x if left else 1.0 - x
-
-    if has_bank:
+    def quads(self) -> Quads:
+        """The bank itself."""
         x = np.linspace(0.0, 1.0, 65)
-        top = edge(x)
-        bottom = np.full(64, 1.1)
-        quads.append(
-            np.stack(
-                [np.stack([x[:-1], top[:-1]], 1), np.stack([x[1:], top[1:]], 1),
-                 np.stack([x[1:], bottom], 1), np.stack([x[:-1], bottom], 1)],
-                axis=1,
-            )
-        )  # fmt: skip
-        x = rng.uniform(0.0, 1.0, 260)
-        tall = rng.uniform(0.025, 0.06) * (2.0 if "grass" in scene.props else 1.0)
-        quads.append(silhouettes.blades(rng, x, edge(x), tall, 0.0045))
-    for prop in scene.props:
-        if prop == "conifers":
-            for x in place(-0.02, 0.24, int(rng.integers(1, 5))):
-                quads.append(silhouettes.conifer(rng, x, float(edge(np.array([x]))[0]) + 0.02, rng.uniform(0.25, 0.72)))
-            for x in place(0.82, 1.02, int(rng.integers(0, 4))):
-                quads.append(silhouettes.conifer(rng, x, float(edge(np.array([x]))[0]) + 0.02, rng.uniform(0.12, 0.4)))
-        elif prop in ("broadleaf", "winter"):
-            x = float(place(0.06, 0.26, 1)[0])
-            base = float(edge(np.array([x]))[0]) + 0.03
-            leaves = 20 if prop == "broadleaf" else 0
-            quads.append(silhouettes.broadleaf(rng, x, base, rng.uniform(0.4, 0.62), leaves))
-        elif prop == "reeds":
-            x = np.concatenate([place(0.0, 0.3, 24), place(0.7, 1.0, 8)])
-            quads.append(silhouettes.reeds(rng, x, edge(x), rng.uniform(0.16, 0.3)))
-        elif prop == "hut":
-            walls, window = silhouettes.hut(float(place(0.6, 0.85, 1)[0]), scene.shore + 0.05, rng.uniform(0.09, 0.15))
-            quads.append(walls)
-        elif prop == "boat":
-            quads.append(
-                silhouettes.boat(rng.uniform(0.3, 0.7), scene.shore + rng.uniform(0.08, 0.2), rng.uniform(0.1, 0.2))
-            )
-        elif prop == "jetty":
-            side = -1.0 if not left else 1.0
-            start = 0.0 if left else 1.0
-            quads.append(silhouettes.jetty(start, scene.shore + rng.uniform(0.12, 0.22), rng.uniform(0.25, 0.45), side))
-        elif prop == "birds":
-            quads.append(silhouettes.birds(rng, rng.uniform(0.3, 0.7), scene.shore * rng.uniform(0.25, 0.6), 7))
-    return np.concatenate(quads), window
+        upper, lower = np.stack([x, self.edge(x)], axis=1), np.stack([x, np.full(65, 1.1)], axis=1)
+        return np.stack([upper[:-1], upper[1:], lower[1:], lower[:-1]], axis=1)
+
+
+@dataclass(frozen=True)
+class _Shapes:
+    front: Quads
+    back: Quads
+    mirrored: Quads
+    window: Quads
+
+
+def _foreground(scene: Scene, bank: _Bank, rng: np.random.Generator) -> list[Quads]:
+    """The bank, its grass and what grows on it."""
+    if not any(prop in _ROOTED for prop in scene.props):
+        return [_NONE]
+    x = rng.uniform(0.0, 1.0, 260)
+    tall = rng.uniform(0.025, 0.06) * (2.0 if "grass" in scene.props else 1.0)
+    quads = [bank.quads(), silhouettes.blades(rng, x, bank.edge(x), tall, 0.0045)]
+    if "conifers" in scene.props:
+        near, far = bank.places(0.0, 0.25, int(rng.integers(1, 5))), bank.places(0.8, 1.02, int(rng.integers(0, 4)))
+        x = np.concatenate([near, far])
+        tall = np.concatenate([rng.uniform(0.25, 0.72, len(near)), rng.uniform(0.12, 0.4, len(far))])
+        quads += [silhouettes.conifer(rng, *tree) for tree in zip(x, bank.edge(x) + 0.02, tall, strict=True)]
+    if "broadleaf" in scene.props or "winter" in scene.props:
+        x = bank.places(0.06, 0.26, 1)
+        leaves = 20 if "broadleaf" in scene.props else 0
+        quads.append(silhouettes.broadleaf(rng, x[0], bank.edge(x)[0] + 0.03, rng.uniform(0.4, 0.62), leaves))
+    if "reeds" in scene.props:
+        x = np.concatenate([bank.places(0.0, 0.3, 24), bank.places(0.7, 1.0, 8)])
+        quads.append(silhouettes.reeds(rng, x, bank.edge(x), rng.uniform(0.16, 0.3)))
+    return quads
+
+
+def _shapes(scene: Scene, table: Table) -> _Shapes:
+    """Everything that stands dark against the light."""
+    rng = generator(scene.seed, 2)
+    bank = _Bank(scene, table, rng)
+    front = _foreground(scene, bank, rng)
+    back, mirrored, window = [_NONE], [_NONE], _NONE
+    if "hut" in scene.props:
+        place = float(bank.places(0.6, 0.85, 1)[0])
+        walls, window = silhouettes.hut(place, scene.shore + rng.uniform(0.03, 0.07), rng.uniform(0.08, 0.13))
+        back.append(walls)
+    if "boat" in scene.props:
+        waterline, width = scene.shore + rng.uniform(0.08, 0.18), rng.uniform(0.1, 0.2)
+        vessel = silhouettes.boat(rng.uniform(0.32, 0.68), waterline, width)
+        back.append(vessel)
+        mirrored.append(silhouettes.mirror(vessel, waterline + 0.05 * width))
+    if "jetty" in scene.props:
+        waterline = scene.shore + rng.uniform(0.12, 0.22)
+        start, side = (0.0, 1.0) if bank.left else (1.0, -1.0)
+        stage = silhouettes.jetty(start, waterline, rng.uniform(0.25, 0.45), side)
+        back.append(stage)
+        mirrored.append(silhouettes.mirror(stage, waterline + 0.02))
+    if "birds" in scene.props:
+        place, height = rng.uniform(0.3, 0.7), scene.shore * rng.uniform(0.25, 0.6)
+        back.append(silhouettes.birds(rng, place, height, int(rng.integers(4, 10))))
+    return _Shapes(np.concatenate(front), np.concatenate(back), np.concatenate(mirrored), window)
 
 
 def build_stage(scene: Scene, size: int) -> Stage:
@@ -105,7 +126,8 @@ def build_stage(scene: Scene, size: int) -> Stage:
     table = gradient_table(generator(scene.seed, 1))
     x = ((np.arange(size) + 0.5) / size).astype(np.float32)[None, :]
     y = ((np.arange(size) + 0.5) / size).astype(np.float32)[:, None]
-    dark, window = _silhouettes(scene, table)
+    shapes = _shapes(scene, table)
+    front = silhouettes.coverage(shapes.front, size)
     return Stage(
         x=x,
         y=y,
@@ -114,10 +136,9 @@ def build_stage(scene: Scene, size: int) -> Stage:
         ),
         veil=cloud_field(scene.shore, size, table, 0.8 * scene.cloud_scale, 3.5, 0.55, 0.0, 0.5),
         ridges=tuple(ridge_field(ridge, scene.shore, size, table) for ridge in scene.ridges),
-        ground=ground_field(scene.shore, size, table, scene.ground, scene.calm, scene.bend),
+        ground=ground_field(scene.shore, size, table, scene.ground, scene.bend),
         mist=fbm(x * 3.0 + 2.0, y * 14.0, table, 4, 14.0 / size),
-        dark=silhouettes.coverage(dark, size),
-        window=silhouettes.coverage(window, size) if len(window) else np.zeros((1, 1), np.float32),
+        dark=1.0 - (1.0 - front) * (1.0 - silhouettes.coverage(shapes.back, size)),
+        mirrored=silhouettes.coverage(shapes.mirrored, size),
+        window=silhouettes.coverage(shapes.window, size) * (1.0 - front),
     )
-
-

@@ -1,0 +1,106 @@
+"""From a photo to a photo of the same size, by the seed alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from export.edge.artifact import open_artifact
+from export.edge.errors import UserError
+from export.edge.noise import normal
+from export.edge.pictures import FITS, to_float, to_uint8, working
+from export.edge.sampler import Step
+from export.edge.translate import translate
+
+MakeModel = Callable[..., Path]
+
+
+def photo(height: int, width: int) -> np.ndarray:
+    y, x = np.mgrid[:height, :width]
+    return np.stack([255 * x / width, 255 * y / height, 0 * x + 90], -1).astype(np.uint8)
+
+
+@pytest.mark.parametrize("fit", FITS)
+@pytest.mark.parametrize(("height", "width"), [(37, 101), (1, 1), (300, 50), (32, 32), (1, 900)])
+def test_the_photos_own_size_comes_back(make_model: MakeModel, fit: str, height: int, width: int) -> None:
+    result = translate(open_artifact(make_model(fit=fit)), photo(height, width), steps=2)
+    assert result.shape == (height, width, 3) and result.dtype == np.uint8
+
+
+def test_a_seed_is_a_picture(make_model: MakeModel) -> None:
+    model = open_artifact(make_model(sampler="ddpm"))
+    a, b, c = (translate(model, photo(37, 50), seed=seed) for seed in (1, 1, 2))
+    np.testing.assert_array_equal(a, b)
+    assert (a != c).any()
+    np.testing.assert_array_equal(
+        a, translate(open_artifact(make_model(sampler="ddpm"), threads=1), photo(37, 50), seed=1)
+    )
+
+
+def test_the_photo_matters(make_model: MakeModel) -> None:
+    model = open_artifact(make_model())
+    assert np.abs(translate(model, photo(32, 32)).astype(int) - translate(model, 255 - photo(32, 32))).mean() > 20
+
+
+def test_ddim_is_what_the_papers_formula_says(make_model: MakeModel) -> None:
+    """Three steps by hand for an x0 network: eps of the clamped x0_hat, then on to the next timestep."""
+    model = open_artifact(make_model(fit="stretch"))
+    cond = to_float(photo(32, 32))[None]
+    x = normal(9, 0, cond.shape).astype(np.float64)
+    # trailing timesteps of 100 in 3 steps
+    for t, after in ((99, 66), (66, 32), (32, None)):
+        x0 = np.clip(model.denoise(x.astype(np.float32), cond, np.array([t])), -1, 1)
+        a, s = model.alphas_cumprod[t], 1.0 if after is None else model.alphas_cumprod[after]
+        eps = (x - np.sqrt(a) * x0) / np.sqrt(1 - a)
+        x = np.sqrt(s) * x0 + np.sqrt(1 - s) * eps
+    found = translate(model, photo(32, 32), steps=3, seed=9, sampler="ddim")
+    assert np.abs(found.astype(int) - to_uint8(x[0])).max() <= 1
+
+
+def test_each_step_has_a_noise_stream_of_its_own(make_model: MakeModel) -> None:
+    model = open_artifact(make_model(fit="stretch"))
+    seen: list[tuple[Step, int]] = []
+    translate(
+        model, photo(32, 32), steps=3, seed=5, sampler="ddpm", on_step=lambda step, total: seen.append((step, total))
+    )
+    assert [(step.index, step.t, total) for step, total in seen] == [(0, 99, 3), (1, 66, 3), (2, 32, 3)]
+    shape = (1, 32, 32, 3)
+    before = normal(5, 0, shape)
+    for step, _ in seen[:-1]:
+        a, s = model.alphas_cumprod[step.t], model.alphas_cumprod[seen[step.index + 1][0].t]
+        beta = 1 - a / s
+        mean = np.sqrt(s) * beta / (1 - a) * step.x0 + np.sqrt(a / s) * (1 - s) / (1 - a) * before
+        z = (step.x - mean) / np.sqrt(beta * (1 - s) / (1 - a))
+        np.testing.assert_allclose(z, normal(5, step.index + 1, shape), atol=1e-4)
+        before = step.x
+
+
+def test_the_model_sees_the_working_picture(make_model: MakeModel) -> None:
+    model = open_artifact(make_model())
+    seen: list[tuple[int, ...]] = []
+    translate(model, photo(37, 101), on_step=lambda step, _: seen.append(step.x.shape))
+    assert seen == [(1, *working(photo(37, 101), 32, "crop", 8)[0].shape)] * model.steps
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"steps": 0}, "steps 0 is outside"),
+        ({"steps": 101}, "steps 101 is outside"),
+        ({"sampler": "euler"}, "sampler 'euler' is unknown"),
+        ({"eta": 2.0}, "eta 2.0 is outside"),
+        ({"seed": -1}, "seed -1 is outside"),
+    ],
+)
+def test_bad_arguments_are_named(make_model: MakeModel, arguments: dict[str, object], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        translate(open_artifact(make_model()), photo(8, 8), **arguments)  # pyright: ignore[reportArgumentType]
+
+
+def test_a_model_gone_mad_is_not_made_into_a_picture(make_model: MakeModel) -> None:
+    model = open_artifact(make_model(gain=float("nan"), clamp="null"))
+    with pytest.raises(UserError, match="not finite"):
+        translate(model, photo(8, 8))

@@ -1,0 +1,60 @@
+"""Small bundles, and the files exported from them once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from export.to_onnx import main
+from torch_ref.weights import build_model, save_bundle
+
+MODELS: dict[str, dict[str, Any]] = {
+    "seed": {"architecture": "seed", "width": 4, "output_activation": "none"},
+    "unet": {
+        "architecture": "unet",
+        "patch": 2,
+        "width": 8,
+        "multipliers": [1, 2],
+        "blocks": 1,
+        "groups": 4,
+        "head": "affine",
+    },
+}
+
+
+def write_bundle(path: Path, kind: str, gain: float = 1.0) -> Path:
+    """A bundle with T = 100, prediction v, no norm and no statistic at its start value; `gain` times the head."""
+    diffusion = {"timesteps": 100, "prediction": "v", "clamp": None, "sample_steps": 7, "sampler": "ddpm"}
+    config = {"data": {"size": 24, "fit": "letterbox"}, "model": MODELS[kind], "diffusion": diffusion}
+    f = np.cos((np.arange(101) / 100 + 0.008) / 1.008 * np.pi / 2) ** 2
+    torch.manual_seed(0)
+    state = build_model(config).state_dict()
+    for name, value in state.items():
+        if name.endswith("running_var") or (name.endswith("weight") and value.ndim == 1):
+            value.uniform_(0.5, 1.5)
+        elif name.endswith("running_mean"):
+            value.normal_(std=0.1)
+        elif name.startswith(("outc", "affine_out")):
+            value.mul_(gain)
+    save_bundle(path, state, np.cumprod(1.0 - np.clip(1.0 - f[1:] / f[:-1], 1e-4, 0.9999)), config)
+    return path
+
+
+@pytest.fixture(scope="session")
+def make_bundle() -> Callable[..., Path]:
+    """`make_bundle(path, kind, gain=1.0)`: kind is seed or unet; returns the path."""
+    return write_bundle
+
+
+@pytest.fixture(scope="session", params=["seed", "unet"])
+def exported(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A bundle and the file exported from it by the command, which nobody may change."""
+    folder = tmp_path_factory.mktemp(request.param)
+    bundle = write_bundle(folder / "model.safetensors", request.param)
+    main([str(bundle), "--output", str(folder / "artifact")])
+    return bundle, folder / "artifact" / "onnx" / "model.onnx"

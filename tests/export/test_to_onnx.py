@@ -1,0 +1,186 @@
+"""The exported file: exact, complete, free of this machine's traces, and never half written."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+from onnx import numpy_helper
+
+from export import to_onnx
+from export.edge.artifact import METADATA_KEYS, open_artifact
+from export.edge.errors import UserError
+from torch_ref.weights import load_bundle
+
+Make = Callable[..., Path]
+
+
+def metadata_of(path: Path) -> dict[str, str]:
+    return {entry.key: entry.value for entry in onnx.load(path).metadata_props}
+
+
+@pytest.mark.parametrize(("batch", "height", "width"), [(1, 8, 8), (5, 16, 8), (3, 8, 48), (2, 32, 32)])
+def test_onnxruntime_gives_the_numbers_of_torch(
+    batch: int, height: int, width: int, exported: tuple[Path, Path]
+) -> None:
+    bundle, path = exported
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    rng = np.random.default_rng(batch)
+    x_t, cond = rng.standard_normal((2, batch, 3, height, width), np.float32)
+    t = rng.integers(0, 100, batch)
+    (found,) = session.run(["prediction"], {"x_t": x_t, "cond": cond, "t": t})
+    with torch.no_grad():
+        wanted = load_bundle(bundle).model(*map(torch.from_numpy, (x_t, cond, t))).numpy()
+    np.testing.assert_allclose(found, wanted, rtol=0, atol=to_onnx.BAR)
+    assert wanted.std() > 1e-3
+
+
+def test_inputs_and_output_have_their_names_and_free_sizes(exported: tuple[Path, Path]) -> None:
+    graph = onnx.load(exported[1]).graph
+    shapes = {
+        value.name: [d.dim_param or d.dim_value for d in value.type.tensor_type.shape.dim]
+        for value in (*graph.input, *graph.output)
+    }
+    picture = ["batch", 3, "height", "width"]
+    assert shapes == {"x_t": picture, "cond": picture, "t": ["batch"], "prediction": picture}
+
+
+def test_metadata_is_complete(exported: tuple[Path, Path]) -> None:
+    bundle, held = load_bundle(exported[0]), metadata_of(exported[1])
+    assert set(held) == set(METADATA_KEYS)
+    np.testing.assert_array_equal(json.loads(held["alphas_cumprod"]), bundle.alphas_cumprod)
+    assert json.loads(held["config"]) == bundle.config["model"]
+    wanted = {
+        "format": "dawn2dusk",
+        "format_version": "1",
+        "prediction": "v",
+        "clamp": "null",
+        "size": "24",
+        "size_multiple": {"seed": "8", "unet": "4"}[bundle.config["model"]["architecture"]],
+        "fit": "letterbox",
+        "value_range": "[-1, 1]",
+        "steps": "7",
+        "sampler": "ddpm",
+        "weights_digest": bundle.weights_digest,
+    }
+    assert {key: held[key] for key in wanted} == wanted
+    assert held["file_digest"] != "sha256:" + 64 * "0"
+
+
+def test_the_edge_opens_it_and_refuses_a_changed_byte(exported: tuple[Path, Path], tmp_path: Path) -> None:
+    data = bytearray(exported[1].read_bytes())
+    assert open_artifact(exported[1]).steps == 7
+    data[len(data) // 2] ^= 1
+    (tmp_path / "changed.onnx").write_bytes(data)
+    with pytest.raises(UserError):
+        open_artifact(tmp_path / "changed.onnx")
+
+
+def test_it_is_one_file_that_old_runtimes_read(exported: tuple[Path, Path]) -> None:
+    model = onnx.load(exported[1])
+    onnx.checker.check_model(model, full_check=True)
+    assert [(o.domain, o.version) for o in model.opset_import] == [("", 18)]
+    assert model.ir_version <= 10  # onnxruntime 1.18
+    assert not model.functions
+    assert all(t.data_location == onnx.TensorProto.DEFAULT for t in model.graph.initializer)
+    assert [p.name for p in exported[1].parent.iterdir()] == ["model.onnx"]
+    assert "BatchNormalization" not in {node.op_type for node in model.graph.node}
+
+
+def test_weights_are_stored_once_and_in_float32(exported: tuple[Path, Path]) -> None:
+    arrays = [numpy_helper.to_array(t) for t in onnx.load(exported[1]).graph.initializer]
+    assert {a.dtype for a in arrays} <= {np.dtype(np.float32), np.dtype(np.int64)}
+    stored = sum(a.size for a in arrays if a.dtype == np.float32)
+    parameters = sum(p.numel() for p in load_bundle(exported[0]).model.parameters())
+    assert 0.9 * parameters < stored < 1.05 * parameters
+
+
+def test_it_tells_nothing_of_the_machine_that_made_it(exported: tuple[Path, Path], root: Path) -> None:
+    data = exported[1].read_bytes()
+    assert str(root).encode() not in data
+    assert b".py" not in data
+
+
+def test_the_same_weights_give_the_same_bytes(exported: tuple[Path, Path], tmp_path: Path) -> None:
+    to_onnx.main([str(exported[0]), "--output", str(tmp_path / "again")])
+    assert (tmp_path / "again" / "onnx" / "model.onnx").read_bytes() == exported[1].read_bytes()
+
+
+def test_the_command_prints_one_line(make_bundle: Make, tmp_path: Path, root: Path) -> None:
+    """In a process of its own, where the exporter's chatter would reach the terminal. It replaces what is there."""
+    bundle, path = make_bundle(tmp_path / "model.safetensors", "seed"), tmp_path / "artifact" / "onnx" / "model.onnx"
+    path.parent.mkdir(parents=True)
+    path.write_text("an older file")
+    (path.parent / "notes.txt").write_text("mine")
+    command = [sys.executable, "-m", "export.to_onnx", str(bundle), "--output", str(tmp_path / "artifact")]
+    done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=True)
+    assert done.stderr == ""
+    assert done.stdout.startswith(f"{path}  ")
+    assert done.stdout.count("\n") == 1
+    assert open_artifact(path).weights_digest == load_bundle(bundle).weights_digest
+    assert sorted(p.name for p in path.parent.iterdir()) == ["model.onnx", "notes.txt"]
+
+
+@pytest.fixture
+def faulty(monkeypatch: pytest.MonkeyPatch, exported: tuple[Path, Path]) -> None:
+    """An exporter that makes a graph with one weight off by 1e-3, without exporting anew."""
+    model = onnx.load(exported[1])
+    for tensor in model.graph.initializer:
+        if tensor.name in ("outc.0.bias", "affine_out.bias"):
+            tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor) + np.float32(1e-3), tensor.name))
+    monkeypatch.setattr(to_onnx, "_trace", lambda _: model)
+
+
+@pytest.mark.usefixtures("faulty")
+def test_a_graph_that_differs_is_refused_and_leaves_nothing(exported: tuple[Path, Path], tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"differs from torch by 1\.0e-03"):
+        to_onnx.main([str(exported[0]), "--output", str(tmp_path / "new")])
+    assert list(tmp_path.iterdir()) == []
+    old = tmp_path / "old" / "onnx" / "model.onnx"
+    old.parent.mkdir(parents=True)
+    old.write_text("an older file")
+    with pytest.raises(UserError, match="differs from torch"):
+        to_onnx.main([str(exported[0]), "--output", str(tmp_path / "old")])
+    assert old.read_text() == "an older file"
+    assert list(old.parent.iterdir()) == [old]
+
+
+def test_the_bar_is_meant_for_outputs_of_unit_size(make_bundle: Make, tmp_path: Path) -> None:
+    """A head a thousand times as loud rounds a thousand times as coarsely: that alone is no fault."""
+    bundle = make_bundle(tmp_path / "loud.safetensors", "seed", gain=1e3)
+    path, difference = to_onnx.export(load_bundle(bundle), tmp_path / "loud")
+    assert path.is_file()
+    assert difference <= to_onnx.BAR
+
+
+@pytest.mark.parametrize(
+    ("bundle", "output", "message"),
+    [
+        ("none.safetensors", "artifact", "none.safetensors does not exist"),
+        ("text.safetensors", "artifact", "is not a whole safetensors file"),
+        ("model.safetensors", "nowhere/artifact", "nowhere does not exist"),
+        ("model.safetensors", "text.safetensors", "is a file"),
+    ],
+)
+def test_paths_that_cannot_be_used(bundle: str, output: str, message: str, make_bundle: Make, tmp_path: Path) -> None:
+    make_bundle(tmp_path / "model.safetensors", "seed")
+    (tmp_path / "text.safetensors").write_text("no")
+    before = sorted(tmp_path.iterdir())
+    with pytest.raises(UserError, match=message):
+        to_onnx.main([str(tmp_path / bundle), "--output", str(tmp_path / output)])
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_a_config_without_a_setting_is_named(exported: tuple[Path, Path]) -> None:
+    bundle = load_bundle(exported[0])
+    del bundle.config["diffusion"]["sampler"]
+    with pytest.raises(UserError, match="lacks 'sampler'"):
+        to_onnx.metadata(bundle)

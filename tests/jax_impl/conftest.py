@@ -1,0 +1,56 @@
+"""A run small enough to train in a test."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from jax_impl.config import (
+    Config,
+    DataConfig,
+    DiffusionConfig,
+    OptimConfig,
+    SeedModelConfig,
+    TrainConfig,
+    UNetModelConfig,
+)
+from jax_impl.data.loader import load
+from jax_impl.train import train
+
+
+def make_small_config(kind: str = "unet", **train_settings: object) -> Config:
+    """A few built-in scenes at 16 × 16 and a network of a few thousand weights."""
+    settings = {"epochs": 2, "batch_size": 2, "checkpoint_every": 1, "sample_steps": 2} | train_settings
+    seed = kind == "seed"
+    return Config(
+        data=DataConfig(size=16, synthetic_pairs=6, synthetic_val_pairs=3, repeats=1),
+        model=SeedModelConfig(width=4) if seed else UNetModelConfig(width=8, groups=4, multipliers=(1, 2), blocks=1),
+        diffusion=DiffusionConfig(prediction="eps" if seed else "x0", sample_steps=4),
+        optim=OptimConfig(learning_rate=1e-3, ema_decay=0.9),
+        train=TrainConfig(**settings),  # type: ignore[arg-type]
+    )
+
+
+@pytest.fixture(scope="session")
+def small_config() -> Callable[..., Config]:
+    """`small_config(kind="unet", **train_settings)`."""
+    return make_small_config
+
+
+@pytest.fixture(scope="session")
+def trained_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run of the residual family; read it, don't change it."""
+    return _train(tmp_path_factory.mktemp("runs") / "unet", make_small_config())
+
+
+@pytest.fixture(scope="session")
+def trained_seed_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run of the seed network, with averaged weights; read it, don't change it."""
+    return _train(tmp_path_factory.mktemp("runs") / "seed", make_small_config("seed"))
+
+
+def _train(folder: Path, config: Config) -> Path:
+    train(config, folder, load(config.data, "train"), load(config.data, "val"))
+    return folder

@@ -1,0 +1,97 @@
+"""Networks at their functional border."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jax_impl.config import Config, DataConfig, ModelConfig, SeedModelConfig, UNetModelConfig
+from jax_impl.model.network import build, count, flatten
+from jax_impl.presets import PRESETS
+
+NETWORKS = [
+    SeedModelConfig(width=4),
+    UNetModelConfig(width=8, groups=4, multipliers=(1, 2), blocks=1),
+    UNetModelConfig(width=8, groups=2, multipliers=(1,), blocks=2, patch=4),
+]
+
+
+def perturbed(tree: dict, scale: float = 0.1) -> dict:
+    """Weights away from the zeros that outputs start with."""
+    leaves, structure = jax.tree.flatten(tree)
+    keys = jax.random.split(jax.random.key(3), len(leaves))
+    return jax.tree.unflatten(
+        structure, [x + scale * jax.random.normal(k, x.shape) for x, k in zip(leaves, keys, strict=True)]
+    )
+
+
+def test_seed_has_the_parameters_of_the_original() -> None:
+    shapes = jax.eval_shape(lambda key: build(PRESETS["seed"](), key)[1:], jax.random.key(0))
+    assert count(shapes[0]) == 12_625_923
+
+
+@pytest.mark.parametrize("model", NETWORKS)
+@pytest.mark.parametrize("size", [(16, 16), (16, 24), (8, 32)])
+def test_output_has_the_shape_of_the_input(model: ModelConfig, size: tuple[int, int]) -> None:
+    network, params, stats = build(Config(data=DataConfig(size=16), model=model), jax.random.key(0))
+    x = jnp.zeros((3, *size, 3))
+    output, after = network.apply(params, stats, x, x, jnp.asarray([0, 10, 999]))
+    assert output.shape == x.shape
+    assert jax.tree.structure(after) == jax.tree.structure(stats)
+
+
+@pytest.mark.parametrize("model", NETWORKS)
+def test_every_input_and_every_parameter_matters(model: ModelConfig) -> None:
+    network, params, stats = build(Config(data=DataConfig(size=16), model=model), jax.random.key(0))
+    params = perturbed(params)
+    x_t, cond = jax.random.normal(jax.random.key(1), (2, 2, 16, 16, 3))
+    t = jnp.asarray([100, 700])
+
+    @jax.jit
+    def run(params: dict, x_t: jax.Array, cond: jax.Array, t: jax.Array) -> jax.Array:
+        return network.apply(params, stats, x_t, cond, t)[0]
+
+    base = run(params, x_t, cond, t)
+    for changed in (run(params, x_t + 0.5, cond, t), run(params, x_t, cond + 0.5, t), run(params, x_t, cond, t + 90)):
+        assert float(jnp.abs(changed - base).max()) > 1e-4
+    grads = jax.jit(jax.grad(lambda p: jnp.sum(jnp.square(run(p, x_t, cond, t) - 1.0))))(params)
+    silent = [name for name, g in flatten(grads).items() if float(jnp.abs(g).max()) == 0.0]
+    assert silent == []
+
+
+def test_pictures_of_a_batch_do_not_mix_in_evaluation() -> None:
+    for model in NETWORKS:
+        network, params, stats = build(Config(data=DataConfig(size=16), model=model), jax.random.key(0))
+        params = perturbed(params)
+        x = jax.random.normal(jax.random.key(1), (3, 16, 16, 3))
+        t = jnp.asarray([5, 500, 995])
+        together = network.apply(params, stats, x, x[::-1], t)[0]
+        alone = network.apply(params, stats, x[1:2], x[1:2], t[1:2])[0]
+        np.testing.assert_allclose(together[1:2], alone, atol=1e-4)
+
+
+def test_batch_statistics_move_only_in_training() -> None:
+    network, params, stats = build(Config(data=DataConfig(size=16), model=SeedModelConfig(width=4)), jax.random.key(0))
+    x = jax.random.normal(jax.random.key(1), (2, 16, 16, 3))
+    t = jnp.asarray([1, 2])
+    _, still = network.apply(params, stats, x, x, t, train=False)
+    _, moved = network.apply(params, stats, x, x, t, train=True)
+    for a, b, c in zip(*(jax.tree.leaves(tree) for tree in (stats, still, moved)), strict=True):
+        np.testing.assert_array_equal(a, b)
+        assert float(jnp.abs(a - c).max()) > 0
+
+
+def test_tanh_bounds_the_output() -> None:
+    config = Config(data=DataConfig(size=16), model=SeedModelConfig(width=4, output_activation="tanh"))
+    network, params, stats = build(config, jax.random.key(0))
+    x = 100 * jax.random.normal(jax.random.key(1), (2, 16, 16, 3))
+    output = network.apply(perturbed(params, 1.0), stats, x, x, jnp.asarray([1, 2]))[0]
+    assert float(jnp.abs(output).max()) <= 1.0
+
+
+def test_names_are_dotted_paths() -> None:
+    config = Config(data=DataConfig(size=16), model=NETWORKS[1])
+    names = flatten(build(config, jax.random.key(0))[1]).keys()
+    assert {"stem.kernel", "down.0.blocks.0.conv1.kernel", "up.1.resample.bias", "middle.1.time.kernel"} <= names

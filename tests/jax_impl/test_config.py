@@ -1,0 +1,124 @@
+"""Settings refuse what cannot work, and survive the way through JSON."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from export.edge.errors import UserError
+from jax_impl.config import (
+    AugmentConfig,
+    Config,
+    DataConfig,
+    DiffusionConfig,
+    OptimConfig,
+    SeedModelConfig,
+    TrainConfig,
+    UNetModelConfig,
+)
+from jax_impl.config_json import from_json, to_json
+from jax_impl.presets import PRESETS
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_presets_survive_json(name: str) -> None:
+    config = PRESETS[name]()
+    assert from_json(to_json(config)) == config
+
+
+@given(
+    learning_rate=st.floats(1e-8, 1.0),
+    clamp=st.none() | st.floats(1.0, 10.0),
+    multipliers=st.lists(st.integers(1, 4), min_size=1, max_size=3),
+    flip=st.floats(0.0, 1.0),
+)
+def test_any_valid_settings_survive_json(
+    learning_rate: float, clamp: float | None, multipliers: list[int], flip: float
+) -> None:
+    config = Config(
+        data=DataConfig(augment=AugmentConfig(flip=flip)),
+        model=UNetModelConfig(multipliers=tuple(multipliers)),
+        diffusion=DiffusionConfig(clamp=clamp),
+        optim=OptimConfig(learning_rate=learning_rate),
+    )
+    assert from_json(to_json(config)) == config
+
+
+def test_unknown_key_names_the_nearest() -> None:
+    with pytest.raises(
+        UserError, match=r"optim\.learning_rat is not a setting; did you mean config\.optim\.learning_rate"
+    ):
+        from_json('{"optim": {"learning_rat": 1}}')
+
+
+@pytest.mark.parametrize(
+    ("text", "part"),
+    [
+        ("{", "not JSON"),
+        ("[]", "object of settings"),
+        ('{"train": 3}', "config.train is 3"),
+        ('{"train": {"epochs": "ten"}}', "type int"),
+        ('{"train": {"epochs": true}}', "type int"),
+        ('{"train": {"tensorboard": 1}}', "type bool"),
+        ('{"data": {"fit": "zoom"}}', "crop, letterbox, stretch"),
+        ('{"model": {"architecture": "vit"}}', "seed, unet"),
+        ('{"model": {"architecture": "unet", "multipliers": ["a"]}}', "type int"),
+        ('{"train": {"epochs": 0}}', "train.epochs is 0"),
+    ],
+)
+def test_bad_json_is_one_line(text: str, part: str) -> None:
+    with pytest.raises(UserError) as error:
+        from_json(text)
+    assert part in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_missing_keys_take_their_defaults() -> None:
+    assert from_json("{}") == Config()
+    assert from_json('{"train": {"epochs": 7}}') == Config(train=TrainConfig(epochs=7))
+
+
+def test_size_must_fit_the_network() -> None:
+    with pytest.raises(UserError, match=r"data\.size is 100: this model needs a multiple of 8, such as 96"):
+        Config(data=DataConfig(size=100), model=SeedModelConfig())
+    assert UNetModelConfig(patch=4, multipliers=(1, 2, 3)).size_multiple == 16
+
+
+@pytest.mark.parametrize(
+    ("make", "name"),
+    [
+        (lambda: AugmentConfig(flip=1.5), "data.augment.flip"),
+        (lambda: AugmentConfig(hue=0.6), "data.augment.hue"),
+        (lambda: DataConfig(path=""), "data.path"),
+        (lambda: DataConfig(val_share=1.0), "data.val_share"),
+        (lambda: UNetModelConfig(patch=3), "model.patch"),
+        (lambda: UNetModelConfig(width=20, groups=8), "model.width"),
+        (lambda: DiffusionConfig(beta_min=0.5, beta_max=0.4), "diffusion.beta_min"),
+        (lambda: DiffusionConfig(sample_steps=2000), "diffusion.sample_steps"),
+        (lambda: DiffusionConfig(clamp=0.5), "diffusion.clamp"),
+        (lambda: OptimConfig(learning_rate=0.0), "optim.learning_rate"),
+        (lambda: OptimConfig(ema_decay=1.0), "optim.ema_decay"),
+        (lambda: TrainConfig(batch_size=0), "train.batch_size"),
+        (lambda: TrainConfig(seed=-1), "train.seed"),
+    ],
+)
+def test_each_refusal_names_its_field(make, name: str) -> None:
+    with pytest.raises(UserError, match=name.replace(".", r"\.")):
+        make()
+
+
+def test_the_preset_named_seed_holds_the_original_numbers() -> None:
+    config = PRESETS["seed"]()
+    assert (config.data.size, config.data.repeats, config.train.batch_size, config.train.epochs) == (128, 20, 2, 50)
+    assert (config.diffusion.timesteps, config.diffusion.prediction, config.diffusion.mae_weight) == (1000, "eps", 0.1)
+    assert (config.optim.learning_rate, config.optim.weight_decay, config.optim.clip_norm) == (1e-4, 0.01, 1.0)
+    assert (config.optim.schedule, config.optim.decay_epochs, config.optim.decay_factor) == ("step", 100, 0.5)
+    assert config.train.checkpoint_every == 10
+    augment = config.data.augment
+    assert (augment.flip, augment.jitter_probability, augment.rotation) == (0.5, 0.8, 10.0)
+    assert (augment.brightness, augment.contrast, augment.saturation, augment.hue) == (0.2, 0.2, 0.2, 0.1)
+    assert (augment.perspective, augment.perspective_probability) == (0.2, 0.5)
+    assert json.loads(to_json(config))["model"]["output_activation"] == "none"

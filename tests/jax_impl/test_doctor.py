@@ -1,0 +1,182 @@
+"""The report on a folder of pairs: each fault is found, and sound data raises no alarm."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from export.edge.errors import UserError
+from export.edge.pictures import open_picture, resize, save_picture
+from jax_impl import doctor
+from jax_impl.data.checkup import difference_hash, look, misalignment, near_duplicates
+from jax_impl.data.pairs import read_pair
+from jax_impl.data.synthetic import render_pair
+
+ROOT = Path(__file__).parents[2]
+REAL = ROOT.parent / "shared" / "data"
+needs_real = pytest.mark.skipif(not REAL.is_dir(), reason="the real pairs in ../shared/data are not there")
+SIDE = 96
+
+
+def scene(root: Path, name: str, seed: int) -> None:
+    """A sound pair of 96 by 96 pixels."""
+    for side, picture in zip("AB", render_pair(seed, SIDE), strict=True):
+        (root / side).mkdir(parents=True, exist_ok=True)
+        save_picture(root / side / f"{name}.png", picture)
+
+
+@pytest.fixture
+def sound(tmp_path: Path) -> Path:
+    """Scenes of five names, three of them for training, in folders of their own."""
+    root = tmp_path / "pairs"
+    for seed, name in enumerate(("harbour", "lake", "ridge")):
+        scene(root / "train", name, seed)
+    for seed, name in enumerate(("moor", "pier")):
+        scene(root / "val", name, 100 + seed)
+    return root
+
+
+def report(root: Path, *words: str) -> dict[str, Any]:
+    """What the doctor writes as JSON; `warned` maps each check with a warning to its cases."""
+    output = root.parent / "report.json"
+    main = ["--output", str(root.parent / "sheet.png"), "--json", str(output), *words]
+    doctor.main([str(root), "--size", "64", *main])
+    result = json.loads(output.read_text())
+    result["warned"] = {f["check"]: f["items"] for f in result["findings"] if f["level"] == "warn"}
+    return result
+
+
+def test_sound_pairs_raise_no_alarm(sound: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    result = report(sound)
+    assert result["warned"] == {}
+    assert result["layout"] == "folders"
+    assert result["pairs"] == result["usable_pairs"] == {"train": 3, "val": 2, "test": 0}
+    assert result["sizes"] == [{"width": SIDE, "height": SIDE, "pictures": 10}]
+    text = capsys.readouterr().out
+    assert "3 train, 2 val, 0 test" in text
+    assert "no warnings" in text
+    assert open_picture(sound.parent / "sheet.png").std() > 10
+
+
+def test_every_fault_is_named(sound: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    train, val = sound / "train", sound / "val"
+    scene(train, "alone", 3)
+    (train / "B" / "alone.png").unlink()
+    scene(train, "broken", 4)
+    data = (train / "A" / "broken.png").read_bytes()
+    (train / "A" / "broken.png").write_bytes(data[: len(data) // 2])
+    scene(train, "speck", 5)
+    Image.new("RGB", (1, 1)).save(train / "B" / "speck.png")
+    scene(train, "small", 6)
+    for side in "AB":
+        save_picture(train / side / "small.png", resize(open_picture(train / side / "small.png"), 40, 40))
+    scene(train, "wide", 7)
+    save_picture(train / "A" / "wide.png", resize(open_picture(train / "A" / "wide.png"), 70, 280))
+    scene(train, "moor_02", 100)  # the very scene that val has as `moor`
+    scene(train, "shifted", 8)
+    picture = render_pair(8, SIDE + 6)
+    save_picture(train / "A" / "shifted.png", picture[0][6:, 6:])
+    save_picture(train / "B" / "shifted.png", picture[1][:-6, :-6])
+    warned = report(sound)["warned"]
+    assert warned["partners"] == [str(train / "A" / "alone.png")]
+    assert [("broken.png" in item, "damaged" in item) for item in warned["readable"]] == [(True, True)]
+    assert [item.split(":")[0] for item in warned["large enough"]] == ["train speck"]
+    assert [item.split(":")[0] for item in warned["detail"]] == ["train small"]
+    assert [item.split(":")[0] for item in warned["same shape"]] == ["train wide"]
+    assert [item.split(":")[0] for item in warned["aspect"]] == ["train wide"]
+    assert [item.split(":")[0] for item in warned["aligned"]] == ["train shifted"]
+    assert "6 px right, 6 px down" in warned["aligned"][0]
+    assert len(warned["splits apart"]) == 2
+    assert all("moor.png is like" in item for item in warned["splits apart"])
+    assert warned["new scenes"] == ["moor"]
+    assert "9 warnings" in capsys.readouterr().out
+    assert str(val / "A" / "moor.png") in warned["splits apart"][0]
+
+
+def test_nothing_to_train_on_is_an_error(tmp_path: Path) -> None:
+    for side in "AB":
+        (tmp_path / "pairs" / side).mkdir(parents=True)
+        (tmp_path / "pairs" / side / "x.jpg").write_text("no picture")
+    with pytest.raises(UserError, match=r"nothing in .* can be trained on"):
+        report(tmp_path / "pairs")
+    assert "unreadable" in (tmp_path / "report.json").read_text()
+    assert not (tmp_path / "sheet.png").exists()
+
+
+def test_bad_places_are_refused_before_anything_is_read(sound: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="mkdir -p"):
+        doctor.main([str(sound), "--output", str(tmp_path / "no" / "sheet.png")])
+    with pytest.raises(UserError, match="suffix"):
+        doctor.main([str(sound), "--output", str(tmp_path / "sheet.txt")])
+    with pytest.raises(UserError, match="does not exist"):
+        doctor.main([str(tmp_path / "nowhere"), "--output", str(tmp_path / "sheet.png")])
+    with pytest.raises(UserError, match="needs no check"):
+        doctor.main(["synthetic", "--output", str(tmp_path / "sheet.png")])
+
+
+def test_the_command_ends_with_status_2_and_one_line(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "jax_impl.doctor", str(tmp_path)]
+    result = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
+    assert result.returncode == 2
+    assert result.stderr.startswith("error: ")
+    assert result.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(("right", "down"), [(6, 0), (0, -6), (-5, 5), (20, 3)])
+def test_a_shift_is_measured_between_morning_and_evening(right: int, down: int) -> None:
+    margin = 24
+    for seed in range(3):
+        cond, x0 = render_pair(seed, 128 + 2 * margin)
+        here = cond[margin:-margin, margin:-margin]
+        there = x0[margin - down : margin - down + 128, margin - right : margin - right + 128]
+        shift = misalignment(here, there, "crop")
+        assert shift is not None
+        assert abs(shift.right - right) <= 1
+        assert abs(shift.down - down) <= 1
+
+
+def test_pictures_that_have_nothing_in_common_are_not_called_shifted() -> None:
+    rng = np.random.default_rng(0)
+    flat = np.full((64, 64, 3), 90, np.uint8)
+    assert misalignment(flat, flat, "crop") is None
+    for seed in range(10):
+        noise = [rng.integers(0, 256, (80, 80, 3), np.uint8) for _ in range(2)]
+        assert misalignment(noise[0], noise[1], "stretch") is None
+        assert misalignment(render_pair(seed, 80)[0], render_pair(seed + 50, 80)[1], "crop") is None
+
+
+def test_the_hash_survives_scaling_and_brightness_and_tells_scenes_apart() -> None:
+    scenes = [render_pair(seed, 64)[0] for seed in range(6)]
+    bits = [difference_hash(picture) for picture in scenes]
+    for picture, expected in zip(scenes, bits, strict=True):
+        changed = resize((picture * 0.9).astype(np.uint8), 40, 50)
+        assert (difference_hash(changed) ^ expected).bit_count() <= 6
+    copies = [look(resize(picture, 48, 48)) for picture in scenes]
+    pairs = near_duplicates(copies, [look(picture) for picture in reversed(scenes)])
+    assert sorted(pairs) == [(i, 5 - i) for i in range(6)]
+    assert near_duplicates([], copies) == near_duplicates(copies, []) == []
+
+
+@needs_real
+@pytest.mark.parametrize("words", [("day_night",), ("sunrise_sunset",), ("facades", "--direction", "reverse")])
+def test_real_pairs_raise_no_alarm(tmp_path: Path, words: tuple[str, ...]) -> None:
+    output = tmp_path / "report.json"
+    doctor.main([str(REAL / words[0]), *words[1:], "--output", str(tmp_path / "sheet.png"), "--json", str(output)])
+    result = json.loads(output.read_text())
+    assert [finding["check"] for finding in result["findings"] if finding["level"] != "ok"] == []
+
+
+@needs_real
+def test_a_real_camera_that_moved_by_6_pixels_is_found() -> None:
+    source = doctor.find_pairs(doctor.DataConfig(path=str(REAL / "sunrise_sunset")))
+    found = []
+    for pair in source.splits["train"][::10]:
+        cond, x0 = read_pair(pair)
+        shift = misalignment(cond[6:, 6:], x0[:-6, :-6], "crop")
+        found.append(shift is not None and abs(shift.right - 6) < 2 and abs(shift.down - 6) < 2)
+    assert sum(found) >= 0.8 * len(found)

@@ -1,0 +1,93 @@
+"""Drawing pictures from a run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from export.edge.errors import UserError
+from jax_impl.sample import main, plan_jobs
+
+
+def photo(path: Path, size: tuple[int, int] = (37, 21), colour: int = 90) -> Path:
+    Image.effect_noise(size, colour).convert("RGB").save(path)
+    return path
+
+
+@pytest.mark.parametrize("extra", [[], ["--sampler", "ddpm", "--steps", "6"], ["--eta", "0.5", "--steps", "1"]])
+def test_the_picture_keeps_the_size_of_its_photo(trained_run: Path, tmp_path: Path, extra: list[str]) -> None:
+    source = photo(tmp_path / "in.png")
+    for name in ("a", "b"):
+        main(["--run", str(trained_run), "--input", str(source), "--output", str(tmp_path / f"{name}.png"), *extra])
+    with Image.open(tmp_path / "a.png") as a, Image.open(tmp_path / "b.png") as b:
+        assert a.size == (37, 21)
+        assert a.tobytes() == b.tobytes()
+
+
+def test_another_seed_starts_elsewhere(trained_seed_run: Path, tmp_path: Path) -> None:
+    source = photo(tmp_path / "in.png")
+    pictures = []
+    for seed in ("0", "1"):
+        out = tmp_path / f"{seed}.png"
+        main(["--run", str(trained_seed_run), "--input", str(source), "--output", str(out), "--seed", seed])
+        pictures.append(np.asarray(Image.open(out)).astype(int))
+    assert np.abs(pictures[0] - pictures[1]).max() > 5
+
+
+def test_intermediate_pictures(trained_run: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out.png"
+    main(
+        ["--run", str(trained_run), "--input", str(photo(tmp_path / "in.png")), "--output", str(out),
+         "--steps", "25", "--save-intermediate"]
+    )  # fmt: skip
+    names = sorted(p.name for p in (tmp_path / "diffusion_outputs").iterdir())
+    assert names[:3] == ["film_strip.png", "final.png", "start_noise.png"]
+    assert len([n for n in names if n.startswith("step_")]) == 10
+    assert (tmp_path / "diffusion_outputs" / "final.png").read_bytes() == out.read_bytes()
+
+
+def test_a_folder_of_photos(trained_run: Path, tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    photo(tmp_path / "in" / "a.jpg", (20, 30))
+    photo(tmp_path / "in" / "b.png", (40, 24))
+    (tmp_path / "in" / "notes.txt").write_text("no picture")
+    main(["--run", str(trained_run), "--input", str(tmp_path / "in"), "--output", str(tmp_path / "out")])
+    assert {p.name: Image.open(p).size for p in (tmp_path / "out").iterdir()} == {"a.png": (20, 30), "b.png": (40, 24)}
+
+
+@pytest.mark.parametrize(
+    ("words", "part"),
+    [
+        (["--input", "{d}/none.png", "--output", "{d}/o.png"], "none.png does not exist"),
+        (["--input", "{d}/in.png", "--output", "{d}/no/o.png"], "does not exist"),
+        (["--input", "{d}/in.png", "--output", "{d}/o.xyz"], "suffix"),
+        (["--input", "{d}/in.png", "--output", "{d}/o.png", "--steps", "0"], "steps"),
+        (["--input", "{d}/in.png", "--output", "{d}/o.png", "--steps", "2000"], "steps is 2000"),
+        (["--input", "{d}/in.png", "--output", "{d}/o.png", "--eta", "2"], "eta is 2"),
+        (["--input", "{d}/in.png", "--output", "{d}/o.png", "--seed", "-1"], "seed -1"),
+        (["--input", "{d}/text.jpg", "--output", "{d}/o.png"], "text.jpg"),
+        (["--input", "{d}/in.png", "{d}/text.jpg", "--output", "{d}/o.png"], "name a folder"),
+        (["--input", "{d}", "--output", "{d}/o.png", "--run", "{d}"], "has no config"),
+    ],
+)
+def test_bad_input_leaves_nothing_behind(trained_run: Path, tmp_path: Path, words: list[str], part: str) -> None:
+    photo(tmp_path / "in.png")
+    (tmp_path / "text.jpg").write_text("not a picture")
+    before = sorted(tmp_path.iterdir())
+    if words[-2] == "--run":
+        words = [*words[:3], "{d}/out", *words[4:]]
+    words = [word.format(d=tmp_path) for word in words]
+    with pytest.raises(UserError, match=part):
+        main([*(["--run", str(trained_run)] if "--run" not in words else []), *words])
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_two_photos_with_one_name_do_not_overwrite_each_other(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    photo(tmp_path / "in" / "a.jpg")
+    photo(tmp_path / "in" / "a.png")
+    with pytest.raises(UserError, match="rename one"):
+        plan_jobs([tmp_path / "in"], tmp_path / "out")

@@ -1,0 +1,140 @@
+"""Training as a whole: resuming changes nothing, and what cannot work is said before it is tried."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+from export.edge.errors import UserError
+from jax_impl import bundle
+from jax_impl import train as train_module
+from jax_impl.config import Config
+from jax_impl.data.loader import Pairs, load
+from jax_impl.run_folder import open_run
+from jax_impl.train import main, train
+from jax_impl.training.checkpoint import list_checkpoints
+from jax_impl.training.report import METRICS
+from jax_impl.training.state import to_arrays
+
+SmallConfig = Callable[..., Config]
+
+
+def pairs_of(config: Config) -> tuple[Pairs, Pairs]:
+    return load(config.data, "train"), load(config.data, "val")
+
+
+def assert_same_state(a: Path, b: Path) -> None:
+    left, right = to_arrays(open_run(a).state), to_arrays(open_run(b).state)
+    for name, array in left.items():
+        np.testing.assert_array_equal(array, right[name], err_msg=name)
+
+
+@pytest.mark.parametrize("kind", ["unet", "seed"])
+@pytest.mark.parametrize("at", [3, 4])
+def test_a_stopped_and_resumed_run_equals_the_unbroken_one(
+    small_config: SmallConfig,
+    kind: str,
+    at: int,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    request: pytest.FixtureRequest,
+) -> None:
+    unbroken = request.getfixturevalue("trained_run" if kind == "unet" else "trained_seed_run")
+    config = small_config(kind)
+    pairs = pairs_of(config)
+    calls = 0
+    batch_indices = train_module.batch_indices
+
+    def signalling(*args: int) -> np.ndarray:
+        nonlocal calls
+        calls += 1
+        if calls == at:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return batch_indices(*args)
+
+    monkeypatch.setattr(train_module, "batch_indices", signalling)
+    train(config, tmp_path / "run", *pairs)
+    assert [c.step for c in list_checkpoints(tmp_path / "run")][-1] == at
+    monkeypatch.undo()
+    train(config, tmp_path / "run", *pairs, resume=True)
+    assert_same_state(tmp_path / "run", unbroken)
+    assert (tmp_path / "run" / METRICS).read_text() == (unbroken / METRICS).read_text()
+
+
+def test_time_limit_stops_with_a_checkpoint(
+    small_config: SmallConfig, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = small_config(max_minutes=1e-9)
+    train(config, tmp_path / "run", *pairs_of(config))
+    assert [c.step for c in list_checkpoints(tmp_path / "run")] == [1]
+    assert "time is up after step 1 of 6" in capsys.readouterr().out
+
+
+def test_weights_of_a_bundle_start_a_new_run(small_config: SmallConfig, tmp_path: Path, trained_run: Path) -> None:
+    weights = tmp_path / "model.safetensors"
+    bundle.main(["--run", str(trained_run), "--output", str(weights)])
+    config = small_config(epochs=1)
+    config = dataclasses.replace(config, optim=dataclasses.replace(config.optim, learning_rate=1e-12, weight_decay=0.0))
+    train(config, tmp_path / "warm", *pairs_of(config), init_from=weights)
+    before, after = open_run(trained_run).state.ema, open_run(tmp_path / "warm").state.params
+    for a, b in zip(jax.tree.leaves(before), jax.tree.leaves(after), strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-9)
+    other = small_config("seed", epochs=1)
+    with pytest.raises(UserError, match="use the preset it was trained with"):
+        train(other, tmp_path / "other", *pairs_of(other), init_from=weights)
+    assert not (tmp_path / "other").exists()
+
+
+def test_without_held_out_pairs_it_trains_all_the_same(small_config: SmallConfig, tmp_path: Path) -> None:
+    config = small_config(epochs=1)
+    pairs, held_out = pairs_of(config)
+    nothing = Pairs((), held_out.cond[:0], held_out.x0[:0])
+    train(config, tmp_path / "run", pairs, nothing)
+    assert "val_loss" not in (tmp_path / "run" / METRICS).read_text()
+    assert (tmp_path / "run" / "training_samples" / "epoch_0001.png").exists()
+
+
+TINY_WORDS = ["tiny", "--data.synthetic-pairs", "2", "--data.synthetic-val-pairs", "1"]
+
+
+def test_a_folder_with_a_run_is_not_overwritten(trained_run: Path) -> None:
+    with pytest.raises(UserError, match="holds a run already; add --resume"):
+        main([*TINY_WORDS, "--output-dir", str(trained_run)])
+
+
+def test_resume_with_another_preset_is_refused(trained_run: Path) -> None:
+    with pytest.raises(UserError, match="resume with its own configuration"):
+        main([*TINY_WORDS, "--resume", "--output-dir", str(trained_run)])
+
+
+def test_resume_and_init_from_exclude_each_other(trained_run: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="exclude each other"):
+        main(["--resume", "--output-dir", str(trained_run), "--init-from", str(tmp_path / "m.safetensors")])
+
+
+def test_a_missing_data_folder_leaves_nothing_behind(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="nowhere"):
+        main(["tiny", "--data.path", str(tmp_path / "nowhere"), "--output-dir", str(tmp_path / "run")])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_output_dir_that_is_a_file(tmp_path: Path) -> None:
+    (tmp_path / "f").write_text("")
+    with pytest.raises(UserError, match="is a file"):
+        main([*TINY_WORDS, "--output-dir", str(tmp_path / "f")])
+
+
+def test_a_finished_run_can_be_resumed_in_vain(small_config: SmallConfig, trained_run: Path, tmp_path: Path) -> None:
+    config = small_config(epochs=1)
+    pairs = pairs_of(config)
+    train(config, tmp_path / "run", *pairs)
+    before = (tmp_path / "run" / METRICS).read_text()
+    train(config, tmp_path / "run", *pairs, resume=True)
+    assert (tmp_path / "run" / METRICS).read_text() == before

@@ -1,0 +1,104 @@
+"""Bundles: exact, checked, and never half right."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors import safe_open
+from safetensors.numpy import load_file, save_file
+
+from export.edge.errors import UserError
+from jax_impl import bundle
+from jax_impl.model.network import flatten
+from jax_impl.run_folder import open_run
+from jax_impl.weights import SCHEDULE, read_bundle, warm_start
+
+
+@pytest.fixture(scope="module")
+def path(trained_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    file = tmp_path_factory.mktemp("bundle") / "model.safetensors"
+    bundle.main(["--run", str(trained_run), "--output", str(file)])
+    return file
+
+
+def metadata_of(path: Path) -> dict[str, str]:
+    with safe_open(path, framework="numpy") as file:
+        return file.metadata()
+
+
+def test_it_holds_the_average_the_schedule_and_the_configuration(path: Path, trained_run: Path) -> None:
+    held, run = read_bundle(path), open_run(trained_run)
+    expected = flatten(run.state.ema)
+    assert held.weights.keys() == expected.keys()
+    for name, array in expected.items():
+        np.testing.assert_array_equal(held.weights[name], array)
+    assert held.config == run.config
+    assert held.alphas_cumprod.dtype == np.float64
+    np.testing.assert_array_equal(held.alphas_cumprod, run.alphas_cumprod)
+
+
+def test_statistics_are_re_estimated_for_averaged_weights(trained_seed_run: Path) -> None:
+    run = open_run(trained_seed_run)
+    params, stats = bundle.final_weights(run)
+    before, after = flatten(run.state.stats), flatten(stats)
+    assert after.keys() == before.keys()
+    assert all(np.isfinite(v).all() for v in after.values())
+    assert all((v > 0).all() for name, v in after.items() if name.endswith(".var"))
+    assert any(np.abs(after[n] - before[n]).max() > 1e-3 for n in after)
+    np.testing.assert_array_equal(flatten(params)["inc.conv1.kernel"], flatten(run.state.ema)["inc.conv1.kernel"])
+
+
+@pytest.mark.parametrize("change", ["value", "schedule", "name"])
+def test_a_changed_file_does_not_fit_its_digest(path: Path, tmp_path: Path, change: str) -> None:
+    tensors, metadata = load_file(path), metadata_of(path)
+    if change == "value":
+        tensors["stem.bias"] = tensors["stem.bias"] + 1
+    elif change == "schedule":
+        tensors[SCHEDULE] = tensors[SCHEDULE] * 0.999
+    else:
+        tensors["stem.extra"] = tensors.pop("stem.bias")
+    save_file(tensors, tmp_path / "changed.safetensors", metadata)
+    with pytest.raises(UserError, match="do not fit their digest"):
+        read_bundle(tmp_path / "changed.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("metadata", "part"), [(None, "not written by"), ({"format": "dawn2dusk", "format_version": "99"}, "version '99'")]
+)
+def test_files_that_are_not_ours(path: Path, tmp_path: Path, metadata: dict | None, part: str) -> None:
+    save_file(load_file(path), tmp_path / "other.safetensors", metadata)
+    with pytest.raises(UserError, match=part):
+        read_bundle(tmp_path / "other.safetensors")
+
+
+def test_files_that_are_no_safetensors(path: Path, tmp_path: Path) -> None:
+    (tmp_path / "cut.safetensors").write_bytes(path.read_bytes()[:1000])
+    (tmp_path / "text.safetensors").write_text("hello")
+    for name in ("cut", "text"):
+        with pytest.raises(UserError, match="not a safetensors file"):
+            read_bundle(tmp_path / f"{name}.safetensors")
+    with pytest.raises(UserError, match="does not exist"):
+        read_bundle(tmp_path / "none.safetensors")
+
+
+def test_leftover_and_missing_names_are_errors(path: Path, trained_run: Path, trained_seed_run: Path) -> None:
+    run = open_run(trained_run)
+    params, _ = warm_start(path, run.state.params, run.state.stats)
+    np.testing.assert_array_equal(flatten(params)["stem.bias"], flatten(run.state.ema)["stem.bias"])
+    fewer = {k: v for k, v in run.state.params.items() if k != "stem"}
+    with pytest.raises(UserError, match=r"stem\.\w+, which this network lacks"):
+        warm_start(path, fewer, run.state.stats)
+    other = open_run(trained_seed_run)
+    with pytest.raises(UserError, match="use the preset it was trained with"):
+        warm_start(path, other.state.params, other.state.stats)
+
+
+@pytest.mark.parametrize(
+    ("output", "part"), [("none/model.safetensors", "does not exist"), ("model.bin", "must end in .safetensors")]
+)
+def test_bad_outputs_are_refused_first(trained_run: Path, tmp_path: Path, output: str, part: str) -> None:
+    with pytest.raises(UserError, match=part):
+        bundle.main(["--run", str(trained_run), "--output", str(tmp_path / output)])
+    assert list(tmp_path.iterdir()) == []

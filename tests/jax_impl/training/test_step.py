@@ -1,0 +1,119 @@
+"""The training step: it learns, it is a function of its inputs, and its loss is the one written down."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jax_impl.config import (
+    AugmentConfig,
+    Config,
+    DataConfig,
+    DiffusionConfig,
+    OptimConfig,
+    Prediction,
+    SeedModelConfig,
+    TrainConfig,
+    UNetModelConfig,
+)
+from jax_impl.diffusion.schedule import Levels, alphas_cumprod
+from jax_impl.training.optim import learning_rate, make_optimizer
+from jax_impl.training.state import create
+from jax_impl.training.step import (
+    Batch,
+    Problem,
+    diffusion_loss,
+    fetch,
+    make_statistics_step,
+    make_train_step,
+    make_validation_loss,
+    to_unit,
+    update_ema,
+)
+
+
+def setup(kind: str = "unet", prediction: Prediction = "x0"):
+    model = (
+        SeedModelConfig(width=4) if kind == "seed" else UNetModelConfig(width=8, groups=4, multipliers=(1, 2), blocks=1)
+    )
+    config = Config(
+        data=DataConfig(size=16, augment=AugmentConfig(flip=0.0, rotation=0, perspective=0, jitter_probability=0)),
+        model=model,
+        diffusion=DiffusionConfig(prediction=prediction),
+        optim=OptimConfig(learning_rate=3e-3, ema_decay=0.9),
+        train=TrainConfig(batch_size=4),
+    )
+    schedule = learning_rate(config.optim, 100, 1)
+    optimizer = make_optimizer(config.optim, schedule)
+    network, state = create(config, optimizer)
+    problem = Problem(network, config, Levels.of(alphas_cumprod(config.diffusion)))
+    rng = np.random.default_rng(0)
+    x0 = np.repeat(np.repeat(rng.integers(0, 256, (4, 2, 2, 3)), 8, 1), 8, 2).astype(np.uint8)
+    pairs = Batch(jnp.asarray(255 - x0), jnp.asarray(x0))
+    return problem, state, make_train_step(problem, optimizer, schedule), pairs
+
+
+@pytest.mark.parametrize(("kind", "prediction"), [("unet", "x0"), ("unet", "v"), ("seed", "eps")])
+def test_the_loss_falls_on_a_few_pairs(kind: str, prediction: Prediction) -> None:
+    _, state, step, pairs = setup(kind, prediction)
+    losses = []
+    for _ in range(60):
+        state, metrics = step(state, pairs, jnp.arange(4))
+        losses.append(fetch(metrics)["loss"])
+    assert np.mean(losses[-10:]) < 0.6 * np.mean(losses[:5])
+    assert int(state.step) == 60
+
+
+def test_equal_states_take_equal_steps_and_other_steps_draw_other_noise() -> None:
+    _, a, step, pairs = setup()
+    _, b, _, _ = setup()
+    c = dataclasses.replace(setup()[1], step=jnp.asarray(7, jnp.int32))
+    results = [fetch(step(state, pairs, jnp.arange(4))[1])["loss"] for state in (a, b, c)]
+    assert results[0] == results[1] != results[2]
+
+
+@pytest.mark.parametrize("prediction", ["eps", "x0", "v"])
+def test_the_loss_of_a_network_that_says_nothing_is_the_size_of_its_target(prediction: Prediction) -> None:
+    problem, state, _, pairs = setup("unet", prediction)  # Its last layer starts at zero.
+    cond, x0 = to_unit(pairs.cond), to_unit(pairs.x0)
+    eps = jax.random.normal(jax.random.key(0), x0.shape)
+    t = jnp.full(4, 300)
+    signal, noise = problem.levels.signal[300], problem.levels.noise[300]
+    target = {"eps": eps, "x0": x0, "v": signal * eps - noise * x0}[prediction]
+    loss, (terms, _) = diffusion_loss(problem, state.params, state.stats, cond, x0, t, eps)
+    assert float(loss) == pytest.approx(float(np.mean(np.square(target)) + 0.1 * np.mean(np.abs(target))), rel=1e-5)
+    assert float(terms["mse"]) == pytest.approx(float(np.mean(np.square(target))), rel=1e-5)
+
+
+def test_validation_loss_repeats_and_does_not_depend_on_the_batch_size() -> None:
+    problem, state, _, pairs = setup("seed", "eps")
+    first = make_validation_loss(problem)(state.params, state.stats, pairs)
+    config = dataclasses.replace(problem.config, train=TrainConfig(batch_size=3))
+    second = make_validation_loss(problem._replace(config=config))(state.params, state.stats, pairs)
+    assert first == pytest.approx(second, rel=1e-5)
+    assert first > 0
+
+
+def test_statistics_are_those_of_the_batch_alone() -> None:
+    problem, state, _, pairs = setup("seed", "eps")
+    step = make_statistics_step(problem)
+    key = jax.random.key(0)
+    from_fresh = step(state.params, state.stats, pairs, jnp.arange(4), key)
+    others = jax.tree.map(lambda s: s + 3.0, state.stats)
+    from_others = step(state.params, others, pairs, jnp.arange(4), key)
+    for a, b in zip(jax.tree.leaves(from_fresh), jax.tree.leaves(from_others), strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-4)
+
+
+def test_average_follows_the_weights() -> None:
+    ema, params = {"w": jnp.asarray(0.0)}, {"w": jnp.asarray(1.0)}
+    assert float(update_ema(ema, params, jnp.asarray(0), 0.99)["w"]) == pytest.approx(0.9)
+    assert float(update_ema(ema, params, jnp.asarray(10**6), 0.99)["w"]) == pytest.approx(0.01, rel=1e-4)
+
+
+def test_to_unit_reaches_both_ends() -> None:
+    assert to_unit(jnp.asarray([0, 255], jnp.uint8)).tolist() == [-1.0, 1.0]

@@ -1,0 +1,100 @@
+"""The same briefly trained weights in JAX, PyTorch and onnxruntime."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from export.edge.artifact import Artifact, open_artifact
+from export.to_onnx import export
+from jax_impl.config import (
+    AugmentConfig,
+    Config,
+    DataConfig,
+    DiffusionConfig,
+    OptimConfig,
+    SeedModelConfig,
+    TrainConfig,
+    UNetModelConfig,
+)
+from jax_impl.config_json import to_json
+from jax_impl.data.loader import batch_indices, load
+from jax_impl.diffusion.schedule import Levels, alphas_cumprod
+from jax_impl.model.network import Tree, flatten
+from jax_impl.training.optim import learning_rate, make_optimizer
+from jax_impl.training.state import create
+from jax_impl.training.step import Batch, Problem, make_train_step
+from jax_impl.weights import write_bundle
+from torch_ref.weights import Bundle, load_bundle
+
+STEPS = {"seed": 600, "tiny": 120}
+"""Enough that a sampled picture is not mostly at the clamp, where any two implementations agree."""
+AUGMENT = AugmentConfig(rotation=0.0, perspective=0.0, jitter_probability=0.0)
+CONFIGS = {
+    "seed": Config(
+        data=DataConfig(size=16, synthetic_pairs=32, augment=AUGMENT),
+        model=SeedModelConfig(width=16),
+        optim=OptimConfig(learning_rate=4e-3, schedule="cosine"),
+        train=TrainConfig(batch_size=8),
+    ),
+    "tiny": Config(
+        data=DataConfig(size=16, synthetic_pairs=32, augment=AUGMENT),
+        model=UNetModelConfig(width=8, groups=4, multipliers=(1, 2), blocks=1),
+        diffusion=DiffusionConfig(prediction="x0"),
+        optim=OptimConfig(learning_rate=2e-3),
+        train=TrainConfig(batch_size=8),
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Trio:
+    """One set of weights, three ways to run it."""
+
+    problem: Problem
+    params: Tree
+    stats: Tree
+    bundle: Bundle
+    artifact: Artifact
+    alphas_cumprod: np.ndarray
+    cond: np.ndarray
+    """Held-out guiding pictures, float32 (4, 16, 16, 3)."""
+
+    @property
+    def config(self) -> Config:
+        return self.problem.config
+
+    @property
+    def tree(self) -> dict:
+        """The configuration as torch_ref reads it."""
+        return json.loads(to_json(self.config))
+
+    def flat(self) -> dict[str, np.ndarray]:
+        return {name: np.array(leaf) for name, leaf in (flatten(self.params) | flatten(self.stats)).items()}
+
+
+@pytest.fixture(scope="session", params=["seed", "tiny"])
+def trio(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Trio:
+    """Both presets' networks, narrow, trained for a few seconds on the built-in scenes."""
+    config = CONFIGS[request.param]
+    schedule = learning_rate(config.optim, 1, STEPS[request.param])
+    optimizer = make_optimizer(config.optim, schedule)
+    network, state = create(config, optimizer)
+    alphas = alphas_cumprod(config.diffusion)
+    problem = Problem(network, config, Levels.of(alphas))
+    step = make_train_step(problem, optimizer, schedule)
+    pairs, held_out = load(config.data, "train"), load(config.data, "val")
+    resident = Batch(jnp.asarray(pairs.cond), jnp.asarray(pairs.x0))
+    for n in range(STEPS[request.param]):
+        state, _ = step(state, resident, jnp.asarray(batch_indices(0, n, len(pairs.names), 20, 8)))
+    folder: Path = tmp_path_factory.mktemp("parity")
+    write_bundle(folder / "model.safetensors", state.params, state.stats, alphas, config)
+    bundle = load_bundle(folder / "model.safetensors")
+    path, _ = export(bundle, folder / "artifact")
+    cond = held_out.cond[:4].astype(np.float32) / 127.5 - 1.0
+    return Trio(problem, state.params, state.stats, bundle, open_artifact(path), alphas, cond)

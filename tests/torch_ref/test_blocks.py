@@ -1,0 +1,59 @@
+"""Blocks against their formulas."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from torch_ref.blocks import ResBlock, TimeEmbedding
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_time_embedding_is_its_formula(dtype: torch.dtype) -> None:
+    half, t = 5, [0, 1, 37, 999]
+    got = TimeEmbedding(half)(torch.tensor(t), dtype)
+    assert got.dtype == dtype
+    for row, time in zip(got.double().numpy(), t, strict=True):
+        angles = [time * 10000.0 ** (-k / half) for k in range(half)]
+        wanted = [math.sin(a) for a in angles] + [math.cos(a) for a in angles]
+        np.testing.assert_allclose(row, wanted, rtol=0, atol=1e-4 if dtype == torch.float32 else 1e-12)
+
+
+def test_time_embedding_keeps_no_weights() -> None:
+    assert TimeEmbedding(4).state_dict() == {}
+
+
+def test_residual_block_is_the_identity_when_its_branch_is_silent() -> None:
+    block = ResBlock(8, 8, 6, groups=4)
+    torch.nn.init.zeros_(block.conv2.weight)
+    torch.nn.init.zeros_(block.get_parameter("conv2.bias"))
+    x, emb = torch.randn(2, 8, 5, 4), torch.randn(2, 6)
+    torch.testing.assert_close(block(x, emb), x, rtol=0, atol=0)
+    assert block.skip is None
+
+
+def test_residual_block_against_numpy() -> None:
+    """1 x 1 pixels, so that a convolution is its middle tap and a group norm a sum over channels."""
+    torch.manual_seed(0)
+    block = ResBlock(4, 6, 3, groups=2).double()
+    x, emb = torch.randn(1, 4, 1, 1, dtype=torch.float64), torch.randn(1, 3, dtype=torch.float64)
+    p = {name: value.numpy() for name, value in block.state_dict().items()}
+
+    def norm(v: np.ndarray, name: str) -> np.ndarray:
+        g = v.reshape(2, -1)
+        g = (g - g.mean(1, keepdims=True)) / np.sqrt(g.var(1, keepdims=True) + 1e-5)
+        return g.reshape(-1) * p[f"{name}.weight"] + p[f"{name}.bias"]
+
+    def silu(v: np.ndarray) -> np.ndarray:
+        return v / (1 + np.exp(-v))
+
+    h = p["conv1.weight"][:, :, 1, 1] @ silu(norm(x.numpy().ravel(), "norm1")) + p["conv1.bias"]
+    scale, shift = np.split(p["time.weight"] @ emb.numpy().ravel() + p["time.bias"], 2)
+    h = norm(h, "norm2") * (1 + scale) + shift
+    h = p["conv2.weight"][:, :, 1, 1] @ silu(h) + p["conv2.bias"]
+    wanted = h + p["skip.weight"][:, :, 0, 0] @ x.numpy().ravel() + p["skip.bias"]
+    with torch.no_grad():
+        np.testing.assert_allclose(block(x, emb).numpy().ravel(), wanted, rtol=0, atol=1e-12)

@@ -1,0 +1,183 @@
+"""Formulas against each other, against moments, and samplers against diffusers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal, get_args
+
+import numpy as np
+import pytest
+import torch
+from diffusers import DDIMScheduler, DDPMScheduler
+from torch import Tensor
+
+from export.edge.errors import UserError
+from torch_ref.diffusion import Prediction, hybrid_loss, q_sample, sample, target, to_eps, to_x0
+
+PREDICTIONS: tuple[Prediction, ...] = get_args(Prediction)
+TOTAL = 100
+T = torch.tensor([0, 1, 50, 98, 99])
+DIFFUSERS_NAMES = {"eps": "epsilon", "x0": "sample", "v": "v_prediction"}
+
+
+def pictures(seed: int) -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    x0 = torch.rand(5, 3, 4, 4, generator=generator, dtype=torch.float64) * 2 - 1
+    return x0, torch.randn(x0.shape, generator=generator, dtype=torch.float64)
+
+
+@pytest.mark.parametrize("prediction", PREDICTIONS)
+def test_a_perfect_network_gives_back_the_clean_picture_and_the_noise(
+    prediction: Prediction, schedule: np.ndarray
+) -> None:
+    x0, eps = pictures(0)
+    x_t = q_sample(x0, eps, schedule, T)
+    output = target(prediction, x0, eps, schedule, T)
+    found = to_x0(prediction, output, x_t, schedule, T)
+    # From eps, x0 is what is left after a division by sqrt(alphas_cumprod), 1e-5 at the last step.
+    torch.testing.assert_close(found, x0, rtol=0, atol=1e-9)
+    torch.testing.assert_close(to_eps(x0, x_t, schedule, T), eps, rtol=0, atol=1e-9)
+
+
+def test_q_sample_keeps_unit_variance(schedule: np.ndarray) -> None:
+    generator = torch.Generator().manual_seed(0)
+    x0, eps = torch.randn(2, 1, 3, 200, 200, generator=generator)
+    for t in (0, 30, 99):
+        x_t = q_sample(x0, eps, schedule, torch.tensor([t]))
+        assert x_t.dtype == torch.float32
+        assert abs(float(x_t.var()) - 1) < 0.02
+        assert abs(float((x_t * x0).mean()) - np.sqrt(schedule[t])) < 0.01
+
+
+def test_v_is_the_turn_of_the_pair(schedule: np.ndarray) -> None:
+    """(x_t, v) is (x0, eps) turned by an angle: lengths stay."""
+    x0, eps = pictures(1)
+    x_t, v = q_sample(x0, eps, schedule, T), target("v", x0, eps, schedule, T)
+    torch.testing.assert_close(x_t**2 + v**2, x0**2 + eps**2)
+
+
+def test_loss_is_the_sum_of_its_terms() -> None:
+    output, wanted = torch.tensor([1.0, -1.0, 0.0, 3.0]), torch.tensor([0.0, 1.0, 0.0, 0.0])
+    assert float(hybrid_loss(output, wanted, 0.0)) == pytest.approx(14 / 4)
+    assert float(hybrid_loss(output, wanted, 0.1)) == pytest.approx(14 / 4 + 0.1 * 6 / 4)
+
+
+def crude(x_t: Tensor, cond: Tensor, t: Tensor) -> Tensor:
+    """An imperfect network, so that the clamp has work."""
+    return torch.tanh(x_t * 0.9 + cond * 0.5 - 0.01 * t[:, None, None, None])
+
+
+@pytest.mark.parametrize("prediction", PREDICTIONS)
+@pytest.mark.parametrize("steps", [1, 2, 10, 50, 100])
+@pytest.mark.parametrize("eta", [0.0, 0.7, 1.0])
+def test_ddim_is_that_of_diffusers(prediction: Prediction, steps: int, eta: float, schedule: np.ndarray) -> None:
+    cond, x = pictures(2)
+    noise = torch.randn(steps, *x.shape, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
+    theirs = DDIMScheduler(
+        num_train_timesteps=TOTAL,
+        trained_betas=betas(schedule),
+        timestep_spacing="trailing",
+        clip_sample=True,
+        set_alpha_to_one=True,
+        prediction_type=DIFFUSERS_NAMES[prediction],
+    )
+    theirs.alphas_cumprod = torch.from_numpy(schedule)  # theirs are float32
+    theirs.set_timesteps(steps)
+    wanted = x
+    for index, t in enumerate(theirs.timesteps):
+        out = crude(wanted, cond, t.expand(len(x)))
+        step = theirs.step(out, t, wanted, eta=eta, use_clipped_model_output=True, variance_noise=noise[index])
+        wanted = step.prev_sample
+    walk = list(
+        sample(crude, cond, x, schedule, noise.__getitem__, steps=steps, prediction=prediction, eta=eta, clamp=1.0)
+    )
+    assert [step.t for step in walk] == theirs.timesteps.tolist()
+    torch.testing.assert_close(walk[-1].x, wanted, rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize("prediction", PREDICTIONS)
+@pytest.mark.parametrize("steps", [1, 4, 20, 100])
+def test_ddpm_is_that_of_diffusers(prediction: Prediction, steps: int, schedule: np.ndarray) -> None:
+    cond, x = pictures(4)
+    theirs = DDPMScheduler(
+        num_train_timesteps=TOTAL,
+        trained_betas=betas(schedule),
+        timestep_spacing="trailing",
+        clip_sample=True,
+        variance_type="fixed_small",
+        prediction_type=DIFFUSERS_NAMES[prediction],
+    )
+    theirs.alphas_cumprod = torch.from_numpy(schedule)
+    theirs.set_timesteps(steps)
+    generator, wanted = torch.Generator().manual_seed(5), x
+    for t in theirs.timesteps:
+        wanted = theirs.step(crude(wanted, cond, t.expand(len(x))), t, wanted, generator=generator).prev_sample
+    ours = torch.Generator().manual_seed(5)
+    draw: Callable[[int], Tensor] = lambda _: torch.randn(x.shape, generator=ours, dtype=x.dtype)  # noqa: E731
+    walk = list(sample(crude, cond, x, schedule, draw, steps=steps, prediction=prediction, sampler="ddpm"))
+    torch.testing.assert_close(walk[-1].x, wanted, rtol=0, atol=1e-9)
+
+
+def betas(schedule: np.ndarray) -> np.ndarray:
+    return 1.0 - schedule / np.concatenate([[1.0], schedule[:-1]])
+
+
+@pytest.mark.parametrize(
+    ("sampler", "eta", "steps"), [("ddim", 0.0, 20), ("ddim", 0.0, 100), ("ddim", 1.0, 100), ("ddpm", 0.0, 100)]
+)
+def test_an_exact_oracle_draws_its_gaussian(
+    sampler: Literal["ddim", "ddpm"], eta: float, steps: int, schedule: np.ndarray
+) -> None:
+    """Target N(0.3, 0.3²): eps_hat = E[eps | x_t] in closed form; its samples have its mean and deviation."""
+    mean, deviation = 0.3, 0.3
+
+    def oracle(x_t: Tensor, _: Tensor, t: Tensor) -> Tensor:
+        a = torch.from_numpy(schedule)[t][:, None, None, None]
+        return (1 - a).sqrt() * (x_t - a.sqrt() * mean) / (a * deviation**2 + 1 - a)
+
+    generator = torch.Generator().manual_seed(6)
+    draw: Callable[[int], Tensor] = lambda _: torch.randn(2, 3, 100, 100, generator=generator, dtype=torch.float64)  # noqa: E731
+    x = draw(-1)
+    steps_of = sample(oracle, x, x, schedule, draw, steps=steps, prediction="eps", sampler=sampler, eta=eta, clamp=None)
+    *_, last = steps_of
+    assert abs(float(last.x.mean()) - mean) < 0.01
+    # Fewer steps draw a narrower distribution.
+    assert abs(float(last.x.std()) - deviation) < (0.04 if steps == 20 else 0.02)
+
+
+def test_every_step_clamps_and_the_last_one_lands_on_x0(schedule: np.ndarray) -> None:
+    cond, x = pictures(7)
+    asked: list[int] = []
+
+    def draw(index: int) -> Tensor:
+        asked.append(index)
+        return torch.zeros_like(x)
+
+    walk = list(sample(crude, cond, x, schedule, draw, steps=5, prediction="eps", eta=1.0, clamp=0.5))
+    assert [s.index for s in walk] == [0, 1, 2, 3, 4]
+    assert (walk[0].t, walk[-1].t) == (99, 19)
+    assert asked == [0, 1, 2, 3]
+    for step in walk:
+        torch.testing.assert_close(step.x0, step.x0_raw.clamp(-0.5, 0.5))
+    assert walk[0].x0_raw.abs().max() > 0.5
+    assert torch.equal(walk[-1].x, walk[-1].x0)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"steps": 0}, "steps 0"),
+        ({"steps": 101}, "steps 101"),
+        ({"eta": -0.1}, "eta -0.1"),
+        ({"sampler": "euler"}, "sampler 'euler'"),
+        ({"prediction": "noise"}, "prediction 'noise'"),
+    ],
+)
+def test_values_out_of_range(change: dict, message: str, schedule: np.ndarray) -> None:
+    cond, x = pictures(8)
+    settings = {"steps": 5, "prediction": "eps"} | change
+    with pytest.raises(UserError, match=message):
+        list(sample(crude, cond, x, schedule, lambda _: x, **settings))
+    if "prediction" in change:
+        with pytest.raises(UserError, match=message):
+            target(change["prediction"], x, x, schedule, T)

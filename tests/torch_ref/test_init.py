@@ -1,0 +1,35 @@
+"""The package opens lightly and still offers its network."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+import torch_ref
+from export.edge.errors import UserError
+
+
+def test_importing_the_package_does_not_import_torch(root: Path) -> None:
+    code = "import sys, torch_ref; assert 'torch' not in sys.modules; torch_ref.UNet; assert 'torch' in sys.modules"
+    subprocess.run([sys.executable, "-c", code], cwd=root, check=True)
+
+
+@pytest.mark.parametrize("kind", ["seed", "unet"])
+def test_network_loads_from_a_bundle(kind: str, make_bundle: Callable[[str], Path]) -> None:
+    model = torch_ref.UNet.from_bundle(make_bundle(kind))
+    assert isinstance(model, torch_ref.UNet)
+    assert not model.training
+    picture = torch.zeros(1, 3, 16, 16)
+    assert model(picture, picture, torch.tensor([5])).shape == picture.shape
+
+
+def test_unknown_names_and_missing_bundles_are_errors(tmp_path: Path) -> None:
+    with pytest.raises(AttributeError, match="Unet"):
+        torch_ref.Unet  # noqa: B018
+    with pytest.raises(UserError, match=r"none\.safetensors does not exist"):
+        torch_ref.UNet.from_bundle(tmp_path / "none.safetensors")
