@@ -6,6 +6,10 @@
 
 # Where the demo writes.
 OUT ?= runs/demo
+# Its training: 512 scenes, each seen once in every of 25 epochs, uncropped, since where the sun goes depends on where
+# the picture ends. The time limit is for slow machines.
+DEMO_TRAIN ?= --data.synthetic-pairs 512 --data.repeats 1 --data.augment.crop 0 --train.epochs 25 \
+	--train.sample-every 5 --train.max-minutes 6
 # Index with CPU builds of torch; empty means pip's own default index (on Linux a CUDA build of several GB).
 TORCH_INDEX_URL ?= https://download.pytorch.org/whl/cpu
 # The Python that .venv is made with; empty means: the first that works.
@@ -30,7 +34,7 @@ demo: $(VENV)/.installed-all ## set up, train on the built-in scenes, export, an
 		echo "error: $(OUT) holds something else than an earlier demo; remove it, or name another folder with OUT=" >&2; \
 		exit 2; fi; rm -rf "$(OUT)"
 	@echo "demo 1/4: train a small model on the built-in scenes"
-	@$(BIN)/python -m jax_impl.train tiny --output-dir "$(OUT)"; status=$$?; \
+	@$(BIN)/python -m jax_impl.train tiny --output-dir "$(OUT)" $(DEMO_TRAIN); status=$$?; \
 		if [ -d "$(OUT)" ]; then touch "$(OUT)/.demo"; fi; exit $$status
 	@echo "demo 2/4: bundle its averaged weights, settings and noise schedule"
 	@$(BIN)/python -m jax_impl.bundle --run "$(OUT)" --output "$(OUT)/model.safetensors"

@@ -6,6 +6,7 @@ import math
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 
 NORM_EPSILON = 1e-5
@@ -72,7 +73,8 @@ def sinusoidal_embedding(t: jax.Array, channels: int, dtype: jnp.dtype) -> jax.A
     t: integers (batch,). Returns (batch, channels) in [-1, 1]: sines first, then cosines.
     """
     half = channels // 2
-    frequencies = jnp.exp(-math.log(10_000.0) * jnp.arange(half, dtype=dtype) / half)
+    # On the host in float64: at t = 999 one rounding of a float32 frequency turns the angle by 6e-5.
+    frequencies = jnp.asarray(np.exp(-math.log(10_000.0) * np.arange(half) / half), dtype)
     angles = t.astype(dtype)[:, None] * frequencies
     return jnp.concatenate([jnp.sin(angles), jnp.cos(angles)], axis=-1)
 
@@ -113,7 +115,7 @@ class ResBlock(nnx.Module):
         self.skip = conv1x1(in_channels, out_channels, rngs) if in_channels != out_channels else None
 
     def __call__(self, x: jax.Array, emb: jax.Array) -> jax.Array:
-        """x (batch, height, width, in_channels), emb (batch, time_channels); to (batch, height, width, out_channels)."""
+        """x (batch, height, width, in_channels) and emb (batch, time_channels); the output has out_channels."""
         h = self.conv1(nnx.silu(self.norm1(x)))
         scale, shift = jnp.split(self.time(emb)[:, None, None, :], 2, axis=-1)
         h = self.norm2(h) * (1 + scale) + shift

@@ -39,7 +39,7 @@ def write_bundle(path: Path, kind: str, gain: float = 1.0) -> Path:
             value.uniform_(0.5, 1.5)
         elif name.endswith("running_mean"):
             value.normal_(std=0.1)
-        elif name.startswith(("outc", "affine_out")):
+        elif name.startswith(("outc", "conv_out")):
             value.mul_(gain)
     save_bundle(path, state, np.cumprod(1.0 - np.clip(1.0 - f[1:] / f[:-1], 1e-4, 0.9999)), config)
     return path

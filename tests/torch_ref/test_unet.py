@@ -69,7 +69,7 @@ def test_every_input_and_every_parameter_matters(kind: str, make_network: Callab
 
 
 def test_a_silent_last_convolution_leaves_zero() -> None:
-    model = ResidualUNet(8, (1,), blocks=1, groups=4, patch=1)
+    model = ResidualUNet(8, (1,), blocks=1, groups=4, patch=1, head="plain")
     torch.nn.init.zeros_(model.conv_out.weight)
     torch.nn.init.zeros_(model.get_parameter("conv_out.bias"))
     x_t, cond = draw(1, 5, 7)

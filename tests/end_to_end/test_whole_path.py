@@ -1,0 +1,79 @@
+"""From pairs on disk to a picture made by onnxruntime, through the commands that a user types."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from export import to_onnx
+from export.edge import __main__ as edge
+from export.edge.artifact import open_artifact
+from export.edge.pictures import open_picture
+from export.edge.translate import translate
+from jax_impl import bundle, evaluate, sample, train
+from jax_impl.data.synthetic import render_pair, scene_seed
+
+
+def write_pairs(root: Path, layout: str) -> str:
+    """Eight training scenes and two held-out ones; returns what to give as --data.path."""
+    rows = ["source,target,split"]
+    for split, count in (("train", 8), ("val", 2)):
+        for i in range(count):
+            cond, x0 = render_pair(scene_seed(split, i), 24)
+            if layout == "side-by-side":
+                folder = root / split
+                folder.mkdir(parents=True, exist_ok=True)
+                Image.fromarray(np.concatenate([x0, cond], axis=1)).save(folder / f"{i}.png")
+                continue
+            for side, picture in (("A", cond), ("B", x0)):
+                folder = root / split / side if layout == "folders" else root / "frames"
+                folder.mkdir(parents=True, exist_ok=True)
+                Image.fromarray(picture).save(folder / (f"{i}.png" if layout == "folders" else f"{split}{i}{side}.png"))
+            rows.append(f"frames/{split}{i}A.png,frames/{split}{i}B.png,{split}")
+    if layout == "manifest":
+        (root / "pairs.csv").write_text("\n".join(rows))
+        return str(root / "pairs.csv")
+    return str(root)
+
+
+SMALL = [
+    "--data.size", "16", "--data.repeats", "1", "--model.patch", "4", "--model.width", "8", "--model.groups", "4",
+    "--model.blocks", "1", "--train.epochs", "2", "--train.batch-size", "4", "--train.sample-steps", "2",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("layout", ["folders", "side-by-side", "manifest"])
+def test_from_pairs_to_a_picture(layout: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = write_pairs(tmp_path / "pairs", layout)
+    direction = "reverse" if layout == "side-by-side" else "forward"
+    data = ["--data.path", path, "--data.direction", direction]
+    run, weights, artifact = tmp_path / "run", tmp_path / "model.safetensors", tmp_path / "artifact"
+
+    train.main(["tiny", *data, *SMALL, "--output-dir", str(run)])
+    assert "8 training pairs, 2 held out" in capsys.readouterr().out
+    bundle.main(["--run", str(run), "--output", str(weights)])
+    to_onnx.main([str(weights), "--output", str(artifact)])
+    model = artifact / "onnx" / "model.onnx"
+
+    photo = tmp_path / "photo.jpg"
+    Image.fromarray(render_pair(scene_seed("test", 0), 64)[0][:40]).save(photo)
+    edge.main([str(model), str(photo), str(tmp_path / "edge.png"), "--steps", "4", "--seed", "3"])
+    sample.main(
+        ["--run", str(run), "--input", str(photo), "--output", str(tmp_path / "jax.png"), "--steps", "4", "--seed", "3"]
+    )
+    on_edge, in_jax = open_picture(tmp_path / "edge.png"), open_picture(tmp_path / "jax.png")
+    assert on_edge.shape == (40, 64, 3)
+    # The same seed, photo and weights: the same picture, up to the rounding to bytes.
+    assert np.abs(on_edge.astype(int) - in_jax.astype(int)).max() <= 1
+    in_python = translate(open_artifact(model), open_picture(photo), steps=4, seed=3)
+    np.testing.assert_array_equal(in_python, on_edge)
+
+    evaluate.main(["--artifact", str(model), *data, "--output-dir", str(tmp_path / "evaluation"), "--steps", "2"])
+    report = json.loads((tmp_path / "evaluation" / "evaluation.json").read_text())
+    assert len(report["pictures"]) == 2
+    assert report["model"]["psnr"]["low"] <= report["model"]["psnr"]["mean"] <= report["model"]["psnr"]["high"]
+    assert (tmp_path / "evaluation" / "contact_sheet.png").exists()
