@@ -26,7 +26,7 @@ from jax_impl.data.loader import Pairs, load
 Translate = Callable[[np.ndarray, int], np.ndarray]
 """(picture, seed) to a picture of the same size, both uint8 (height, width, 3)."""
 METRICS: dict[str, Callable[[np.ndarray, np.ndarray], float]] = {"psnr": psnr, "ssim": ssim}
-CELL = 192
+CELL = 256
 """Smallest height of a picture on the contact sheet, pixels."""
 
 

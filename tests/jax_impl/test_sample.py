@@ -65,7 +65,7 @@ def test_a_folder_of_photos(trained_run: Path, tmp_path: Path) -> None:
         (["--input", "{d}/in.png", "--output", "{d}/no/o.png"], "does not exist"),
         (["--input", "{d}/in.png", "--output", "{d}/o.xyz"], "suffix"),
         (["--input", "{d}/in.png", "--output", "{d}/o.png", "--steps", "0"], "steps"),
-        (["--input", "{d}/in.png", "--output", "{d}/o.png", "--steps", "2000"], "steps is 2000"),
+        (["--input", "{d}/in.png", "--output", "{d}/o.png", "--steps", "2000"], "steps 2000"),
         (["--input", "{d}/in.png", "--output", "{d}/o.png", "--eta", "2"], "eta is 2"),
         (["--input", "{d}/in.png", "--output", "{d}/o.png", "--seed", "-1"], "seed -1"),
         (["--input", "{d}/text.jpg", "--output", "{d}/o.png"], "text.jpg"),

@@ -36,8 +36,7 @@ def assert_same_state(a: Path, b: Path) -> None:
         np.testing.assert_array_equal(array, right[name], err_msg=name)
 
 
-@pytest.mark.parametrize("kind", ["unet", "seed"])
-@pytest.mark.parametrize("at", [3, 4])
+@pytest.mark.parametrize(("kind", "at"), [("unet", 4), ("seed", 3)], ids=["mid-epoch", "end of an epoch"])
 def test_a_stopped_and_resumed_run_equals_the_unbroken_one(
     small_config: SmallConfig,
     kind: str,
