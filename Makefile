@@ -32,10 +32,9 @@ help: ## say what there is
 demo: $(VENV)/.installed-all ## set up, train on the built-in scenes, export, and make a picture of unseen sunrises turned to sunsets
 	@if [ -e "$(OUT)" ] && [ ! -e "$(OUT)/.demo" ]; then \
 		echo "error: $(OUT) holds something else than an earlier demo; remove it, or name another folder with OUT=" >&2; \
-		exit 2; fi; rm -rf "$(OUT)"
+		exit 2; fi; rm -rf "$(OUT)"; mkdir -p "$(OUT)"; touch "$(OUT)/.demo"
 	@echo "demo 1/4: train a small model on the built-in scenes"
-	@$(BIN)/python -m jax_impl.train tiny --output-dir "$(OUT)" $(DEMO_TRAIN); status=$$?; \
-		if [ -d "$(OUT)" ]; then touch "$(OUT)/.demo"; fi; exit $$status
+	@$(BIN)/python -m jax_impl.train tiny --output-dir "$(OUT)" $(DEMO_TRAIN)
 	@echo "demo 2/4: bundle its averaged weights, settings and noise schedule"
 	@$(BIN)/python -m jax_impl.bundle --run "$(OUT)" --output "$(OUT)/model.safetensors"
 	@echo "demo 3/4: export one ONNX file and check it against PyTorch"
@@ -66,8 +65,9 @@ format: $(VENV)/.installed-dev ## let ruff mend what it can
 
 install: $(VENV)/.installed-dev ## set up .venv with everything
 
-clean: ## remove .venv, caches and the demo's folder
-	rm -rf $(VENV) "$(OUT)" dist build .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+clean: ## remove .venv, caches and the folder of the demo
+	if [ -e "$(OUT)/.demo" ]; then rm -rf "$(OUT)"; fi
+	rm -rf $(VENV) dist build .pytest_cache .ruff_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # A name on PATH is not enough: version managers leave names there that do not run.

@@ -17,7 +17,7 @@ import torch
 
 from export.edge import artifact
 from export.edge.errors import UserError, run
-from export.edge.files import atomic_file, check_input_file
+from export.edge.files import atomic_file, check_input_file, check_output_folder
 from export.verify import BAR, compare
 from torch_ref.base import UNet
 from torch_ref.weights import Bundle, load_bundle
@@ -155,17 +155,6 @@ def _folders(*folders: Path) -> Iterator[None]:
         raise
 
 
-def _check_folder(output: Path) -> None:
-    """Raise UserError unless `output`/onnx can become a folder."""
-    for folder in (output, output / "onnx"):
-        if folder.exists() and not folder.is_dir():
-            raise UserError(f"output {folder} is a file; name a folder")
-    if not output.parent.is_dir():
-        raise UserError(
-            f"output {output}: the folder {output.parent} does not exist; create it with `mkdir -p {output.parent}`"
-        )
-
-
 def main(argv: Sequence[str] | None = None) -> None:
     """The command line. Raises UserError for a path that cannot be used and for a graph that is not exact."""
     parser = argparse.ArgumentParser(
@@ -178,7 +167,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
     args = parser.parse_args(argv)
     check_input_file(args.bundle, "bundle")
-    _check_folder(args.output)
+    check_output_folder(args.output, "--output")
+    if args.output.is_dir():
+        check_output_folder(args.output / "onnx", "--output")
     path, difference = export(load_bundle(args.bundle), args.output)
     print(f"{path}  {path.stat().st_size / 1e6:.1f} MB  largest difference from torch {difference:.1e}")
 

@@ -66,7 +66,13 @@ def estimate_statistics(trained: TrainedRun, params: Tree) -> Tree:
     """
     config = trained.config
     data: DataConfig = config.data
-    pairs = load(data, "train")
+    try:
+        pairs = load(data, "train")
+    except UserError as error:
+        raise UserError(
+            f"{error} (BatchNorm's statistics for the averaged weights are estimated from the training data: work in "
+            "the folder that training was started in, or put the data back)"
+        ) from None
     resident = Batch(jnp.asarray(pairs.cond), jnp.asarray(pairs.x0))
     step = make_statistics_step(trained.problem)
     mean, stats = None, trained.state.stats

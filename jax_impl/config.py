@@ -235,7 +235,7 @@ class TrainConfig:
     sample_steps: int = 50
     """Sampling steps of those pictures."""
     max_minutes: float = 0.0
-    """Stop, with a checkpoint, after the epoch in which this time is up; 0 for no limit."""
+    """Stop, with a checkpoint, after the step in which this time is up; 0 for no limit."""
     tensorboard: bool = False
     """Also write TensorBoard event files."""
 

@@ -16,16 +16,21 @@ from tqdm import tqdm
 
 from export.edge.artifact import open_artifact
 from export.edge.errors import UserError, run
-from export.edge.files import write_json, write_text
+from export.edge.files import check_output_folder, write_json, write_text
 from export.edge.metrics import psnr, ssim
 from export.edge.pictures import grid, save_picture
 from export.edge.translate import translate
 from jax_impl.config import DataConfig, Direction, Fit, Layout, SamplerName
-from jax_impl.data.loader import Pairs, load
+from jax_impl.data.loader import Pairs, load, remarks
 
 Translate = Callable[[np.ndarray, int], np.ndarray]
 """(picture, seed) to a picture of the same size, both uint8 (height, width, 3)."""
-METRICS: dict[str, Callable[[np.ndarray, np.ndarray], float]] = {"psnr": psnr, "ssim": ssim}
+BEST_PSNR = 100.0
+"""What an exact match counts, dB: its PSNR is infinite, which neither a mean nor JSON can hold."""
+METRICS: dict[str, Callable[[np.ndarray, np.ndarray], float]] = {
+    "psnr": lambda a, b: min(psnr(a, b), BEST_PSNR),
+    "ssim": ssim,
+}
 CELL = 256
 """Smallest height of a picture on the contact sheet, pixels."""
 
@@ -66,14 +71,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = tyro.cli(EvaluateArgs, args=argv, prog="python -m jax_impl.evaluate")
     if args.shown < 1:
         raise UserError(f"--shown is {args.shown}: choose at least 1")
-    if args.output_dir.exists() and not args.output_dir.is_dir():
-        raise UserError(f"--output-dir {args.output_dir} is a file; name a folder")
-    if not args.output_dir.parent.is_dir():
-        raise UserError(
-            f"--output-dir {args.output_dir}: the folder {args.output_dir.parent} does not exist; create it"
-        )
+    check_output_folder(args.output_dir, "--output-dir")
     model = open_artifact(args.artifact)
     data = DataConfig(size=model.size, fit=cast(Fit, model.fit), **vars(args.data))
+    for remark in remarks(data):
+        print(remark)
     pairs = load(data, args.split)
     if not pairs.names:
         raise UserError(f"--split {args.split} of {data.path} has no pairs; name another split")

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
+import json
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from export.edge.errors import UserError
-from export.edge.files import write_text
+from export.edge.files import write_json, write_text
 from jax_impl.config import Config
 from jax_impl.config_json import from_json, to_json
+from jax_impl.data.loader import Pairs
 from jax_impl.diffusion.schedule import Levels, alphas_cumprod
 from jax_impl.training.checkpoint import restore_newest
 from jax_impl.training.optim import learning_rate, make_optimizer
@@ -19,6 +23,7 @@ from jax_impl.training.state import TrainState, create
 from jax_impl.training.step import Problem
 
 CONFIG = "config.json"
+DATA = "data.json"
 
 
 @dataclass(frozen=True)
@@ -52,9 +57,49 @@ def open_run(run: Path) -> TrainedRun:
     config = read_config(run)
     # Restoring needs the state's shape only, to which the length of the schedule adds nothing.
     network, template = create(config, make_optimizer(config.optim, learning_rate(config.optim, 1, 1)))
-    state, _, _ = restore_newest(run, template)
+    state, _, problems = restore_newest(run, template)
+    warn_of_damage(problems)
     levels = alphas_cumprod(config.diffusion)
     return TrainedRun(config, Problem(network, config, Levels.of(levels)), state, levels)
+
+
+def warn_of_damage(problems: list[str]) -> None:
+    """Say on stderr which newer checkpoints were passed over."""
+    for problem in problems:
+        print(f"warning: passed over a damaged checkpoint, {problem}", file=sys.stderr)
+
+
+def write_data(run: Path, pairs: Pairs, held_out: Pairs) -> None:
+    """Note in the run folder what it is trained on: names and a digest of the decoded pictures of both splits."""
+    write_json(run / DATA, {"train": _fingerprint(pairs), "val": _fingerprint(held_out)})
+
+
+def check_data(run: Path, pairs: Pairs, held_out: Pairs) -> None:
+    """Raise UserError when the pairs are not those that the run was started with.
+
+    Moved folders are fine; added, removed or changed pictures are not: batches, epochs
+    and held-out pairs would no longer be the same.
+    """
+    path = run / DATA
+    if not path.exists():
+        return
+    try:
+        before = json.loads(path.read_text())
+    except ValueError:
+        raise UserError(f"{path} is damaged; start a new run in another folder") from None
+    for split, now in (("train", pairs), ("val", held_out)):
+        if before.get(split) != _fingerprint(now):
+            raise UserError(
+                f"the {split} pairs are not those that run {run} was started with ({len(now.names)} now, "
+                f"{len(before.get(split, {}).get('names', []))} then, or other pictures); name the same data with "
+                "--data.path, or start a new run from its weights with --init-from"
+            )
+
+
+def _fingerprint(pairs: Pairs) -> dict[str, object]:
+    digest = hashlib.sha256(pairs.cond.tobytes())
+    digest.update(pairs.x0.tobytes())
+    return {"names": list(pairs.names), "sha256": digest.hexdigest()}
 
 
 FREE_ON_RESUME = {
@@ -67,7 +112,7 @@ FREE_ON_RESUME = {
     "train.tensorboard",
     "data.path",
 }
-"""Settings that a resumed run may change: they do not alter the steps to come."""
+"""Settings that a resumed run may change: they do not alter the steps to come. What lies at data.path is checked."""
 
 
 def check_resume(saved: Config, wanted: Config) -> None:

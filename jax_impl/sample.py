@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,14 +13,16 @@ import tyro
 from tqdm import tqdm
 
 from export.edge.errors import UserError, run
-from export.edge.frames import check_folder, kept_steps, save_frames
+from export.edge.files import check_output_folder
+from export.edge.frames import kept_steps, save_frames
 from export.edge.noise import START, normal
 from export.edge.pictures import check_output_picture, open_picture, save_picture, to_float, to_uint8, working
 from jax_impl.bundle import final_weights
-from jax_impl.config import SamplerName
+from jax_impl.config import Config, SamplerName
 from jax_impl.data.pairs import PICTURES
-from jax_impl.diffusion.samplers import Draw, SamplerConfig, make_grid, sample
-from jax_impl.run_folder import TrainedRun, open_run
+from jax_impl.diffusion.samplers import SamplerConfig, make_grid
+from jax_impl.draw import make_draw
+from jax_impl.run_folder import open_run
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,8 @@ class SampleArgs:
     """Noise that ddim puts back at each step, 0 to 1."""
     seed: int = 0
     """Start noise; the same seed gives export.edge the same start."""
+    batch_size: int = 8
+    """Most photos drawn together; only photos of one working size can be."""
     save_intermediate: tyro.conf.FlagCreatePairsOff[bool] = False
     """Also write start noise, about ten steps and a film strip to diffusion_outputs/ beside the output."""
 
@@ -51,30 +55,70 @@ def main(argv: Sequence[str] | None = None) -> None:
     jobs = plan_jobs(args.input, args.output)
     if not 0 <= args.seed < 2**63:
         raise UserError(f"--seed {args.seed} is out of range; choose 0 to {2**63 - 1}")
-    folders = intermediate_folders(jobs) if args.save_intermediate else {}
+    if args.batch_size < 1:
+        raise UserError(f"--batch-size is {args.batch_size}: choose at least 1")
     trained = open_run(args.run)
     diffusion = trained.config.diffusion
-    config = SamplerConfig(args.sampler or diffusion.sampler, args.steps or diffusion.sample_steps, args.eta)
-    if args.steps == 0:
-        raise UserError(f"--steps is 0: choose 1 to {diffusion.timesteps}")
-    make_grid(trained.alphas_cumprod, config)
-    draw = make_draw(trained, config, kept_steps(config.steps) if args.save_intermediate else ())
-    for photo, output in tqdm(jobs, unit="picture", disable=None if len(jobs) > 1 else True):
-        x_start, drawn, result = translate(trained, draw, open_picture(photo), args.seed)
-        if len(jobs) != 1:
-            output.parent.mkdir(exist_ok=True)
-        save_picture(output, result)
-        if args.save_intermediate:
-            grid = make_grid(trained.alphas_cumprod, config)
-            kept = kept_steps(config.steps)
-            states = [(i, int(grid.t[i]), np.asarray(frame[0])) for i, frame in zip(kept, drawn.frames, strict=True)]
-            folders[photo].parent.mkdir(exist_ok=True)
-            save_frames(folders[photo], x_start, states, result)
+    steps = diffusion.sample_steps if args.steps is None else args.steps
+    config = SamplerConfig(args.sampler or diffusion.sampler, steps, args.eta)
+    grid = make_grid(trained.alphas_cumprod, config)
+    kept = kept_steps(steps) if args.save_intermediate else ()
+    draw = make_draw(trained.problem, trained.alphas_cumprod, config, kept)
+    params, stats = final_weights(trained)
+    photos = [prepare(job, trained.config) for job in jobs]
+
+    with tqdm(total=len(photos), unit="picture", disable=None) as bar:
+        for batch in batches(photos, args.batch_size):
+            cond = np.stack([to_float(photo.inner) for photo in batch])
+            x_start = normal(args.seed, START, (1, *cond.shape[1:]))
+            x_starts = jnp.broadcast_to(jnp.asarray(x_start), cond.shape)
+            keys = jnp.broadcast_to(jax.random.key(args.seed), (len(batch),))
+            drawn = draw(params, stats, jnp.asarray(cond), x_starts, keys)
+            pictures, frames = to_uint8(np.asarray(drawn.x0)), np.asarray(drawn.frames)
+            for b, photo in enumerate(batch):
+                result = photo.restore(pictures[b])
+                photo.output.parent.mkdir(exist_ok=True)
+                save_picture(photo.output, result)
+                if args.save_intermediate:
+                    states = [(i, int(grid.t[i]), frames[k, b]) for k, i in enumerate(kept)]
+                    folder = intermediate_folder(photo.output, len(jobs))
+                    folder.parent.mkdir(exist_ok=True)
+                    save_frames(folder, x_start[0], states, result)
+            bar.update(len(batch))
     print(args.output)
+
+
+@dataclass(frozen=True)
+class Photo:
+    """A photo at its working size, and the way back to its own."""
+
+    inner: np.ndarray
+    """uint8 (height, width, 3)"""
+    restore: Callable[[np.ndarray], np.ndarray]
+    output: Path
+
+
+def prepare(job: tuple[Path, Path], config: Config) -> Photo:
+    """Open the photo of a job and bring it to the size that the network wants."""
+    source, output = job
+    inner, restore = working(open_picture(source), config.data.size, config.data.fit, config.model.size_multiple)
+    return Photo(inner, restore, output)
+
+
+def batches(photos: Sequence[Photo], size: int) -> Iterator[list[Photo]]:
+    """Photos of one working size together, at most `size` at a time."""
+    groups: dict[tuple[int, ...], list[Photo]] = {}
+    for photo in photos:
+        groups.setdefault(photo.inner.shape, []).append(photo)
+    for group in groups.values():
+        for start in range(0, len(group), size):
+            yield group[start : start + size]
 
 
 def plan_jobs(inputs: Sequence[Path], output: Path) -> list[tuple[Path, Path]]:
     """Pairs of photo and result; UserError before anything is decoded when they do not go together."""
+    if not inputs:
+        raise UserError("--input names no photo; name one or more, or a folder of them")
     folder = len(inputs) == 1 and inputs[0].is_dir()
     photos = sorted(p for p in inputs[0].iterdir() if p.suffix.lower() in PICTURES) if folder else list(inputs)
     for photo in photos:
@@ -86,7 +130,7 @@ def plan_jobs(inputs: Sequence[Path], output: Path) -> list[tuple[Path, Path]]:
         return [(photos[0], check_output_picture(output, "--output"))]
     if output.suffix and not output.is_dir():
         raise UserError(f"--output {output} names one picture for {len(photos)} photos; name a folder")
-    check_folder(output)
+    check_output_folder(output, "--output")
     jobs = [(photo, output / f"{photo.stem}.png") for photo in photos]
     names = [result.name for _, result in jobs]
     for name in names:
@@ -95,51 +139,10 @@ def plan_jobs(inputs: Sequence[Path], output: Path) -> list[tuple[Path, Path]]:
     return jobs
 
 
-def intermediate_folders(jobs: Sequence[tuple[Path, Path]]) -> dict[Path, Path]:
-    """The folder for the pictures along the way of each photo."""
-    if len(jobs) == 1:
-        photo, output = jobs[0]
-        return {photo: output.parent / "diffusion_outputs"}
-    return {photo: output.parent / "diffusion_outputs" / output.stem for photo, output in jobs}
-
-
-DrawFunction = Callable[[jax.Array, jax.Array, jax.Array], Draw]
-
-
-def make_draw(trained: TrainedRun, config: SamplerConfig, kept: Sequence[int] = ()) -> DrawFunction:
-    """A jitted (cond, x_start, key) -> Draw with the run's final weights; arrays (batch, height, width, 3)."""
-    params, stats = final_weights(trained)
-    diffusion = trained.config.diffusion
-
-    @jax.jit
-    def draw(cond: jax.Array, x_start: jax.Array, key: jax.Array) -> Draw:
-        def denoise(x_t: jax.Array, cond: jax.Array, t: jax.Array) -> jax.Array:
-            return trained.problem.network.apply(params, stats, x_t, cond, t)[0]
-
-        return sample(
-            denoise,
-            cond,
-            x_start,
-            key,
-            trained.alphas_cumprod,
-            config,
-            prediction=diffusion.prediction,
-            clamp=diffusion.clamp,
-            kept=kept,
-        )
-
-    return draw
-
-
-def translate(
-    trained: TrainedRun, draw: DrawFunction, picture: np.ndarray, seed: int
-) -> tuple[np.ndarray, Draw, np.ndarray]:
-    """Translate one photo, uint8 (height, width, 3): its start noise, the draw, and the result in the photo's size."""
-    data = trained.config.data
-    inner, restore = working(picture, data.size, data.fit, trained.config.model.size_multiple)
-    x_start = normal(seed, START, (1, *inner.shape))
-    drawn = draw(jnp.asarray(to_float(inner)[None]), jnp.asarray(x_start), jax.random.key(seed))
-    return x_start[0], drawn, restore(to_uint8(np.asarray(drawn.x0[0])))
+def intermediate_folder(output: Path, jobs: int) -> Path:
+    """The folder for the pictures along the way to `output`, which is one of so many."""
+    folder = output.parent / "diffusion_outputs"
+    return folder if jobs == 1 else folder / output.stem
 
 
 def cli() -> None:

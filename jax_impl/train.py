@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
+import jax
 import jax.numpy as jnp
 from tqdm import tqdm
 
@@ -16,8 +18,16 @@ from jax_impl.config import Config
 from jax_impl.data.loader import Pairs, batch_indices, load, remarks, steps_per_epoch
 from jax_impl.diffusion.schedule import Levels, alphas_cumprod
 from jax_impl.model.network import count
-from jax_impl.run_folder import CONFIG, check_resume, read_config, write_config
-from jax_impl.training.checkpoint import restore_newest, save
+from jax_impl.run_folder import (
+    CONFIG,
+    check_data,
+    check_resume,
+    read_config,
+    warn_of_damage,
+    write_config,
+    write_data,
+)
+from jax_impl.training.checkpoint import list_checkpoints, restore_newest, save
 from jax_impl.training.interrupt import StopSignal
 from jax_impl.training.optim import learning_rate, make_optimizer
 from jax_impl.training.report import MetricsLog, Sampler, plot_losses
@@ -37,7 +47,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         print(remark)
     pairs, held_out = load(config.data, "train"), load(config.data, "val")
     print(f"{len(pairs.names)} training pairs, {len(held_out.names)} held out, {config.data.size} × {config.data.size}")
-    train(config, args.output_dir, pairs, held_out, resume=args.resume, init_from=args.init_from)
+    number = train(config, args.output_dir, pairs, held_out, resume=args.resume, init_from=args.init_from)
+    if number:
+        sys.exit(128 + number)
 
 
 def prepare(args: TrainArgs) -> Config:
@@ -49,6 +61,8 @@ def prepare(args: TrainArgs) -> Config:
         if args.init_from is not None:
             raise UserError("--resume and --init-from exclude each other; a resumed run has its own weights")
         check_resume(read_config(folder), config)
+    elif list_checkpoints(folder) and not (folder / CONFIG).exists():
+        raise UserError(f"--output-dir {folder} holds checkpoints of an unknown run; remove it, or name another folder")
     elif (folder / CONFIG).exists():
         raise UserError(f"--output-dir {folder} holds a run already; add --resume to go on, or name another folder")
     return config
@@ -56,21 +70,27 @@ def prepare(args: TrainArgs) -> Config:
 
 def train(
     config: Config, folder: Path, pairs: Pairs, held_out: Pairs, *, resume: bool = False, init_from: Path | None = None
-) -> None:
-    """Train from the state that the settings imply to the last epoch, leaving checkpoints and pictures in `folder`."""
+) -> int:
+    """Train from the state that the settings imply to the last epoch, leaving checkpoints and pictures in `folder`.
+
+    Returns 0, or the number of the signal that ended it early. Raises UserError when a
+    resumed run meets other data or a broken checkpoint, and when the loss is not finite.
+    """
     per_epoch = steps_per_epoch(len(pairs.names), config.data.repeats, config.train.batch_size)
     total = per_epoch * config.train.epochs
     schedule = learning_rate(config.optim, per_epoch, config.train.epochs)
     optimizer = make_optimizer(config.optim, schedule)
     network, state = create(config, optimizer)
     if resume:
+        check_data(folder, pairs, held_out)
+    if resume and list_checkpoints(folder):
         state, found, problems = restore_newest(folder, state)
-        for problem in problems:
-            print(f"warning: passed over a damaged checkpoint, {problem}", file=sys.stderr)
+        warn_of_damage(problems)
         print(f"resuming after step {found.step} of {total}")
     elif init_from is not None:
-        state = with_params(*warm_start(init_from, state.params, state.stats), config, optimizer, state.key)
-    print(f"{count(state.params):,} parameters, {per_epoch} steps an epoch, {config.train.epochs} epochs")
+        state = with_params(*warm_start(init_from, config, state.params, state.stats), config, optimizer, state.key)
+    device = jax.devices()[0]
+    print(f"{count(state.params):,} parameters, {per_epoch} steps an epoch, {config.train.epochs} epochs, on {device}")
 
     levels = alphas_cumprod(config.diffusion)
     problem = Problem(network, config, Levels.of(levels))
@@ -83,6 +103,10 @@ def train(
     resident = Batch(jnp.asarray(pairs.cond), jnp.asarray(pairs.x0))
 
     folder.mkdir(parents=True, exist_ok=True)
+    if init_from is not None:
+        # Before there is a config to resume from: the run folder alone must say where the run began.
+        save(folder, state, config.train.keep_checkpoints)
+    write_data(folder, pairs, held_out)
     write_config(folder, config)
     first = int(state.step)
     log = MetricsLog(folder, first, config.train.tensorboard)
@@ -96,6 +120,13 @@ def train(
         if pending is not None:
             step, metrics = pending
             figures = fetch(metrics)
+            if not math.isfinite(figures["loss"]):
+                kept = [checkpoint.step for checkpoint in list_checkpoints(folder)]
+                rest = f"the checkpoint of step {kept[-1]} is from before" if kept else "there is no checkpoint yet"
+                raise UserError(
+                    f"loss is {figures['loss']} at step {step}: training has diverged; start a new run with a smaller "
+                    f"--optim.learning-rate than {config.optim.learning_rate} ({rest})"
+                )
             log.write(step, {"epoch": step / per_epoch, **figures})
             rate = (step - first) * config.train.batch_size / (time.monotonic() - started)
             bar.set_postfix_str(f"loss {figures['loss']:.4f}, {rate:.1f} images/s", refresh=False)
@@ -137,6 +168,7 @@ def train(
     bar.close()
     log.close()
     print(f"run folder: {folder}")
+    return stop.number
 
 
 def cli() -> None:

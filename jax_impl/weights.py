@@ -85,9 +85,24 @@ def fill(template: Tree, weights: Mapping[str, np.ndarray], where: str) -> Tree:
     return jax.tree_util.tree_map_with_path(leaf, template)
 
 
-def warm_start(path: Path, params: Tree, stats: Tree) -> tuple[Tree, Tree]:
-    """Params and stats of a bundle for a network of this shape; no name may be left over."""
-    weights = read_bundle(path).weights
+def warm_start(path: Path, config: Config, params: Tree, stats: Tree) -> tuple[Tree, Tree]:
+    """Params and stats of a bundle, for a network of this shape that predicts the same thing.
+
+    Raises UserError for a bundle whose network, prediction or number of timesteps
+    differs from the config's, and for a name that is left over.
+    """
+    bundle = read_bundle(path)
+    ours, theirs = config, bundle.config
+    for name, wanted, held in (
+        ("model", ours.model, theirs.model),
+        ("diffusion.prediction", ours.diffusion.prediction, theirs.diffusion.prediction),
+        ("diffusion.timesteps", ours.diffusion.timesteps, theirs.diffusion.timesteps),
+    ):
+        if wanted != held:
+            raise UserError(
+                f"weights {path} were trained with {name} {held}, not {wanted}; use the preset it was trained with"
+            )
+    weights = bundle.weights
     names = flatten(params).keys() | flatten(stats).keys()
     extra = sorted(weights.keys() - names)
     if extra:

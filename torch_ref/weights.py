@@ -175,7 +175,7 @@ def load_bundle(path: Path) -> Bundle:
             if array.dtype != np.float32:
                 raise UserError(f"{name} is {array.dtype}, expected float32; bundle the run again")
             if not np.isfinite(array).all():
-                raise UserError(f"{name} is not finite: training diverged; bundle an earlier checkpoint")
+                raise UserError(f"{name} is not finite: training diverged; train again at a smaller learning rate")
         state = from_jax(tensors, config)
     except ValueError as error:
         raise UserError(f"bundle {path}: its config is not JSON ({error}); bundle the run again") from error

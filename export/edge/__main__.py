@@ -14,8 +14,8 @@ import numpy as np
 from export.edge import noise
 from export.edge.artifact import open_artifact
 from export.edge.errors import UserError, run
-from export.edge.files import check_input_file
-from export.edge.frames import check_folder, kept_steps, save_frames
+from export.edge.files import check_input_file, check_output_folder
+from export.edge.frames import kept_steps, save_frames
 from export.edge.pictures import check_output_picture, open_picture, save_picture
 from export.edge.progress import Progress
 from export.edge.sampler import SAMPLERS, Step
@@ -46,7 +46,7 @@ def _check(arguments: argparse.Namespace) -> None:
     """Find every mistake that can be found before the model is opened and the photo decoded."""
     check_output_picture(arguments.output)
     if arguments.save_intermediate is not None:
-        check_folder(arguments.save_intermediate)
+        check_output_folder(arguments.save_intermediate, "the folder for intermediate pictures")
     for what, path in (("model", arguments.model), ("photo", arguments.photo)):
         check_input_file(path, what)
         if arguments.output.exists() and arguments.output.samefile(path):

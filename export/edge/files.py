@@ -32,6 +32,17 @@ def check_output_file(path: Path, what: str = "output") -> Path:
     return path
 
 
+def check_output_folder(path: Path, what: str = "output folder") -> Path:
+    """Return `path` when it is a folder or can become one, else raise UserError."""
+    if path.exists() and not path.is_dir():
+        raise UserError(f"{what} {path} is a file; name a folder")
+    if not path.parent.is_dir():
+        raise UserError(
+            f"{what} {path}: the folder {path.parent} does not exist; create it with `mkdir -p {path.parent}`"
+        )
+    return path
+
+
 def check_input_file(path: Path, what: str = "input") -> Path:
     """Return `path` when it is an existing file, else raise UserError."""
     if path.is_dir():
@@ -106,7 +117,7 @@ def write_text(path: Path, text: str) -> None:
 
 def write_json(path: Path, value: Any) -> None:
     """Write `value` to `path` as readable JSON, atomically."""
-    write_text(path, json.dumps(value, indent=2, sort_keys=False) + "\n")
+    write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
 
 
 def sha256_file(path: Path) -> str:

@@ -7,8 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from export.edge.errors import UserError
-from export.edge.files import atomic_folder
+from export.edge.files import atomic_folder, check_output_folder
 from export.edge.pictures import film_strip, save_picture, to_uint8
 
 KEPT = 10
@@ -22,18 +21,6 @@ def kept_steps(total: int, kept: int = KEPT) -> list[int]:
     return sorted({round((i + 1) * total / min(kept, total)) - 1 for i in range(min(kept, total))})
 
 
-def check_folder(folder: Path) -> Path:
-    """Return `folder` when pictures can be saved in it: it exists, or its parent does; else UserError."""
-    if folder.exists() and not folder.is_dir():
-        raise UserError(f"the folder for intermediate pictures, {folder}, is a file; name a folder")
-    if not folder.parent.is_dir():
-        raise UserError(
-            f"the folder for intermediate pictures, {folder}: its parent does not exist; "
-            f"create it with `mkdir -p {folder.parent}`"
-        )
-    return folder
-
-
 def save_frames(folder: Path, start: np.ndarray, states: list[tuple[int, int, np.ndarray]], final: np.ndarray) -> None:
     """Write `start_noise.png`, `step_0007_t0650.png` for each state, `final.png` and `film_strip.png` into `folder`.
 
@@ -44,7 +31,7 @@ def save_frames(folder: Path, start: np.ndarray, states: list[tuple[int, int, np
     frames = {"start_noise": to_uint8(start)}
     frames |= {f"step_{index + 1:04d}_t{t:04d}": to_uint8(x) for index, t, x in states}
     pictures = {**frames, "final": final, "film_strip": film_strip(list(frames.values()))}
-    if check_folder(folder).is_dir():
+    if check_output_folder(folder, "the folder for intermediate pictures").is_dir():
         _save_all(folder, pictures)
         for stale in folder.iterdir():
             if _STEP_NAME.fullmatch(stale.name) and stale.stem not in pictures:

@@ -76,7 +76,7 @@ def sample(
     denoise: Denoise,
     cond: jax.Array,
     x_start: jax.Array,
-    key: jax.Array,
+    keys: jax.Array,
     alphas_cumprod: np.ndarray,
     config: SamplerConfig,
     *,
@@ -88,11 +88,11 @@ def sample(
     """Draw pictures that go with `cond`.
 
     cond: (batch, height, width, 3) in [-1, 1]. x_start: standard normal noise of that
-    shape. alphas_cumprod: float64 (T,). Every step forms the clean estimate, clamps it
+    shape. keys: PRNG keys (batch,). alphas_cumprod: float64 (T,). Every step forms the clean estimate, clamps it
     to ±clamp, derives the noise again from the clamped estimate, then moves on. The
-    noise of step i comes from fold_in(key, i), or from step_noise (steps, batch, height,
-    width, 3) where given. The pictures after the steps in `kept` (indices from 0) are
-    returned too.
+    noise of picture b in step i comes from fold_in(keys[b], i), whatever else is in the
+    batch, or from step_noise (steps, batch, height, width, 3) where given. The pictures
+    after the steps in `kept` (indices from 0) are returned too.
     """
     grid = make_grid(alphas_cumprod, config)
     dtype = x_start.dtype
@@ -100,6 +100,10 @@ def sample(
     slots = np.full(config.steps, len(kept), np.int32)
     slots[list(kept)] = np.arange(len(kept))
     stochastic = bool(np.any(grid.sigma > 0))
+
+    def draw_noise(index: jax.Array) -> jax.Array:
+        shape = x_start.shape[1:]
+        return jax.vmap(lambda key: jax.random.normal(jax.random.fold_in(key, index), shape, dtype))(keys)
 
     def body(carry: tuple[jax.Array, jax.Array, jax.Array], step: tuple) -> tuple:
         x, _, frames = carry
@@ -109,8 +113,7 @@ def sample(
         x0 = x0_raw if clamp is None else jnp.clip(x0_raw, -clamp, clamp)
         x = at.next_signal * x0 + at.direction * to_eps(x0, x, at.signal, at.noise)
         if stochastic:
-            z = jax.random.normal(jax.random.fold_in(key, index), x.shape, dtype) if injected is None else injected
-            x = x + at.sigma * z
+            x = x + at.sigma * (draw_noise(index) if injected is None else injected)
         return (x, x0_raw, frames.at[slot].set(x)), None
 
     scalars = Grid(jnp.asarray(grid.t), *(jnp.asarray(column, dtype) for column in grid[1:]))

@@ -8,8 +8,11 @@ checkpoint, and would load a flipped bit without an error.
 
 from __future__ import annotations
 
+import contextlib
 import json
+import logging
 import shutil
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -52,11 +55,14 @@ def save(run: Path, state: TrainState, keep: int) -> Checkpoint:
     root = run / FOLDER
     root.mkdir(parents=True, exist_ok=True)
     checkpoint = Checkpoint(step, root / f"step_{step:08d}", root / f"step_{step:08d}.json")
-    _clean_leftovers(root)
     if checkpoint.manifest.exists():
-        return checkpoint
+        if find_fault(checkpoint) is None:
+            return checkpoint
+        checkpoint.manifest.unlink()
+    _clean_leftovers(root)
     try:
-        ocp.save(str(checkpoint.folder.absolute()), to_arrays(state))
+        with _quiet():
+            ocp.save(str(checkpoint.folder.absolute()), to_arrays(state))
         files = {str(f.relative_to(checkpoint.folder)): sha256_file(f) for f in _files(checkpoint.folder)}
         write_json(checkpoint.manifest, {"step": step, "files": files})
     except BaseException as error:
@@ -118,6 +124,18 @@ def _load(checkpoint: Checkpoint, template: TrainState) -> TrainState:
     sharding = jax.sharding.SingleDeviceSharding(jax.devices()[0])
     abstract = {n: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=sharding) for n, a in wanted.items()}
     return from_arrays(template, ocp.load(str(checkpoint.folder.absolute()), abstract))
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep orbax from logging the traceback of an error that it raises as well."""
+    logger = logging.getLogger("absl")
+    before = logger.disabled
+    logger.disabled = True
+    try:
+        yield
+    finally:
+        logger.disabled = before
 
 
 def _files(folder: Path) -> list[Path]:

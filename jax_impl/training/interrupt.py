@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 from types import FrameType, TracebackType
 
 
 class StopSignal:
-    """While entered, the first SIGINT or SIGTERM only sets `requested`; a second one acts as usual.
+    """While entered, the first SIGINT or SIGTERM only sets `requested` and says so; a second one acts as usual.
 
     Outside the main thread, where Python takes no signal handlers, it does nothing.
     """
@@ -16,8 +17,14 @@ class StopSignal:
     SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
     def __init__(self) -> None:
-        self.requested = False
+        self.number = 0
+        """The signal that came, or 0."""
         self._before: dict[signal.Signals, object] = {}
+
+    @property
+    def requested(self) -> bool:
+        """Whether a signal has come."""
+        return self.number != 0
 
     def __enter__(self) -> StopSignal:
         if threading.current_thread() is threading.main_thread():
@@ -30,8 +37,10 @@ class StopSignal:
         self._restore()
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
-        self.requested = True
+        self.number = number
         self._restore()
+        # Not print: a handler may run in the middle of one.
+        os.write(2, b"\nfinishing this step, then saving; again to stop at once\n")
 
     def _restore(self) -> None:
         for number, handler in self._before.items():

@@ -3,54 +3,69 @@
 from __future__ import annotations
 
 import json
+import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from export.edge.files import atomic_file, write_text
-from export.edge.noise import normal
+from export.edge.files import atomic_file
+from export.edge.noise import START, normal
 from export.edge.pictures import grid, save_picture, to_uint8
-from jax_impl.diffusion.samplers import SamplerConfig, sample
+from jax_impl.diffusion.samplers import SamplerConfig
+from jax_impl.draw import make_draw
 from jax_impl.model.network import Tree
 from jax_impl.training.step import Batch, Problem, to_unit
+
+if TYPE_CHECKING:
+    from tensorboardX import SummaryWriter
 
 METRICS = "metrics.jsonl"
 SAMPLES = "training_samples"
 PLOT = "training_loss.png"
+EPOCH_LOSS = "train_loss"
+"""The figure that tells an epoch's record from those of its batches."""
+PLOTTED_BATCHES = 2000
+"""A plot of 960 pixels shows no more."""
+
+Point = tuple[float, float]
 
 
 class MetricsLog:
     """A JSONL file, a line per record, and TensorBoard event files where wanted.
 
     Opened at `step`, it drops the records of later steps: a resumed run writes them
-    again, and the log has neither gaps nor doubles.
+    again, and the log has neither gaps nor doubles. Of what it wrote it remembers the
+    records since the last epoch's own, which is the one that holds `train_loss`.
     """
 
     def __init__(self, run: Path, step: int, tensorboard: bool) -> None:
         self.path = run / METRICS
-        self.records = [record for record in read_log(run) if record["step"] <= step]
-        write_text(self.path, "".join(json.dumps(record) + "\n" for record in self.records))
-        self.file = self.path.open("a")
-        self.board = None
-        if tensorboard:
-            from tensorboardX import SummaryWriter
-
-            self.board = SummaryWriter(str(run / "tensorboard"), purge_step=step + 1)
+        self.recent: list[dict[str, float]] = []
+        with atomic_file(self.path) as temporary, temporary.open("w", encoding="utf-8") as kept:
+            for record in _records(run):
+                if record["step"] <= step:
+                    kept.write(self._remember(record))
+        self.file = self.path.open("a", encoding="utf-8")
+        self.board = _summary_writer()(str(run / "tensorboard"), purge_step=step + 1) if tensorboard else None
 
     def write(self, step: int, record: dict[str, float]) -> None:
-        """Append one record: its step, epoch and figures."""
-        self.records.append({"step": step, **record})
-        self.file.write(json.dumps(self.records[-1]) + "\n")
+        """Append one record: its step, epoch and figures. Raises ValueError when one is NaN or infinite."""
+        self.file.write(self._remember({"step": step, **record}))
         self.file.flush()
         if self.board is not None:
             for name, value in record.items():
                 self.board.add_scalar(name, value, step)
 
     def mean_since(self, step: int, name: str) -> float:
-        """Mean of a figure over the records of later steps, those before a resume included."""
-        return float(np.mean([r[name] for r in self.records if r["step"] > step and name in r]))
+        """Mean of a figure over the records of later steps, those before a resume included.
+
+        The mean reaches back to the last epoch's record, however early `step` is.
+        """
+        return float(np.mean([r[name] for r in self.recent if r["step"] > step and name in r]))
 
     def close(self) -> None:
         """Flush and close the files."""
@@ -58,33 +73,73 @@ class MetricsLog:
         if self.board is not None:
             self.board.close()
 
+    def _remember(self, record: dict[str, float]) -> str:
+        """Note a record for `mean_since`; returns its line."""
+        line = json.dumps(record, allow_nan=False) + "\n"
+        if EPOCH_LOSS in record:
+            self.recent.clear()
+        else:
+            self.recent.append(record)
+        return line
+
 
 def read_log(run: Path) -> list[dict[str, float]]:
     """The records of a run's metrics log; a line cut short by a crash is left out."""
+    return list(_records(run))
+
+
+def _records(run: Path) -> Iterator[dict[str, float]]:
+    """The records of `read_log`, one at a time."""
     path = run / METRICS
     if not path.exists():
-        return []
-    records = []
-    for line in path.read_text().splitlines():
-        try:
-            record = json.loads(line)
-        except ValueError:
-            continue
-        if isinstance(record, dict) and isinstance(record.get("step"), int):
-            records.append(record)
-    return records
+        return
+    with path.open(encoding="utf-8", errors="replace") as lines:
+        for line in lines:
+            try:
+                record = json.loads(line, parse_constant=_refuse)
+            except ValueError:
+                continue
+            if isinstance(record, dict) and isinstance(record.get("step"), int):
+                yield record
+
+
+def _refuse(constant: str) -> float:
+    """Python's reader would take NaN and Infinity, which are not JSON."""
+    raise ValueError(f"{constant} is not JSON")
+
+
+def _summary_writer() -> type[SummaryWriter]:
+    """TensorBoard's writer, without torch.
+
+    tensorboardX imports torch wherever it is installed, for tensors that are never
+    handed to it here. None in sys.modules makes that import fail, as it would on a
+    machine without torch.
+    """
+    absent = "torch" not in sys.modules
+    if absent:
+        sys.modules["torch"] = None  # type: ignore[assignment]
+    try:
+        from tensorboardX import SummaryWriter
+    finally:
+        if absent:
+            del sys.modules["torch"]
+    return SummaryWriter
 
 
 def plot_losses(run: Path) -> None:
     """Draw training_loss.png from the metrics log: train and validation loss by epoch."""
     from matplotlib.figure import Figure
 
-    records = read_log(run)
+    thinned = Thinned(PLOTTED_BATCHES)
+    epochs: list[Point] = []
+    validation: list[Point] = []
+    for record in _records(run):
+        for name, points in (("loss", thinned), (EPOCH_LOSS, epochs), ("val_loss", validation)):
+            if name in record:
+                points.append((record["epoch"], record[name]))
+    batches = thinned.points()
     figure = Figure(figsize=(8, 4.5), layout="constrained")
     axes = figure.add_subplot()
-    batches = [(r["epoch"], r["loss"]) for r in records if "loss" in r]
-    epochs = [(r["epoch"], r["train_loss"]) for r in records if "train_loss" in r]
-    validation = [(r["epoch"], r["val_loss"]) for r in records if "val_loss" in r]
     if batches:
         axes.plot(*zip(*batches, strict=True), color="#9db7d5", linewidth=0.8, label="train, by batch")
     style = {"linewidth": 1.8, "marker": "o", "markersize": 3}
@@ -101,38 +156,47 @@ def plot_losses(run: Path) -> None:
         figure.savefig(temporary, dpi=120, format="png")
 
 
+class Thinned:
+    """Of a long series of points at most `most`, evenly spaced, with the first and the last."""
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+        self.stride = 1
+        self.count = 0
+        self.kept: list[Point] = []
+        self.last: list[Point] = []
+
+    def append(self, point: Point) -> None:
+        """Take the next point of the series."""
+        if self.count % self.stride == 0:
+            if len(self.kept) == self.most - 1:
+                # Every second one goes; the point at hand may then fall between those that stay.
+                self.kept = self.kept[::2]
+                self.stride *= 2
+            if self.count % self.stride == 0:
+                self.kept.append(point)
+        self.last = [point]
+        self.count += 1
+
+    def points(self) -> list[Point]:
+        """The points kept so far, in order."""
+        return self.kept if self.kept[-1:] == self.last else self.kept + self.last
+
+
 class Sampler:
     """Draws the same held-out pairs after every epoch, from the same noise."""
 
     def __init__(self, problem: Problem, alphas_cumprod: np.ndarray, pairs: Batch, steps: int) -> None:
         self.pairs = pairs
-        diffusion = problem.config.diffusion
-        self.x_start = jnp.asarray(normal(0, 0, pairs.x0.shape))
-
-        @jax.jit
-        def draw(params: Tree, stats: Tree, cond: jax.Array, x_start: jax.Array) -> jax.Array:
-            def denoise(x_t: jax.Array, cond: jax.Array, t: jax.Array) -> jax.Array:
-                return problem.network.apply(params, stats, x_t, cond, t)[0]
-
-            config = SamplerConfig("ddim", steps)
-            start_key = jax.random.key(0)
-            return sample(
-                denoise,
-                to_unit(cond),
-                x_start,
-                start_key,
-                alphas_cumprod,
-                config,
-                prediction=diffusion.prediction,
-                clamp=diffusion.clamp,
-            ).x0
-
-        self.draw = draw
+        self.draw = make_draw(problem, alphas_cumprod, SamplerConfig("ddim", steps))
+        self.x_start = jnp.asarray(normal(0, START, pairs.x0.shape))
+        self.keys = jax.random.split(jax.random.key(0), len(pairs.x0))
 
     def save(self, run: Path, epoch: int, params: Tree, stats: Tree) -> Path:
         """Write training_samples/epoch_NNNN.png: rows of guiding picture, drawn target, true target."""
-        drawn = np.asarray(self.draw(params, stats, jnp.asarray(self.pairs.cond), self.x_start))
-        rows = list(zip(np.asarray(self.pairs.cond), to_uint8(drawn), np.asarray(self.pairs.x0), strict=True))
+        drawn = self.draw(params, stats, to_unit(self.pairs.cond), self.x_start, self.keys)
+        pictures = to_uint8(np.asarray(drawn.x0))
+        rows = list(zip(np.asarray(self.pairs.cond), pictures, np.asarray(self.pairs.x0), strict=True))
         path = run / SAMPLES / f"epoch_{epoch:04d}.png"
         path.parent.mkdir(exist_ok=True)
         save_picture(path, grid(rows, titles=("input", "generated", "target")))

@@ -107,3 +107,19 @@ def test_weights_digest_sees_every_difference_but_the_order() -> None:
         {"a": base["a"]},
     ]
     assert len({digest, *map(files.weights_digest, others)}) == 6
+
+
+def test_output_folders_exist_or_can_be_made(tmp_path: Path) -> None:
+    assert files.check_output_folder(tmp_path) == tmp_path
+    assert files.check_output_folder(tmp_path / "new") == tmp_path / "new"
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="is a file"):
+        files.check_output_folder(tmp_path / "file")
+    with pytest.raises(UserError, match="mkdir -p"):
+        files.check_output_folder(tmp_path / "a" / "b")
+
+
+def test_json_holds_no_infinity(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="JSON"):
+        files.write_json(tmp_path / "a.json", {"psnr": float("inf")})
+    assert list(tmp_path.iterdir()) == []

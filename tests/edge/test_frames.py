@@ -7,8 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from export.edge.errors import UserError
-from export.edge.frames import KEPT, check_folder, kept_steps, save_frames
+from export.edge.frames import KEPT, kept_steps, save_frames
 
 
 @pytest.mark.parametrize("total", [1, 2, 9, 10, 11, 19, 20, 50, 999, 1000])
@@ -34,11 +33,3 @@ def test_only_our_own_old_pictures_give_way(tmp_path: Path) -> None:
     assert {path.name for path in tmp_path.iterdir()} == {
         "step_mine.png", "notes.txt", "start_noise.png", "step_0001_t0009.png", "final.png", "film_strip.png",
     }  # fmt: skip
-
-
-def test_folders_that_cannot_be(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match="is a file"):
-        check_folder(tmp_path / "file")
-    with pytest.raises(UserError, match="mkdir -p"):
-        check_folder(tmp_path / "a" / "b")

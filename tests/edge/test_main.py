@@ -93,7 +93,7 @@ def test_the_start_noise_that_is_saved_is_the_one_that_was_used(
         ({"--eta": "1.5"}, "--eta 1.5 is outside"),
         ({"--threads": "0"}, "--threads 0 is less than 1"),
         ({"--save-intermediate": "words.jpg"}, "is a file; name a folder"),
-        ({"--save-intermediate": "none/frames"}, "its parent does not exist"),
+        ({"--save-intermediate": "none/frames"}, "mkdir -p"),
         ({"--colour": "red"}, "unrecognized arguments"),
     ],
 )

@@ -58,9 +58,28 @@ def test_a_folder_of_photos(trained_run: Path, tmp_path: Path) -> None:
     assert {p.name: Image.open(p).size for p in (tmp_path / "out").iterdir()} == {"a.png": (20, 30), "b.png": (40, 24)}
 
 
+def test_a_folder_of_one_photo(trained_run: Path, tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    photo(tmp_path / "in" / "a.jpg")
+    main(["--run", str(trained_run), "--input", str(tmp_path / "in"), "--output", str(tmp_path / "out")])
+    assert [p.name for p in (tmp_path / "out").iterdir()] == ["a.png"]
+
+
+def test_photos_drawn_together_look_as_if_drawn_alone(trained_run: Path, tmp_path: Path) -> None:
+    photos = [photo(tmp_path / f"{i}.png", colour=40 + 30 * i) for i in range(3)]
+    words = ["--run", str(trained_run), "--sampler", "ddpm", "--steps", "3"]
+    main([*words, "--input", *map(str, photos), "--output", str(tmp_path / "out"), "--batch-size", "2"])
+    for source in photos:
+        main([*words, "--input", str(source), "--output", str(tmp_path / "alone.png")])
+        together, alone = (np.asarray(Image.open(p)) for p in (tmp_path / "out" / source.name, tmp_path / "alone.png"))
+        assert np.abs(together.astype(int) - alone.astype(int)).max() <= 1
+
+
 @pytest.mark.parametrize(
     ("words", "part"),
     [
+        (["--input", "--output", "{d}/o.png"], "names no photo"),
+        (["--input", "{d}/in.png", "--output", "{d}/o.png", "--batch-size", "0"], "batch-size is 0"),
         (["--input", "{d}/none.png", "--output", "{d}/o.png"], "none.png does not exist"),
         (["--input", "{d}/in.png", "--output", "{d}/no/o.png"], "does not exist"),
         (["--input", "{d}/in.png", "--output", "{d}/o.xyz"], "suffix"),

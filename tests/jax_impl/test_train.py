@@ -59,10 +59,10 @@ def test_a_stopped_and_resumed_run_equals_the_unbroken_one(
         return batch_indices(*args)
 
     monkeypatch.setattr(train_module, "batch_indices", signalling)
-    train(config, tmp_path / "run", *pairs)
+    assert train(config, tmp_path / "run", *pairs) == signal.SIGTERM
     assert [c.step for c in list_checkpoints(tmp_path / "run")][-1] == at
     monkeypatch.undo()
-    train(config, tmp_path / "run", *pairs, resume=True)
+    assert train(config, tmp_path / "run", *pairs, resume=True) == 0
     assert_same_state(tmp_path / "run", unbroken)
     assert (tmp_path / "run" / METRICS).read_text() == (unbroken / METRICS).read_text()
 
@@ -98,6 +98,47 @@ def test_without_held_out_pairs_it_trains_all_the_same(small_config: SmallConfig
     train(config, tmp_path / "run", pairs, nothing)
     assert "val_loss" not in (tmp_path / "run" / METRICS).read_text()
     assert (tmp_path / "run" / "training_samples" / "epoch_0001.png").exists()
+
+
+def test_other_pictures_or_settings_of_the_weights_are_refused(
+    small_config: SmallConfig, tmp_path: Path, trained_run: Path
+) -> None:
+    config = small_config()
+    pairs, held_out = pairs_of(config)
+    changed = dataclasses.replace(pairs, x0=pairs.x0 ^ 1)
+    with pytest.raises(UserError, match="the train pairs are not those that run"):
+        train(config, trained_run, changed, held_out, resume=True)
+    weights = tmp_path / "model.safetensors"
+    bundle.main(["--run", str(trained_run), "--output", str(weights)])
+    other = dataclasses.replace(config, diffusion=dataclasses.replace(config.diffusion, prediction="v"))
+    with pytest.raises(UserError, match=r"diffusion\.prediction x0, not v"):
+        train(other, tmp_path / "run", pairs, held_out, init_from=weights)
+
+
+def test_a_loss_that_is_not_finite_ends_the_run(small_config: SmallConfig, tmp_path: Path) -> None:
+    config = small_config()
+    config = dataclasses.replace(config, optim=dataclasses.replace(config.optim, learning_rate=1e30, clip_norm=0.0))
+    with pytest.raises(UserError, match=r"training has diverged; start a new run with a smaller"):
+        train(config, tmp_path / "run", *pairs_of(config))
+    assert "NaN" not in (tmp_path / "run" / METRICS).read_text()
+
+
+def test_what_a_new_run_starts_from_is_saved_before_its_first_step(
+    small_config: SmallConfig, tmp_path: Path, trained_run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weights = tmp_path / "model.safetensors"
+    bundle.main(["--run", str(trained_run), "--output", str(weights)])
+    config = small_config()
+
+    def crash(*args: int) -> None:
+        raise RuntimeError("power cut")
+
+    monkeypatch.setattr(train_module, "batch_indices", crash)
+    with pytest.raises(RuntimeError):
+        train(config, tmp_path / "run", *pairs_of(config), init_from=weights)
+    before, after = open_run(trained_run).state.ema, open_run(tmp_path / "run").state.params
+    for a, b in zip(jax.tree.leaves(before), jax.tree.leaves(after), strict=True):
+        np.testing.assert_array_equal(a, b)
 
 
 TINY_WORDS = ["tiny", "--data.synthetic-pairs", "2", "--data.synthetic-val-pairs", "1"]

@@ -18,6 +18,7 @@ from jax_impl.diffusion.schedule import Levels, alphas_cumprod
 ALPHAS = alphas_cumprod(DiffusionConfig())
 LEVELS = Levels.of(ALPHAS)
 MEAN, STD = 0.3, 0.3
+KEYS = jax.random.split(jax.random.key(0), 1)
 
 
 def gaussian_oracle(prediction: Prediction):
@@ -35,7 +36,9 @@ def gaussian_oracle(prediction: Prediction):
 def draw(config: SamplerConfig, prediction: Prediction = "eps", clamp: float | None = None, shape=(2, 64, 64, 3)):
     x = jax.random.normal(jax.random.key(0), shape)
     oracle = gaussian_oracle(prediction)
-    return sample(oracle, x, x, jax.random.key(1), ALPHAS, config, prediction=prediction, clamp=clamp)
+    return sample(
+        oracle, x, x, jax.random.split(jax.random.key(1), len(x)), ALPHAS, config, prediction=prediction, clamp=clamp
+    )
 
 
 @pytest.mark.parametrize(
@@ -71,7 +74,7 @@ def test_ddim_against_diffusers(steps: int, eta: float) -> None:
             )  # fmt: skip
             expected = step.prev_sample
         ours = sample(
-            oracle, jnp.asarray(x), jnp.asarray(x), jax.random.key(0), ALPHAS, SamplerConfig("ddim", steps, eta),
+            oracle, jnp.asarray(x), jnp.asarray(x), KEYS, ALPHAS, SamplerConfig("ddim", steps, eta),
             prediction="eps", clamp=1.0, step_noise=jnp.asarray(z),
         )  # fmt: skip
         np.testing.assert_allclose(ours.x0, expected.numpy(), atol=1e-9)
@@ -98,7 +101,7 @@ def test_the_full_chain_against_diffusers_ddpm() -> None:
             variance = float(theirs._get_variance(int(t))) if t > 0 else 0.0
             expected = mean + np.sqrt(variance) * z[i]
         ours = sample(
-            oracle, jnp.asarray(x), jnp.asarray(x), jax.random.key(0), ALPHAS, SamplerConfig("ddpm", 1000),
+            oracle, jnp.asarray(x), jnp.asarray(x), KEYS, ALPHAS, SamplerConfig("ddpm", 1000),
             prediction="eps", clamp=1.0, step_noise=jnp.asarray(z),
         )  # fmt: skip
         np.testing.assert_allclose(ours.x0, expected, atol=1e-8)
@@ -116,19 +119,19 @@ def test_every_estimate_is_clamped() -> None:
     def wild(x_t: jax.Array, cond: jax.Array, t: jax.Array) -> jax.Array:
         return -x_t
 
-    bounded = sample(wild, x, x, x, ALPHAS, SamplerConfig("ddim", 10), prediction="eps", clamp=1.0, kept=range(10))
+    bounded = sample(wild, x, x, KEYS, ALPHAS, SamplerConfig("ddim", 10), prediction="eps", clamp=1.0, kept=range(10))
     assert float(jnp.abs(bounded.x0).max()) <= 1.0
     assert float(jnp.abs(bounded.frames).max()) < 10.0
     assert float(jnp.abs(bounded.x0_raw).max()) > 1.0
-    free = sample(wild, x, x, x, ALPHAS, SamplerConfig("ddim", 10), prediction="eps", clamp=None, kept=range(10))
+    free = sample(wild, x, x, KEYS, ALPHAS, SamplerConfig("ddim", 10), prediction="eps", clamp=None, kept=range(10))
     assert float(jnp.abs(free.frames).max()) > 1e3
 
 
 def test_kept_frames_are_the_states_after_their_steps() -> None:
     x = jax.random.normal(jax.random.key(0), (1, 4, 4, 3))
     oracle = gaussian_oracle("x0")
-    every = sample(oracle, x, x, x, ALPHAS, SamplerConfig("ddim", 8), prediction="x0", clamp=1.0, kept=range(8))
-    some = sample(oracle, x, x, x, ALPHAS, SamplerConfig("ddim", 8), prediction="x0", clamp=1.0, kept=(2, 7))
+    every = sample(oracle, x, x, KEYS, ALPHAS, SamplerConfig("ddim", 8), prediction="x0", clamp=1.0, kept=range(8))
+    some = sample(oracle, x, x, KEYS, ALPHAS, SamplerConfig("ddim", 8), prediction="x0", clamp=1.0, kept=(2, 7))
     np.testing.assert_array_equal(some.frames, every.frames[np.array([2, 7])])
     np.testing.assert_array_equal(every.frames[-1], every.x0)
 
@@ -139,7 +142,14 @@ def test_noise_follows_from_the_key() -> None:
 
     def run(key: int) -> jax.Array:
         return sample(
-            oracle, x, x, jax.random.key(key), ALPHAS, SamplerConfig("ddpm", 5), prediction="eps", clamp=1.0
+            oracle,
+            x,
+            x,
+            jax.random.split(jax.random.key(key), 1),
+            ALPHAS,
+            SamplerConfig("ddpm", 5),
+            prediction="eps",
+            clamp=1.0,
         ).x0
 
     np.testing.assert_array_equal(run(1), run(1))
@@ -148,7 +158,7 @@ def test_noise_follows_from_the_key() -> None:
 
 @pytest.mark.parametrize("steps", [0, -1, 1001])
 def test_steps_out_of_range(steps: int) -> None:
-    with pytest.raises(UserError, match=f"steps is {steps}: choose 1 to 1000"):
+    with pytest.raises(UserError, match=rf"steps {steps} is outside 1 \.\.\. 1000"):
         make_grid(ALPHAS, SamplerConfig("ddim", steps))
 
 
@@ -160,3 +170,13 @@ def test_eta_out_of_range() -> None:
 def test_eta_means_nothing_to_ddpm() -> None:
     with pytest.raises(UserError, match="means nothing to ddpm"):
         make_grid(ALPHAS, SamplerConfig("ddpm", 10, 0.5))
+
+
+def test_noise_of_a_picture_does_not_depend_on_its_company() -> None:
+    x = jax.random.normal(jax.random.key(0), (3, 4, 4, 3))
+    keys = jax.random.split(jax.random.key(5), 3)
+    oracle = gaussian_oracle("eps")
+    config = SamplerConfig("ddpm", 6)
+    together = sample(oracle, x, x, keys, ALPHAS, config, prediction="eps", clamp=1.0).x0
+    alone = sample(oracle, x[1:2], x[1:2], keys[1:2], ALPHAS, config, prediction="eps", clamp=1.0).x0
+    np.testing.assert_allclose(together[1:2], alone, atol=1e-5)

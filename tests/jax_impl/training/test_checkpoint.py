@@ -68,6 +68,15 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_it_taken(tmp_path: Pat
     assert "step_00000002" in problems[0]
 
 
+def test_a_damaged_checkpoint_is_replaced_when_its_step_comes_again(tmp_path: Path) -> None:
+    save(tmp_path, make_state(step=1), keep=3)
+    newest = save(tmp_path, make_state(step=2), keep=3)
+    next(p for p in newest.folder.rglob("*") if p.is_file() and p.stat().st_size > 0).write_bytes(b"damage")
+    save(tmp_path, make_state(step=2), keep=3)
+    _, checkpoint, problems = restore_newest(tmp_path, make_state())
+    assert (checkpoint.step, problems) == (2, [])
+
+
 def test_a_folder_without_a_manifest_is_a_leftover(tmp_path: Path) -> None:
     save(tmp_path, make_state(step=1), keep=3)
     leftover = tmp_path / FOLDER / "step_00000009"

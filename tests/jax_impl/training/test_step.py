@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
@@ -36,10 +37,10 @@ from jax_impl.training.step import (
 )
 
 
-def setup(kind: str = "unet", prediction: Prediction = "x0"):
-    model = (
-        SeedModelConfig(width=4) if kind == "seed" else UNetModelConfig(width=8, groups=4, multipliers=(1, 2), blocks=1)
-    )
+def setup(kind: str = "unet", prediction: Prediction = "x0", head: Literal["plain", "affine"] = "affine"):
+    model = SeedModelConfig(width=4)
+    if kind == "unet":
+        model = UNetModelConfig(width=8, groups=4, multipliers=(1, 2), blocks=1, head=head)
     config = Config(
         data=DataConfig(size=16, augment=AugmentConfig(flip=0.0, rotation=0, perspective=0, jitter_probability=0)),
         model=model,
@@ -57,7 +58,7 @@ def setup(kind: str = "unet", prediction: Prediction = "x0"):
     return problem, state, make_train_step(problem, optimizer, schedule), pairs
 
 
-@pytest.mark.parametrize(("kind", "prediction"), [("unet", "x0"), ("unet", "v"), ("seed", "eps")])
+@pytest.mark.parametrize(("kind", "prediction"), [("unet", "x0"), ("unet", "v"), ("seed", "x0")])
 def test_the_loss_falls_on_a_few_pairs(kind: str, prediction: Prediction) -> None:
     _, state, step, pairs = setup(kind, prediction)
     losses = []
@@ -69,24 +70,29 @@ def test_the_loss_falls_on_a_few_pairs(kind: str, prediction: Prediction) -> Non
 
 
 def test_equal_states_take_equal_steps_and_other_steps_draw_other_noise() -> None:
-    _, a, step, pairs = setup()
-    _, b, _, _ = setup()
-    c = dataclasses.replace(setup()[1], step=jnp.asarray(7, jnp.int32))
+    _, a, step, pairs = setup(prediction="v")
+    _, b, _, _ = setup(prediction="v")
+    c = dataclasses.replace(setup(prediction="v")[1], step=jnp.asarray(7, jnp.int32))
     results = [fetch(step(state, pairs, jnp.arange(4))[1])["loss"] for state in (a, b, c)]
     assert results[0] == results[1] != results[2]
 
 
+@pytest.mark.parametrize("head", ["plain", "affine"])
 @pytest.mark.parametrize("prediction", ["eps", "x0", "v"])
-def test_the_loss_of_a_network_that_says_nothing_is_the_size_of_its_target(prediction: Prediction) -> None:
-    problem, state, _, pairs = setup("unet", prediction)  # Its last layer starts at zero.
+def test_the_loss_of_a_fresh_network_is_its_distance_from_the_target(
+    prediction: Prediction, head: Literal["plain", "affine"]
+) -> None:
+    problem, state, _, pairs = setup("unet", prediction, head)
     cond, x0 = to_unit(pairs.cond), to_unit(pairs.x0)
     eps = jax.random.normal(jax.random.key(0), x0.shape)
     t = jnp.full(4, 300)
     signal, noise = problem.levels.signal[300], problem.levels.noise[300]
     target = {"eps": eps, "x0": x0, "v": signal * eps - noise * x0}[prediction]
+    # A plain head starts by saying nothing, an affine one by copying cond.
+    error = np.asarray(target - (cond if head == "affine" else 0.0), np.float64)
     loss, (terms, _) = diffusion_loss(problem, state.params, state.stats, cond, x0, t, eps)
-    assert float(loss) == pytest.approx(float(np.mean(np.square(target)) + 0.1 * np.mean(np.abs(target))), rel=1e-5)
-    assert float(terms["mse"]) == pytest.approx(float(np.mean(np.square(target))), rel=1e-5)
+    assert float(terms["mse"]) == pytest.approx(np.mean(error**2), rel=1e-5)
+    assert float(loss) == pytest.approx(np.mean(error**2) + 0.1 * np.mean(np.abs(error)), rel=1e-5)
 
 
 def test_validation_loss_repeats_and_does_not_depend_on_the_batch_size() -> None:
