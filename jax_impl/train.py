@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import math
 import sys
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
 import jax
 import jax.numpy as jnp
-from tqdm import tqdm
 
 from export.edge.errors import UserError, run
 from jax_impl.cli import TrainArgs, parse
@@ -30,9 +27,10 @@ from jax_impl.run_folder import (
 from jax_impl.training.checkpoint import list_checkpoints, restore_newest, save
 from jax_impl.training.interrupt import StopSignal
 from jax_impl.training.optim import learning_rate, make_optimizer
-from jax_impl.training.report import MetricsLog, Sampler, plot_losses
-from jax_impl.training.state import create, sampling_weights, with_params
-from jax_impl.training.step import Batch, Metrics, Problem, fetch, make_train_step, make_validation_loss
+from jax_impl.training.progress import Progress
+from jax_impl.training.report import Sampler, plot_losses
+from jax_impl.training.state import TrainState, create, sampling_weights, with_params
+from jax_impl.training.step import Batch, Problem, make_train_step, make_validation_loss
 from jax_impl.weights import warm_start
 
 SHOWN_PAIRS = 4
@@ -76,99 +74,72 @@ def train(
     Returns 0, or the number of the signal that ended it early. Raises UserError when a
     resumed run meets other data or a broken checkpoint, and when the loss is not finite.
     """
-    per_epoch = steps_per_epoch(len(pairs.names), config.data.repeats, config.train.batch_size)
-    total = per_epoch * config.train.epochs
-    schedule = learning_rate(config.optim, per_epoch, config.train.epochs)
+    settings = config.train
+    per_epoch = steps_per_epoch(len(pairs.names), config.data.repeats, settings.batch_size)
+    total = per_epoch * settings.epochs
+    schedule = learning_rate(config.optim, per_epoch, settings.epochs)
     optimizer = make_optimizer(config.optim, schedule)
     network, state = create(config, optimizer)
     if resume:
         check_data(folder, pairs, held_out)
-    if resume and list_checkpoints(folder):
-        state, found, problems = restore_newest(folder, state)
-        warn_of_damage(problems)
-        print(f"resuming after step {found.step} of {total}")
+        state = newest_state(folder, state)
     elif init_from is not None:
         state = with_params(*warm_start(init_from, config, state.params, state.stats), config, optimizer, state.key)
-    device = jax.devices()[0]
-    print(f"{count(state.params):,} parameters, {per_epoch} steps an epoch, {config.train.epochs} epochs, on {device}")
+    first = int(state.step)
+    print(f"{count(state.params):,} parameters, {settings.epochs} epochs of {per_epoch} steps, on {jax.devices()[0]}")
 
     levels = alphas_cumprod(config.diffusion)
     problem = Problem(network, config, Levels.of(levels))
     train_step = make_train_step(problem, optimizer, schedule)
     validation_loss = make_validation_loss(problem)
+    resident, held = (Batch(jnp.asarray(p.cond), jnp.asarray(p.x0)) for p in (pairs, held_out))
     shown = held_out if held_out.names else pairs
-    sampler = Sampler(
-        problem, levels, Batch(shown.cond[:SHOWN_PAIRS], shown.x0[:SHOWN_PAIRS]), config.train.sample_steps
-    )
-    resident = Batch(jnp.asarray(pairs.cond), jnp.asarray(pairs.x0))
+    sampler = Sampler(problem, levels, Batch(shown.cond[:SHOWN_PAIRS], shown.x0[:SHOWN_PAIRS]), settings.sample_steps)
 
     folder.mkdir(parents=True, exist_ok=True)
     if init_from is not None:
         # Before there is a config to resume from: the run folder alone must say where the run began.
-        save(folder, state, config.train.keep_checkpoints)
+        save(folder, state, settings.keep_checkpoints)
     write_data(folder, pairs, held_out)
     write_config(folder, config)
-    first = int(state.step)
-    log = MetricsLog(folder, first, config.train.tensorboard)
-    bar = tqdm(total=total, initial=first, unit="step", dynamic_ncols=True, disable=None)
-    started = time.monotonic()
-    pending: tuple[int, Metrics] | None = None
-
-    def drain() -> None:
-        """Log the last step's metrics; fetched one step late, so that the device never waits for the host."""
-        nonlocal pending
-        if pending is not None:
-            step, metrics = pending
-            figures = fetch(metrics)
-            if not math.isfinite(figures["loss"]):
-                kept = [checkpoint.step for checkpoint in list_checkpoints(folder)]
-                rest = f"the checkpoint of step {kept[-1]} is from before" if kept else "there is no checkpoint yet"
-                raise UserError(
-                    f"loss is {figures['loss']} at step {step}: training has diverged; start a new run with a smaller "
-                    f"--optim.learning-rate than {config.optim.learning_rate} ({rest})"
-                )
-            log.write(step, {"epoch": step / per_epoch, **figures})
-            rate = (step - first) * config.train.batch_size / (time.monotonic() - started)
-            bar.set_postfix_str(f"loss {figures['loss']:.4f}, {rate:.1f} images/s", refresh=False)
-            pending = None
-
+    progress = Progress(folder, config, first, per_epoch)
     with StopSignal() as stop:
-        for step in range(first, total):
-            indices = batch_indices(
-                config.train.seed, step, len(pairs.names), config.data.repeats, config.train.batch_size
-            )
+        for step in range(first + 1, total + 1):
+            indices = batch_indices(settings.seed, step - 1, len(pairs.names), config.data.repeats, settings.batch_size)
             state, metrics = train_step(state, resident, jnp.asarray(indices))
-            drain()
-            pending = (step + 1, metrics)
-            bar.update()
-            epoch, rest = divmod(step + 1, per_epoch)
-            last = step + 1 == total
-            if rest == 0:
-                drain()
-                record = {"epoch": epoch, "train_loss": log.mean_since(step + 1 - per_epoch, "loss")}
-                if held_out.names:
-                    held = Batch(jnp.asarray(held_out.cond), jnp.asarray(held_out.x0))
-                    record["val_loss"] = validation_loss(sampling_weights(state), state.stats, held)
-                log.write(step + 1, record)
-                bar.write(", ".join(f"{name} {value:.4g}" for name, value in record.items()))
-                if config.train.sample_every and (last or epoch % config.train.sample_every == 0):
-                    sampler.save(folder, epoch, sampling_weights(state), state.stats)
+            progress.step(step, metrics)
+            last = step == total
+            if step % per_epoch == 0:
+                progress.flush()
+                epoch, weights = step // per_epoch, sampling_weights(state)
+                progress.epoch(step, validation_loss(weights, state.stats, held) if held_out.names else None)
+                if settings.sample_every and (last or epoch % settings.sample_every == 0):
+                    sampler.save(folder, epoch, weights, state.stats)
                 plot_losses(folder)
-                if last or epoch % config.train.checkpoint_every == 0:
-                    save(folder, state, config.train.keep_checkpoints)
-            out_of_time = 0 < config.train.max_minutes * 60 <= time.monotonic() - started
-            if (stop.requested or out_of_time) and not last:
-                drain()
-                save(folder, state, config.train.keep_checkpoints)
+                if last or epoch % settings.checkpoint_every == 0:
+                    save(folder, state, settings.keep_checkpoints)
+            if not last and (stop.requested or progress.out_of_time()):
+                progress.flush()
+                save(folder, state, settings.keep_checkpoints)
                 plot_losses(folder)
-                reason = "time is up" if out_of_time else "stopped"
-                bar.close()
-                print(f"{reason} after step {step + 1} of {total}; go on with --resume --output-dir {folder}")
-                break
-    bar.close()
-    log.close()
+                progress.close()
+                reason = "stopped" if stop.requested else "time is up"
+                print(f"{reason} after step {step} of {total}; go on with --resume --output-dir {folder}")
+                return stop.number
+    progress.close()
     print(f"run folder: {folder}")
-    return stop.number
+    return 0
+
+
+def newest_state(folder: Path, fresh: TrainState) -> TrainState:
+    """The state to resume from; the fresh one when the run was stopped before its first checkpoint."""
+    if not list_checkpoints(folder):
+        print("no checkpoint yet: starting from the first step")
+        return fresh
+    state, found, problems = restore_newest(folder, fresh)
+    warn_of_damage(problems)
+    print(f"resuming after step {found.step}")
+    return state
 
 
 def cli() -> None:

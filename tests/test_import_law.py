@@ -123,9 +123,40 @@ def test_jax_impl_loads_neither_torch_nor_tensorflow(root: Path) -> None:
     )
 
 
-def test_torch_ref_loads_no_jax(root: Path) -> None:
-    assert loaded_by(modules(root, "torch_ref"), {"jax", "jaxlib", "flax", "jax_impl", "onnxruntime"}, root) == set()
+USE = """
+import sys
+from pathlib import Path
+from PIL import Image
+from jax_impl import bundle, sample, train
+folder = Path(sys.argv[1])
+run, photo = str(folder / "run"), str(folder / "photo.png")
+train.main(["tiny", "--data.size", "16", "--data.repeats", "1", "--data.synthetic-pairs", "4",
+    "--data.synthetic-val-pairs", "1", "--model.patch", "4", "--model.width", "8", "--model.groups", "4",
+    "--model.blocks", "1", "--train.epochs", "1", "--train.batch-size", "2", "--train.sample-steps", "1",
+    "--train.tensorboard", "--output-dir", run])
+bundle.main(["--run", run, "--output", str(folder / "model.safetensors")])
+Image.new("RGB", (16, 16), "navy").save(photo)
+sample.main(["--run", run, "--input", photo, "--output", str(folder / "sunset.png"), "--steps", "1"])
+print("loaded:", *(name for name in ("torch", "torch_ref", "tensorflow") if name in sys.modules))
+"""
 
 
-def test_export_loads_no_jax(root: Path) -> None:
-    assert loaded_by(modules(root, "export"), {"jax", "jaxlib", "flax", "jax_impl"}, root) == set()
+def test_jax_impl_uses_neither_torch_nor_tensorflow(root: Path, tmp_path: Path) -> None:
+    # Libraries load others late: tensorboardX takes torch, and flax TensorFlow, where they are asked for more.
+    command = [sys.executable, "-c", USE, str(tmp_path)]
+    done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1].strip() == "loaded:"
+    assert (tmp_path / "sunset.png").exists()
+    assert len((tmp_path / "run/metrics.jsonl").read_text().splitlines()) == 3  # two steps and their epoch
+    assert list((tmp_path / "run/tensorboard").iterdir())
+
+
+def test_torch_ref_loads_neither_jax_nor_tensorflow(root: Path) -> None:
+    suspects = {"jax", "jaxlib", "flax", "jax_impl", "onnxruntime", "tensorflow"}
+    assert loaded_by(modules(root, "torch_ref"), suspects, root) == set()
+
+
+def test_export_loads_neither_jax_nor_tensorflow(root: Path) -> None:
+    suspects = {"jax", "jaxlib", "flax", "jax_impl", "tensorflow"}
+    assert loaded_by(modules(root, "export"), suspects, root) == set()

@@ -20,7 +20,7 @@ from jax_impl.training.state import to_arrays
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="SIGKILL is a POSIX signal")
 
-EPOCHS, STEPS = 5, 50
+EPOCHS, STEPS = 3, 30
 SMALL = [
     "tiny", "--data.size", "16", "--data.synthetic-pairs", "4", "--data.synthetic-val-pairs", "2",
     "--data.repeats", "10", "--model.patch", "4", "--model.width", "8", "--model.groups", "4", "--model.blocks", "1",

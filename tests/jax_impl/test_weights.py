@@ -85,14 +85,14 @@ def test_files_that_are_no_safetensors(path: Path, tmp_path: Path) -> None:
 
 def test_leftover_and_missing_names_are_errors(path: Path, trained_run: Path, trained_seed_run: Path) -> None:
     run = open_run(trained_run)
-    params, _ = warm_start(path, run.state.params, run.state.stats)
+    params, _ = warm_start(path, run.config, run.state.params, run.state.stats)
     np.testing.assert_array_equal(flatten(params)["stem.bias"], flatten(run.state.ema)["stem.bias"])
     fewer = {k: v for k, v in run.state.params.items() if k != "stem"}
     with pytest.raises(UserError, match=r"stem\.\w+, which this network lacks"):
-        warm_start(path, fewer, run.state.stats)
+        warm_start(path, run.config, fewer, run.state.stats)
     other = open_run(trained_seed_run)
     with pytest.raises(UserError, match="use the preset it was trained with"):
-        warm_start(path, other.state.params, other.state.stats)
+        warm_start(path, other.config, other.state.params, other.state.stats)
 
 
 @pytest.mark.parametrize(
