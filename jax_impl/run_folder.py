@@ -19,7 +19,7 @@ from jax_impl.data.loader import Pairs
 from jax_impl.diffusion.schedule import Levels, alphas_cumprod
 from jax_impl.training.checkpoint import restore_newest
 from jax_impl.training.optim import learning_rate, make_optimizer
-from jax_impl.training.state import TrainState, create
+from jax_impl.training.state import TrainState, outline
 from jax_impl.training.step import Problem
 
 CONFIG = "config.json"
@@ -56,7 +56,7 @@ def open_run(run: Path) -> TrainedRun:
     """Restore a run's newest usable checkpoint."""
     config = read_config(run)
     # Restoring needs the state's shape only, to which the length of the schedule adds nothing.
-    network, template = create(config, make_optimizer(config.optim, learning_rate(config.optim, 1, 1)))
+    network, template = outline(config, make_optimizer(config.optim, learning_rate(config.optim, 1, 1)))
     state, _, problems = restore_newest(run, template)
     warn_of_damage(problems)
     levels = alphas_cumprod(config.diffusion)

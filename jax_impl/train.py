@@ -8,13 +8,14 @@ from pathlib import Path
 
 import jax
 import jax.numpy as jnp
+import optax
 
 from export.edge.errors import UserError, run
 from jax_impl.cli import TrainArgs, parse
 from jax_impl.config import Config
 from jax_impl.data.loader import Pairs, batch_indices, load, remarks, steps_per_epoch
 from jax_impl.diffusion.schedule import Levels, alphas_cumprod
-from jax_impl.model.network import count
+from jax_impl.model.network import Network, count
 from jax_impl.run_folder import (
     CONFIG,
     check_data,
@@ -29,7 +30,7 @@ from jax_impl.training.interrupt import StopSignal
 from jax_impl.training.optim import learning_rate, make_optimizer
 from jax_impl.training.progress import Progress
 from jax_impl.training.report import Sampler, plot_losses
-from jax_impl.training.state import TrainState, create, sampling_weights, with_params
+from jax_impl.training.state import TrainState, create, outline, sampling_weights, with_params
 from jax_impl.training.step import Batch, Problem, make_train_step, make_validation_loss
 from jax_impl.weights import warm_start
 
@@ -79,11 +80,12 @@ def train(
     total = per_epoch * settings.epochs
     schedule = learning_rate(config.optim, per_epoch, settings.epochs)
     optimizer = make_optimizer(config.optim, schedule)
-    network, state = create(config, optimizer)
     if resume:
         check_data(folder, pairs, held_out)
-        state = newest_state(folder, state)
-    elif init_from is not None:
+        network, state = newest_state(folder, config, optimizer)
+    else:
+        network, state = create(config, optimizer)
+    if init_from is not None:
         state = with_params(*warm_start(init_from, config, state.params, state.stats), config, optimizer, state.key)
     first = int(state.step)
     print(f"{count(state.params):,} parameters, {settings.epochs} epochs of {per_epoch} steps, on {jax.devices()[0]}")
@@ -131,15 +133,16 @@ def train(
     return 0
 
 
-def newest_state(folder: Path, fresh: TrainState) -> TrainState:
-    """The state to resume from; the fresh one when the run was stopped before its first checkpoint."""
+def newest_state(folder: Path, config: Config, optimizer: optax.GradientTransformation) -> tuple[Network, TrainState]:
+    """The network and the state to resume from; a fresh one when the run was stopped before its first checkpoint."""
     if not list_checkpoints(folder):
         print("no checkpoint yet: starting from the first step")
-        return fresh
-    state, found, problems = restore_newest(folder, fresh)
+        return create(config, optimizer)
+    network, template = outline(config, optimizer)
+    state, found, problems = restore_newest(folder, template)
     warn_of_damage(problems)
     print(f"resuming after step {found.step}")
-    return state
+    return network, state
 
 
 def cli() -> None:

@@ -83,7 +83,8 @@ def save(run: Path, state: TrainState, keep: int) -> Checkpoint:
 def restore_newest(run: Path, template: TrainState) -> tuple[TrainState, Checkpoint, list[str]]:
     """The newest checkpoint that is whole: (state, checkpoint, what was wrong with newer ones).
 
-    Raises UserError when there is none, or when it holds other arrays than `template`.
+    `template` may be an outline. Raises UserError when there is none, or when it holds
+    other arrays than `template`.
     """
     problems: list[str] = []
     for checkpoint in reversed(list_checkpoints(run)):
@@ -111,7 +112,7 @@ def find_fault(checkpoint: Checkpoint) -> str | None:
 
 
 def _load(checkpoint: Checkpoint, template: TrainState) -> TrainState:
-    wanted = to_arrays(template)
+    wanted = jax.eval_shape(to_arrays, template)
     stored = ocp.metadata(str(checkpoint.folder.absolute())).metadata
     here = {name: (array.shape, array.dtype) for name, array in wanted.items()}
     there = {name: (tuple(array.shape), array.dtype) for name, array in stored.items()}

@@ -36,6 +36,19 @@ def create(config: Config, optimizer: optax.GradientTransformation) -> tuple[Net
     return network, with_params(params, stats, config, optimizer, key)
 
 
+def outline(config: Config, optimizer: optax.GradientTransformation) -> tuple[Network, TrainState]:
+    """The network, and a state of shapes and dtypes alone: all that restoring needs, without drawing weights."""
+    networks = []
+
+    def shapes() -> TrainState:
+        network, state = create(config, optimizer)
+        networks.append(network)
+        return state
+
+    state = jax.eval_shape(shapes)
+    return networks[0], state
+
+
 def with_params(
     params: Tree, stats: Tree, config: Config, optimizer: optax.GradientTransformation, key: jax.Array
 ) -> TrainState:
@@ -61,7 +74,7 @@ def to_arrays(state: TrainState) -> dict[str, jax.Array]:
 
 
 def from_arrays(template: TrainState, arrays: dict[str, jax.Array]) -> TrainState:
-    """The inverse of `to_arrays`: a state shaped like `template`, which must have the same names."""
+    """The inverse of `to_arrays`: a state shaped like `template`, which has the same names, and may be an outline."""
     leaves, structure = jax.tree_util.tree_flatten_with_path(template)
     restored = []
     for path, leaf in leaves:
