@@ -42,15 +42,6 @@ def root() -> Path:
 
 
 @pytest.fixture(scope="session")
-def shared_data() -> Path:
-    """The folder of real pairs beside the checkout; tests that need it are skipped where it is not."""
-    folder = ROOT.parent / "shared" / "data"
-    if not folder.is_dir():
-        pytest.skip(f"no real pairs at {folder}")
-    return folder
-
-
-@pytest.fixture(scope="session")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The distribution's wheel, built from this checkout with what is installed (no network)."""
     folder = tmp_path_factory.mktemp("wheel")
