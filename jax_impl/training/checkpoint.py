@@ -12,6 +12,7 @@ import contextlib
 import json
 import logging
 import shutil
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,7 +67,7 @@ def save(run: Path, state: TrainState, keep: int) -> Checkpoint:
         files = {str(f.relative_to(checkpoint.folder)): sha256_file(f) for f in _files(checkpoint.folder)}
         write_json(checkpoint.manifest, {"step": step, "files": files})
     except BaseException as error:
-        _clean_leftovers(root)
+        _clean_after_failure(root)
         # Orbax reports a failed write of its C++ core as a ValueError or RuntimeError.
         if isinstance(error, ValueError | RuntimeError):
             raise UserError(
@@ -143,11 +144,24 @@ def _files(folder: Path) -> list[Path]:
     return sorted(f for f in folder.rglob("*") if f.is_file())
 
 
-def _clean_leftovers(root: Path) -> None:
-    """Remove data folders that no manifest vouches for."""
+def _clean_leftovers(root: Path) -> bool:
+    """Remove data folders that no manifest vouches for; returns whether there were any."""
+    found = False
     for folder in root.glob("step_*"):
         if folder.is_dir() and not (root / f"{folder.name.split('.')[0]}.json").exists():
             shutil.rmtree(folder, ignore_errors=True)
+            found = True
+    return found
+
+
+def _clean_after_failure(root: Path) -> None:
+    """Remove what a failed save left, and what orbax's writers, still at work when it gave up, put there again."""
+    calm = 0
+    for _ in range(100):
+        calm = 0 if _clean_leftovers(root) else calm + 1
+        if calm == 5:
+            return
+        time.sleep(0.1)
 
 
 def _first_line(error: BaseException) -> str:

@@ -199,5 +199,6 @@ run = Path(sys.argv[1])
 found = list_checkpoints(run)
 assert found, "the checkpoints from before the disk was full are gone"
 assert [find_fault(c) for c in found] == [None] * len(found)
-assert {p.name.split(".")[0] for p in (run / FOLDER).iterdir()} == {c.folder.name for c in found}
+there = {p.name for p in (run / FOLDER).iterdir()}
+assert there == {name for c in found for name in (c.folder.name, c.manifest.name)}, there
 """
