@@ -6,9 +6,9 @@
 
 # Where the demo writes.
 OUT ?= runs/demo
-# Its training: 512 scenes, each seen once in every of 16 epochs, uncropped, since where the sun goes depends on where
+# Its training: 512 scenes, each seen once in every of 20 epochs, uncropped, since where the sun goes depends on where
 # the picture ends. The time limit is for slow machines.
-DEMO_TRAIN ?= --data.synthetic-pairs 512 --data.repeats 1 --data.augment.crop 0 --train.epochs 16 \
+DEMO_TRAIN ?= --data.synthetic-pairs 512 --data.repeats 1 --data.augment.crop 0 --train.epochs 20 \
 	--train.sample-every 5 --train.max-minutes 5.5
 # Index with CPU builds of torch; empty means pip's own default index (on Linux a CUDA build of several GB).
 TORCH_INDEX_URL ?= https://download.pytorch.org/whl/cpu
