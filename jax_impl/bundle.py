@@ -1,6 +1,7 @@
 """Leave JAX: write a run's weights, configuration and schedule as one safetensors file.
 
-`python -m jax_impl.bundle --run runs/x --output model.safetensors`
+`python -m jax_impl.bundle --run runs/x --output model.safetensors`; with `--optimizer
+optimizer.safetensors` AdamW's state too, for going on in the original script.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import jax
 import jax.numpy as jnp
+import optax
 import tyro
 
 from export.edge.errors import UserError, run
@@ -19,8 +21,10 @@ from jax_impl.config import DataConfig
 from jax_impl.data.loader import batch_indices, load
 from jax_impl.model.network import Tree
 from jax_impl.run_folder import TrainedRun, open_run
+from jax_impl.training.optim import learning_rate
+from jax_impl.training.report import EPOCH_LOSS, METRICS, read_log
 from jax_impl.training.step import Batch, make_statistics_step
-from jax_impl.weights import write_bundle
+from jax_impl.weights import write_bundle, write_optimizer
 
 STATISTICS_BATCHES = 50
 """Training batches over which BatchNorm's statistics are re-estimated."""
@@ -34,19 +38,30 @@ class BundleArgs:
     """Run folder, as given to training."""
     output: Path
     """File to write, such as model.safetensors."""
+    optimizer: Path | None = None
+    """Also write AdamW's moments and the state of training, to go on with in the original script."""
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Parse the command line and write the bundle."""
     args = tyro.cli(BundleArgs, args=argv, prog="python -m jax_impl.bundle")
-    check_output_file(args.output, "--output")
-    if args.output.suffix != ".safetensors":
-        raise UserError(f"--output {args.output} must end in .safetensors, the format that is written")
+    for name, path in (("--output", args.output), ("--optimizer", args.optimizer)):
+        if path is not None:
+            check_output_file(path, name)
+            if path.suffix != ".safetensors":
+                raise UserError(f"{name} {path} must end in .safetensors, the format that is written")
+    if args.optimizer is not None and args.optimizer.resolve() == args.output.resolve():
+        raise UserError(f"--optimizer {args.optimizer} is the file of --output; name another")
     trained = open_run(args.run)
+    facts = training_facts(args.run, trained) if args.optimizer is not None else {}
     params, stats = final_weights(trained)
     digest = write_bundle(args.output, params, stats, trained.alphas_cumprod, trained.config)
     kind = "averaged" if trained.state.ema else "raw"
     print(f"{args.output}: {kind} weights after step {int(trained.state.step)}, digest {digest[:16]}")
+    if args.optimizer is not None:
+        adam = adam_state(trained.state.opt_state)
+        write_optimizer(args.optimizer, adam.mu, adam.nu, {**facts, "weights_digest": digest})
+        print(f"{args.optimizer}: AdamW's moments after {facts['epoch']} whole epochs")
 
 
 def final_weights(trained: TrainedRun) -> tuple[Tree, Tree]:
@@ -82,6 +97,62 @@ def estimate_statistics(trained: TrainedRun, params: Tree) -> Tree:
         weight = 1.0 / (n + 1)
         mean = batch_stats if mean is None else jax.tree.map(lambda m, b, w=weight: m + w * (b - m), mean, batch_stats)
     return mean
+
+
+def adam_state(opt_state: optax.OptState) -> optax.ScaleByAdamState:
+    """AdamW's own state within the optimiser's."""
+    states = jax.tree.leaves(opt_state, is_leaf=lambda state: isinstance(state, optax.ScaleByAdamState))
+    (adam,) = (state for state in states if isinstance(state, optax.ScaleByAdamState))
+    return adam
+
+
+def training_facts(run: Path, trained: TrainedRun) -> dict[str, object]:
+    """Where a run stands, in the words of `torch_ref.optimizer`.
+
+    Raises UserError where the run bundles averaged weights, to which AdamW's moments do
+    not belong, and where its log does not say which epoch the checkpoint is of.
+    """
+    optim, step = trained.config.optim, int(trained.state.step)
+    if trained.state.ema:
+        raise UserError(
+            f"--optimizer: run {run} bundles averaged weights (optim.ema_decay {optim.ema_decay}), and AdamW's moments "
+            "belong to the raw ones; leave out --optimizer, or train with --optim.ema-decay 0"
+        )
+    epoch, loss = progress(run, step)
+    schedule = "cosine" if optim.schedule == "cosine" else "warm-up" if step < optim.warmup_steps else "step"
+    rate = optim.learning_rate
+    for _ in range(int(epoch) // optim.decay_epochs):
+        rate *= optim.decay_factor
+    if schedule != "step":
+        per_epoch = round(step / epoch) if step else 1
+        rate = float(jnp.asarray(learning_rate(optim, per_epoch, trained.config.train.epochs)(step)))
+    return {
+        "step": step,
+        "epoch": int(epoch),
+        "loss": loss,
+        "learning_rate": rate,
+        "initial_learning_rate": optim.learning_rate,
+        "weight_decay": optim.weight_decay,
+        "betas": [0.9, 0.999],  # no setting changes these and eps
+        "eps": 1e-8,
+        "schedule": schedule,
+        "decay_epochs": optim.decay_epochs,
+        "decay_factor": optim.decay_factor,
+    }
+
+
+def progress(run: Path, step: int) -> tuple[float, float | None]:
+    """Epochs done after `step` steps, and the mean loss of the last whole one, from the run's log."""
+    if step == 0:
+        return 0.0, None
+    epoch, loss = None, None
+    for record in read_log(run):
+        if record["step"] <= step:
+            epoch = record.get("epoch") if record["step"] == step else None
+            loss = record.get(EPOCH_LOSS, loss)
+    if not epoch:
+        raise UserError(f"run {run} has no line for step {step} in its {METRICS}; bundle it without --optimizer")
+    return epoch, loss
 
 
 def cli() -> None:

@@ -1,4 +1,7 @@
-"""The bundle: weights, configuration and schedule in one safetensors file that any framework reads."""
+"""The bundle: weights, configuration and schedule in one safetensors file that any framework reads.
+
+Beside it, where wanted, the state of AdamW in a second one.
+"""
 
 from __future__ import annotations
 
@@ -17,9 +20,13 @@ from export.edge.errors import UserError
 from export.edge.files import atomic_file, check_input_file, weights_digest
 from jax_impl.config import Config
 from jax_impl.config_json import from_json, to_json
-from jax_impl.model.network import Tree, flatten
+from jax_impl.diffusion.schedule import Levels
+from jax_impl.model.network import Tree, flatten, outline
+from jax_impl.run_folder import differences
+from jax_impl.training.step import Problem
 
 FORMAT = "dawn2dusk"
+OPTIMIZER_FORMAT = "dawn2dusk-optimizer"
 FORMAT_VERSION = "1"
 SCHEDULE = "schedule.alphas_cumprod"
 
@@ -47,6 +54,25 @@ def write_bundle(path: Path, params: Tree, stats: Tree, alphas_cumprod: np.ndarr
     with atomic_file(path) as temporary:
         save_file(tensors, temporary, metadata)
     return digest
+
+
+def write_optimizer(path: Path, mu: Tree, nu: Tree, facts: Mapping[str, object]) -> None:
+    """Write AdamW's first and second moments, trees like the parameters', and `facts` about the training, atomically.
+
+    The file holds tensors `mu.NAME` and `nu.NAME`, float32, and in its metadata `facts`
+    as JSON under `training`, and a `digest` of both.
+    """
+    trees = {"mu": flatten(mu), "nu": flatten(nu)}
+    tensors = {f"{kind}.{name}": np.asarray(leaf) for kind, tree in trees.items() for name, leaf in tree.items()}
+    training = json.dumps(facts, allow_nan=False)
+    metadata = {
+        "format": OPTIMIZER_FORMAT,
+        "format_version": FORMAT_VERSION,
+        "training": training,
+        "digest": weights_digest({**tensors, "training": np.frombuffer(training.encode(), np.uint8)}),
+    }
+    with atomic_file(path) as temporary:
+        save_file(tensors, temporary, metadata)
 
 
 def read_bundle(path: Path) -> Bundle:
@@ -85,6 +111,17 @@ def fill(template: Tree, weights: Mapping[str, np.ndarray], where: str) -> Tree:
     return jax.tree_util.tree_map_with_path(leaf, template)
 
 
+def open_bundle(path: Path) -> tuple[Problem, Tree, Tree, np.ndarray]:
+    """What drawing with a bundle takes: (problem, params, stats, alphas_cumprod), the last float64 (T,).
+
+    Raises UserError for a file that is no bundle, or whose weights do not fill its network.
+    """
+    bundle = read_bundle(path)
+    network, params, stats = outline(bundle.config)
+    params, stats = _filled(path, bundle, params, stats)
+    return Problem(network, bundle.config, Levels.of(bundle.alphas_cumprod)), params, stats, bundle.alphas_cumprod
+
+
 def warm_start(path: Path, config: Config, params: Tree, stats: Tree) -> tuple[Tree, Tree]:
     """Params and stats of a bundle, for a network of this shape that predicts the same thing.
 
@@ -92,19 +129,37 @@ def warm_start(path: Path, config: Config, params: Tree, stats: Tree) -> tuple[T
     differs from the config's, and for a name that is left over.
     """
     bundle = read_bundle(path)
-    ours, theirs = config, bundle.config
-    for name, wanted, held in (
-        ("model", ours.model, theirs.model),
-        ("diffusion.prediction", ours.diffusion.prediction, theirs.diffusion.prediction),
-        ("diffusion.timesteps", ours.diffusion.timesteps, theirs.diffusion.timesteps),
-    ):
-        if wanted != held:
-            raise UserError(
-                f"weights {path} were trained with {name} {held}, not {wanted}; use the preset it was trained with"
-            )
-    weights = bundle.weights
+    _check_network(path, bundle.config, config)
+    return _filled(path, bundle, params, stats)
+
+
+def _filled(path: Path, bundle: Bundle, params: Tree, stats: Tree) -> tuple[Tree, Tree]:
+    """Trees like the ones given with the bundle's weights; UserError for a name left over or missing."""
     names = flatten(params).keys() | flatten(stats).keys()
-    extra = sorted(weights.keys() - names)
+    extra = sorted(bundle.weights.keys() - names)
     if extra:
         raise UserError(f"weights {path} hold {extra[0]}, which this network lacks; use the preset it was trained with")
-    return fill(params, weights, f"weights {path}"), fill(stats, weights, f"weights {path}")
+    return fill(params, bundle.weights, f"weights {path}"), fill(stats, bundle.weights, f"weights {path}")
+
+
+def _check_network(path: Path, theirs: Config, ours: Config) -> None:
+    """Raise UserError, with the flags to add, where the network or what it predicts differs."""
+    decisive = ("diffusion.prediction", "diffusion.timesteps")
+    apart = {n: values for n, values in differences(theirs, ours).items() if n.startswith("model.") or n in decisive}
+    if not apart:
+        return
+    if "model.architecture" in apart:
+        held, wanted = apart["model.architecture"]
+        raise UserError(
+            f"weights {path} were trained with model.architecture {held}, not {wanted}; "
+            "use the preset it was trained with"
+        )
+    trained = " and ".join(f"{name} {_words(held)}" for name, (held, _) in apart.items())
+    instead = " and ".join(_words(wanted) for _, wanted in apart.values())
+    flags = " ".join(f"--{name.replace('_', '-')} {_words(held)}" for name, (held, _) in apart.items())
+    raise UserError(f"weights {path} were trained with {trained}, not {instead}; add {flags}")
+
+
+def _words(value: object) -> str:
+    """A setting as it is typed after its flag."""
+    return " ".join(map(str, value)) if isinstance(value, tuple) else str(value)

@@ -48,6 +48,19 @@ def build(config: Config, key: jax.Array) -> tuple[Network, Tree, Tree]:
     return Network(graph), nnx.to_pure_dict(params), nnx.to_pure_dict(stats)
 
 
+def outline(config: Config) -> tuple[Network, Tree, Tree]:
+    """The network, and trees of its parameters' and statistics' shapes and dtypes; no weights are drawn."""
+    networks = []
+
+    def trees() -> tuple[Tree, Tree]:
+        network, params, stats = build(config, jax.random.key(0))
+        networks.append(network)
+        return params, stats
+
+    params, stats = jax.eval_shape(trees)
+    return networks[0], params, stats
+
+
 def count(params: Tree) -> int:
     """Number of scalars in a tree."""
     return sum(leaf.size for leaf in jax.tree.leaves(params))
