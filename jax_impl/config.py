@@ -12,6 +12,9 @@ Direction = Literal["forward", "reverse"]
 Fit = Literal["crop", "letterbox", "stretch"]
 Prediction = Literal["eps", "x0", "v"]
 SamplerName = Literal["ddim", "ddpm"]
+"""Samplers that can be recommended with the weights; the device runs these too."""
+AnySamplerName = Literal["ddim", "ddpm", "original"]
+"""`original`, the original script's loop, is there to compare with and is never recommended."""
 
 
 def _need(condition: bool, name: str, value: object, rule: str) -> None:

@@ -1,4 +1,4 @@
-"""Draw with a run's weights: `python -m jax_impl.sample --run runs/x --input photo.jpg --output sunset.png`."""
+"""Draw with trained weights: `python -m jax_impl.sample --run runs/x --input photo.jpg --output sunset.png`."""
 
 from __future__ import annotations
 
@@ -18,27 +18,33 @@ from export.edge.frames import kept_steps, save_frames
 from export.edge.noise import START, normal
 from export.edge.pictures import check_output_picture, open_picture, save_picture, to_float, to_uint8, working
 from jax_impl.bundle import final_weights
-from jax_impl.config import Config, SamplerName
+from jax_impl.config import AnySamplerName, Config
 from jax_impl.data.pairs import PICTURES
 from jax_impl.diffusion.samplers import SamplerConfig, make_grid
 from jax_impl.draw import make_draw
+from jax_impl.model.network import Tree
 from jax_impl.run_folder import open_run
+from jax_impl.training.step import Problem
+from jax_impl.weights import open_bundle
 
 
 @dataclass(frozen=True)
 class SampleArgs:
-    """Draw pictures with a run's weights."""
+    """Draw pictures with the weights of a run or of a bundle."""
 
-    run: Path
-    """Run folder, as given to training."""
     input: tuple[Path, ...]
     """Photos, or one folder of photos."""
     output: Path
     """Picture to write; with several photos, a folder for them."""
-    sampler: SamplerName | None = None
-    """`ddpm` (ancestral, re-spaced when steps < T) or `ddim`; default: what the run recommends."""
+    run: Path | None = None
+    """Run folder, as given to training."""
+    weights: Path | None = None
+    """Instead of a run: a bundle, model.safetensors."""
+    sampler: AnySamplerName | None = None
+    """`ddim`, `ddpm` (ancestral, re-spaced when steps < T), or, to compare with, `original` (the original script's
+    loop, which leaves noise in); default: what the weights recommend."""
     steps: int | None = None
-    """Sampling steps, at most T; default: what the run recommends."""
+    """Sampling steps, at most T; default: what the weights recommend."""
     eta: float = 0.0
     """Noise that ddim puts back at each step, 0 to 1."""
     seed: int = 0
@@ -57,15 +63,14 @@ def main(argv: Sequence[str] | None = None) -> None:
         raise UserError(f"--seed {args.seed} is out of range; choose 0 to {2**63 - 1}")
     if args.batch_size < 1:
         raise UserError(f"--batch-size is {args.batch_size}: choose at least 1")
-    trained = open_run(args.run)
-    diffusion = trained.config.diffusion
+    problem, params, stats, alphas_cumprod = open_weights(args.run, args.weights)
+    diffusion = problem.config.diffusion
     steps = diffusion.sample_steps if args.steps is None else args.steps
     config = SamplerConfig(args.sampler or diffusion.sampler, steps, args.eta)
-    grid = make_grid(trained.alphas_cumprod, config)
+    grid = make_grid(alphas_cumprod, config)
     kept = kept_steps(steps) if args.save_intermediate else ()
-    draw = make_draw(trained.problem, trained.alphas_cumprod, config, kept)
-    params, stats = final_weights(trained)
-    photos = [prepare(job, trained.config) for job in jobs]
+    draw = make_draw(problem, alphas_cumprod, config, kept)
+    photos = [prepare(job, problem.config) for job in jobs]
 
     with tqdm(total=len(photos), unit="picture", disable=None) as bar:
         for batch in batches(photos, args.batch_size):
@@ -86,6 +91,20 @@ def main(argv: Sequence[str] | None = None) -> None:
                     save_frames(folder, x_start[0], states, result)
             bar.update(len(batch))
     print(args.output)
+
+
+def open_weights(run: Path | None, weights: Path | None) -> tuple[Problem, Tree, Tree, np.ndarray]:
+    """What drawing takes, from the one that is named: (problem, params, stats, alphas_cumprod).
+
+    Raises UserError for both or neither, and for what cannot be opened.
+    """
+    if weights is not None and run is None:
+        return open_bundle(weights)
+    if run is None or weights is not None:
+        named = "neither --run nor --weights" if run is None else "both --run and --weights"
+        raise UserError(f"{named} are given; name a run folder or a bundle")
+    trained = open_run(run)
+    return trained.problem, *final_weights(trained), trained.alphas_cumprod
 
 
 @dataclass(frozen=True)

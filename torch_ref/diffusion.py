@@ -22,6 +22,7 @@ from export.edge.errors import UserError
 from export.edge.sampler import timesteps
 
 Prediction = Literal["eps", "x0", "v"]
+Sampler = Literal["ddim", "ddpm", "original"]
 Denoise = Callable[[Tensor, Tensor, Tensor], Tensor]
 """denoise(x_t, cond, t): two pictures (batch, 3, height, width), t int64 (batch,)."""
 
@@ -82,9 +83,9 @@ class Step:
     x0_raw: Tensor
     """x0_hat before the clamp."""
     x0: Tensor
-    """x0_hat after it."""
+    """x0_hat after it; with `original`, which has no clamp, the same."""
     x: Tensor
-    """The state that the step moved to; x0 itself after the last step."""
+    """The state that the step moved to; x0 itself after the last step of ddim and ddpm, and after t = 0."""
 
 
 def sample(
@@ -96,7 +97,7 @@ def sample(
     *,
     steps: int,
     prediction: Prediction,
-    sampler: Literal["ddim", "ddpm"] = "ddim",
+    sampler: Sampler = "ddim",
     eta: float = 0.0,
     clamp: float | None = 1.0,
 ) -> Iterator[Step]:
@@ -105,13 +106,22 @@ def sample(
     Every step forms x0_hat, clamps it to [-clamp, clamp] (None: leaves it alone), takes
     the eps that belongs to the clamped x0_hat, and moves on; the last one lands on ᾱ = 1.
     `step_noise(i)` is the standard normal noise of step i, asked only where the step
-    adds noise. `eta` in 0 … 1 is DDIM's share of noise. Raises UserError for a value out of range.
+    adds noise. `eta` in 0 … 1 is DDIM's share of noise.
+
+    "original" is the original script's loop, there to compare with: single-step
+    coefficients on timesteps evenly spaced from T-1 to 0, and no clamp. Below T steps it
+    leaves most of the noise in. Raises UserError for a value out of range, or an eta with
+    another sampler than "ddim".
     """
-    if sampler not in ("ddim", "ddpm"):
-        raise UserError(f"sampler {sampler!r} is unknown; choose ddim or ddpm")
+    if sampler not in ("ddim", "ddpm", "original"):
+        raise UserError(f"sampler {sampler!r} is unknown; choose ddim, ddpm or original")
     if not 0.0 <= eta <= 1.0:
         raise UserError(f"eta {eta} is outside 0 ... 1; choose a number inside")
+    if sampler != "ddim" and eta != 0.0:
+        raise UserError(f"eta {eta} belongs to ddim; leave it out or choose the sampler ddim")
     grid = [int(t) for t in timesteps(len(alphas_cumprod), steps)]
+    if sampler == "original":
+        grid, clamp = _evenly_cut_off(len(alphas_cumprod), steps), None
     x = x_T
     for index, now in enumerate(grid):
         t = torch.full((x.shape[0],), now, dtype=torch.int64, device=x.device)
@@ -122,8 +132,11 @@ def sample(
         x0 = x0_raw if clamp is None else x0_raw.clamp(-clamp, clamp)
         if sampler == "ddim":
             mean, deviation = _ddim(x0, to_eps(x0, x, alphas_cumprod, t), alpha_bar, after, eta)
-        else:
+        elif sampler == "ddpm":
             mean, deviation = _ddpm(x0, x, alpha_bar, after)
+        else:
+            before = float(alphas_cumprod[now - 1]) if now > 0 else 1.0
+            mean, deviation = _single_step(x, to_eps(x0, x, alphas_cumprod, t), alpha_bar, before)
         x = mean if deviation == 0.0 else mean + deviation * step_noise(index)
         yield Step(index, now, x0_raw, x0, x)
 
@@ -144,6 +157,20 @@ def _ddpm(x0: Tensor, x_t: Tensor, alpha_bar: float, after: float) -> tuple[Tens
     from_x0 = math.sqrt(after) * beta / (1.0 - alpha_bar)
     from_x_t = math.sqrt(alpha) * (1.0 - after) / (1.0 - alpha_bar)
     return from_x0 * x0 + from_x_t * x_t, math.sqrt(beta * (1.0 - after) / (1.0 - alpha_bar))
+
+
+def _single_step(x_t: Tensor, eps: Tensor, alpha_bar: float, before: float) -> tuple[Tensor, float]:
+    """Mean and standard deviation of the step from t to t-1 (Ho et al. 2020, algorithm 2, variance β), where
+    `before` is ᾱ_{t-1}; the last one, to ᾱ = 1, adds no noise."""
+    alpha = alpha_bar / before
+    beta = 1.0 - alpha
+    mean = (x_t - beta / math.sqrt(1.0 - alpha_bar) * eps) / math.sqrt(alpha)
+    return mean, math.sqrt(beta) if before < 1.0 else 0.0
+
+
+def _evenly_cut_off(total: int, steps: int) -> list[int]:
+    """linspace(total - 1, 0, steps), cut off to whole numbers; exact, where floating point may cut one too low."""
+    return [total - 1 + -(total - 1) * i // max(steps - 1, 1) for i in range(steps)]
 
 
 def _unknown(prediction: str) -> UserError:

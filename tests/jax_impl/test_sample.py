@@ -9,7 +9,9 @@ import pytest
 from PIL import Image
 
 from export.edge.errors import UserError
+from jax_impl.bundle import main as write_bundle_of
 from jax_impl.sample import main, plan_jobs
+from tests.figures import samplers as figure
 
 
 def photo(path: Path, size: tuple[int, int] = (37, 21), colour: int = 90) -> Path:
@@ -37,6 +39,21 @@ def test_another_seed_starts_elsewhere(trained_seed_run: Path, tmp_path: Path) -
     assert np.abs(pictures[0] - pictures[1]).max() > 5
 
 
+def test_a_bundle_draws_what_its_run_draws(trained_seed_run: Path, tmp_path: Path) -> None:
+    source, bundle = photo(tmp_path / "in.png"), tmp_path / "model.safetensors"
+    write_bundle_of(["--run", str(trained_seed_run), "--output", str(bundle)])
+    for name, weights in (("run", ["--run", str(trained_seed_run)]), ("bundle", ["--weights", str(bundle)])):
+        main([*weights, "--input", str(source), "--output", str(tmp_path / f"{name}.png"), "--steps", "3"])
+    assert (tmp_path / "run.png").read_bytes() == (tmp_path / "bundle.png").read_bytes()
+
+
+@pytest.mark.parametrize("both", [False, True])
+def test_either_a_run_or_a_bundle(tmp_path: Path, both: bool) -> None:
+    words = ["--run", "runs/x", "--weights", "model.safetensors"] if both else []
+    with pytest.raises(UserError, match="both" if both else "neither"):
+        main([*words, "--input", str(photo(tmp_path / "in.png")), "--output", str(tmp_path / "out.png")])
+
+
 def test_intermediate_pictures(trained_run: Path, tmp_path: Path) -> None:
     out = tmp_path / "out.png"
     main(
@@ -47,6 +64,18 @@ def test_intermediate_pictures(trained_run: Path, tmp_path: Path) -> None:
     assert names[:3] == ["film_strip.png", "final.png", "start_noise.png"]
     assert len([n for n in names if n.startswith("step_")]) == 10
     assert (tmp_path / "diffusion_outputs" / "final.png").read_bytes() == out.read_bytes()
+
+
+def test_intermediate_pictures_of_the_original_loop_go_down_to_zero(trained_run: Path, tmp_path: Path) -> None:
+    source, out = photo(tmp_path / "in.png"), tmp_path / "out.png"
+    main(
+        ["--run", str(trained_run), "--input", str(source), "--output", str(out),
+         "--sampler", "original", "--steps", "4", "--save-intermediate"]
+    )  # fmt: skip
+    names = [p.name for p in sorted((tmp_path / "diffusion_outputs").glob("step_*"))]
+    assert names == ["step_0001_t0999.png", "step_0002_t0666.png", "step_0003_t0333.png", "step_0004_t0000.png"]
+    with Image.open(out) as picture:
+        assert picture.size == (37, 21)
 
 
 def test_a_folder_of_photos(trained_run: Path, tmp_path: Path) -> None:
@@ -86,6 +115,10 @@ def test_photos_drawn_together_look_as_if_drawn_alone(trained_run: Path, tmp_pat
         (["--input", "{d}/in.png", "--output", "{d}/o.png", "--steps", "0"], "steps"),
         (["--input", "{d}/in.png", "--output", "{d}/o.png", "--steps", "2000"], "steps 2000"),
         (["--input", "{d}/in.png", "--output", "{d}/o.png", "--eta", "2"], "eta is 2"),
+        (
+            ["--input", "{d}/in.png", "--output", "{d}/o.png", "--sampler", "original", "--eta", "1"],
+            "nothing to original",
+        ),
         (["--input", "{d}/in.png", "--output", "{d}/o.png", "--seed", "-1"], "seed -1"),
         (["--input", "{d}/text.jpg", "--output", "{d}/o.png"], "text.jpg"),
         (["--input", "{d}/in.png", "{d}/text.jpg", "--output", "{d}/o.png"], "name a folder"),
@@ -110,3 +143,15 @@ def test_two_photos_with_one_name_do_not_overwrite_each_other(tmp_path: Path) ->
     photo(tmp_path / "in" / "a.png")
     with pytest.raises(UserError, match="rename one"):
         plan_jobs([tmp_path / "in"], tmp_path / "out")
+
+
+def test_the_figure_has_a_row_for_each_pair_and_a_column_for_each_sampler(trained_run: Path, tmp_path: Path) -> None:
+    words = ["--run", str(trained_run), "--steps", "2"]
+    with pytest.raises(UserError, match=r"--pairs 3 is outside 0 \.\.\. 2"):
+        figure.main([*words, "--output", str(tmp_path / "figure.png"), "--pairs", "0", "3"])
+    assert not list(tmp_path.iterdir())
+    figure.main([*words, "--output", str(tmp_path / "figure.png"), "--pairs", "2", "0"])
+    with Image.open(tmp_path / "figure.png") as picture:
+        columns = 2 + len(figure.COLUMNS)
+        assert columns * figure.CELL < picture.width < (columns + 1) * figure.CELL
+        assert 2 * figure.CELL < picture.height < 3 * figure.CELL

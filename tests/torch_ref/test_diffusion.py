@@ -1,9 +1,11 @@
-"""Formulas against each other, against moments, and samplers against diffusers."""
+"""Formulas against each other and against moments, samplers against diffusers and the papers."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
-from typing import Literal, get_args
+from fractions import Fraction
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -122,27 +124,32 @@ def betas(schedule: np.ndarray) -> np.ndarray:
     return 1.0 - schedule / np.concatenate([[1.0], schedule[:-1]])
 
 
-@pytest.mark.parametrize(
-    ("sampler", "eta", "steps"), [("ddim", 0.0, 20), ("ddim", 0.0, 100), ("ddim", 1.0, 100), ("ddpm", 0.0, 100)]
-)
-def test_an_exact_oracle_draws_its_gaussian(
-    sampler: Literal["ddim", "ddpm"], eta: float, steps: int, schedule: np.ndarray
-) -> None:
-    """Target N(0.3, 0.3²): eps_hat = E[eps | x_t] in closed form; its samples have its mean and deviation."""
-    mean, deviation = 0.3, 0.3
-
-    def oracle(x_t: Tensor, _: Tensor, t: Tensor) -> Tensor:
-        a = torch.from_numpy(schedule)[t][:, None, None, None]
-        return (1 - a).sqrt() * (x_t - a.sqrt() * mean) / (a * deviation**2 + 1 - a)
-
-    generator = torch.Generator().manual_seed(6)
-    draw: Callable[[int], Tensor] = lambda _: torch.randn(2, 3, 100, 100, generator=generator, dtype=torch.float64)  # noqa: E731
-    x = draw(-1)
-    steps_of = sample(oracle, x, x, schedule, draw, steps=steps, prediction="eps", sampler=sampler, eta=eta, clamp=None)
-    *_, last = steps_of
-    assert abs(float(last.x.mean()) - mean) < 0.01
-    # Fewer steps draw a narrower distribution.
-    assert abs(float(last.x.std()) - deviation) < (0.04 if steps == 20 else 0.02)
+@pytest.mark.parametrize("prediction", PREDICTIONS)
+@pytest.mark.parametrize("steps", [1, 2, 7, 100])
+def test_the_original_loop_is_its_formula(prediction: Prediction, steps: int, schedule: np.ndarray) -> None:
+    """Algorithm 2 of Ho et al. 2020 with σ² = β, at timesteps that are not one apart, in numpy."""
+    cond, start = pictures(9)
+    noise = torch.randn(steps, *start.shape, generator=torch.Generator().manual_seed(10), dtype=torch.float64)
+    x, grid = start.numpy(), []
+    for i in range(steps):
+        t = math.floor(Fraction((TOTAL - 1) * (steps - 1 - i), steps - 1)) if steps > 1 else TOTAL - 1
+        grid.append(t)
+        out = crude(torch.from_numpy(x), cond, torch.full((len(x),), t)).numpy()
+        now, beta = schedule[t], betas(schedule)[t]
+        signal, root = np.sqrt(now), np.sqrt(1 - now)
+        eps = {"eps": out, "x0": (x - signal * out) / root, "v": signal * out + root * x}[prediction]
+        x = (x - beta / root * eps) / np.sqrt(1 - beta)
+        if t > 0:
+            x = x + np.sqrt(beta) * noise[i].numpy()
+    walk = list(
+        sample(crude, cond, start, schedule, noise.__getitem__, steps=steps, prediction=prediction, sampler="original")
+    )
+    assert [step.t for step in walk] == grid
+    torch.testing.assert_close(walk[-1].x, torch.from_numpy(x), rtol=1e-11, atol=1e-11)
+    if steps > 1:  # t = 0 is reached; its step lands on the clean estimate, which nothing has clamped.
+        torch.testing.assert_close(walk[-1].x, walk[-1].x0_raw, rtol=1e-11, atol=1e-11)
+    if prediction == "eps":
+        assert walk[-1].x.abs().max() > 2
 
 
 def test_every_step_clamps_and_the_last_one_lands_on_x0(schedule: np.ndarray) -> None:
@@ -170,6 +177,9 @@ def test_every_step_clamps_and_the_last_one_lands_on_x0(schedule: np.ndarray) ->
         ({"steps": 101}, "steps 101"),
         ({"eta": -0.1}, "eta -0.1"),
         ({"sampler": "euler"}, "sampler 'euler'"),
+        ({"sampler": "ddpm", "eta": 0.5}, "eta 0.5 belongs to ddim"),
+        ({"sampler": "original", "eta": 0.5}, "eta 0.5 belongs to ddim"),
+        ({"sampler": "original", "steps": 101}, "steps 101"),
         ({"prediction": "noise"}, "prediction 'noise'"),
     ],
 )

@@ -1,0 +1,91 @@
+"""The same weights, drawn by the original script's loop and by the samplers that took its place.
+
+`python -m tests.figures.samplers --run runs/x --output docs/samplers.png`
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import tyro
+
+from export.edge.errors import UserError, run
+from export.edge.metrics import psnr
+from export.edge.noise import START, normal
+from export.edge.pictures import check_output_picture, grid, save_picture, to_float, to_uint8
+from jax_impl.bundle import final_weights
+from jax_impl.config import AnySamplerName
+from jax_impl.data.loader import load
+from jax_impl.diffusion.samplers import SamplerConfig, make_grid
+from jax_impl.draw import make_draw
+from jax_impl.evaluate import chosen
+from jax_impl.run_folder import open_run
+
+CELL = 192
+"""Smallest side of a picture in the figure, pixels."""
+COLUMNS: dict[AnySamplerName, str] = {"original": "original loop", "ddim": "DDIM", "ddpm": "re-spaced DDPM"}
+
+
+@dataclass(frozen=True)
+class FigureArgs:
+    """Draw held-out pairs of a run with each sampler, from the same start noise, and lay them side by side."""
+
+    run: Path
+    """Run folder, as given to training."""
+    output: Path
+    """Picture to write."""
+    pairs: tuple[int, ...] = ()
+    """Positions of the held-out pairs, one for each row; default: three, evenly spaced."""
+    steps: int = 50
+    """Sampling steps, the same for all."""
+    seed: int = 0
+    """Start noise, the same in every row, as in jax_impl.sample."""
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Parse the command line, draw, write the picture and print each sampler's PSNR over the pairs shown."""
+    args = tyro.cli(FigureArgs, args=argv, prog="python -m tests.figures.samplers")
+    check_output_picture(args.output, "--output")
+    trained = open_run(args.run)
+    configs = [SamplerConfig(sampler, args.steps) for sampler in COLUMNS]
+    for config in configs:
+        make_grid(trained.alphas_cumprod, config)  # an impossible number of steps is found out before any work
+    held_out = load(trained.config.data, "val")
+    count = len(held_out.names)
+    if count == 0:
+        raise UserError(f"--run {args.run} held out no pairs; name a run with some")
+    for pair in args.pairs:
+        if not 0 <= pair < count:
+            raise UserError(f"--pairs {pair} is outside 0 ... {count - 1}, the pairs that the run held out; name those")
+    shown = list(args.pairs) or chosen(count, 3)
+    cond, x0 = held_out.cond[shown], held_out.x0[shown]
+    x_start = np.broadcast_to(normal(args.seed, START, (1, *cond.shape[1:])), cond.shape)
+    keys = jnp.broadcast_to(jax.random.key(args.seed), (len(cond),))
+    weights = final_weights(trained)
+    columns, titles = [cond], ["sunrise"]
+    for config in configs:
+        draw = make_draw(trained.problem, trained.alphas_cumprod, config)
+        drawn = to_uint8(np.asarray(draw(*weights, jnp.asarray(to_float(cond)), jnp.asarray(x_start), keys).x0))
+        title = COLUMNS[config.sampler]
+        scores = [psnr(picture, truth) for picture, truth in zip(drawn, x0, strict=True)]
+        print(f"{title}, {args.steps} steps: {np.mean(scores):.2f} dB ({', '.join(f'{s:.2f}' for s in scores)})")
+        columns.append(drawn)
+        titles.append(f"{title}, {args.steps} steps")
+    zoom = max(1, -(-CELL // cond.shape[1]))
+    rows = [[_enlarge(picture, zoom) for picture in row] for row in zip(*columns, x0, strict=True)]
+    save_picture(args.output, grid(rows, titles=[*titles, "true sunset"]))
+    print(args.output)
+
+
+def _enlarge(picture: np.ndarray, zoom: int) -> np.ndarray:
+    """Every pixel as a square of its own, so that the figure shows what is there."""
+    return np.repeat(np.repeat(picture, zoom, 0), zoom, 1)
+
+
+if __name__ == "__main__":
+    run(main)
