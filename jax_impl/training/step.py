@@ -71,18 +71,36 @@ def make_train_step(
 
     def train_step(state: TrainState, pairs: Batch, indices: jax.Array) -> tuple[TrainState, Metrics]:
         drawn = draw_batch(config, jax.random.fold_in(state.key, state.step), pairs, indices)
-
-        def loss_of(params: Tree) -> tuple[jax.Array, tuple[Metrics, Tree]]:
-            return diffusion_loss(problem, params, state.stats, *drawn)
-
-        (_, (metrics, stats)), grads = jax.value_and_grad(loss_of, has_aux=True)(state.params)
-        updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
-        params = optax.apply_updates(state.params, updates)
-        metrics |= {"grad_norm": optax.tree.norm(grads), "learning_rate": jnp.asarray(schedule(state.step))}
-        ema = update_ema(state.ema, params, state.step, config.optim.ema_decay) if state.ema else state.ema
-        return TrainState(state.step + 1, params, stats, ema, opt_state, state.key), metrics
+        return update(problem, optimizer, schedule, state, *drawn)
 
     return jax.jit(train_step, donate_argnums=0)
+
+
+def update(
+    problem: Problem,
+    optimizer: optax.GradientTransformation,
+    schedule: optax.Schedule,
+    state: TrainState,
+    cond: jax.Array,
+    x0: jax.Array,
+    t: jax.Array,
+    eps: jax.Array,
+) -> tuple[TrainState, Metrics]:
+    """The state after one step on a batch already drawn, and the step's metrics; pure, and not jitted.
+
+    cond, x0, eps: (batch, height, width, 3); t: integers (batch,). The metrics are those
+    of the loss, the gradient's global norm before clipping, and the learning rate.
+    """
+
+    def loss_of(params: Tree) -> tuple[jax.Array, tuple[Metrics, Tree]]:
+        return diffusion_loss(problem, params, state.stats, cond, x0, t, eps)
+
+    (_, (metrics, stats)), grads = jax.value_and_grad(loss_of, has_aux=True)(state.params)
+    updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
+    params = optax.apply_updates(state.params, updates)
+    metrics |= {"grad_norm": optax.tree.norm(grads), "learning_rate": jnp.asarray(schedule(state.step))}
+    ema = update_ema(state.ema, params, state.step, problem.config.optim.ema_decay) if state.ema else state.ema
+    return TrainState(state.step + 1, params, stats, ema, opt_state, state.key), metrics
 
 
 def draw_batch(

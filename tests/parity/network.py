@@ -1,0 +1,148 @@
+"""Levels b and c: the whole network, forward and backward, in JAX and in torch."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import torch
+
+from jax_impl.model.network import Network, flatten
+from jax_impl.training.step import diffusion_loss
+from tests.parity.ladder import Line, compare, worst
+from tests.parity.subject import Subject, to_nhwc, to_torch
+from torch_ref import diffusion as reference
+from torch_ref.weights import to_jax
+
+DTYPES = ("float32", "float64")
+FORWARD = {"float32": 1e-5, "float64": 1e-10}
+GRADIENTS = {"float32": 1e-4, "float64": 1e-10}
+ROUNDING = {
+    "float32": "float32 rounding of sums over thousands of products; outputs are of unit size",
+    "float64": "what is left of rounding in float64: more would be a mistake",
+}
+NO_GRADIENT = 1e-9
+"""Of the global norm. Below it a gradient is rounding alone: biases in front of BatchNorm cancel out."""
+
+
+def shapes(size: int, multiple: int) -> list[tuple[int, int, int]]:
+    """(batch, height, width): the working size, then odd batches of lying and standing pictures."""
+    half = max(size // 2 // multiple, 2) * multiple
+    return [(1, size, size), (3, half, half + 3 * multiple), (5, 4 * multiple, 2 * multiple)]
+
+
+def inputs(shape: tuple[int, int, int], timesteps: int, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """x_t (standard normal) and cond (in [-1, 1]), float64 (*shape, 3), and int64 t (batch,), 0 and T-1 among them."""
+    rng = np.random.default_rng(seed)
+    t = rng.integers(0, timesteps, shape[0])
+    t[: min(2, shape[0])] = (timesteps - 1, 0)[: min(2, shape[0])]
+    return rng.normal(size=(*shape, 3)), rng.uniform(-1.0, 1.0, (*shape, 3)), t
+
+
+def network(subject: Subject, *, size: int) -> Iterator[Line]:
+    """Level b: outputs in evaluation and in training mode, and the running statistics that training leaves."""
+    square, lying, standing = shapes(size, subject.config.model.size_multiple)
+    for shape, dtype in ((square, "float32"), (lying, "float32"), (standing, "float32"), (lying, "float64")):
+        yield from forward(subject, shape, dtype)
+
+
+@partial(jax.jit, static_argnames=("network", "train"))
+def apply(network: Network, params: Any, stats: Any, x_t: Any, cond: Any, t: Any, *, train: bool) -> tuple[Any, Any]:
+    """The network in JAX, compiled once for each shape and mode."""
+    return network.apply(params, stats, x_t, cond, t, train=train)
+
+
+def forward(subject: Subject, shape: tuple[int, int, int], dtype: str) -> Iterator[Line]:
+    """One shape in one dtype, in either mode."""
+    x_t, cond, t = inputs(shape, len(subject.alphas_cumprod), seed=sum(shape))
+    x_t, cond = x_t.astype(dtype), cond.astype(dtype)
+    where = f"{shape[0]} × {shape[1]} × {shape[2]}"
+    model = _torch_model(subject, dtype)
+    arguments = to_torch(x_t), to_torch(cond), torch.from_numpy(t)
+    for train in (False, True):
+        with jax.enable_x64(dtype == "float64"):
+            params, stats = _jax_weights(subject, dtype)
+            arrays = jnp.asarray(x_t), jnp.asarray(cond), jnp.asarray(t)
+            ours, after = apply(subject.problem.network, params, stats, *arrays, train=train)
+            ours, after = np.asarray(ours), {name: np.array(leaf) for name, leaf in flatten(after).items()}
+        with torch.no_grad():
+            theirs = to_nhwc(model.train(train)(*arguments))
+        mode = "training" if train else "evaluation"
+        yield compare(
+            "b", f"forward, {mode} mode, {where}", ours, theirs, tolerance=FORWARD[dtype], reason=ROUNDING[dtype]
+        )
+        if train and after:
+            theirs = _like(after, to_jax(model.state_dict(), subject.tree))
+            yield _statistics("b", after, theirs, where)
+
+
+def gradients(subject: Subject, *, size: int, batch: int) -> Iterator[Line]:
+    """Level c: loss, the gradient of every parameter, and the statistics, after one backward pass."""
+    multiple = subject.config.model.size_multiple
+    for shape, dtype in (
+        ((batch, size, size), "float32"),
+        ((batch + 1, 2 * multiple, 4 * multiple), "float32"),
+        ((batch + 1, 2 * multiple, 4 * multiple), "float64"),
+    ):
+        yield from _backward(subject, shape, dtype)
+
+
+def _backward(subject: Subject, shape: tuple[int, int, int], dtype: str) -> Iterator[Line]:
+    eps, cond, t = inputs(shape, len(subject.alphas_cumprod), seed=1)
+    x0 = np.clip(np.random.default_rng(2).normal(size=eps.shape) / 3, -1, 1)
+    eps, cond, x0 = (a.astype(dtype) for a in (eps, cond, x0))
+    where = f"{shape[0]} × {shape[1]} × {shape[2]}"
+    with jax.enable_x64(dtype == "float64"):
+        params, stats = _jax_weights(subject, dtype)
+        arrays = [jnp.asarray(a) for a in (cond, x0, t, eps)]
+        (loss, (_, after)), grads = jax.jit(
+            jax.value_and_grad(lambda p: diffusion_loss(subject.problem, p, stats, *arrays), has_aux=True)
+        )(params)
+        ours = {name: np.array(g) for name, g in flatten(grads).items()}
+        after = {name: np.array(leaf) for name, leaf in flatten(after).items()}
+    model = _torch_model(subject, dtype).train()
+    diffusion, times = subject.config.diffusion, torch.from_numpy(t)
+    x0_, cond_, eps_ = (to_torch(a) for a in (x0, cond, eps))
+    x_t = reference.q_sample(x0_, eps_, subject.alphas_cumprod, times)
+    goal = reference.target(diffusion.prediction, x0_, eps_, subject.alphas_cumprod, times)
+    value = reference.hybrid_loss(model(x_t, cond_, times), goal, diffusion.mae_weight)
+    value.backward()
+    named = dict(model.named_parameters())
+    state = {name: named[name].grad if name in named else tensor for name, tensor in model.state_dict().items()}
+    theirs = to_jax({name: tensor for name, tensor in state.items() if tensor is not None}, subject.tree)
+
+    def line(what: str, found: Any, wanted: Any, tolerance: float, reason: str) -> Line:
+        return compare("c", f"{what}, {where}", found, wanted, measure="relative", tolerance=tolerance, reason=reason)
+
+    yield line("loss", np.asarray(loss), value.detach().numpy(), GRADIENTS[dtype], ROUNDING[dtype])
+    reason = "of the global norm: a bias in front of BatchNorm has no true gradient, only rounding"
+    wanted = _like(ours, theirs)
+    yield line("gradients, all parameters", ours, wanted, GRADIENTS[dtype], reason)
+    if dtype == "float64":
+        reason = f"of its own norm; below {NO_GRADIENT:.0e} of the global norm there is no true gradient"
+        yield worst("c", f"worst gradient, {where}", ours, wanted, tolerance=1e-8, reason=reason, share=NO_GRADIENT)
+    if after:
+        yield _statistics("c", after, _like(after, theirs), where)
+
+
+def _statistics(level: str, ours: dict[str, np.ndarray], theirs: dict[str, np.ndarray], where: str) -> Line:
+    dtype = str(next(iter(ours.values())).dtype)
+    what = f"worst of the running statistics, {where}"
+    return worst(level, what, ours, theirs, tolerance=10 * FORWARD[dtype], reason="of its own norm; " + ROUNDING[dtype])
+
+
+def _jax_weights(subject: Subject, dtype: str) -> tuple[Any, Any]:
+    return tuple(jax.tree.map(lambda a: jnp.asarray(a, dtype), tree) for tree in (subject.params, subject.stats))
+
+
+def _torch_model(subject: Subject, dtype: str) -> torch.nn.Module:
+    return copy.deepcopy(subject.bundle.model).to(getattr(torch, dtype))
+
+
+def _like(names: dict[str, np.ndarray], values: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    return {name: values[name] for name in names}

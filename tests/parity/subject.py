@@ -1,0 +1,143 @@
+"""One set of weights and three ways to run it: JAX, PyTorch and onnxruntime."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import torch
+
+from export.edge.artifact import Artifact, open_artifact
+from export.edge.errors import UserError
+from export.to_onnx import export
+from jax_impl.config import Config, SeedModelConfig
+from jax_impl.config_json import from_json, to_json
+from jax_impl.data.loader import batch_indices, load
+from jax_impl.diffusion.schedule import Levels, alphas_cumprod
+from jax_impl.model.network import Network, Tree, flatten, outline
+from jax_impl.presets import PRESETS
+from jax_impl.training.optim import learning_rate, make_optimizer
+from jax_impl.training.state import with_params
+from jax_impl.training.step import Batch, Problem, make_train_step
+from jax_impl.weights import write_bundle
+from torch_ref.weights import Bundle, build_model, load_bundle, to_jax
+
+TRAINING_STEPS = {"seed": 900, "tiny": 200}
+"""Enough that a picture drawn by the narrow network is not mostly at the clamp, where any two implementations agree."""
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What the ladder compares."""
+
+    problem: Problem
+    params: Tree
+    stats: Tree
+    bundle: Bundle
+    onnx: Path
+    """The exported file."""
+    artifact: Artifact
+    """The same, opened."""
+    alphas_cumprod: np.ndarray
+    """float64 (T,)."""
+    cond: np.ndarray
+    """Held-out guiding pictures, float32 (count, size, size, 3) in [-1, 1]."""
+    x0: np.ndarray
+    """Their targets."""
+
+    @property
+    def config(self) -> Config:
+        return self.problem.config
+
+    @property
+    def tree(self) -> dict:
+        """The configuration as torch_ref reads it."""
+        return json.loads(to_json(self.config))
+
+    def flat(self) -> dict[str, np.ndarray]:
+        """Copies of all weights and statistics by JAX's names."""
+        return {name: np.array(leaf) for name, leaf in (flatten(self.params) | flatten(self.stats)).items()}
+
+
+def to_torch(pictures: np.ndarray) -> torch.Tensor:
+    """(batch, height, width, channels) to a tensor (batch, channels, height, width) with memory of its own."""
+    return torch.from_numpy(pictures.transpose(0, 3, 1, 2).copy())
+
+
+def to_nhwc(pictures: torch.Tensor) -> np.ndarray:
+    """The inverse of `to_torch`."""
+    return pictures.detach().numpy().transpose(0, 2, 3, 1)
+
+
+def narrow(preset: str) -> Config:
+    """The preset with few channels and little data; everything else that decides what is computed stays its own."""
+    config = PRESETS[preset]()
+    augment = replace(config.data.augment, rotation=0.0, perspective=0.0, jitter_probability=0.0)
+    model = config.model
+    return replace(
+        config,
+        data=replace(config.data, size=2 * model.size_multiple, synthetic_pairs=32, augment=augment),
+        model=replace(model, width=8) if isinstance(model, SeedModelConfig) else replace(model, width=16, groups=4),
+        optim=replace(config.optim, learning_rate=6e-3, schedule="cosine"),
+        train=replace(config.train, batch_size=8),
+    )
+
+
+def from_preset(preset: str, folder: Path) -> Subject:
+    """The preset's network, narrow, trained for some seconds on the built-in scenes; its files go to `folder`."""
+    config, steps = narrow(preset), TRAINING_STEPS[preset]
+    schedule = learning_rate(config.optim, 1, steps)
+    optimizer = make_optimizer(config.optim, schedule)
+    network, params, stats = with_weights(config, _fresh_torch_weights(config))
+    state = with_params(params, stats, config, optimizer, jax.random.key(0))
+    alphas = alphas_cumprod(config.diffusion)
+    step = make_train_step(Problem(network, config, Levels.of(alphas)), optimizer, schedule)
+    pairs = load(config.data, "train")
+    resident = Batch(jnp.asarray(pairs.cond), jnp.asarray(pairs.x0))
+    for n in range(steps):
+        state, _ = step(state, resident, jnp.asarray(batch_indices(0, n, len(pairs.names), 20, 8)))
+    bundle = folder / "model.safetensors"
+    write_bundle(bundle, state.params, state.stats, alphas, config)
+    return from_bundle(bundle, folder, config.data.size)
+
+
+def from_bundle(path: Path, folder: Path, size: int | None = None) -> Subject:
+    """The weights in a bundle, compared on pictures of size x size pixels (default: the size of training).
+
+    The ONNX file goes to `folder`. The pictures are the built-in scenes held out, whatever the weights were trained on:
+    the data of the run need not be there. Raises UserError for a file that is no bundle
+    and a size that the network cannot take.
+    """
+    bundle = load_bundle(path)
+    config = from_json(json.dumps(bundle.config))
+    size = config.data.size if size is None else size
+    if size % config.model.size_multiple:
+        raise UserError(f"--size {size} is no multiple of {config.model.size_multiple}; choose one")
+    config = replace(config, data=replace(config.data, path="synthetic", size=size))
+    network, params, stats = with_weights(config, to_jax(bundle.model.state_dict(), bundle.config))
+    onnx, _ = export(bundle, folder / "artifact")
+    held_out = load(config.data, "val")
+    cond, x0 = (pictures[:4].astype(np.float32) / 127.5 - 1.0 for pictures in (held_out.cond, held_out.x0))
+    problem = Problem(network, config, Levels.of(bundle.alphas_cumprod))
+    return Subject(problem, params, stats, bundle, onnx, open_artifact(onnx), bundle.alphas_cumprod, cond, x0)
+
+
+def with_weights(config: Config, weights: dict[str, np.ndarray]) -> tuple[Network, Tree, Tree]:
+    """The network with the named weights: (network, params, stats). JAX's own are never drawn, which takes long."""
+    network, *shapes = outline(config)
+    params, stats = (
+        jax.tree.unflatten(jax.tree.structure(part), [jnp.array(weights[name]) for name in flatten(part)])
+        for part in shapes
+    )
+    return network, params, stats
+
+
+def _fresh_torch_weights(config: Config) -> dict[str, np.ndarray]:
+    tree = json.loads(to_json(config))
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return to_jax(build_model(tree).state_dict(), tree)

@@ -1,0 +1,148 @@
+"""The frame of the table, and its levels on narrow networks: blocks and process have files of their own."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from export.edge.errors import UserError
+from tests.parity.__main__ import main, report
+from tests.parity.ladder import Line, compare, summary, to_json, to_markdown, worst
+from tests.parity.network import gradients, network
+from tests.parity.onnx_file import onnx_file
+from tests.parity.sampling import samplers
+from tests.parity.subject import Subject
+
+
+def line(absolute: float, tolerance: float = 1e-3, relative: float = 0.0) -> Line:
+    return Line("b", "forward", "JAX · torch", "float32", absolute, relative, "absolute", tolerance, "rounding")
+
+
+def test_compare_measures_the_largest_element_and_the_norm() -> None:
+    # Differences 3 and 4 beside a reference of norm 10, over two arrays.
+    ours = {"a": np.array([3.0, 6.0], np.float32), "b": np.array([[12.0]], np.float32)}
+    reference = {"b": np.array([[8.0]]), "a": np.array([0.0, 6.0])}
+    found = compare("b", "forward", ours, reference, measure="relative", tolerance=0.5, reason="")
+    assert (found.absolute, found.relative) == (4.0, pytest.approx(0.5))
+    assert found.dtype == "float32"
+    assert found.passed
+    assert not compare("b", "forward", ours, reference, tolerance=3.9, reason="").passed
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("place", [0, 1])
+@pytest.mark.parametrize("measure", ["absolute", "relative"])
+def test_what_is_not_finite_never_passes(bad: float, place: int, measure: str) -> None:
+    ours = np.ones(2)
+    ours[place] = bad
+    assert not compare("b", "", ours, np.ones(2), measure=measure, tolerance=1e3, reason="").passed
+    assert not worst("b", "", {"a": np.ones(2), "b": ours}, {"a": np.ones(2), "b": np.ones(2)}, tolerance=1e3, reason="").passed  # fmt: skip # noqa: E501
+
+
+@pytest.mark.parametrize(
+    ("ours", "reference"),
+    [
+        ({"a": np.ones(2)}, {"b": np.ones(2)}),
+        (np.ones((2, 1)), np.ones((1, 2))),
+        (np.zeros(2), np.zeros(2)),
+        (np.ones(0), np.ones(0)),
+        ({}, {}),
+    ],
+)
+def test_a_comparison_that_shows_nothing_is_refused(ours: object, reference: object) -> None:
+    with pytest.raises(ValueError, match="forward"):
+        compare("b", "forward", ours, reference, tolerance=1.0, reason="")
+
+
+def test_the_worst_array_is_not_hidden_by_a_large_one() -> None:
+    ours = {"large": np.full(3, 1e6), "small": np.array([1e-3]), "none": np.array([1e-12])}
+    reference = {"large": np.full(3, 1e6), "small": np.array([2e-3]), "none": np.array([9e-12])}
+    found = worst("c", "gradient", ours, reference, tolerance=0.1, reason="", share=1e-12)
+    assert found.what == "gradient (small)"
+    assert found.relative == pytest.approx(0.5)
+
+
+def test_the_table_says_what_failed(tmp_path: Path) -> None:
+    lines = [line(1e-4), line(5e-4), line(2e-3), line(math.nan, tolerance=1.0)]
+    text = to_markdown(lines, {"date": "today", "versions": {"jax": "1", "torch": "2"}})
+    assert "**2 of 4 lines fail.**" in text
+    assert "versions: jax 1, torch 2" in text
+    assert text.count("**FAIL**") == 2 + 2  # the lines themselves, and their groups in the summary
+    assert "| **2.0e-03** | 0.0e+00 | 1.0e-03 |" in summary(lines)
+    assert "worst of 3" in summary(lines)
+    assert report(iter(lines[:2]), {"date": "today"}, tmp_path / "good") == 0
+    assert report(iter(lines[:3]), {"date": "today"}, tmp_path / "bad") == 1
+    assert json.loads((tmp_path / "good" / "parity.json").read_text())["passed"] is True
+    bad = json.loads((tmp_path / "bad" / "parity.json").read_text())
+    assert [entry["passed"] for entry in bad["lines"]] == [True, True, False]
+    assert bad["passed"] is False
+    assert to_json([], {})["passed"] is False
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["base"], "base"),
+        (["none.safetensors"], "none.safetensors"),
+        (["seed", "--levels", "x"], "'x'"),
+        (["seed", "--levels", ""], "''"),
+        (["seed", "--batch", "1"], "1"),
+        (["seed", "--steps", "0"], "0"),
+        (["tiny", "--size", "64"], "64"),
+    ],
+)
+def test_bad_arguments(arguments: list[str], said: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=said):
+        main([*arguments, "--output", str(tmp_path / "parity")])
+    assert not (tmp_path / "parity").exists()
+
+
+def test_the_command(subject: Subject, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = subject.onnx.parents[2] / "model.safetensors"
+    main([str(path), "--levels", "g", "--output", str(tmp_path / "parity")])
+    table = json.loads((tmp_path / "parity" / "parity.json").read_text())
+    assert table["passed"] is True
+    assert table["weights_digest"] == subject.bundle.weights_digest
+    assert {entry["level"] for entry in table["lines"]} == {"g"}
+    assert f"{len(table['lines'])} lines" in capsys.readouterr().out
+    assert "| g ONNX file |" in (tmp_path / "parity" / "parity.md").read_text()
+    with pytest.raises(UserError, match="--size 12"):
+        main([str(path), "--size", "12", "--output", str(tmp_path / "other")])
+
+
+def assert_all_pass(lines: list[Line], pairs: set[str], dtypes: set[str]) -> None:
+    failed = [(one.what, one.pair, one.dtype, one.error, one.tolerance) for one in lines if not one.passed]
+    assert not failed
+    assert {one.pair for one in lines} == pairs
+    assert {one.dtype for one in lines} == dtypes
+
+
+def test_whole_network(subject: Subject) -> None:
+    lines = list(network(subject, size=subject.config.data.size))
+    assert_all_pass(lines, {"JAX · torch"}, {"float32", "float64"})
+    statistics = [one for one in lines if "running statistics" in one.what]
+    assert len(statistics) == (4 if subject.stats else 0)
+    assert len(lines) - len(statistics) == 8
+
+
+def test_loss_and_gradients(subject: Subject) -> None:
+    lines = list(gradients(subject, size=subject.config.data.size, batch=4))
+    assert_all_pass(lines, {"JAX · torch"}, {"float32", "float64"})
+    assert any("worst gradient" in one.what for one in lines)
+
+
+def test_samplers(subject: Subject) -> None:
+    lines = list(samplers(subject))
+    pairs = {"JAX · torch", "onnxruntime · torch", "diffusers · torch", "torch"}
+    assert_all_pass(lines, pairs, {"float32", "float64"})
+    assert sum("DDPM, 1000 steps" in one.what for one in lines) == 4
+
+
+def test_onnx_file(subject: Subject) -> None:
+    lines = list(onnx_file(subject, size=subject.config.data.size))
+    assert_all_pass(lines, {"onnxruntime · torch", "onnxruntime · JAX"}, {"float32"})
+    assert {one.what.split(", ")[1] for one in lines} == {"no optimisation", "all optimisations"}

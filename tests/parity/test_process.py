@@ -1,0 +1,186 @@
+"""Level e passes for the schedule of the presets, and sees faults in schedule, conversions, grids and steps."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from fractions import Fraction
+
+import numpy as np
+import pytest
+import torch
+from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
+
+from export.edge import sampler as edge
+from jax_impl.config import DiffusionConfig
+from jax_impl.diffusion import process as jax_process
+from jax_impl.diffusion import samplers as jax_samplers
+from jax_impl.diffusion.schedule import alphas_cumprod, cosine_alphas_cumprod
+from tests.parity import paper
+from tests.parity.ladder import Line
+from tests.parity.process import conversions, of_schedule, schedule, single_steps, step_tables, timesteps
+from torch_ref import diffusion as torch_process
+
+SHORT = DiffusionConfig(timesteps=50, sample_steps=10)
+ALPHAS = alphas_cumprod(SHORT)
+
+
+def failed(lines: Iterable[Line]) -> dict[str, set[str]]:
+    """What failed, without shapes → between whom."""
+    found: dict[str, set[str]] = {}
+    for line in lines:
+        if not line.passed:
+            found.setdefault(line.what.partition(" (")[0].rstrip(","), set()).add(line.pair)
+    return found
+
+
+def test_the_level_compares_everything_with_everyone() -> None:
+    config = DiffusionConfig()
+    lines = list(of_schedule(config, alphas_cumprod(config)))
+    for line in lines:
+        assert line.level == "e"
+        assert line.passed, line
+    pairs: dict[str, set[str]] = {}
+    for line in lines:
+        pairs.setdefault(line.what, set()).add(line.pair)
+    three = {"JAX · paper", "torch · paper", "JAX · torch"}
+    expected = {
+        "log ᾱ": {"JAX · paper", "bundle · paper"},
+        "betas": {"bundle · paper"},
+        "ᾱ made": {"diffusers · bundle"},
+        "q_sample": three | {"diffusers · paper"},
+        "target eps": three,
+        "target v": {"diffusers · paper"},
+        "√ᾱ · x0": three | {"edge · paper"},
+        "√(1-ᾱ) · eps": three,
+        "timesteps": {"JAX · paper", "torch · paper", "edge · paper", "diffusers · paper"},
+        "posterior of the chain of 1000": three | {"edge · paper", "diffusers · paper"},
+        "DDPM in 1, 2, 10, 20, 50, 250 steps": three | {"edge · paper", "diffusers · paper"},
+        "DDIM (eta 0) in 1, 2, 10, 20, 50, 250, 1000 steps": three | {"edge · paper", "diffusers · paper"},
+        "DDIM (eta 1) in 1, 2, 10, 20, 50, 250, 1000 steps": three | {"edge · paper", "diffusers · paper"},
+        "one step from eps": three | {"edge · paper", "diffusers · paper"},
+        "one step from x0": three | {"edge · paper", "diffusers · paper"},
+        "one step from v": three | {"edge · paper", "diffusers · paper"},
+    }
+    assert len(pairs) == len(expected)
+    for start, between in expected.items():
+        (what,) = [what for what in pairs if what.startswith(start)]
+        assert pairs[what] == between, what
+
+
+def test_a_short_chain_passes_too() -> None:
+    """The one in which the faults below are planted."""
+    assert not failed(of_schedule(SHORT, ALPHAS))
+
+
+def test_the_posterior_of_the_papers_formula_is_that_of_bayes_rule() -> None:
+    """The reference itself: Ho et al. 2020, equations 6 and 7 as printed, against what `paper` derives."""
+    t = np.arange(len(ALPHAS) - 1, 0, -1)
+    before = ALPHAS[t - 1]
+    alpha = ALPHAS[t] / before
+    beta = 1.0 - alpha
+    printed = [
+        np.sqrt(before) * beta / (1.0 - ALPHAS[t]),
+        np.sqrt(alpha) * (1.0 - before) / (1.0 - ALPHAS[t]),
+        np.sqrt((1.0 - before) / (1.0 - ALPHAS[t]) * beta),
+    ]
+    derived = paper.step_table(ALPHAS, np.append(t, 0), "ddpm", 0.0)
+    np.testing.assert_allclose(derived[:-1].T, printed, atol=1e-12)
+    np.testing.assert_array_equal(derived[-1], [1.0, 0.0, 0.0])
+
+
+def test_where_diffusers_makes_another_grid() -> None:
+    """Its grid is floating-point: it differs by one at exact halves, and is one too long for other step counts."""
+    scheduler, others = DDPMScheduler(timestep_spacing="trailing"), {"halves": 0, "too long": 0}
+    for steps in range(1, 1001):
+        scheduler.set_timesteps(steps)
+        ours, theirs = edge.timesteps(1000, steps), scheduler.timesteps.numpy()
+        np.testing.assert_array_equal(ours, paper.trailing_timesteps(1000, steps))
+        if len(theirs) > steps:
+            others["too long"] += 1
+            assert theirs[steps:].tolist() == [-1]
+            theirs = theirs[:steps]
+        different = np.flatnonzero(ours != theirs)
+        others["halves"] += different.size > 0
+        for i in different:
+            assert Fraction((steps - int(i)) * 1000, steps) % 1 == Fraction(1, 2)
+            assert abs(int(ours[i]) - int(theirs[i])) == 1
+    assert all(others.values())
+
+
+def test_a_schedule_that_is_not_the_one_of_the_paper() -> None:
+    unclipped = cosine_alphas_cumprod(50, 0.008, 1e-12, 0.999)
+    assert failed(schedule(SHORT, unclipped)) == {
+        "log ᾱ of the cosine schedule": {"bundle · paper"},
+        "betas recovered from ᾱ": {"bundle · paper"},
+    }
+
+
+def test_v_with_the_other_sign(monkeypatch: pytest.MonkeyPatch) -> None:
+    right = jax_process.target
+
+    def turned(prediction, x0, eps, signal, noise):
+        return (-1 if prediction == "v" else 1) * right(prediction, x0, eps, signal, noise)
+
+    monkeypatch.setattr(jax_process, "target", turned)
+    assert failed(conversions(ALPHAS, "float32")) == {"target eps, x0 and v": {"JAX · paper", "JAX · torch"}}
+
+
+def test_v_read_with_the_other_sign_in_a_sampler(monkeypatch: pytest.MonkeyPatch) -> None:
+    right = jax_samplers.to_x0
+
+    def turned(prediction, output, x_t, signal, noise):
+        return right(prediction, -output if prediction == "v" else output, x_t, signal, noise)
+
+    monkeypatch.setattr(jax_samplers, "to_x0", turned)
+    found = failed(single_steps(ALPHAS, "float32"))
+    assert found == {"one step from v": {"JAX · paper", "JAX · torch"}}
+
+
+def test_an_alpha_of_the_timestep_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    right = torch_process.levels
+    monkeypatch.setattr(torch_process, "levels", lambda alphas, t, dtype: right(alphas, (t - 1).clamp(min=0), dtype))
+    found = failed(conversions(ALPHAS, "float32"))
+    torch_alone = {"torch · paper", "JAX · torch"}
+    assert found == {
+        "q_sample": torch_alone,
+        "target eps, x0 and v": torch_alone,
+        "√ᾱ · x0 from eps, x0 from x0 and from v": torch_alone,
+        "√(1-ᾱ) · eps from x0": torch_alone,
+    }
+
+
+def test_beta_in_place_of_the_posterior_variance(monkeypatch: pytest.MonkeyPatch) -> None:
+    right = torch_process._ddpm
+
+    def too_noisy(x0: torch.Tensor, x_t: torch.Tensor, alpha_bar: float, after: float) -> tuple[torch.Tensor, float]:
+        mean, _ = right(x0, x_t, alpha_bar, after)
+        return mean, math.sqrt(1.0 - alpha_bar / after) if after < 1.0 else 0.0
+
+    monkeypatch.setattr(torch_process, "_ddpm", too_noisy)
+    torch_alone = {"torch · paper", "JAX · torch"}
+    assert failed(step_tables(ALPHAS)) == {
+        "posterior of the chain of 50: weights of x0 and x_t, deviation": torch_alone,
+        "DDPM in 1, 2, 10 steps: weights of x0 and x_t, deviation": torch_alone,
+    }
+
+
+def test_timesteps_that_lead(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The grid from 0 upwards: it starts below full noise."""
+    monkeypatch.setattr(jax_samplers, "timesteps", lambda total, steps: total // steps * np.arange(steps)[::-1])
+    assert failed(timesteps(ALPHAS)) == {"timesteps of 1, 2, 10, 50 steps": {"JAX · paper"}}
+
+
+def test_eps_that_does_not_belong_to_the_clamped_picture(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A sampler that clamps x0_hat and goes on with the eps from before the clamp."""
+    right, raw = torch_process.to_x0, []
+
+    def remembered(*arguments):
+        raw.append(right(*arguments))
+        return raw[-1]
+
+    to_eps = torch_process.to_eps
+    monkeypatch.setattr(torch_process, "to_x0", remembered)
+    monkeypatch.setattr(torch_process, "to_eps", lambda x0, x_t, alphas, t: to_eps(raw[-1], x_t, alphas, t))
+    torch_alone = {"torch · paper", "JAX · torch"}
+    assert failed(single_steps(ALPHAS, "float32")) == {f"one step from {p}": torch_alone for p in ("eps", "x0", "v")}

@@ -1,0 +1,188 @@
+"""Training in plain PyTorch: the same recipe with torch's own optimiser, schedulers and clipping.
+
+A reference for `jax_impl.training`, and what its speed is measured against. It takes
+batches already drawn, so that both sides can train on the same ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.optim.lr_scheduler import CosineAnnealingLR, LinearLR, LRScheduler, MultiStepLR, SequentialLR, StepLR
+from torch.optim.swa_utils import get_ema_multi_avg_fn
+
+from export.edge.errors import UserError
+from torch_ref.base import UNet
+from torch_ref.diffusion import levels
+
+Drawn = tuple[Tensor, Tensor, Tensor, Tensor]
+"""A batch: cond, x0 (batch, 3, height, width) in [-1, 1]; t int64 (batch,); eps of x0's shape, standard normal."""
+Metrics = dict[str, Tensor]
+"""Scalars of one step, on the device that computed them: nothing waits for it until one is read."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """The settings of a config tree that training reads; `jax_impl.config` says what each means."""
+
+    learning_rate: float
+    weight_decay: float
+    schedule: str
+    decay_epochs: int
+    decay_factor: float
+    warmup_steps: int
+    clip_norm: float
+    ema_decay: float
+    prediction: str
+    mae_weight: float
+    epochs: int
+
+    @staticmethod
+    def of(config: Mapping[str, Any]) -> Recipe:
+        """Raises UserError for a setting that is missing or unknown."""
+        try:
+            found = {**config["optim"], **config["diffusion"], **config["train"]}
+            recipe = Recipe(**{field.name: found[field.name] for field in fields(Recipe)})
+        except (KeyError, TypeError) as error:
+            raise UserError(
+                f"the config does not say how to train ({error} is missing); bundle the run again"
+            ) from error
+        if recipe.schedule not in ("step", "cosine"):
+            raise UserError(f"config optim.schedule is {recipe.schedule!r}: choose step or cosine")
+        if recipe.prediction not in ("eps", "x0", "v"):
+            raise UserError(f"config diffusion.prediction is {recipe.prediction!r}: choose one of eps, x0, v")
+        return recipe
+
+
+class Trainer:
+    """A network and its optimiser, one step at a time. The network is trained in place, where it lies.
+
+    model: in training mode from now on; its device, dtype and memory format stay.
+    alphas_cumprod: float64 (T,). config: the tree that a bundle carries.
+    steps_per_epoch: what the learning rate's epochs are counted in.
+    autocast: torch.bfloat16 runs the network, not the loss, in mixed precision; None does not.
+    compiler: backend of `torch.compile` for network and loss, such as "inductor"; None runs them eagerly.
+    Raises UserError for a config that does not say how to train, and another autocast.
+    """
+
+    def __init__(
+        self,
+        model: UNet,
+        alphas_cumprod: np.ndarray,
+        config: Mapping[str, Any],
+        *,
+        steps_per_epoch: int,
+        autocast: torch.dtype | None = None,
+        compiler: str | None = None,
+    ) -> None:
+        if autocast not in (None, torch.bfloat16):
+            raise UserError(f"autocast {autocast} would need its loss scaled; choose torch.bfloat16 or None")
+        self.model = model.train()
+        self.recipe = Recipe.of(config)
+        self.steps = 0
+        """Steps taken."""
+        self.total = self.recipe.epochs * steps_per_epoch
+        """Steps of the whole run; the learning rate stays at its end after them."""
+        self._named = dict(model.named_parameters())
+        self._parameters: list[Tensor] = list(self._named.values())
+        decays = self.recipe.ema_decay > 0
+        self.ema = {name: p.detach().clone() for name, p in self._named.items()} if decays else {}
+        """Moving average of the parameters, by name; empty where the config switches it off."""
+        self.optimizer = torch.optim.AdamW(
+            self._parameters, lr=self.recipe.learning_rate, weight_decay=self.recipe.weight_decay
+        )
+        self.scheduler = make_scheduler(self.optimizer, self.recipe, steps_per_epoch)
+        first = self._parameters[0]
+        # Once, on the device: indexing numpy in every step would make the device wait for the host.
+        every_t = torch.arange(len(alphas_cumprod), device=first.device)
+        self._signal, self._noise = levels(alphas_cumprod, every_t, first.dtype)
+        self._autocast = autocast
+        self._objective = (
+            self.objective if compiler is None else torch.compile(self.objective, backend=compiler, fullgraph=True)
+        )
+
+    def step(self, cond: Tensor, x0: Tensor, t: Tensor, eps: Tensor) -> Metrics:
+        """One step on a batch already drawn, a `Drawn` on the network's device and in its dtype.
+
+        Returns loss, mse, mae, grad_norm (global, before clipping) and learning_rate, the
+        one that this step used. Raises UserError where the pictures' shapes differ.
+        """
+        if not cond.shape == x0.shape == eps.shape:
+            shapes = ", ".join(str(tuple(picture.shape)) for picture in (cond, x0, eps))
+            raise UserError(f"cond, x0 and eps have the shapes {shapes}; give three of the same")
+        self.optimizer.zero_grad(set_to_none=True)
+        loss, mse, mae = self._objective(cond, x0, t, eps)
+        loss.backward()
+        if self.recipe.clip_norm > 0:
+            grad_norm = nn.utils.clip_grad_norm_(self._parameters, self.recipe.clip_norm)
+        else:
+            grad_norm = nn.utils.get_total_norm([p.grad for p in self._parameters if p.grad is not None])
+        learning_rate = torch.tensor(self.scheduler.get_last_lr()[0], dtype=torch.float64)
+        self.optimizer.step()
+        if self.ema:
+            self._move_average()
+        self.steps += 1
+        if self.steps < self.total:
+            self.scheduler.step()
+        metrics = {"loss": loss, "mse": mse, "mae": mae, "grad_norm": grad_norm}
+        return {name: value.detach() for name, value in metrics.items()} | {"learning_rate": learning_rate}
+
+    def train(self, batches: Iterable[Drawn]) -> Iterator[Metrics]:
+        """A step for every batch, as the metrics are taken."""
+        for batch in batches:
+            yield self.step(*batch)
+
+    def objective(self, cond: Tensor, x0: Tensor, t: Tensor, eps: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The hybrid loss of a batch and its terms: (loss, mse, mae), scalars."""
+        signal, noise = self._signal[t], self._noise[t]
+        x_t = signal * x0 + noise * eps
+        with torch.autocast(x0.device.type, self._autocast, enabled=self._autocast is not None):
+            output = self.model(x_t, cond, t)
+        wanted = {"eps": eps, "x0": x0}.get(self.recipe.prediction)
+        if wanted is None:
+            wanted = signal * eps - noise * x0
+        output = output.to(wanted.dtype)
+        mse, mae = F.mse_loss(output, wanted), F.l1_loss(output, wanted)
+        return mse + self.recipe.mae_weight * mae, mse, mae
+
+    def moments(self) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """AdamW's first and second moments by parameter name, not copied; zeros before the first step."""
+        first, second = (
+            {name: self.optimizer.state[p].get(key, torch.zeros_like(p)) for name, p in self._named.items()}
+            for key in ("exp_avg", "exp_avg_sq")
+        )
+        return first, second
+
+    def _move_average(self) -> None:
+        # At most (1 + n) / (10 + n) after n steps, so that the first average forgets the initial weights.
+        decay = min(self.recipe.ema_decay, (1.0 + self.steps) / (10.0 + self.steps))
+        get_ema_multi_avg_fn(decay)(list(self.ema.values()), self._parameters, None)
+
+
+def make_scheduler(optimizer: torch.optim.Optimizer, recipe: Recipe, steps_per_epoch: int) -> LRScheduler:
+    """The learning rate, moved on after every step.
+
+    `step`: StepLR's, decay_epochs counted in steps; `cosine`: half a cosine down to zero
+    at the last step (Loshchilov & Hutter 2017, equation 5). Before either, warmup_steps
+    of a linear rise that takes the values 1/n, 2/n, … 1 of the full rate.
+    """
+    warmup, period = recipe.warmup_steps, recipe.decay_epochs * steps_per_epoch
+    total = recipe.epochs * steps_per_epoch
+    if recipe.schedule == "cosine":
+        main: LRScheduler = CosineAnnealingLR(optimizer, max(total - warmup, 1))
+    elif warmup == 0:
+        return StepLR(optimizer, period, recipe.decay_factor)
+    else:
+        # Inside SequentialLR steps count from the end of the rise; the drops stay at the epochs' beginnings.
+        drops = [max(step - warmup, 0) for step in range(period, total, period)]
+        main = MultiStepLR(optimizer, drops, recipe.decay_factor)
+    if warmup == 0:
+        return main
+    rise = LinearLR(optimizer, start_factor=1.0 / warmup, total_iters=max(warmup - 1, 1))
+    return SequentialLR(optimizer, [rise, main], [warmup])
