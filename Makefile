@@ -14,6 +14,8 @@ DEMO_TRAIN ?= --data.synthetic-pairs 512 --data.repeats 1 --data.augment.crop 0 
 TORCH_INDEX_URL ?= https://download.pytorch.org/whl/cpu
 # The Python that .venv is made with; empty means: the first that works.
 PYTHON ?=
+# Processes that run the tests. More than two want several GB of memory each.
+PYTEST_WORKERS ?= 2
 # More arguments for pytest, such as `make test PYTEST_ARGS='-k edge'`.
 PYTEST_ARGS ?=
 
@@ -45,7 +47,7 @@ demo: $(VENV)/.installed-all ## set up, train on the built-in scenes, export, an
 	@echo "sunrise | generated sunset | true sunset: $(OUT)/evaluation/contact_sheet.png"
 
 test: $(VENV)/.installed-dev ## set up and run the whole suite
-	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+	@$(BIN)/python -m pytest -n $(PYTEST_WORKERS) --dist loadfile $(PYTEST_ARGS)
 
 check: lint types law ## lint, types and import law
 

@@ -9,8 +9,8 @@ import numpy as np
 import onnxruntime
 import torch
 
-from tests.parity.ladder import Line, compare
-from tests.parity.network import FORWARD, ROUNDING, apply, inputs, shapes
+from tests.parity.ladder import Line
+from tests.parity.network import apply, forward_line, inputs, shapes
 from tests.parity.subject import Subject, to_nhwc, to_torch
 
 OPTIMISATIONS = {
@@ -34,15 +34,8 @@ def onnx_file(subject: Subject, *, size: int) -> Iterator[Line]:
             arrays = jnp.asarray(x_t), jnp.asarray(cond), jnp.asarray(t)
             ours, _ = apply(subject.problem.network, subject.params, subject.stats, *arrays, train=False)
             for other, array in (("torch", theirs), ("JAX", np.asarray(ours))):
-                yield compare(
-                    "g",
-                    f"forward, {name}, {shape[0]} × {shape[1]} × {shape[2]}",
-                    found,
-                    array,
-                    pair=f"onnxruntime · {other}",
-                    tolerance=FORWARD["float32"],
-                    reason=ROUNDING["float32"],
-                )
+                what = f"forward, {name}, {shape[0]} × {shape[1]} × {shape[2]}"
+                yield forward_line("g", what, found, array, f"onnxruntime · {other}")
 
 
 def _session(subject: Subject, level: onnxruntime.GraphOptimizationLevel) -> onnxruntime.InferenceSession:
