@@ -25,8 +25,8 @@ from export.edge.errors import UserError, run
 from export.edge.files import check_output_folder
 from jax_impl.weights import write_bundle
 from tests.parity.__main__ import describe, open_subject, report
-from tests.parity.ladder import Line, compare
-from tests.parity.network import FORWARD, ROUNDING, apply, inputs
+from tests.parity.ladder import Line
+from tests.parity.network import apply, forward_line, inputs
 from tests.parity.onnx_file import OPTIMISATIONS
 from tests.parity.subject import Subject, to_torch
 
@@ -95,15 +95,8 @@ def direct_export(subject: Subject, direct: Path) -> Iterator[Line]:
             arrays = jnp.asarray(x_t), jnp.asarray(cond), jnp.asarray(t)
             in_jax, _ = apply(subject.problem.network, subject.params, subject.stats, *arrays, train=False)
             for other, output in (("torch→ONNX", exported.transpose(0, 2, 3, 1)), ("JAX", np.asarray(in_jax))):
-                yield compare(
-                    "g",
-                    f"forward, {name}, {batch} × {size} × {size}",
-                    found,
-                    output,
-                    pair=f"JAX→ONNX · {other}",
-                    tolerance=FORWARD["float32"],
-                    reason=ROUNDING["float32"],
-                )
+                what = f"forward, {name}, {batch} × {size} × {size}"
+                yield forward_line("g", what, found, output, f"JAX→ONNX · {other}")
 
 
 def _session(path: Path, level: onnxruntime.GraphOptimizationLevel) -> onnxruntime.InferenceSession:

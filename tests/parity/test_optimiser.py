@@ -128,14 +128,6 @@ def test_a_learning_rate_that_drops_one_step_late_is_caught(small: Small) -> Non
     assert not small.lines(faulty)["parameters"].passed
 
 
-def test_a_learning_rate_that_falls_smoothly_is_caught(small: Small) -> None:
-    def faulty(config: OptimConfig, schedule: optax.Schedule) -> optax.GradientTransformation:
-        period = config.decay_epochs * small.course.per_epoch
-        return make_optimizer(config, optax.exponential_decay(config.learning_rate, period, config.decay_factor))
-
-    assert not small.lines(faulty)["parameters"].passed
-
-
 @pytest.mark.parametrize("clipped", [True, False])
 def test_a_run_that_clips_always_or_never_is_refused(small: Small, clipped: bool) -> None:
     run = replace(small.reference, clipped=np.full(20, clipped))
