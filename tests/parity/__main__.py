@@ -131,13 +131,13 @@ def describe(subject: Subject, name: str) -> dict[str, object]:
 
 def report(lines: Iterator[Line], about: dict[str, object], output: Path) -> int:
     """Print every line as it comes and write the table after each; returns how many failed."""
-    output.mkdir(exist_ok=True)
     done: list[Line] = []
     for line in lines:
         done.append(line)
         verdict, errors = "pass" if line.passed else "FAIL", f"{line.error:.1e} of {line.tolerance:.1e}"
         print(f"{verdict} {line.level} {line.dtype} {errors}  {line.pair}: {line.what}", flush=True)
-        # After each: a long climb that is cut short leaves what it has found.
+        # After each: a long climb that is cut short leaves what it has found, a run that never began leaves nothing.
+        output.mkdir(exist_ok=True)
         write_json(output / "parity.json", to_json(done, about))
         with atomic_file(output / "parity.md") as temporary:
             temporary.write_text(to_markdown(done, about), encoding="utf-8")
