@@ -17,16 +17,18 @@ from tests.parity.subject import Subject, from_bundle, from_preset
 def subject(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Subject:
     """Both presets' networks, narrow, trained for a few seconds on the built-in scenes; once for all workers."""
     folder = tmp_path_factory.mktemp(f"parity_{request.param}")
+    bundle = folder / "model.safetensors"
     if "PYTEST_XDIST_WORKER" not in os.environ:
         return from_preset(request.param, folder)
     shared = tmp_path_factory.getbasetemp().parent / f"parity_{request.param}"
     try:
         shared.mkdir()
     except FileExistsError:
-        return from_bundle(_when_there(shared / "model.safetensors"), folder)
+        shutil.copyfile(_when_there(shared / bundle.name), bundle)
+        return from_bundle(bundle, folder)
     trained = from_preset(request.param, folder)
-    with atomic_file(shared / "model.safetensors") as temporary:
-        shutil.copyfile(folder / "model.safetensors", temporary)
+    with atomic_file(shared / bundle.name) as temporary:
+        shutil.copyfile(bundle, temporary)
     return trained
 
 

@@ -133,7 +133,8 @@ def _named(values: Any) -> dict[str, np.ndarray]:
 def to_json(lines: Iterable[Line], about: Mapping[str, Any]) -> dict[str, Any]:
     """The table as plain data: what was run, then every line with its verdict."""
     listed = [asdict(line) | {"passed": line.passed} for line in lines]
-    return {**about, "passed": all(line["passed"] for line in listed), "lines": listed}
+    # A table without lines has shown nothing.
+    return {**about, "passed": bool(listed) and all(line["passed"] for line in listed), "lines": listed}
 
 
 def to_markdown(lines: Sequence[Line], about: Mapping[str, Any]) -> str:

@@ -38,8 +38,8 @@ def test_a_swapped_axis_is_caught_in_every_block(subject: Subject) -> None:
         _, params, stats = with_weights(subject.config, weights | {name: weights[name].transpose(1, 0, 2, 3)})
         line = next(forward(replace(subject, params=params, stats=stats), (2, side, side), "float32"))
         assert not line.passed, name
-        # Not by a hair: a hundred times what is let through.
-        assert line.error > 100 * line.tolerance, name
+        # Not by a hair: ten times what is let through, even where a level adds little to the output.
+        assert line.error > 10 * line.tolerance, name
 
 
 @only_seed

@@ -137,7 +137,7 @@ def test_loss_and_gradients(subject: Subject) -> None:
 
 def test_samplers(subject: Subject) -> None:
     lines = list(samplers(subject))
-    pairs = {"JAX · torch", "onnxruntime · torch", "diffusers · torch", "torch"}
+    pairs = {"JAX · torch", "onnxruntime · torch", "diffusers · torch", "torch · torch in float64", "torch"}
     assert_all_pass(lines, pairs, {"float32", "float64"})
     assert sum("DDPM, 1000 steps" in one.what for one in lines) == 4
 
