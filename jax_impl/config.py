@@ -11,6 +11,7 @@ Layout = Literal["auto", "folders", "side-by-side", "manifest"]
 Direction = Literal["forward", "reverse"]
 Fit = Literal["crop", "letterbox", "stretch"]
 Prediction = Literal["eps", "x0", "v"]
+LossWeight = Literal["uniform", "min_snr"]
 SamplerName = Literal["ddim", "ddpm"]
 """Samplers that can be recommended with the weights; the device runs these too."""
 AnySamplerName = Literal["ddim", "ddpm", "original"]
@@ -169,6 +170,14 @@ class DiffusionConfig:
     """The network's target: the noise, the clean picture, or the velocity."""
     mae_weight: float = 0.1
     """Weight of the absolute error beside the squared one."""
+    loss_weight: LossWeight = "uniform"
+    """`min_snr` weighs both errors of each picture by its noise level (Hang et al. 2023)."""
+    snr_gamma: float = 5.0
+    """Signal-to-noise ratio from which `min_snr` gives no more weight."""
+    cond_dropout: float = 0.0
+    """Probability that training hides a guiding picture, so that pictures can be drawn with guidance."""
+    guidance: float = 1.0
+    """Recommended guidance scale (Ho & Salimans 2022, 1 + w there), stored with the weights; 1 is none."""
     clamp: float | None = 1.0
     """Bound of the clean picture's estimate in every sampling step; none to leave it free."""
     sampler: SamplerName = "ddim"
@@ -186,6 +195,15 @@ class DiffusionConfig:
             f"it must lie between 0 and diffusion.beta_max ({self.beta_max}), which must be below 1",
         )
         _need(self.mae_weight >= 0.0, "diffusion.mae_weight", self.mae_weight, "choose 0 or more")
+        _need(self.snr_gamma > 0.0, "diffusion.snr_gamma", self.snr_gamma, "choose a value above 0")
+        _need(0.0 <= self.cond_dropout < 1.0, "diffusion.cond_dropout", self.cond_dropout, "choose 0 to below 1")
+        _need(self.guidance >= 0.0, "diffusion.guidance", self.guidance, "choose 0 or more")
+        _need(
+            self.guidance == 1.0 or self.cond_dropout > 0.0,
+            "diffusion.guidance",
+            self.guidance,
+            "only a network trained with diffusion.cond_dropout above 0 can be guided; set that, or choose 1",
+        )
         _need(self.clamp is None or self.clamp >= 1.0, "diffusion.clamp", self.clamp, "choose 1 or more, or none")
         _need(
             1 <= self.sample_steps <= self.timesteps,

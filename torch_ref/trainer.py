@@ -7,7 +7,7 @@ batches already drawn, so that both sides can train on the same ones.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import MISSING, dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -42,13 +42,17 @@ class Recipe:
     prediction: str
     mae_weight: float
     epochs: int
+    loss_weight: str = "uniform"
+    snr_gamma: float = 5.0
 
     @staticmethod
     def of(config: Mapping[str, Any]) -> Recipe:
         """Raises UserError for a setting that is missing or unknown."""
         try:
             found = {**config["optim"], **config["diffusion"], **config["train"]}
-            recipe = Recipe(**{field.name: found[field.name] for field in fields(Recipe)})
+            # Settings with a default are younger than some bundles.
+            wanted = [field.name for field in fields(Recipe) if field.default is MISSING or field.name in found]
+            recipe = Recipe(**{name: found[name] for name in wanted})
         except (KeyError, TypeError) as error:
             raise UserError(
                 f"the config does not say how to train ({error} is missing); bundle the run again"
@@ -57,6 +61,8 @@ class Recipe:
             raise UserError(f"config optim.schedule is {recipe.schedule!r}: choose step or cosine")
         if recipe.prediction not in ("eps", "x0", "v"):
             raise UserError(f"config diffusion.prediction is {recipe.prediction!r}: choose one of eps, x0, v")
+        if recipe.loss_weight not in ("uniform", "min_snr"):
+            raise UserError(f"config diffusion.loss_weight is {recipe.loss_weight!r}: choose uniform or min_snr")
         return recipe
 
 
@@ -148,7 +154,11 @@ class Trainer:
         if wanted is None:
             wanted = signal * eps - noise * x0
         output = output.to(wanted.dtype)
-        mse, mae = F.mse_loss(output, wanted), F.l1_loss(output, wanted)
+        if self.recipe.loss_weight == "uniform":
+            mse, mae = F.mse_loss(output, wanted), F.l1_loss(output, wanted)
+        else:
+            error, weight = output - wanted, self._min_snr(signal, noise)
+            mse, mae = (weight * error.square()).mean(), (weight * error.abs()).mean()
         return mse + self.recipe.mae_weight * mae, mse, mae
 
     def moments(self) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
@@ -158,6 +168,12 @@ class Trainer:
             for key in ("exp_avg", "exp_avg_sq")
         )
         return first, second
+
+    def _min_snr(self, signal: Tensor, noise: Tensor) -> Tensor:
+        """Min-SNR-γ weights on the network's own target (Hang et al. 2023, section 3.4)."""
+        snr = (signal / noise).square()
+        of_x0 = snr.clamp(max=self.recipe.snr_gamma)
+        return of_x0 / {"eps": snr, "x0": 1.0, "v": snr + 1.0}[self.recipe.prediction]
 
     def _move_average(self) -> None:
         # At most (1 + n) / (10 + n) after n steps, so that the first average forgets the initial weights.

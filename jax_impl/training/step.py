@@ -12,7 +12,8 @@ import optax
 
 from jax_impl.config import Config
 from jax_impl.data.augment import augment
-from jax_impl.diffusion.loss import hybrid_loss
+from jax_impl.diffusion.guidance import HIDDEN
+from jax_impl.diffusion.loss import hybrid_loss, loss_weight
 from jax_impl.diffusion.process import levels_at, q_sample, target
 from jax_impl.diffusion.schedule import Levels
 from jax_impl.model.blocks import BATCH_NORM_MOMENTUM
@@ -55,7 +56,8 @@ def diffusion_loss(
     signal, noise = levels_at(problem.levels, t, x0.dtype)
     x_t = q_sample(x0, eps, signal, noise)
     output, stats = problem.network.apply(params, stats, x_t, cond, t, train=True)
-    loss, terms = hybrid_loss(output, target(diffusion.prediction, x0, eps, signal, noise), diffusion.mae_weight)
+    wanted, weight = target(diffusion.prediction, x0, eps, signal, noise), loss_weight(diffusion, signal, noise)
+    loss, terms = hybrid_loss(output, wanted, diffusion.mae_weight, weight)
     return loss, ({"loss": loss, **terms}, stats)
 
 
@@ -106,11 +108,18 @@ def update(
 def draw_batch(
     config: Config, key: jax.Array, pairs: Batch, indices: jax.Array
 ) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
-    """Everything random about a step: (cond, x0, t, eps) of the pairs at `indices`, augmented, float32."""
+    """Everything random about a step: (cond, x0, t, eps) of the pairs at `indices`, augmented, float32.
+
+    With probability diffusion.cond_dropout a guiding picture is hidden: it becomes `HIDDEN`.
+    """
     augment_key, t_key, eps_key = jax.random.split(key, 3)
     cond, x0 = to_unit(pairs.cond[indices]), to_unit(pairs.x0[indices])
     cond, x0 = augment(augment_key, cond, x0, config.data.augment)
     t = jax.random.randint(t_key, indices.shape, 0, config.diffusion.timesteps)
+    if (dropout := config.diffusion.cond_dropout) > 0.0:
+        # A key of its own, so that the other draws are those of a run without.
+        hidden = jax.random.bernoulli(jax.random.fold_in(key, 3), dropout, (*indices.shape, 1, 1, 1))
+        cond = jnp.where(hidden, HIDDEN, cond)
     return cond, x0, t, jax.random.normal(eps_key, x0.shape, x0.dtype)
 
 
@@ -155,7 +164,8 @@ def make_validation_loss(problem: Problem) -> Callable[[Tree, Tree, Batch], floa
         signal, noise = levels_at(problem.levels, t, x0.dtype)
         output, _ = problem.network.apply(params, stats, q_sample(x0, eps, signal, noise), cond, t)
         error = output - target(diffusion.prediction, x0, eps, signal, noise)
-        return jnp.mean(jnp.square(error) + diffusion.mae_weight * jnp.abs(error), axis=(1, 2, 3))
+        weighted = loss_weight(diffusion, signal, noise) * (jnp.square(error) + diffusion.mae_weight * jnp.abs(error))
+        return jnp.mean(weighted, axis=(1, 2, 3))
 
     def validation_loss(params: Tree, stats: Tree, pairs: Batch) -> float:
         count = len(pairs.x0)

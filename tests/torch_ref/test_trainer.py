@@ -15,7 +15,7 @@ from torch import Tensor
 
 from export.edge.errors import UserError
 from torch_ref.base import UNet
-from torch_ref.diffusion import hybrid_loss, q_sample, target
+from torch_ref.diffusion import hybrid_loss, q_sample, target, to_x0
 from torch_ref.trainer import Drawn, Trainer
 
 OPTIM = {
@@ -52,9 +52,10 @@ def make_trainer(
         dtype: torch.dtype = torch.float64,
         options: dict[str, Any] | None = None,
         optim: dict[str, Any] | None = None,
+        diffusion: dict[str, Any] | None = None,
     ) -> Trainer:
         config = make_config(kind)
-        config["diffusion"] |= {"prediction": prediction, "mae_weight": 0.1}
+        config["diffusion"] |= {"prediction": prediction, "mae_weight": 0.1} | (diffusion or {})
         config |= {"optim": OPTIM | (optim or {}), "train": {"epochs": 10}}
         return Trainer(make_network(kind).to(dtype), schedule, config, steps_per_epoch=2, **(options or {}))
 
@@ -83,6 +84,21 @@ def test_the_loss_is_the_network_s_distance_from_its_target(
     assert not any(value.requires_grad for value in metrics.values())
     for name, buffer in model.named_buffers():  # BatchNorm collects its statistics in the same pass
         torch.testing.assert_close(dict(trainer.model.named_buffers())[name], buffer)
+
+
+@pytest.mark.parametrize("prediction", ["eps", "x0", "v"])
+def test_min_snr_weighs_the_error_of_x0(make_trainer: MakeTrainer, prediction: str, schedule: np.ndarray) -> None:
+    """Whatever is predicted, the squared error of the x0 that it stands for counts min(SNR, γ) times."""
+    trainer = make_trainer(prediction=prediction, diffusion={"loss_weight": "min_snr", "snr_gamma": 0.5})
+    cond, x0, t, eps = drawn()
+    x_t = q_sample(x0, eps, schedule, t)
+    with torch.no_grad():
+        found = to_x0(prediction, trainer.model(x_t, cond, t), x_t, schedule, t)  # type: ignore[arg-type]
+    alpha_bar = torch.from_numpy(schedule)[t]
+    weight = (alpha_bar / (1 - alpha_bar)).clamp(max=0.5)
+    assert weight.min() < weight.max() == 0.5
+    expected = (weight * (found - x0).square().mean(dim=(1, 2, 3))).mean()
+    torch.testing.assert_close(trainer.step(cond, x0, t, eps)["mse"], expected, rtol=1e-8, atol=0)
 
 
 @pytest.mark.parametrize("clip_norm", [0.0, 0.05, 1e3])
@@ -205,6 +221,7 @@ def test_mixed_precision_keeps_weights_and_loss_in_float32(make_trainer: MakeTra
     [
         ("optim", {"schedule": "linear"}, "optim.schedule is 'linear'"),
         ("diffusion", {"prediction": "score"}, "diffusion.prediction is 'score'"),
+        ("diffusion", {"loss_weight": "p2"}, "diffusion.loss_weight is 'p2'"),
         ("optim", None, "'learning_rate' is missing"),
         ("train", None, "'epochs' is missing"),
     ],

@@ -21,6 +21,7 @@ from jax_impl.config import (
     TrainConfig,
     UNetModelConfig,
 )
+from jax_impl.diffusion.guidance import HIDDEN
 from jax_impl.diffusion.schedule import Levels, alphas_cumprod
 from jax_impl.training.optim import learning_rate, make_optimizer
 from jax_impl.training.state import create
@@ -28,6 +29,7 @@ from jax_impl.training.step import (
     Batch,
     Problem,
     diffusion_loss,
+    draw_batch,
     fetch,
     make_statistics_step,
     make_train_step,
@@ -93,6 +95,36 @@ def test_the_loss_of_a_fresh_network_is_its_distance_from_the_target(
     loss, (terms, _) = diffusion_loss(problem, state.params, state.stats, cond, x0, t, eps)
     assert float(terms["mse"]) == pytest.approx(np.mean(error**2), rel=1e-5)
     assert float(loss) == pytest.approx(np.mean(error**2) + 0.1 * np.mean(np.abs(error)), rel=1e-5)
+
+
+def test_hiding_some_guiding_pictures_changes_no_other_draw() -> None:
+    problem, state, _, _ = setup()
+    pairs = Batch(*(jnp.full((64, 16, 16, 3), value, jnp.uint8) for value in (200, 90)))
+    config = dataclasses.replace(problem.config, diffusion=DiffusionConfig(cond_dropout=0.25))
+    plain, hiding = (draw_batch(c, state.key, pairs, jnp.arange(64)) for c in (problem.config, config))
+    for a, b in zip(plain[1:], hiding[1:], strict=True):
+        np.testing.assert_array_equal(a, b)
+    hidden = np.all(np.asarray(hiding[0]) == HIDDEN, axis=(1, 2, 3))
+    np.testing.assert_array_equal(hiding[0][~hidden], plain[0][~hidden])
+    # Three standard deviations of a binomial draw: 16 ± 10.4.
+    assert 5 < hidden.sum() < 27
+
+
+def test_min_snr_weighs_each_picture_and_the_validation_loss_too() -> None:
+    problem, state, _, pairs = setup("unet", "v", "plain")
+    diffusion = DiffusionConfig(prediction="v", loss_weight="min_snr", mae_weight=0.0)
+    weighted = problem._replace(config=dataclasses.replace(problem.config, diffusion=diffusion))
+    x0, t = to_unit(pairs.x0), jnp.asarray([10, 300, 600, 990])
+    eps = jax.random.normal(jax.random.key(0), x0.shape)
+    signal, noise = problem.levels.signal[t], problem.levels.noise[t]
+    snr = (signal / noise) ** 2
+    # A fresh plain head says nothing, so that the error is v itself.
+    v = signal[:, None, None, None] * eps - noise[:, None, None, None] * x0
+    expected = np.mean(np.minimum(snr, 5.0) / (snr + 1.0) * np.mean(np.square(v), axis=(1, 2, 3)))
+    loss, _ = diffusion_loss(weighted, state.params, state.stats, x0, x0, t, eps)
+    assert float(loss) == pytest.approx(expected, rel=1e-4)
+    losses = [make_validation_loss(p)(state.params, state.stats, pairs) for p in (problem, weighted)]
+    assert losses[1] < losses[0]
 
 
 def test_validation_loss_repeats_and_does_not_depend_on_the_batch_size() -> None:

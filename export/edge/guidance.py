@@ -1,0 +1,33 @@
+"""Classifier-free guidance: away from what the network draws without the guiding picture."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from export.edge.errors import UserError
+from export.edge.sampler import Denoise
+
+HIDDEN = 0.0
+"""Value of every pixel of a guiding picture that training hid: middle grey."""
+
+
+def guided(denoise: Denoise, scale: float) -> Denoise:
+    """`denoise` with its output moved to hidden + scale * (shown - hidden), at twice the cost.
+
+    Ho and Salimans 2022, equation 6, where scale is 1 + w. A scale of 1 is the denoiser
+    as it is. Raises UserError for a scale that is negative or not finite.
+    """
+    if not (scale >= 0.0 and math.isfinite(scale)):
+        raise UserError(f"guidance {scale} is no scale; choose 0 or more, 1 for none")
+    if scale == 1.0:
+        return denoise
+
+    def both(x_t: np.ndarray, cond: np.ndarray, t: np.ndarray) -> np.ndarray:
+        # One after the other: as one batch they would need twice the memory, and on a CPU gain nothing.
+        shown = denoise(x_t, cond, t)
+        hidden = denoise(x_t, np.full_like(cond, HIDDEN), t)
+        return hidden + float(scale) * (shown - hidden)
+
+    return both
