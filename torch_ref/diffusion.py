@@ -1,4 +1,4 @@
-"""The diffusion process as the papers write it: forward process, conversions, loss, samplers.
+"""The diffusion process as the papers write it: forward process, conversions, samplers.
 
 The noise schedule is received, never computed: `alphas_cumprod` is the float64 (T,) of
 the bundle. Pictures are (batch, 3, height, width) in [-1, 1]; noise is given by the
@@ -15,7 +15,6 @@ from typing import Literal
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from export.edge.errors import UserError
@@ -67,11 +66,6 @@ def to_eps(x0: Tensor, x_t: Tensor, alphas_cumprod: np.ndarray, t: Tensor) -> Te
     """The noise in x_t when its clean picture is x0."""
     signal, noise = levels(alphas_cumprod, t, x_t.dtype)
     return (x_t - signal * x0) / noise
-
-
-def hybrid_loss(output: Tensor, target: Tensor, mae_weight: float) -> Tensor:
-    """Mean squared error plus `mae_weight` times the mean absolute error, on the network's own target; a scalar."""
-    return F.mse_loss(output, target) + mae_weight * F.l1_loss(output, target)
 
 
 @dataclass(frozen=True)

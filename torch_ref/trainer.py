@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import CosineAnnealingLR, LinearLR, LRScheduler, MultiStepLR, SequentialLR, StepLR
 from torch.optim.swa_utils import get_ema_multi_avg_fn
@@ -20,6 +19,7 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 from export.edge.errors import UserError
 from torch_ref.base import UNet
 from torch_ref.diffusion import levels
+from torch_ref.loss import hybrid_loss, loss_weight
 
 Drawn = tuple[Tensor, Tensor, Tensor, Tensor]
 """A batch: cond, x0 (batch, 3, height, width) in [-1, 1]; t int64 (batch,); eps of x0's shape, standard normal."""
@@ -145,21 +145,16 @@ class Trainer:
             yield self.step(*batch)
 
     def objective(self, cond: Tensor, x0: Tensor, t: Tensor, eps: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """The hybrid loss of a batch and its terms: (loss, mse, mae), scalars."""
-        signal, noise = self._signal[t], self._noise[t]
+        """The weighted hybrid loss of a batch and its terms: (loss, mse, mae), scalars."""
+        recipe, signal, noise = self.recipe, self._signal[t], self._noise[t]
         x_t = signal * x0 + noise * eps
         with torch.autocast(x0.device.type, self._autocast, enabled=self._autocast is not None):
             output = self.model(x_t, cond, t)
-        wanted = {"eps": eps, "x0": x0}.get(self.recipe.prediction)
+        wanted = {"eps": eps, "x0": x0}.get(recipe.prediction)
         if wanted is None:
             wanted = signal * eps - noise * x0
-        output = output.to(wanted.dtype)
-        if self.recipe.loss_weight == "uniform":
-            mse, mae = F.mse_loss(output, wanted), F.l1_loss(output, wanted)
-        else:
-            error, weight = output - wanted, self._min_snr(signal, noise)
-            mse, mae = (weight * error.square()).mean(), (weight * error.abs()).mean()
-        return mse + self.recipe.mae_weight * mae, mse, mae
+        weight = loss_weight(recipe.loss_weight, recipe.prediction, signal, noise, recipe.snr_gamma)
+        return hybrid_loss(output.to(wanted.dtype), wanted, recipe.mae_weight, weight)
 
     def moments(self) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """AdamW's first and second moments by parameter name, not copied; zeros before the first step."""
@@ -168,12 +163,6 @@ class Trainer:
             for key in ("exp_avg", "exp_avg_sq")
         )
         return first, second
-
-    def _min_snr(self, signal: Tensor, noise: Tensor) -> Tensor:
-        """Min-SNR-γ weights on the network's own target (Hang et al. 2023, section 3.4)."""
-        snr = (signal / noise).square()
-        of_x0 = snr.clamp(max=self.recipe.snr_gamma)
-        return of_x0 / {"eps": snr, "x0": 1.0, "v": snr + 1.0}[self.recipe.prediction]
 
     def _move_average(self) -> None:
         # At most (1 + n) / (10 + n) after n steps, so that the first average forgets the initial weights.
