@@ -7,7 +7,7 @@ optimizer.safetensors` AdamW's state too, for going on in the original script.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import jax
@@ -38,6 +38,8 @@ class BundleArgs:
     """Run folder, as given to training."""
     output: Path
     """File to write, such as model.safetensors."""
+    ema_decay: float | None = None
+    """Which of the run's averages to write, by its decay, or 0 for the raw weights (default: optim.ema_decay)."""
     optimizer: Path | None = None
     """Also write AdamW's moments and the state of training, to go on with in the original script."""
 
@@ -52,16 +54,33 @@ def main(argv: Sequence[str] | None = None) -> None:
                 raise UserError(f"{name} {path} must end in .safetensors, the format that is written")
     if args.optimizer is not None and args.optimizer.resolve() == args.output.resolve():
         raise UserError(f"--optimizer {args.optimizer} is the file of --output; name another")
-    trained = open_run(args.run)
+    trained = choose_average(open_run(args.run), args.ema_decay)
     facts = training_facts(args.run, trained) if args.optimizer is not None else {}
     params, stats = final_weights(trained)
     digest = write_bundle(args.output, params, stats, trained.alphas_cumprod, trained.config)
-    kind = "averaged" if trained.state.ema else "raw"
+    kind = f"averaged ({trained.config.optim.ema_decay})" if trained.state.ema else "raw"
     print(f"{args.output}: {kind} weights after step {int(trained.state.step)}, digest {digest[:16]}")
     if args.optimizer is not None:
         adam = adam_state(trained.state.opt_state)
         write_optimizer(args.optimizer, adam.mu, adam.nu, {**facts, "weights_digest": digest})
         print(f"{args.optimizer}: AdamW's moments after {facts['epoch']} whole epochs")
+
+
+def choose_average(trained: TrainedRun, decay: float | None) -> TrainedRun:
+    """The run with another of its averages, or with none for decay 0, as the one that is published.
+
+    Raises UserError for a decay that the run keeps no average of.
+    """
+    state, optim = trained.state, trained.config.optim
+    averages = {optim.ema_decay: state.ema, **dict(zip(optim.more_ema_decays, state.more_ema, strict=True)), 0.0: {}}
+    if decay is None:
+        return trained
+    if decay not in averages:
+        kept = ", ".join(f"{kept:g}" for kept in averages)
+        raise UserError(f"--ema-decay {decay:g} is none that the run kept; choose one of {kept} (0: the raw weights)")
+    # What is written says which average it is.
+    config = replace(trained.config, optim=replace(optim, ema_decay=decay, more_ema_decays=()))
+    return replace(trained, config=config, state=replace(state, ema=averages[decay], more_ema=()))
 
 
 def final_weights(trained: TrainedRun) -> tuple[Tree, Tree]:

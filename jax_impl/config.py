@@ -228,7 +228,9 @@ class OptimConfig:
     clip_norm: float = 1.0
     """Largest global norm of the gradient; 0 switches clipping off."""
     ema_decay: float = 0.0
-    """Decay of the moving average of the weights; 0 switches it off."""
+    """Decay of the moving average of the weights, which is what gets published; 0 switches it off."""
+    more_ema_decays: tuple[float, ...] = ()
+    """Decays of further averages, kept to choose from when the run is bundled."""
 
     def __post_init__(self) -> None:
         _need(self.learning_rate > 0.0, "optim.learning_rate", self.learning_rate, "choose a value above 0")
@@ -238,6 +240,13 @@ class OptimConfig:
         _need(self.warmup_steps >= 0, "optim.warmup_steps", self.warmup_steps, "choose 0 or more")
         _need(self.clip_norm >= 0.0, "optim.clip_norm", self.clip_norm, "choose 0 or more")
         _need(0.0 <= self.ema_decay < 1.0, "optim.ema_decay", self.ema_decay, "choose 0 to below 1")
+        decays = (self.ema_decay, *self.more_ema_decays)
+        _need(
+            all(0.0 < decay < 1.0 for decay in self.more_ema_decays) and len(set(decays)) == len(decays),
+            "optim.more_ema_decays",
+            self.more_ema_decays,
+            f"choose values between 0 and 1 that differ from each other and from optim.ema_decay ({self.ema_decay})",
+        )
 
 
 @dataclass(frozen=True)

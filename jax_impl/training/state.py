@@ -24,6 +24,8 @@ class TrainState:
     """BatchNorm's running statistics; empty for networks without it."""
     ema: Tree
     """Moving average of params; empty when it is switched off."""
+    more_ema: tuple[Tree, ...]
+    """Averages by `optim.more_ema_decays`, in that order."""
     opt_state: optax.OptState
     key: jax.Array
     """Root of all randomness; step n draws from fold_in(key, n), so it never changes."""
@@ -55,7 +57,8 @@ def with_params(
     """A state at step 0 that starts from the given weights."""
     # Copies: the step donates its state, and two leaves must not share a buffer.
     ema = jax.tree.map(jnp.copy, params) if config.optim.ema_decay > 0 else {}
-    return TrainState(jnp.zeros((), jnp.int32), params, stats, ema, optimizer.init(params), key)
+    more = tuple(jax.tree.map(jnp.copy, params) for _ in config.optim.more_ema_decays)
+    return TrainState(jnp.zeros((), jnp.int32), params, stats, ema, more, optimizer.init(params), key)
 
 
 def sampling_weights(state: TrainState) -> Tree:

@@ -101,8 +101,13 @@ def update(
     updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
     metrics |= {"grad_norm": optax.tree.norm(grads), "learning_rate": jnp.asarray(schedule(state.step))}
-    ema = update_ema(state.ema, params, state.step, problem.config.optim.ema_decay) if state.ema else state.ema
-    return TrainState(state.step + 1, params, stats, ema, opt_state, state.key), metrics
+    optim = problem.config.optim
+    ema = update_ema(state.ema, params, state.step, optim.ema_decay) if state.ema else state.ema
+    more = tuple(
+        update_ema(average, params, state.step, decay)
+        for average, decay in zip(state.more_ema, optim.more_ema_decays, strict=True)
+    )
+    return TrainState(state.step + 1, params, stats, ema, more, opt_state, state.key), metrics
 
 
 def draw_batch(

@@ -28,7 +28,7 @@ def make_small_config(kind: str = "unet", **train_settings: object) -> Config:
         data=DataConfig(size=16, synthetic_pairs=6, synthetic_val_pairs=3, repeats=1),
         model=SeedModelConfig(width=4) if seed else UNetModelConfig(width=8, groups=4, multipliers=(1, 2), blocks=1),
         diffusion=DiffusionConfig(prediction="eps" if seed else "x0", sample_steps=4),
-        optim=OptimConfig(learning_rate=1e-3, ema_decay=0.9),
+        optim=OptimConfig(learning_rate=1e-3, ema_decay=0.9, more_ema_decays=(0.2, 0.3)),
         train=TrainConfig(**settings),  # type: ignore[arg-type]
     )
 

@@ -39,6 +39,25 @@ def test_it_holds_the_average_the_schedule_and_the_configuration(path: Path, tra
     np.testing.assert_array_equal(held.alphas_cumprod, run.alphas_cumprod)
 
 
+@pytest.mark.parametrize("decay", [0.3, 0.2, 0.0])
+def test_any_average_or_the_raw_weights_can_be_written(trained_run: Path, tmp_path: Path, decay: float) -> None:
+    bundle.main(["--run", str(trained_run), "--output", str(tmp_path / "m.safetensors"), "--ema-decay", str(decay)])
+    held, state = read_bundle(tmp_path / "m.safetensors"), open_run(trained_run).state
+    expected = {0.3: state.more_ema[1], 0.2: state.more_ema[0], 0.0: state.params}[decay]
+    for name, array in flatten(expected).items():
+        np.testing.assert_array_equal(held.weights[name], array)
+    assert held.config.optim.ema_decay == decay
+    others = [state.ema, state.params, *state.more_ema]
+    same = [np.array_equal(flatten(other)["stem.kernel"], held.weights["stem.kernel"]) for other in others]
+    assert sum(same) == 1
+
+
+def test_an_average_that_was_not_kept(trained_run: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"--ema-decay 0\.7 .* choose one of 0\.9, 0\.2, 0\.3, 0 "):
+        bundle.main(["--run", str(trained_run), "--output", str(tmp_path / "m.safetensors"), "--ema-decay", "0.7"])
+    assert not list(tmp_path.iterdir())
+
+
 def test_statistics_are_re_estimated_for_averaged_weights(trained_seed_run: Path) -> None:
     run = open_run(trained_seed_run)
     params, stats = bundle.final_weights(run)

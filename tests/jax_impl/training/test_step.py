@@ -47,7 +47,7 @@ def setup(kind: str = "unet", prediction: Prediction = "x0", head: Literal["plai
         data=DataConfig(size=16, augment=AugmentConfig(flip=0.0, rotation=0, perspective=0, jitter_probability=0)),
         model=model,
         diffusion=DiffusionConfig(prediction=prediction),
-        optim=OptimConfig(learning_rate=3e-3, ema_decay=0.9),
+        optim=OptimConfig(learning_rate=3e-3, ema_decay=0.9, more_ema_decays=(0.15,)),
         train=TrainConfig(batch_size=4),
     )
     schedule = learning_rate(config.optim, 100, 1)
@@ -151,6 +151,21 @@ def test_average_follows_the_weights() -> None:
     ema, params = {"w": jnp.asarray(0.0)}, {"w": jnp.asarray(1.0)}
     assert float(update_ema(ema, params, jnp.asarray(0), 0.99)["w"]) == pytest.approx(0.9)
     assert float(update_ema(ema, params, jnp.asarray(10**6), 0.99)["w"]) == pytest.approx(0.01, rel=1e-4)
+
+
+def test_every_average_follows_by_its_own_decay() -> None:
+    _, state, step, pairs = setup()
+    first, second = (jax.tree.leaves(tree)[0] for tree in (state.ema, state.more_ema[0]))
+    first, second = np.array(first, np.float64), np.array(second, np.float64)
+    for n in range(3):
+        state, _ = step(state, pairs, jnp.arange(4))
+        now = np.asarray(jax.tree.leaves(state.params)[0], np.float64)
+        start = (1 + n) / (10 + n)
+        first += (1 - min(0.9, start)) * (now - first)
+        second += (1 - min(0.15, start)) * (now - second)
+    np.testing.assert_allclose(jax.tree.leaves(state.ema)[0], first, atol=1e-6)
+    np.testing.assert_allclose(jax.tree.leaves(state.more_ema[0])[0], second, atol=1e-6)
+    assert np.abs(first - second).max() > 1e-4
 
 
 def test_to_unit_reaches_both_ends() -> None:
