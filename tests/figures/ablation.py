@@ -1,0 +1,180 @@
+"""Which choice bought what: one change a row, every row on the same data and the same number of images.
+
+`python -m tests.figures.ablation DATA --direction reverse --output runs/ablation` trains every row with every
+seed, scores each run beside the first row's of the same seed, and writes `ablation.md` and `ablation.json` after each
+run: what is cut short keeps what it has, and goes on from there when it is started again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from export.edge.errors import UserError, run
+from export.edge.files import write_json, write_text
+from tests.figures.rows import ROWS
+
+ROOT = Path(__file__).resolve().parents[2]
+FIGURES = {"psnr": ("PSNR, dB", 2), "ssim": ("SSIM", 3), "delta_e": ("ΔE2000", 2), "swd": ("SWD × 10³", 1), "sharpness": ("sharpness ratio", 2)}  # fmt: skip # noqa: E501
+RIVALS = ("copy_input", "mean_target", "color_transfer", "pixel_ridge")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is the same for every row."""
+
+    data: str
+    direction: str
+    size: int
+    epochs: int
+    repeats: int
+    batch: int
+    output: Path
+    deadline: float
+    """Clock time, seconds, after which no further run is begun."""
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """The command line. Raises UserError for rows that are not there and numbers that make no run."""
+    parser = argparse.ArgumentParser(prog="python -m tests.figures.ablation", description=__doc__.splitlines()[0])
+    parser.add_argument("data", help="pairs, as for training")
+    parser.add_argument("--direction", choices=("forward", "reverse"), default="forward")
+    parser.add_argument("--rows", nargs="+", default=list(ROWS), help=f"of {', '.join(ROWS)} (default: all)")
+    parser.add_argument("--seeds", type=int, default=3, help="trainings of each row (default: 3)")
+    parser.add_argument("--size", type=int, default=64, help="side of the pictures, pixels (default: 64)")
+    parser.add_argument("--epochs", type=int, default=4)
+    parser.add_argument("--repeats", type=int, default=8, help="how often an epoch shows each pair (default: 8)")
+    parser.add_argument("--batch", type=int, default=16)
+    parser.add_argument("--jobs", type=int, default=1, help="runs at the same time (default: 1)")
+    parser.add_argument("--minutes", type=float, default=600.0, help="begin no run after this time (default: 600)")
+    parser.add_argument("--output", type=Path, required=True, help="folder for runs, evaluations and the table")
+    args = parser.parse_args(argv)
+    if unknown := [name for name in args.rows if name not in ROWS]:
+        raise UserError(f"--rows {unknown[0]} is no row; choose from {', '.join(ROWS)}")
+    if min(args.seeds, args.jobs) < 1:
+        raise UserError("--seeds and --jobs must each be at least 1; choose more")
+    args.output.mkdir(parents=True, exist_ok=True)
+    deadline = time.time() + 60.0 * args.minutes
+    plan = Plan(args.data, args.direction, args.size, args.epochs, args.repeats, args.batch, args.output, deadline)
+    with ThreadPoolExecutor(args.jobs) as pool:
+        # Seed by seed, so that a table cut short has whole comparisons; the first row first, since all lean on it.
+        for seed in range(args.seeds):
+            first, *others = args.rows
+            for _ in pool.map(lambda name, seed=seed: one(plan, name, seed, None), [first]):
+                report(plan, args.rows)
+            for _ in pool.map(lambda name, seed=seed, first=first: one(plan, name, seed, first), others):
+                report(plan, args.rows)
+    print((args.output / "ablation.md").read_text())
+
+
+def one(plan: Plan, name: str, seed: int, rival: str | None) -> None:
+    """Train and score one run, unless it is there already or the time is up. Raises UserError where that fails."""
+    folder, scores = plan.output / f"{name}_{seed}", plan.output / f"{name}_{seed}_scores"
+    if (scores / "evaluation.json").exists() or time.time() > plan.deadline:
+        return
+    shutil.rmtree(folder, ignore_errors=True)  # what an earlier start left unfinished
+    for command in (train(plan, name, seed, folder), evaluate(plan, name, seed, folder, scores, rival)):
+        begun = time.time()
+        done = subprocess.run(
+            [sys.executable, "-m", *command], cwd=ROOT, capture_output=True, text=True, check=False
+        )
+        if done.returncode:
+            said = (done.stdout + done.stderr).strip().splitlines() or ["it said nothing"]
+            raise UserError(f"{name}, seed {seed}: {command[0]} failed ({said[-1]})")
+        print(f"{name}, seed {seed}: {command[0]} {time.time() - begun:.0f} s", flush=True)
+
+
+def train(plan: Plan, name: str, seed: int, folder: Path) -> list[str]:
+    """The training command of a row: its own settings, then what all rows share."""
+    return [
+        "jax_impl.train", *ROWS[name].train, "--data.path", plan.data, "--data.direction", plan.direction,
+        "--data.size", str(plan.size), "--train.batch-size", str(plan.batch), "--train.seed", str(seed),
+        "--data.repeats", str(plan.repeats), "--train.epochs", str(plan.epochs),
+        "--train.sample-every", "0", "--train.checkpoint-every", str(plan.epochs), "--output-dir", str(folder),
+    ]  # fmt: skip
+
+
+def evaluate(plan: Plan, name: str, seed: int, folder: Path, scores: Path, rival: str | None) -> list[str]:
+    """The scoring command of a row, as it recommends to draw unless the row says otherwise."""
+    beside = [] if rival is None else ["--baseline-run", str(plan.output / f"{rival}_{seed}")]
+    return [
+        "jax_impl.evaluate", "--run", str(folder), *beside, *ROWS[name].draw, "--data.path", plan.data,
+        "--data.direction", plan.direction, "--seed", str(seed), "--output-dir", str(scores),
+    ]  # fmt: skip
+
+
+def report(plan: Plan, names: Sequence[str]) -> None:
+    """Write the table of all evaluations that are there."""
+    found = {
+        name: [json.loads(path.read_text()) for path in sorted(plan.output.glob(f"{name}_[0-9]*_scores/evaluation.json"))]
+        for name in names
+    }
+    found = {name: evaluations for name, evaluations in found.items() if evaluations}
+    if found:
+        write_json(plan.output / "ablation.json", {name: [kept(e) for e in some] for name, some in found.items()})
+        write_text(plan.output / "ablation.md", to_markdown(found))
+
+
+def kept(evaluation: Mapping[str, Any]) -> dict[str, Any]:
+    """An evaluation without its pictures."""
+    return {key: value for key, value in evaluation.items() if key != "pictures"}
+
+
+def to_markdown(found: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
+    """Rows by figures: the mean over the seeds and in brackets their range; then how surely each differs from the first."""
+    titles = [title for title, _ in FIGURES.values()]
+    first = next(iter(found.values()))[0]
+    rows = [
+        [ROWS[name].what, *(spread([e["methods"]["model"]["metrics"][figure]["mean"] for e in some], digits) for figure, (_, digits) in FIGURES.items())]
+        for name, some in found.items()
+    ]  # fmt: skip
+    rows += [
+        [first["methods"][rival]["title"], *(f"{first['methods'][rival]['metrics'][figure]['mean']:.{digits}f}" for figure, (_, digits) in FIGURES.items())]
+        for rival in RIVALS
+    ]  # fmt: skip
+    seeds = max(len(some) for some in found.values())
+    images = sorted({e["methods"]["model"]["images_seen"] for some in found.values() for e in some})
+    data = first["data"]
+    lines = [
+        f"{data['pairs']} held-out pairs at {data['size']} × {data['size']}; every run saw {' or '.join(f'{n:,}' for n in images)} "
+        f"images; mean of {seeds} trainings (least to most).",
+        "",
+        *table(["", *titles], rows),
+        "",
+        "Against the first row: the mean difference, and in how many trainings its 95 % interval leaves out zero.",
+        "",
+        *table(["", *titles], [[ROWS[name].what, *(surely(some, figure, digits) for figure, (_, digits) in FIGURES.items())]
+                               for name, some in found.items() if any("baseline_run" in e["against"] for e in some)]),
+    ]  # fmt: skip
+    return "\n".join(lines) + "\n"
+
+
+def spread(values: Sequence[float], digits: int) -> str:
+    """Mean and range."""
+    mean = f"{statistics.mean(values):.{digits}f}"
+    return mean if len(values) == 1 else f"{mean} ({min(values):.{digits}f}–{max(values):.{digits}f})"
+
+
+def surely(evaluations: Sequence[Mapping[str, Any]], figure: str, digits: int) -> str:
+    """How far a row is from the first, and how often that is beyond the interval over pictures."""
+    apart = [e["against"]["baseline_run"][figure] for e in evaluations if "baseline_run" in e["against"]]
+    beyond = sum(one["low"] > 0 or one["high"] < 0 for one in apart)
+    return f"{statistics.mean(one['mean'] for one in apart):+.{digits}f} ({beyond} of {len(apart)})"
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    return [f"| {' | '.join(row)} |" for row in (head, ["---"] * len(head), *rows)]
+
+
+if __name__ == "__main__":
+    run(main)
