@@ -7,6 +7,7 @@ Writes `parity.json` and `parity.md`. Exit status 0: every line is inside its to
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import platform
 import tempfile
@@ -52,6 +53,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--levels", default="".join(LEVELS), help=f"the levels to run (default: all, {''.join(LEVELS)})"
     )
+    parser.add_argument("--keep", action="store_true", help="keep what the table in --output says of the other levels")
     parser.add_argument("--output", type=Path, default=Path("parity"), help="folder for the table (default: parity)")
     args = parser.parse_args(argv)
     unknown = set(args.levels) - LEVELS.keys()
@@ -68,7 +70,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         check_training_size(args.training_size, subject)
         lines = climb(subject, args.levels, args.training_size, args.batch, args.steps)
         about = describe(subject, args.subject)
-        failed = report(lines, about, args.output)
+        failed = report(lines, about, args.output, keep=args.keep)
     if failed:
         print(f"{failed} lines are outside their tolerance")
         raise SystemExit(1)
@@ -129,11 +131,19 @@ def describe(subject: Subject, name: str) -> dict[str, object]:
     }
 
 
-def report(lines: Iterator[Line], about: dict[str, object], output: Path) -> int:
-    """Print every line as it comes and write the table after each; returns how many failed."""
-    done: list[Line] = []
+def report(lines: Iterator[Line], about: dict[str, object], output: Path, *, keep: bool = False) -> int:
+    """Print every line as it comes and write the table after each; returns how many lines of the table failed.
+
+    `keep` joins them to the table that is there, in place of its lines of the same levels.
+    Raises UserError where that is of other weights.
+    """
+    kept = _kept(output / "parity.json", about) if keep else []
+    new: list[Line] = []
+    done = kept
     for line in lines:
-        done.append(line)
+        new.append(line)
+        climbed = {one.level for one in new}
+        done = sorted([*new, *(one for one in kept if one.level not in climbed)], key=lambda one: one.level)
         verdict, errors = "pass" if line.passed else "FAIL", f"{line.error:.1e} of {line.tolerance:.1e}"
         print(f"{verdict} {line.level} {line.dtype} {errors}  {line.pair}: {line.what}", flush=True)
         # After each: a long climb that is cut short leaves what it has found, a run that never began leaves nothing.
@@ -143,6 +153,16 @@ def report(lines: Iterator[Line], about: dict[str, object], output: Path) -> int
             temporary.write_text(to_markdown(done, about), encoding="utf-8")
     print(f"{len(done)} lines: {output / 'parity.md'}, {output / 'parity.json'}")
     return sum(not line.passed for line in done)
+
+
+def _kept(path: Path, about: dict[str, object]) -> list[Line]:
+    """The lines of an earlier table of the same weights; none where there is no table."""
+    if not path.exists():
+        return []
+    held = json.loads(path.read_text())
+    if held.get("weights_digest") != about.get("weights_digest"):
+        raise UserError(f"{path} is of other weights; leave out --keep, or name another --output")
+    return [Line(**{key: value for key, value in line.items() if key != "passed"}) for line in held["lines"]]
 
 
 if __name__ == "__main__":

@@ -59,11 +59,12 @@ def apply(network: Network, params: Any, stats: Any, x_t: Any, cond: Any, t: Any
 
 
 def forward(subject: Subject, shape: tuple[int, int, int], dtype: str) -> Iterator[Line]:
-    """One shape in one dtype, in either mode."""
+    """One shape in one dtype, in either mode; in float32 also how far torch is from its own float64."""
     x_t, cond, t = inputs(shape, len(subject.alphas_cumprod), seed=sum(shape))
     x_t, cond = x_t.astype(dtype), cond.astype(dtype)
     where = f"{shape[0]} × {shape[1]} × {shape[2]}"
     model = _torch_model(subject, dtype)
+    exact = _torch_model(subject, "float64")
     arguments = to_torch(x_t), to_torch(cond), torch.from_numpy(t)
     for train in (False, True):
         with jax.enable_x64(dtype == "float64"):
@@ -74,7 +75,12 @@ def forward(subject: Subject, shape: tuple[int, int, int], dtype: str) -> Iterat
         with torch.no_grad():
             theirs = to_nhwc(model.train(train)(*arguments))
         mode = "training" if train else "evaluation"
-        yield forward_line("b", f"forward, {mode} mode, {where}", ours, theirs, "JAX · torch")
+        what = f"forward, {mode} mode, {where}"
+        yield forward_line("b", what, ours, theirs, "JAX · torch")
+        if dtype == "float32":
+            with torch.no_grad():
+                wanted = to_nhwc(exact.train(train)(*(a.double() for a in arguments[:2]), arguments[2]))
+            yield forward_line("b", what, theirs, wanted, "torch · torch in float64")
         if train and after:
             theirs = _like(after, to_jax(model.state_dict(), subject.tree))
             yield _statistics("b", after, theirs, where)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 from pathlib import Path
@@ -66,6 +67,19 @@ def test_the_worst_array_is_not_hidden_by_a_large_one() -> None:
     assert found.relative == pytest.approx(0.5)
 
 
+def test_levels_climbed_later_join_the_table(tmp_path: Path) -> None:
+    forward, gradient = line(1e-4), dataclasses.replace(line(5e-4), level="c")
+    about = {"weights_digest": "a", "date": "today"}
+    report(iter([forward, gradient]), about, tmp_path / "table")
+    # Level b anew, on another day; c is kept.
+    better = dataclasses.replace(forward, absolute=1e-5)
+    report(iter([better]), {"weights_digest": "a", "date": "tomorrow"}, tmp_path / "table", keep=True)
+    held = json.loads((tmp_path / "table" / "parity.json").read_text())
+    assert [(one["level"], one["absolute"]) for one in held["lines"]] == [("b", 1e-5), ("c", 5e-4)]
+    with pytest.raises(UserError, match="other weights"):
+        report(iter([better]), {"weights_digest": "b"}, tmp_path / "table", keep=True)
+
+
 def test_the_table_says_what_failed(tmp_path: Path) -> None:
     lines = [line(1e-4), line(5e-4), line(2e-3), line(math.nan, tolerance=1.0)]
     text = to_markdown(lines, {"date": "today", "versions": {"jax": "1", "torch": "2"}})
@@ -123,10 +137,11 @@ def assert_all_pass(lines: list[Line], pairs: set[str], dtypes: set[str]) -> Non
 
 def test_whole_network(subject: Subject) -> None:
     lines = list(network(subject, size=subject.config.data.size))
-    assert_all_pass(lines, {"JAX · torch"}, {"float32", "float64"})
+    assert_all_pass(lines, {"JAX · torch", "torch · torch in float64"}, {"float32", "float64"})
     statistics = [one for one in lines if "running statistics" in one.what]
     assert len(statistics) == (4 if subject.stats else 0)
-    assert len(lines) - len(statistics) == 8
+    assert sum(one.pair == "torch · torch in float64" for one in lines) == 6
+    assert len(lines) - len(statistics) == 8 + 6
 
 
 def test_loss_and_gradients(subject: Subject) -> None:
