@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from export.edge.errors import UserError
@@ -83,8 +82,3 @@ def _same_pictures(pairs: Pairs, train: Pairs) -> list[str]:
 
 def _count_scenes(source: PairSource) -> int:
     return len({pair.scene for members in source.splits.values() for pair in members})
-
-
-def differs_from_run(trained_names: Sequence[str] | None, train: Pairs | None) -> bool:
-    """Whether a run was trained on other pairs than those of train here; False where the run does not say."""
-    return trained_names is not None and train is not None and tuple(trained_names) != train.names

@@ -26,7 +26,7 @@ class Nearness:
 
 
 def nearness(drawn: np.ndarray, truth: np.ndarray, targets: np.ndarray) -> Nearness:
-    """Compare uint8 drawn (draws, pictures, height, width, 3), truth (pictures, …) and training targets (targets, …)."""
+    """Compare uint8 drawn (draws, pictures, height, width, 3), truth (pictures, …) and training targets (many, …)."""
     draws, count = drawn.shape[:2]
     to_train = _nearest(drawn.reshape(-1, *drawn.shape[2:]), targets).reshape(draws, count)
     to_truth = np.stack([_rmse(pictures, truth) for pictures in drawn])

@@ -11,7 +11,15 @@ import numpy as np
 from tqdm import tqdm
 
 from export.edge.metrics import (
-    Yardstick, color_drift, cumulative, delta_e, distances, make_yardstick, psnr, sharpness_ratio, ssim,
+    Yardstick,
+    color_drift,
+    cumulative,
+    delta_e,
+    distances,
+    make_yardstick,
+    psnr,
+    sharpness_ratio,
+    ssim,
 )  # fmt: skip
 from jax_impl.evaluation.held_out import HeldOut
 from jax_impl.evaluation.memory import Nearness, nearness

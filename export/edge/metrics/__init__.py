@@ -5,5 +5,6 @@ from export.edge.metrics.fidelity import psnr, sharpness_ratio, ssim
 from export.edge.metrics.texture import Yardstick, cumulative, distances, make_yardstick
 
 __all__ = [
-    "Yardstick", "color_drift", "cumulative", "delta_e", "distances", "make_yardstick", "psnr", "sharpness_ratio", "ssim",
+    "Yardstick", "color_drift", "cumulative", "delta_e", "distances", "make_yardstick", "psnr", "sharpness_ratio",
+    "ssim",
 ]  # fmt: skip

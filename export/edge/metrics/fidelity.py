@@ -16,7 +16,7 @@ _C1 = (0.01 * _RANGE) ** 2
 _C2 = (0.03 * _RANGE) ** 2
 _LUMA = np.array([0.299, 0.587, 0.114])
 _ROUNDING = 1.0 / 3.0
-"""Gradient energy that rounding to whole levels leaves in a flat picture: twice the difference of two errors of 1/12."""
+"""Gradient energy of rounding to whole levels: in two directions, the difference of two errors of variance 1/12."""
 
 
 def psnr(a: np.ndarray, b: np.ndarray) -> float:
