@@ -18,13 +18,14 @@ from export.edge.errors import UserError, run
 from export.edge.files import check_output_folder, write_json, write_text
 from export.edge.pictures import save_picture
 from export.edge.sampler import timesteps
+from jax_impl.bundle import final_weights
 from jax_impl.config import DataConfig, Direction, Fit, Layout, SamplerName
 from jax_impl.data.loader import Split
 from jax_impl.evaluation.held_out import HeldOut, open_held_out
 from jax_impl.evaluation.methods import Method, baselines, of_artifact, of_pictures, of_run
 from jax_impl.evaluation.report import contact_sheet, to_json, to_markdown
 from jax_impl.evaluation.scoring import METRICS, make_judge, score
-from jax_impl.run_folder import TrainedRun, open_run, trained_names
+from jax_impl.run_folder import open_run, trained_names
 
 
 @dataclass(frozen=True)
@@ -150,12 +151,13 @@ def open_subject(args: EvaluateArgs) -> Subject:
             {"artifact": args.artifact.name, "weights_digest": model.weights_digest},
         )
     if args.run is not None:
-        trained: TrainedRun = open_run(args.run)
+        trained = open_run(args.run)
         for steps in wanted:
             timesteps(len(trained.alphas_cumprod), steps)
+        weights = final_weights(trained)
         return Subject(
             data_config(args.data, trained.config.data.size, trained.config.data.fit),
-            lambda _, steps: of_run("model", "model", trained, steps, args.sampler),
+            lambda _, steps: of_run("model", "model", trained, weights, steps, args.sampler),
             {"run": str(args.run), "run_step": int(trained.state.step)},
         )
     folder = cast(Path, args.pictures)
@@ -168,7 +170,8 @@ def open_subject(args: EvaluateArgs) -> Subject:
 
 def open_rival(folder: Path) -> Method:
     """The run to compare with, drawn as it recommends."""
-    return of_run("baseline_run", f"baseline run {folder.resolve().name}", open_run(folder), None, None)
+    trained = open_run(folder)
+    return of_run("baseline_run", f"baseline run {folder.resolve().name}", trained, final_weights(trained))
 
 
 def data_config(data: EvaluationData, size: int, fit: Fit) -> DataConfig:

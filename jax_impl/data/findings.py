@@ -57,7 +57,8 @@ def judge(source: PairSource, seen: Sequence[Seen], config: DataConfig) -> list[
         _finding("splits apart", _leaks(good), "no picture of train comes back in val or test",
                  "{} of val or test also in train, or nearly so; scores would be too good", "picture"),
         _finding("new scenes", shared_scenes(source, "val", "test"),
-                 "no scene of val or test is known by name from train", "{} in train and also in val or test; scores would be too good", "scene"),
+                 "no scene of val or test is known by name from train",
+                 "{} in train and also in val or test; scores would be too good", "scene"),
     ]  # fmt: skip
 
 

@@ -16,13 +16,13 @@ from export.edge.errors import UserError
 from export.edge.noise import START, normal
 from export.edge.pictures import fit_square, open_picture, to_float, to_uint8, working
 from export.edge.translate import translate
-from jax_impl.bundle import final_weights
 from jax_impl.config import SamplerName
 from jax_impl.data.pairs import PICTURES
 from jax_impl.diffusion.samplers import SamplerConfig, make_grid
 from jax_impl.draw import make_draw
 from jax_impl.evaluation.baselines import Translate, color_transfer, copy_input, mean_target, pixel_ridge
 from jax_impl.evaluation.held_out import HeldOut
+from jax_impl.model.network import Tree
 from jax_impl.run_folder import TrainedRun
 
 Draw = Callable[[np.ndarray, Sequence[int]], np.ndarray]
@@ -69,8 +69,15 @@ def of_artifact(model: Artifact, steps: int | None, sampler: SamplerName | None)
     )
 
 
-def of_run(name: str, title: str, run: TrainedRun, steps: int | None, sampler: SamplerName | None) -> Method:
-    """A run's published weights, drawn with JAX as jax_impl.sample does.
+def of_run(
+    name: str,
+    title: str,
+    run: TrainedRun,
+    weights: tuple[Tree, Tree],
+    steps: int | None = None,
+    sampler: SamplerName | None = None,
+) -> Method:
+    """A run's published weights (see bundle.final_weights), drawn with JAX as jax_impl.sample does.
 
     steps and sampler default to what the run recommends. Raises UserError for steps outside 1 … T.
     """
@@ -79,7 +86,6 @@ def of_run(name: str, title: str, run: TrainedRun, steps: int | None, sampler: S
     chosen = SamplerConfig(sampler or recommended.sampler, recommended.sample_steps if steps is None else steps)
     make_grid(run.alphas_cumprod, chosen)  # an impossible number of steps is found out before any work
     draw = make_draw(run.problem, run.alphas_cumprod, chosen)
-    weights = final_weights(run)
 
     def batch(pictures: np.ndarray, seeds: Sequence[int]) -> np.ndarray:
         rule = (config.data.size, config.data.fit, config.model.size_multiple)

@@ -115,7 +115,7 @@ def to_markdown(
     for other in scored[1:]:
         counts = wins(scored[0], other)
         rows.append([other.method.title, *(str(counts[name]) for name in _names(judge))])
-    lines += ["", f"In how many of {len(judge.scenes)} {kind} {scored[0].method.title} is better:", ""]
+    lines += ["", f"In how many of {len(judge.scenes)} {kind} the first row is better:", ""]
     lines += _table(["than", *_titles(judge)], rows)
     several = [s for s in scored if s.diversity is not None]
     if several:
@@ -145,7 +145,7 @@ def to_markdown(
         ]
         rows = [[str(s.method.steps), *_cells(judge, s), _signed(s)] for s in curve]
         lines += _table(["steps", *_titles(judge), "drift R, G, B"], rows)
-    return "\n".join([*lines, "", *notes, ""]) if notes else "\n".join([*lines, ""])
+    return "\n".join([*lines, "", *notes, ""])
 
 
 _EXTRA = ("drift R, G, B", "nearest training / truth (copied)")
@@ -194,7 +194,7 @@ def _signed(scores: Scores) -> str:
 
 
 def _figure(value: float, digits: int) -> str:
-    return f"{value:.{digits}f}"
+    return f"{value:.{digits}f}".replace("-", "−")
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
