@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import cast
 
+import numpy as np
 import tyro
 
 from export.edge.artifact import open_artifact
@@ -21,10 +22,12 @@ from export.edge.sampler import timesteps
 from jax_impl.bundle import final_weights
 from jax_impl.config import DataConfig, Direction, Fit, Layout, SamplerName
 from jax_impl.data.loader import Split
+from jax_impl.evaluation.frechet import open_inception
 from jax_impl.evaluation.held_out import HeldOut, open_held_out
 from jax_impl.evaluation.methods import Method, baselines, of_artifact, of_pictures, of_run
+from jax_impl.evaluation.perceptual import open_lpips
 from jax_impl.evaluation.report import contact_sheet, to_json, to_markdown
-from jax_impl.evaluation.scoring import METRICS, make_judge, score
+from jax_impl.evaluation.scoring import METRICS, Metric, make_judge, score
 from jax_impl.run_folder import open_run, trained_names
 
 
@@ -71,6 +74,10 @@ class EvaluateArgs:
     """Draws for each input; from two on, their diversity and the best of them are reported too."""
     steps_curve: tuple[int, ...] = ()
     """Also score with each of these numbers of steps, such as 1 2 4 10 20."""
+    lpips: Path | None = None
+    """Weights for LPIPS, a safetensors file; `python -m torch_ref.perceptual lpips` makes it."""
+    fid: Path | None = None
+    """Weights for FID, a safetensors file; `python -m torch_ref.perceptual fid` makes it."""
     shown: int = 6
     """Pairs on the contact sheet."""
 
@@ -79,6 +86,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Parse the command line, score, and write the three files."""
     args = tyro.cli(EvaluateArgs, args=argv, prog="python -m jax_impl.evaluate")
     check(args)
+    metrics, features = dict(METRICS), None if args.fid is None else open_inception(args.fid)
+    if args.lpips is not None:
+        metrics["lpips"] = Metric("LPIPS (AlexNet)", 3, open_lpips(args.lpips), np.positive)
     subject = open_subject(args)
     rival = None if args.baseline_run is None else open_rival(args.baseline_run)
     held_out = open_held_out(subject.data, args.split)
@@ -90,7 +100,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     methods = [model]
     if rival is not None:
         methods.append(rival)
-    judge = make_judge(held_out, METRICS)
+    judge = make_judge(held_out, metrics, features)
     scored = [score(judge, method, args.seed, args.seeds) for method in (*methods, *baselines(held_out))]
     curve = [score(judge, subject.make(held_out, steps), args.seed) for steps in args.steps_curve]
 

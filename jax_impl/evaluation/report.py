@@ -40,6 +40,7 @@ def to_json(
         },
         "warnings": list(warnings),
         "interval": interval_note(judge),
+        "fid_true_pictures": None if judge.features is None else len(held_out.pairs.names),
         "methods": {s.method.name: _method(s) for s in scored},
         "against": {other.method.name: _against(model, other, len(judge.scenes)) for other in scored[1:]},
         "steps_curve": [{"steps": s.method.steps, **_figures(s)} for s in curve],
@@ -82,6 +83,7 @@ def _figures(scores: Scores) -> dict[str, Any]:
         "metrics": {name: estimate.to_json() for name, estimate in scores.estimates.items()},
         "swd_levels": {str(side): estimate.to_json() for side, estimate in scores.levels.items()},
         "signed_drift": scores.signed_drift.tolist(),
+        "fid": scores.fid,
     }
 
 
@@ -100,11 +102,12 @@ def to_markdown(
     held_out = judge.held_out
     data = held_out.data
     lines = [f"**WARNING: {warning}**\n" for warning in warnings]
+    figures = [[s.method.title, *_cells(judge, s), *_extra(s)] for s in scored]
     lines += [
         f"{len(held_out.pairs.names)} pairs of {data.path} ({held_out.split}), {data.size} × {data.size}; "
         f"{interval_note(judge)}.",
         "",
-        *_table(["", *_titles(judge), *_EXTRA], [[s.method.title, *_cells(judge, s), *_extra(s)] for s in scored]),
+        *_table(["", *_titles(judge), *_extra_titles(judge)], figures),
         "",
         "Better is more for PSNR and SSIM, less for ΔE2000, SWD and colour drift (mean absolute difference of the "
         "channel means, levels of 255; beside it the signed one), 1 for the sharpness ratio. The last column: distance "
@@ -148,7 +151,9 @@ def to_markdown(
     return "\n".join([*lines, "", *notes, ""])
 
 
-_EXTRA = ("drift R, G, B", "nearest training / truth (copied)")
+def _extra_titles(judge: Judge) -> list[str]:
+    fid = [] if judge.features is None else ["FID (drawn / true pictures)"]
+    return ["drift R, G, B", "nearest training / truth (copied)", *fid]
 
 
 def _names(judge: Judge) -> list[str]:
@@ -182,11 +187,10 @@ def _both(judge: Judge, name: str, mean: float, best: float) -> str:
 
 
 def _extra(scores: Scores) -> list[str]:
-    memory = scores.memory
-    return [
-        _signed(scores),
-        "–" if memory is None else f"{memory.ratio.mean():.2f} ({memory.copied} of {memory.drawn})",
-    ]
+    memory, (draws, count) = scores.memory, scores.drawn.shape[:2]
+    near = "–" if memory is None else f"{memory.ratio.mean():.2f} ({memory.copied} of {memory.drawn})"
+    fid = [] if scores.fid is None else [f"{scores.fid:.1f} ({draws * count} / {count})"]
+    return [_signed(scores), near, *fid]
 
 
 def _signed(scores: Scores) -> str:

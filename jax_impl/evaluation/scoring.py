@@ -10,6 +10,7 @@ from itertools import combinations
 import numpy as np
 from tqdm import tqdm
 
+from export.edge.errors import UserError
 from export.edge.metrics import (
     Yardstick,
     color_drift,
@@ -21,6 +22,7 @@ from export.edge.metrics import (
     sharpness_ratio,
     ssim,
 )  # fmt: skip
+from jax_impl.evaluation.frechet import Features, frechet_distance
 from jax_impl.evaluation.held_out import HeldOut
 from jax_impl.evaluation.memory import Nearness, nearness
 from jax_impl.evaluation.methods import Method
@@ -53,9 +55,8 @@ METRICS: dict[str, Metric] = {
     "sharpness": Metric("sharpness ratio", 2, sharpness_ratio, _log_distance),
     "drift": Metric("colour drift", 2, lambda a, b: float(np.mean(np.abs(color_drift(a, b)))), np.positive),
 }
-"""The paired figures. Where one is best at a value in between, as sharpness is at 1, that value is `badness` 0."""
+"""The paired figures that need no weights. Sharpness is best at 1, the others at an end."""
 SWD = "swd"
-FID = "fid"
 
 
 @dataclass(frozen=True)
@@ -71,6 +72,10 @@ class Judge:
     """float64 (resamples, pictures)"""
     scenes: np.ndarray
     """float64 (scenes, pictures)"""
+    features: Features | None
+    """For FID, where weights for it are given."""
+    truth_features: np.ndarray | None
+    """`features` of the targets."""
 
 
 @dataclass(frozen=True)
@@ -95,13 +100,26 @@ class Scores:
     diversity: np.ndarray | None
     """Mean RMSE between two draws for the same input, levels of 255, (pictures,); None for a single draw."""
     memory: Nearness | None
+    fid: float | None
+    """Between all drawn pictures and the targets."""
 
 
-def make_judge(held_out: HeldOut, metrics: dict[str, Metric]) -> Judge:
-    """The judge for these pairs."""
+def make_judge(held_out: HeldOut, metrics: dict[str, Metric], features: Features | None = None) -> Judge:
+    """The judge for these pairs. Raises UserError for FID of a single pair."""
+    if features is not None and len(held_out.pairs.names) < 2:
+        raise UserError("--fid compares the spread of two sets and there is one pair only; leave --fid out")
     yardstick = make_yardstick(held_out.pairs.x0)
     truth = cumulative(yardstick, held_out.pairs.x0)
-    return Judge(held_out, metrics, yardstick, truth, resampling(held_out.scenes), by_scene(held_out.scenes))
+    return Judge(
+        held_out=held_out,
+        metrics=metrics,
+        yardstick=yardstick,
+        truth=truth,
+        resamples=resampling(held_out.scenes),
+        scenes=by_scene(held_out.scenes),
+        features=features,
+        truth_features=None if features is None else features(held_out.pairs.x0),
+    )
 
 
 def score(judge: Judge, method: Method, seed: int = 0, draws: int = 1) -> Scores:
@@ -136,6 +154,9 @@ def score(judge: Judge, method: Method, seed: int = 0, draws: int = 1) -> Scores
         in_scenes=in_scenes,
         diversity=_diversity(drawn) if draws > 1 else None,
         memory=None if judge.held_out.train is None else nearness(drawn, pairs.x0, judge.held_out.train.x0),
+        fid=None
+        if judge.features is None or judge.truth_features is None
+        else frechet_distance(judge.features(drawn.reshape(-1, *drawn.shape[2:])), judge.truth_features),
     )
 
 
