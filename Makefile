@@ -44,7 +44,7 @@ demo: $(VENV)/.installed-all ## set up, train on the built-in scenes, export, an
 	@echo "demo 4/4: turn sunrises it was not trained on into sunsets with that file"
 	@$(BIN)/python -m jax_impl.evaluate --artifact "$(OUT)/artifact/onnx/model.onnx" \
 		--data.path synthetic --split val --output-dir "$(OUT)/evaluation"
-	@echo "sunrise | generated sunset | true sunset: $(OUT)/evaluation/contact_sheet.png"
+	@echo "sunrise | generated sunset | true sunset | simple baselines: $(OUT)/evaluation/contact_sheet.png"
 
 test: $(VENV)/.installed-dev ## set up and run the whole suite
 	@$(BIN)/python -m pytest -n $(PYTEST_WORKERS) --dist loadfile $(PYTEST_ARGS)

@@ -1,6 +1,7 @@
-"""Score an exported model on held-out pairs, beside copying the input.
+"""Score a model on held-out pairs, beside baselines that take no network.
 
-`python -m jax_impl.evaluate --artifact artifact/onnx/model.onnx --data.path DIR --output-dir evaluation`
+`python -m jax_impl.evaluate --artifact artifact/onnx/model.onnx --data.path DIR --output-dir evaluation`;
+`--run runs/x` scores a run's weights, `--pictures DIR` what any other program made of the held-out inputs.
 """
 
 from __future__ import annotations
@@ -8,60 +9,75 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import cast
 
 import numpy as np
 import tyro
-from tqdm import tqdm
 
 from export.edge.artifact import open_artifact
 from export.edge.errors import UserError, run
 from export.edge.files import check_output_folder, write_json, write_text
-from export.edge.metrics import psnr, ssim
-from export.edge.pictures import grid, save_picture
-from export.edge.translate import translate
+from export.edge.pictures import save_picture
+from export.edge.sampler import timesteps
+from jax_impl.bundle import final_weights
 from jax_impl.config import DataConfig, Direction, Fit, Layout, SamplerName
-from jax_impl.data.loader import Pairs, load, remarks
-
-Translate = Callable[[np.ndarray, int], np.ndarray]
-"""(picture, seed) to a picture of the same size, both uint8 (height, width, 3)."""
-BEST_PSNR = 100.0
-"""What an exact match counts, dB: its PSNR is infinite, which neither a mean nor JSON can hold."""
-METRICS: dict[str, Callable[[np.ndarray, np.ndarray], float]] = {
-    "psnr": lambda a, b: min(psnr(a, b), BEST_PSNR),
-    "ssim": ssim,
-}
-CELL = 256
-"""Smallest height of a picture on the contact sheet, pixels."""
+from jax_impl.data.loader import Split
+from jax_impl.evaluation.frechet import open_inception
+from jax_impl.evaluation.held_out import HeldOut, open_held_out
+from jax_impl.evaluation.methods import Method, baselines, of_artifact, of_pictures, of_run
+from jax_impl.evaluation.perceptual import open_lpips
+from jax_impl.evaluation.report import contact_sheet, to_json, to_markdown
+from jax_impl.evaluation.scoring import METRICS, Metric, make_judge, score
+from jax_impl.run_folder import open_run, trained_names
 
 
 @dataclass(frozen=True)
 class EvaluationData:
-    """The pairs to score on; size and fit are the model's own."""
+    """The pairs to score on."""
 
     path: str = "synthetic"
     """A folder, a CSV or JSONL manifest, or `synthetic` for the built-in scenes."""
     layout: Layout = "auto"
     direction: Direction = "forward"
+    size: int | None = None
+    """Side of the squares that are compared, pixels; default: the model's own, for pictures 128."""
+    fit: Fit | None = None
+    """How pictures become square; default: the model's own way, for pictures crop."""
     val_share: float = 0.1
     """Share held out where the data has no validation split: as in training."""
+    synthetic_pairs: int = 256
+    """Built-in scenes to learn baselines from: as many as in training."""
     synthetic_val_pairs: int = 16
 
 
 @dataclass(frozen=True)
 class EvaluateArgs:
-    """Score an exported model on held-out pairs, beside copying the input."""
+    """Score a model on held-out pairs, beside baselines that take no network."""
 
-    artifact: Path
-    """The .onnx file; it runs through export.edge."""
     output_dir: Path
     """Folder for evaluation.json, evaluation.md and contact_sheet.png."""
+    artifact: Path | None = None
+    """What to score: an .onnx file; it runs through export.edge."""
+    run: Path | None = None
+    """Or a run folder; its weights are drawn with JAX."""
+    pictures: Path | None = None
+    """Or a folder of pictures that any program made of the held-out inputs, each named like its pair."""
+    baseline_run: Path | None = None
+    """A run to compare with, such as the preset `seed` trained on the same data."""
     data: EvaluationData = field(default_factory=EvaluationData)
-    split: Literal["train", "val", "test"] = "val"
+    split: Split = "val"
     steps: int | None = None
-    """Sampling steps; default: what the model recommends."""
+    """Sampling steps of what is scored; default: what it recommends."""
     sampler: SamplerName | None = None
     seed: int = 0
+    seeds: int = 1
+    """Draws for each input; from two on, their diversity and the best of them are reported too."""
+    steps_curve: tuple[int, ...] = ()
+    """Also score with each of these numbers of steps, such as 1 2 4 10 20."""
+    lpips: Path | None = None
+    """Weights for LPIPS, a safetensors file; `python -m torch_ref.perceptual lpips` makes it."""
+    fid: Path | None = None
+    """Weights for FID, a safetensors file; `python -m torch_ref.perceptual fid` makes it."""
     shown: int = 6
     """Pairs on the contact sheet."""
 
@@ -69,100 +85,135 @@ class EvaluateArgs:
 def main(argv: Sequence[str] | None = None) -> None:
     """Parse the command line, score, and write the three files."""
     args = tyro.cli(EvaluateArgs, args=argv, prog="python -m jax_impl.evaluate")
-    if args.shown < 1:
-        raise UserError(f"--shown is {args.shown}: choose at least 1")
-    check_output_folder(args.output_dir, "--output-dir")
-    model = open_artifact(args.artifact)
-    data = DataConfig(size=model.size, fit=cast(Fit, model.fit), **vars(args.data))
-    for remark in remarks(data):
-        print(remark)
-    pairs = load(data, args.split)
-    if not pairs.names:
-        raise UserError(f"--split {args.split} of {data.path} has no pairs; name another split")
+    check(args)
+    metrics, features = dict(METRICS), None if args.fid is None else open_inception(args.fid)
+    if args.lpips is not None:
+        metrics["lpips"] = Metric("LPIPS (AlexNet)", 3, open_lpips(args.lpips), np.positive)
+    subject = open_subject(args)
+    rival = None if args.baseline_run is None else open_rival(args.baseline_run)
+    held_out = open_held_out(subject.data, args.split)
+    warnings = [*held_out.warnings, *other_data(held_out, (args.run, args.baseline_run))]
+    for line in (*held_out.notes, *(f"WARNING: {warning}" for warning in warnings)):
+        print(line, flush=True)
 
-    def by_model(picture: np.ndarray, seed: int) -> np.ndarray:
-        return translate(model, picture, args.steps, seed, args.sampler)
+    model = subject.make(held_out, args.steps)
+    methods = [model]
+    if rival is not None:
+        methods.append(rival)
+    judge = make_judge(held_out, metrics, features)
+    scored = [score(judge, method, args.seed, args.seeds) for method in (*methods, *baselines(held_out))]
+    curve = [score(judge, subject.make(held_out, steps), args.seed) for steps in args.steps_curve]
 
-    results, drawn = score(pairs, by_model, args.seed)
-    copies, _ = score(pairs, copy_input, args.seed)
-    report = {
-        "artifact": args.artifact.name,
-        "weights_digest": model.weights_digest,
-        "data": {"path": data.path, "split": args.split, "pairs": len(pairs.names), "size": data.size},
-        "steps": args.steps or model.steps,
-        "sampler": args.sampler or model.sampler,
-        "seed": args.seed,
-        "model": summary(results),
-        "copy_input": summary(copies),
-        "pictures": {name: results[i] for i, name in enumerate(pairs.names)},
-    }
+    notes = [seen(method) for method in methods]
+    facts = {**subject.facts, "steps": model.steps, "sampler": model.sampler, "seed": args.seed}
+    table = to_markdown(judge, scored, warnings, curve, notes)
     args.output_dir.mkdir(exist_ok=True)
-    write_json(args.output_dir / "evaluation.json", report)
-    table = to_markdown(report)
+    write_json(args.output_dir / "evaluation.json", to_json(judge, scored, warnings, curve, facts))
     write_text(args.output_dir / "evaluation.md", table)
-    rows = [[pairs.cond[i], drawn[i], pairs.x0[i]] for i in chosen(len(pairs.names), args.shown)]
-    # Small pictures are enlarged in whole steps, pixel by pixel, so that the sheet shows what is there.
-    zoom = max(1, CELL // data.size)
-    rows = [[np.repeat(np.repeat(cell, zoom, 0), zoom, 1) for cell in row] for row in rows]
     sheet = args.output_dir / "contact_sheet.png"
-    save_picture(sheet, grid(rows, titles=("input", "generated", "target")))
+    save_picture(sheet, contact_sheet(held_out, scored, args.shown))
     print(table)
     print(f"contact sheet: {sheet}")
 
 
-def copy_input(picture: np.ndarray, seed: int) -> np.ndarray:
-    """The baseline that changes nothing."""
-    del seed
-    return picture
+def check(args: EvaluateArgs) -> None:
+    """Raise UserError for what cannot go together, before anything is opened."""
+    named = [f"--{name}" for name in ("artifact", "run", "pictures") if getattr(args, name) is not None]
+    if len(named) != 1:
+        what = " and ".join(named) or "nothing to score"
+        raise UserError(f"{what} given; name exactly one of --artifact, --run and --pictures")
+    if args.shown < 1:
+        raise UserError(f"--shown is {args.shown}: choose at least 1")
+    if args.seeds < 1:
+        raise UserError(f"--seeds is {args.seeds}: choose at least 1")
+    if not 0 <= args.seed < 2**62:
+        raise UserError(f"--seed {args.seed} is out of range; choose 0 to {2**62 - 1}")
+    drawn = (("--steps", args.steps), ("--sampler", args.sampler), ("--steps-curve", args.steps_curve or None))
+    for name, value in drawn:
+        if args.pictures is not None and value is not None:
+            raise UserError(f"{name} says how to draw, and the pictures of --pictures are drawn already; leave it out")
+    if args.pictures is not None and args.seeds > 1:
+        raise UserError(f"--seeds is {args.seeds}, and --pictures holds one draw for each input; leave --seeds out")
+    check_output_folder(args.output_dir, "--output-dir")
 
 
-def score(pairs: Pairs, by: Translate, seed: int) -> tuple[list[dict[str, float]], list[np.ndarray]]:
-    """Every metric of every pair's translation against its truth, and the translations.
+@dataclass(frozen=True)
+class Subject:
+    """What is scored, opened."""
 
-    Picture i is drawn with seed + i.
-    """
-    results, drawn = [], []
-    for i in tqdm(range(len(pairs.names)), "scoring", unit="picture", leave=False, disable=None):
-        drawn.append(by(pairs.cond[i], seed + i))
-        results.append({name: float(metric(drawn[-1], pairs.x0[i])) for name, metric in METRICS.items()})
-    return results, drawn
-
-
-def summary(results: Sequence[dict[str, float]]) -> dict[str, Any]:
-    """Mean of every metric with a 95 % bootstrap interval over pictures: {metric: {mean, low, high}}."""
-    rng = np.random.default_rng(0)
-    picks = rng.integers(0, len(results), (2000, len(results)))
-    out = {}
-    for name in METRICS:
-        values = np.array([result[name] for result in results])
-        low, high = np.quantile(values[picks].mean(axis=1), [0.025, 0.975])
-        out[name] = {"mean": float(values.mean()), "low": float(low), "high": float(high)}
-    return out
+    data: DataConfig
+    make: Callable[[HeldOut, int | None], Method]
+    """(pairs, number of steps, None for the recommended one) to a method."""
+    facts: dict[str, object]
+    """What to note about it in the report."""
 
 
-def to_markdown(report: dict[str, Any]) -> str:
-    """The report's summary as a Markdown table."""
-    data = report["data"]
-    lines = [
-        f"{data['pairs']} pairs of {data['path']} ({data['split']}), {data['size']} × {data['size']}, "
-        f"{report['sampler']} in {report['steps']} steps; mean and 95 % bootstrap interval over pictures",
-        "",
-        "| | PSNR, dB | SSIM |",
-        "|---|---|---|",
-    ]
-    for name, title in (("model", "model"), ("copy_input", "copying the input")):
-        p, s = report[name]["psnr"], report[name]["ssim"]
-        cells = (
-            f"{p['mean']:.2f} ({p['low']:.2f}–{p['high']:.2f})",
-            f"{s['mean']:.3f} ({s['low']:.3f}–{s['high']:.3f})",
+def open_subject(args: EvaluateArgs) -> Subject:
+    """Open the one thing that is named; raises UserError where that cannot be, or for impossible steps."""
+    wanted = [steps for steps in (args.steps, *args.steps_curve) if steps is not None]
+    if args.artifact is not None:
+        model = open_artifact(args.artifact)
+        for steps in wanted:
+            timesteps(len(model.alphas_cumprod), steps)
+        return Subject(
+            data_config(args.data, model.size, cast(Fit, model.fit)),
+            lambda _, steps: of_artifact(model, steps, args.sampler),
+            {"artifact": args.artifact.name, "weights_digest": model.weights_digest},
         )
-        lines.append(f"| {title} | {cells[0]} | {cells[1]} |")
-    return "\n".join(lines) + "\n"
+    if args.run is not None:
+        trained = open_run(args.run)
+        for steps in wanted:
+            timesteps(len(trained.alphas_cumprod), steps)
+        weights = final_weights(trained)
+        return Subject(
+            data_config(args.data, trained.config.data.size, trained.config.data.fit),
+            lambda _, steps: of_run("model", "model", trained, weights, steps, args.sampler),
+            {"run": str(args.run), "run_step": int(trained.state.step)},
+        )
+    folder = cast(Path, args.pictures)
+    return Subject(
+        data_config(args.data, 128, "crop"),
+        lambda held_out, _: of_pictures(folder, held_out),
+        {"pictures": str(folder)},
+    )
 
 
-def chosen(count: int, shown: int) -> list[int]:
-    """Evenly spaced positions among `count` pictures."""
-    return sorted({int(i) for i in np.linspace(0, count - 1, min(count, shown))})
+def open_rival(folder: Path) -> Method:
+    """The run to compare with, drawn as it recommends."""
+    trained = open_run(folder)
+    return of_run("baseline_run", f"baseline run {folder.resolve().name}", trained, final_weights(trained))
+
+
+def data_config(data: EvaluationData, size: int, fit: Fit) -> DataConfig:
+    """The settings of the pairs, where size and fit that are not named are the model's."""
+    return DataConfig(
+        path=data.path,
+        layout=data.layout,
+        direction=data.direction,
+        size=data.size or size,
+        fit=data.fit or fit,
+        val_share=data.val_share,
+        synthetic_pairs=data.synthetic_pairs,
+        synthetic_val_pairs=data.synthetic_val_pairs,
+    )
+
+
+def other_data(held_out: HeldOut, runs: Sequence[Path | None]) -> list[str]:
+    """A warning for each run that was trained on other pairs than those of train here."""
+    if held_out.train is None:
+        return []
+    return [
+        f"run {folder} was trained on other pairs than train of {held_out.data.path}, perhaps on those scored here; "
+        "score with the data and the --data.val-share it was trained with"
+        for folder in runs
+        if folder is not None and trained_names(folder) not in (None, held_out.train.names)
+    ]
+
+
+def seen(method: Method) -> str:
+    """How much training went into a method."""
+    count = "not known" if method.images_seen is None else f"{method.images_seen:,}"
+    return f"Training pictures seen by {method.title}, repeats counted: {count}."
 
 
 def cli() -> None:

@@ -96,6 +96,14 @@ def check_data(run: Path, pairs: Pairs, held_out: Pairs) -> None:
             )
 
 
+def trained_names(run: Path) -> tuple[str, ...] | None:
+    """Names of the pairs that a run was trained on; None where its folder does not say."""
+    try:
+        return tuple(json.loads((run / DATA).read_text())["train"]["names"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
 def _fingerprint(pairs: Pairs) -> dict[str, object]:
     digest = hashlib.sha256(pairs.cond.tobytes())
     digest.update(pairs.x0.tobytes())

@@ -62,7 +62,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
     whose state dict does not fill the network with finite numbers.
     """
     check_input_file(path, "checkpoint")
-    held = _load(path)
+    held = load_pth(path)
     try:
         state, training = _split(held)
         state = _unwrapped(state)
@@ -83,7 +83,8 @@ def in_order(names: Iterable[str]) -> list[str]:
     return sorted(names, key=lambda name: ORDER.index(name.partition(".")[0]))
 
 
-def _load(path: Path) -> object:
+def load_pth(path: Path) -> object:
+    """What `torch.save` wrote, executing nothing; UserError where it holds code, is damaged, or is another file."""
     try:
         if zipfile.is_zipfile(path):
             with zipfile.ZipFile(path) as archive:

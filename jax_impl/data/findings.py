@@ -56,7 +56,8 @@ def judge(source: PairSource, seen: Sequence[Seen], config: DataConfig) -> list[
               "{} with pictures shifted against each other; align them, or the result will be blurred"),
         _finding("splits apart", _leaks(good), "no picture of train comes back in val or test",
                  "{} of val or test also in train, or nearly so; scores would be too good", "picture"),
-        _finding("new scenes", _shared_scenes(source), "no scene of val or test is known by name from train",
+        _finding("new scenes", shared_scenes(source, "val", "test"),
+                 "no scene of val or test is known by name from train",
                  "{} in train and also in val or test; scores would be too good", "scene"),
     ]  # fmt: skip
 
@@ -132,11 +133,12 @@ def _leaks(seen: Sequence[Seen]) -> list[str]:
     return list(items.values())
 
 
-def _shared_scenes(source: PairSource) -> list[str]:
+def shared_scenes(source: PairSource, *others: str) -> list[str]:
+    """Scenes of train that the `others` splits show too, by name; none where names do not tell scenes apart."""
     scenes = {split: {pair.scene for pair in members} for split, members in source.splits.items()}
     if len(set().union(*scenes.values())) < FEWEST_SCENES:
         return []  # names such as frame_0001 say nothing about scenes
-    return sorted(scenes["train"] & (scenes["val"] | scenes["test"]) - {""})
+    return sorted(scenes["train"] & set().union(*(scenes[split] for split in others)) - {""})
 
 
 def label(locator: Locator, root: Path | None = None) -> str:

@@ -75,5 +75,6 @@ def test_from_pairs_to_a_picture(layout: str, tmp_path: Path, capsys: pytest.Cap
     evaluate.main(["--artifact", str(model), *data, "--output-dir", str(tmp_path / "evaluation"), "--steps", "2"])
     report = json.loads((tmp_path / "evaluation" / "evaluation.json").read_text())
     assert len(report["pictures"]) == 2
-    assert report["model"]["psnr"]["low"] <= report["model"]["psnr"]["mean"] <= report["model"]["psnr"]["high"]
+    psnr = report["methods"]["model"]["metrics"]["psnr"]
+    assert psnr["low"] <= psnr["mean"] <= psnr["high"]
     assert (tmp_path / "evaluation" / "contact_sheet.png").exists()

@@ -23,7 +23,7 @@ from jax_impl.config import AnySamplerName
 from jax_impl.data.loader import load
 from jax_impl.diffusion.samplers import SamplerConfig, make_grid
 from jax_impl.draw import make_draw
-from jax_impl.evaluate import chosen
+from jax_impl.evaluation.report import chosen
 from jax_impl.run_folder import open_run
 
 CELL = 192

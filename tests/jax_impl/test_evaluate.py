@@ -1,75 +1,64 @@
-"""An evaluation that cannot flatter: the truth is perfect, a copy is a copy, a shuffle is worse."""
+"""The command: one thing to score, everything in the files it leaves, and one line for what cannot be."""
 
 from __future__ import annotations
 
+import json
+import shutil
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from export.edge.errors import UserError
-from export.edge.metrics import psnr, ssim
+from export.edge.pictures import save_picture
 from jax_impl.config import DataConfig
-from jax_impl.data.loader import Pairs, load
-from jax_impl.evaluate import chosen, copy_input, main, score, summary, to_markdown
+from jax_impl.data.loader import load
+from jax_impl.evaluate import main
+
+SMALL = ["--data.synthetic-pairs", "6", "--data.synthetic-val-pairs", "3"]
 
 
-@pytest.fixture(scope="module")
-def pairs() -> Pairs:
-    return load(DataConfig(size=32, synthetic_val_pairs=6), "val")
+def test_a_run_beside_another_with_draws_and_steps(
+    trained_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = tmp_path / "longer"
+    shutil.copytree(trained_run, other)
+    words = ["--run", str(trained_run), "--baseline-run", str(other), "--seeds", "2", "--steps", "2", *SMALL]
+    main([*words, "--steps-curve", "2", "--output-dir", str(tmp_path / "e")])
+    report = json.loads((tmp_path / "e/evaluation.json").read_text())
+    methods = report["methods"]
+    assert list(methods) == ["model", "baseline_run", "copy_input", "mean_target", "color_transfer", "pixel_ridge"]
+    assert (methods["model"]["steps"], methods["baseline_run"]["steps"]) == (2, 4)
+    assert methods["model"]["images_seen"] == methods["baseline_run"]["images_seen"] == 12
+    assert methods["model"]["draws"] == 2 and methods["model"]["diversity"] > 0.0
+    assert report["data"]["size"] == 16 and report["run_step"] == 6
+    first_draw = [report["pictures"][name]["model"]["psnr"][0] for name in report["pictures"]]
+    assert report["steps_curve"][0]["metrics"]["psnr"]["mean"] == pytest.approx(sum(first_draw) / 3)
+    printed = capsys.readouterr().out
+    assert (tmp_path / "e/evaluation.md").read_text() in printed
+    assert "Training pictures seen by baseline run longer, repeats counted: 12." in printed
+    assert "WARNING" not in printed
+    assert (tmp_path / "e/contact_sheet.png").exists()
 
 
-def test_the_truth_scores_perfectly(pairs: Pairs) -> None:
-    truth = {pairs.cond[i].tobytes(): pairs.x0[i] for i in range(6)}
-    results, drawn = score(pairs, lambda picture, seed: truth[picture.tobytes()], 0)
-    assert all(r["psnr"] == 100.0 and r["ssim"] == pytest.approx(1.0) for r in results)
-    np.testing.assert_array_equal(drawn, pairs.x0)
+def test_a_run_that_was_trained_on_other_pairs_is_called_out(
+    trained_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--data.synthetic-pairs", "5", "--data.synthetic-val-pairs", "3", "--steps", "2"]
+    main(["--run", str(trained_run), *words, "--output-dir", str(tmp_path / "e")])
+    assert f"WARNING: run {trained_run} was trained on other pairs" in capsys.readouterr().out
+    assert "**WARNING: run" in (tmp_path / "e/evaluation.md").read_text()
 
 
-def test_a_copy_scores_what_the_metrics_say(pairs: Pairs) -> None:
-    results, _ = score(pairs, copy_input, 0)
-    for i, r in enumerate(results):
-        assert r == {"psnr": psnr(pairs.cond[i], pairs.x0[i]), "ssim": ssim(pairs.cond[i], pairs.x0[i])}
-
-
-def test_a_shuffled_pairing_is_worse(pairs: Pairs) -> None:
-    noisy = np.clip(pairs.x0.astype(int) + 5, 0, 255).astype(np.uint8)
-    answers = {pairs.cond[i].tobytes(): noisy[i] for i in range(6)}
-    shuffled = {pairs.cond[i].tobytes(): noisy[(i + 1) % 6] for i in range(6)}
-    right = summary(score(pairs, lambda p, s: answers[p.tobytes()], 0)[0])
-    wrong = summary(score(pairs, lambda p, s: shuffled[p.tobytes()], 0)[0])
-    for name in right:
-        assert wrong[name]["high"] < right[name]["low"]
-
-
-def test_every_picture_has_a_seed_of_its_own(pairs: Pairs) -> None:
-    seeds: list[int] = []
-
-    def watch(picture: np.ndarray, seed: int) -> np.ndarray:
-        seeds.append(seed)
-        return picture
-
-    score(pairs, watch, 10)
-    assert seeds == list(range(10, 16))
-
-
-def test_the_interval_holds_the_mean_and_shrinks_to_it() -> None:
-    spread = summary([{"psnr": float(v), "ssim": 0.5} for v in range(20)])
-    assert spread["psnr"]["low"] < spread["psnr"]["mean"] == 9.5 < spread["psnr"]["high"]
-    assert spread["ssim"] == {"mean": 0.5, "low": 0.5, "high": 0.5}
-
-
-def test_the_table_shows_both_rows() -> None:
-    row = {name: {"mean": 1.0, "low": 0.5, "high": 1.5} for name in ("psnr", "ssim")}
-    data = {"path": "d", "split": "val", "pairs": 3, "size": 16}
-    table = to_markdown({"data": data, "steps": 5, "sampler": "ddim", "model": row, "copy_input": row})
-    assert "3 pairs of d (val)" in table
-    assert "| copying the input | 1.00 (0.50–1.50) | 1.000 (0.500–1.500) |" in table
-
-
-def test_shown_pairs_are_spread_evenly() -> None:
-    assert chosen(16, 6) == [0, 3, 6, 9, 12, 15]
-    assert chosen(2, 6) == [0, 1]
+def test_pictures_of_any_program(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pairs = load(DataConfig(size=16, synthetic_val_pairs=3), "val")
+    folder = tmp_path / "made"
+    folder.mkdir()
+    for name, picture in zip(pairs.names, pairs.x0, strict=True):
+        save_picture(folder / f"{name}.png", picture)
+    main(["--pictures", str(folder), "--data.size", "16", *SMALL, "--output-dir", str(tmp_path / "e")])
+    metrics = json.loads((tmp_path / "e/evaluation.json").read_text())["methods"]["model"]["metrics"]
+    assert metrics["psnr"]["mean"] == 100.0 and metrics["swd"]["mean"] == 0.0
+    assert "pictures of made, repeats counted: not known" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -78,6 +67,17 @@ def test_shown_pairs_are_spread_evenly() -> None:
         (["--artifact", "{d}/none.onnx", "--output-dir", "{d}/e"], "none.onnx"),
         (["--artifact", "{d}/none.onnx", "--output-dir", "{d}/no/e"], "does not exist; create it"),
         (["--artifact", "{d}/none.onnx", "--output-dir", "{d}/e", "--shown", "0"], "--shown is 0"),
+        (["--run", "{d}/none", "--output-dir", "{d}/e", "--seeds", "0"], "--seeds is 0"),
+        (["--run", "{d}/none", "--output-dir", "{d}/e", "--seed", "-1"], "--seed -1"),
+        (["--run", "{d}/none", "--output-dir", "{d}/e"], "none has no config.json"),
+        (
+            ["--run", "{d}/a", "--pictures", "{d}/b", "--output-dir", "{d}/e"],
+            "--run and --pictures given; name exactly",
+        ),
+        (["--output-dir", "{d}/e"], "nothing to score given; name exactly one"),
+        (["--pictures", "{d}/b", "--steps", "3", "--output-dir", "{d}/e"], "--steps says how to draw"),
+        (["--pictures", "{d}/b", "--seeds", "3", "--output-dir", "{d}/e"], "--seeds is 3"),
+        (["--pictures", "{d}/b", *SMALL, "--output-dir", "{d}/e"], "b is no folder"),
     ],
 )
 def test_bad_input(tmp_path: Path, words: list[str], part: str) -> None:

@@ -1,4 +1,4 @@
-"""PSNR and SSIM against scikit-image and by their properties."""
+"""PSNR and SSIM against scikit-image and by their properties; what the sharpness ratio says of blur and noise."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ import math
 
 import numpy as np
 import pytest
+from PIL import Image, ImageFilter
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from export.edge.errors import UserError
-from export.edge.metrics import psnr, ssim
+from export.edge.metrics import psnr, sharpness_ratio, ssim
 
 
 def pair(height: int, width: int, noise: float, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -65,3 +66,24 @@ def test_pictures_that_cannot_be_compared() -> None:
         ssim(a, a.astype(float))
     with pytest.raises(UserError, match="must be uint8"):
         psnr(a[..., 0], a[..., 0])
+
+
+def test_sharpness_is_1_for_the_truth_and_tells_blur_from_noise() -> None:
+    a, noisy = pair(40, 50, 30.0)
+    blurred = np.array(Image.fromarray(noisy).filter(ImageFilter.GaussianBlur(1.5)))
+    assert sharpness_ratio(a, a) == 1.0
+    assert sharpness_ratio(noisy, a) > 2.0
+    assert sharpness_ratio(blurred, noisy) < 0.2
+    assert sharpness_ratio(noisy, blurred) == pytest.approx(1.0 / sharpness_ratio(blurred, noisy))
+
+
+def test_sharpness_is_the_ratio_of_squared_contrasts() -> None:
+    a, _ = pair(40, 50, 0.0)
+    half = np.round(a / 2.0).astype(np.uint8)
+    assert sharpness_ratio(half, a) == pytest.approx(0.25, abs=0.01)
+
+
+def test_sharpness_of_flat_pictures_is_finite() -> None:
+    flat = np.full((8, 8, 3), 90, np.uint8)
+    assert sharpness_ratio(flat, flat) == 1.0
+    assert sharpness_ratio(flat[:1, :1], flat[:1, :1]) == 1.0

@@ -1,4 +1,4 @@
-"""How near one picture is to another: PSNR and SSIM."""
+"""How near one picture is to another: PSNR, SSIM and the ratio of their sharpness."""
 
 from __future__ import annotations
 
@@ -14,11 +14,14 @@ _SIGMA = 1.5
 _RANGE = 255.0
 _C1 = (0.01 * _RANGE) ** 2
 _C2 = (0.03 * _RANGE) ** 2
+_LUMA = np.array([0.299, 0.587, 0.114])
+_ROUNDING = 1.0 / 3.0
+"""Gradient energy of rounding to whole levels: in two directions, the difference of two errors of variance 1/12."""
 
 
 def psnr(a: np.ndarray, b: np.ndarray) -> float:
     """Peak signal-to-noise ratio in dB of two uint8 pictures (height, width, 3); infinite for equal ones."""
-    _check(a, b)
+    check_pair(a, b)
     error = float(np.mean((a.astype(np.float64) - b.astype(np.float64)) ** 2))
     return math.inf if error == 0.0 else 10.0 * math.log10(_RANGE**2 / error)
 
@@ -30,13 +33,29 @@ def ssim(a: np.ndarray, b: np.ndarray) -> float:
     sigma 1.5 wherever it lies inside the picture whole, the mean over places and
     channels. Raises UserError when a side is shorter than the window.
     """
-    _check(a, b)
+    check_pair(a, b)
     if min(a.shape[:2]) < WINDOW:
         raise UserError(
             f"SSIM needs pictures of at least {WINDOW} x {WINDOW} pixels, got {a.shape[1]} x {a.shape[0]}; "
             "leave them out or use psnr"
         )
     return float(np.mean([_ssim_channel(a[..., c].astype(np.float64), b[..., c].astype(np.float64)) for c in range(3)]))
+
+
+def sharpness_ratio(generated: np.ndarray, target: np.ndarray) -> float:
+    """Gradient energy of one uint8 picture (height, width, 3) over that of another: 1 is ideal, below it is blur.
+
+    The energy is the mean square of the luma's differences to the next pixel right and
+    below, in levels of 255, plus what rounding alone leaves, so that flat pictures compare.
+    """
+    check_pair(generated, target)
+    return _gradient_energy(generated) / _gradient_energy(target)
+
+
+def _gradient_energy(picture: np.ndarray) -> float:
+    luma = picture @ _LUMA
+    steps = (np.diff(luma, axis=axis) for axis in (0, 1))
+    return sum((float(np.mean(step * step)) for step in steps if step.size), _ROUNDING)
 
 
 def _ssim_channel(a: np.ndarray, b: np.ndarray) -> float:
@@ -60,7 +79,8 @@ def _blur(x: np.ndarray) -> np.ndarray:
     return sum((w * rows[:, i : i + width] for i, w in enumerate(kernel)), np.zeros((height, width)))
 
 
-def _check(a: np.ndarray, b: np.ndarray) -> None:
+def check_pair(a: np.ndarray, b: np.ndarray) -> None:
+    """Raise UserError unless both are uint8 (height, width, 3) and of one size."""
     for picture in (a, b):
         if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3:
             raise UserError(f"a picture must be uint8 (height, width, 3), got {picture.dtype} {picture.shape}")

@@ -1,0 +1,147 @@
+"""Whatever can be scored, as one kind of function: an exported model, a run's weights, pictures on disk, a baseline."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from tqdm import tqdm
+
+from export.edge.artifact import Artifact
+from export.edge.errors import UserError
+from export.edge.noise import START, normal
+from export.edge.pictures import fit_square, open_picture, to_float, to_uint8, working
+from export.edge.translate import translate
+from jax_impl.config import SamplerName
+from jax_impl.data.pairs import PICTURES
+from jax_impl.diffusion.samplers import SamplerConfig, make_grid
+from jax_impl.draw import make_draw
+from jax_impl.evaluation.baselines import Translate, color_transfer, copy_input, mean_target, pixel_ridge
+from jax_impl.evaluation.held_out import HeldOut
+from jax_impl.model.network import Tree
+from jax_impl.run_folder import TrainedRun
+
+Draw = Callable[[np.ndarray, Sequence[int]], np.ndarray]
+"""(pictures, one seed each) to pictures of the same sizes, both uint8 (pictures, height, width, 3)."""
+BATCH = 8
+"""Pictures that JAX draws together."""
+
+
+@dataclass(frozen=True)
+class Method:
+    """Something to score."""
+
+    name: str
+    """Its key in evaluation.json."""
+    title: str
+    draw: Draw
+    chance: bool
+    """Whether the seed matters; where it does not, one draw says it all."""
+    images_seen: int | None = None
+    """Training pictures that went into its weights, repeats counted; None where that is not known."""
+    steps: int | None = None
+    sampler: str | None = None
+
+
+def each(by: Translate) -> Draw:
+    """A function of one picture, applied to each in turn."""
+
+    def draw(pictures: np.ndarray, seeds: Sequence[int]) -> np.ndarray:
+        both = zip(tqdm(pictures, "drawing", unit="picture", leave=False, disable=None), seeds, strict=True)
+        return np.stack([by(picture, seed) for picture, seed in both])
+
+    return draw
+
+
+def of_artifact(model: Artifact, steps: int | None, sampler: SamplerName | None) -> Method:
+    """An exported model, run by export.edge; steps and sampler default to what it recommends."""
+    return Method(
+        name="model",
+        title="model",
+        draw=each(lambda picture, seed: translate(model, picture, steps, seed, sampler)),
+        chance=True,
+        steps=steps or model.steps,
+        sampler=sampler or model.sampler,
+    )
+
+
+def of_run(
+    name: str,
+    title: str,
+    run: TrainedRun,
+    weights: tuple[Tree, Tree],
+    steps: int | None = None,
+    sampler: SamplerName | None = None,
+) -> Method:
+    """A run's published weights (see bundle.final_weights), drawn with JAX as jax_impl.sample does.
+
+    steps and sampler default to what the run recommends. Raises UserError for steps outside 1 … T.
+    """
+    config = run.config
+    recommended = config.diffusion
+    chosen = SamplerConfig(sampler or recommended.sampler, recommended.sample_steps if steps is None else steps)
+    make_grid(run.alphas_cumprod, chosen)  # an impossible number of steps is found out before any work
+    draw = make_draw(run.problem, run.alphas_cumprod, chosen)
+
+    def batch(pictures: np.ndarray, seeds: Sequence[int]) -> np.ndarray:
+        rule = (config.data.size, config.data.fit, config.model.size_multiple)
+        ready = [working(picture, *rule) for picture in pictures]
+        cond = np.stack([to_float(inner) for inner, _ in ready])
+        x_start = np.concatenate([normal(seed, START, (1, *cond.shape[1:])) for seed in seeds])
+        keys = jnp.stack([jax.random.key(seed) for seed in seeds])
+        drawn = to_uint8(np.asarray(draw(*weights, jnp.asarray(cond), jnp.asarray(x_start), keys).x0))
+        return np.stack([restore(picture) for (_, restore), picture in zip(ready, drawn, strict=True)])
+
+    def everything(pictures: np.ndarray, seeds: Sequence[int]) -> np.ndarray:
+        count = len(pictures)
+        # The last batch is filled up, so that one compiled program serves all.
+        slots = np.minimum(np.arange(-(-count // BATCH) * BATCH), count - 1).reshape(-1, BATCH)
+        rows = [
+            batch(pictures[row], [seeds[i] for i in row]) for row in tqdm(slots, "drawing", leave=False, disable=None)
+        ]
+        return np.concatenate(rows)[:count]
+
+    seen = int(run.state.step) * config.train.batch_size
+    return Method(name, title, everything, True, seen, chosen.steps, chosen.sampler)
+
+
+def of_pictures(folder: Path, held_out: HeldOut) -> Method:
+    """The pictures that some program made of the held-out inputs.
+
+    Each is found by the name of its pair, or by that of the guiding picture's file,
+    without suffix. Raises UserError where one is missing or two would do.
+    """
+    if not folder.is_dir():
+        raise UserError(f"--pictures {folder} is no folder; name the one with the pictures to score")
+    files: dict[str, Path] = {}
+    for path in sorted(folder.iterdir()):
+        if path.suffix.lower() in PICTURES and (other := files.setdefault(path.stem, path)) != path:
+            raise UserError(f"--pictures {folder} holds both {other.name} and {path.name}; remove one")
+    names, sources = held_out.pairs.names, held_out.sources
+    found = [files.get(name, files.get(source)) for name, source in zip(names, sources, strict=True)]
+    missing = [name for name, path in zip(names, found, strict=True) if path is None]
+    if missing:
+        raise UserError(
+            f"--pictures {folder} lacks {len(missing)} of {len(names)} pictures, such as {missing[0]}.png; "
+            "draw them too, and name each like its pair"
+        )
+    data = held_out.data
+    drawn = np.stack([fit_square(open_picture(path), data.size, data.fit) for path in found if path is not None])
+    return Method("model", f"pictures of {folder.name}", lambda pictures, seeds: drawn, chance=False)
+
+
+def baselines(held_out: HeldOut) -> list[Method]:
+    """Copying the input, and what can be learned from the training pairs where there are any."""
+    methods = [Method("copy_input", "copying the input", each(copy_input), chance=False)]
+    if held_out.train is not None:
+        learned = (
+            ("mean_target", "mean training target", mean_target),
+            ("color_transfer", "colour transfer (Reinhard)", color_transfer),
+            ("pixel_ridge", "ridge on colour and place", pixel_ridge),
+        )
+        methods += [Method(name, title, each(fit(held_out.train)), chance=False) for name, title, fit in learned]
+    return methods
