@@ -18,7 +18,7 @@ DrawFunction = Callable[[Tree, Tree, jax.Array, jax.Array, jax.Array], Draw]
 def make_draw(
     problem: Problem, alphas_cumprod: np.ndarray, config: SamplerConfig, kept: Sequence[int] = ()
 ) -> DrawFunction:
-    """A jitted sampler of the problem's network, which also returns the states after the `kept` steps."""
+    """A jitted sampler of the problem's network, which also returns the states after the `kept` calls."""
     diffusion = problem.config.diffusion
 
     @jax.jit
@@ -35,6 +35,7 @@ def make_draw(
             config,
             prediction=diffusion.prediction,
             clamp=diffusion.clamp,
+            threshold=diffusion.threshold,
             kept=kept,
         )
 
