@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -244,7 +245,7 @@ def test_a_network_that_knows_the_picture_is_followed_to_it(sampler: str, spacin
     walk = list(iterate(lambda *_: x0, cond, np.sqrt(first) * x0 + np.sqrt(1 - first) * eps, plan, None, lambda _: x))
     np.testing.assert_allclose(walk[-1].x, x0, atol=1e-12)
     if sampler != "ddpm":
-        for step, after in zip(walk, walk[1:], strict=False):
+        for step, after in pairwise(walk):
             a = SCHEDULE[after.t]
             np.testing.assert_allclose(step.x, np.sqrt(a) * x0 + np.sqrt(1 - a) * eps, atol=1e-12)
 

@@ -69,6 +69,8 @@ def test_metadata_is_complete(exported: tuple[Path, Path]) -> None:
         "value_range": "[-1, 1]",
         "steps": "7",
         "sampler": "ddpm",
+        "spacing": "trailing",
+        "threshold": "0",
         "weights_digest": bundle.weights_digest,
     }
     assert {key: held[key] for key in wanted} == wanted
@@ -183,3 +185,10 @@ def test_a_config_without_a_setting_is_named(exported: tuple[Path, Path]) -> Non
     del bundle.config["diffusion"]["sampler"]
     with pytest.raises(UserError, match="lacks 'sampler'"):
         to_onnx.metadata(bundle)
+
+
+def test_what_older_bundles_lack_is_recommended_as_soon_as_they_have_it(exported: tuple[Path, Path]) -> None:
+    bundle = load_bundle(exported[0])
+    bundle.config["diffusion"].update(spacing="logsnr", threshold=0.995, sampler="dpmpp")
+    held = to_onnx.metadata(bundle)
+    assert (held["spacing"], held["threshold"], held["sampler"]) == ("logsnr", "0.995", "dpmpp")

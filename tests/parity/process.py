@@ -132,7 +132,7 @@ def conversions(alphas_cumprod: np.ndarray, dtype: str) -> Iterator[Line]:
     }
     x0_hat = {"eps": x_t - noise * eps, "x0": x0, "v": signal * x_t - noise * output["v"]}
     yield from _lines(f"√ᾱ · x0 from eps, x0 from x0 and from v, {shape}, each t", clean, x0_hat, dtype)
-    found = {name: (noise * side.to_eps(alphas_cumprod, x0, x_t)).astype(dtype) for name, side in sides.FORWARD.items()}
+    found = {"torch": (noise * sides.torch_to_eps(alphas_cumprod, x0, x_t)).astype(dtype)}
     yield from _lines(f"√(1-ᾱ) · eps from x0, {shape}, each t", found, x_t - signal * x0, dtype)
 
 

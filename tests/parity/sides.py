@@ -42,8 +42,6 @@ class Forward:
     """What the network should say, from the prediction, x0 and eps."""
     to_x0: Callable[[np.ndarray, str, np.ndarray, np.ndarray], np.ndarray]
     """x0 from the prediction, the network's output and x_t."""
-    to_eps: Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
-    """eps from x0 and x_t."""
 
 
 @dataclass(frozen=True)
@@ -87,7 +85,6 @@ def _jax_forward() -> Forward:
         lambda *a: call(process.q_sample, *a),
         lambda *a: call(process.target, *a),
         lambda *a: call(process.to_x0, *a),
-        lambda *a: call(process.to_eps, *a),
     )
 
 
@@ -100,7 +97,6 @@ def _torch_forward() -> Forward:
         lambda *a: call(diffusion.q_sample, *a),
         lambda *a: call(diffusion.target, *a),
         lambda *a: call(diffusion.to_x0, *a),
-        lambda *a: call(diffusion.to_eps, *a),
     )
 
 
@@ -112,6 +108,12 @@ def edge_to_x0(alphas_cumprod: np.ndarray, prediction: str, output: np.ndarray, 
     plan = edge.coefficients(alphas_cumprod, len(alphas_cumprod), prediction=prediction)
     from_x, from_output = (c[::-1, None, None, None].astype(x_t.dtype) for c in (plan.x0_from_x, plan.x0_from_output))
     return from_x * x_t + from_output * output
+
+
+def torch_to_eps(alphas_cumprod: np.ndarray, x0: np.ndarray, x_t: np.ndarray) -> np.ndarray:
+    """eps from x0 and x_t; only torch's samplers take this way."""
+    arrays = torch.from_numpy(x0), torch.from_numpy(x_t)
+    return diffusion.to_eps(*arrays, alphas_cumprod, torch.arange(len(alphas_cumprod))).numpy()
 
 
 def diffusers_q_sample(alphas_cumprod: np.ndarray, x0: np.ndarray, eps: np.ndarray) -> np.ndarray:
