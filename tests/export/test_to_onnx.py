@@ -16,7 +16,7 @@ import torch
 from onnx import numpy_helper
 
 from export import to_onnx
-from export.edge.artifact import METADATA_KEYS, open_artifact
+from export.edge.artifact import LATER_KEYS, METADATA_KEYS, open_artifact
 from export.edge.errors import UserError
 from torch_ref.weights import load_bundle
 
@@ -55,7 +55,7 @@ def test_inputs_and_output_have_their_names_and_free_sizes(exported: tuple[Path,
 
 def test_metadata_is_complete(exported: tuple[Path, Path]) -> None:
     bundle, held = load_bundle(exported[0]), metadata_of(exported[1])
-    assert set(held) == set(METADATA_KEYS)
+    assert set(held) == {*METADATA_KEYS, *LATER_KEYS}
     np.testing.assert_array_equal(json.loads(held["alphas_cumprod"]), bundle.alphas_cumprod)
     assert json.loads(held["config"]) == bundle.config["model"]
     wanted = {
