@@ -13,7 +13,8 @@ SPACINGS: tuple[str, ...] = get_args(Spacing)
 LEAST_LOG_SNR = -10.2
 """Where "logsnr" begins to count: twice the -5.1 to which the code of Lu et al. 2022 (DPM-Solver) clips lambda.
 
-Below it, at 0.6 % of the noise, the picture cannot be seen, yet on a cosine schedule half of all log SNR lies there."""
+Below it, at 0.6 % of the noise, the picture cannot be seen, yet more than a third of a cosine schedule's range lies
+there."""
 
 
 def timesteps(alphas_cumprod: np.ndarray, steps: int, spacing: str = "trailing") -> np.ndarray:
