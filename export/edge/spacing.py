@@ -37,8 +37,7 @@ def timesteps(alphas_cumprod: np.ndarray, steps: int, spacing: str = "trailing")
     total = len(alphas_cumprod)
     if spacing not in SPACINGS:
         raise UserError(f"spacing {spacing!r} is unknown; choose one of {', '.join(SPACINGS)}")
-    if not 1 <= steps <= total:
-        raise UserError(f"steps {steps} is outside 1 ... {total}; choose a number inside")
+    check_steps(total, steps)
     left = np.arange(steps, 0, -1, dtype=np.int64)
     # In whole numbers: in floating point the halves fall to either side, and numpy's arange(total, 0, -total / steps)
     # is one too long for many step counts.
@@ -49,6 +48,12 @@ def timesteps(alphas_cumprod: np.ndarray, steps: int, spacing: str = "trailing")
     if spacing == "leading":
         return (left - 1) * (total // steps)
     return _even_in_log_snr(alphas_cumprod, steps)
+
+
+def check_steps(total: int, steps: int) -> None:
+    """Raise UserError when `steps` is outside 1 ... total."""
+    if not 1 <= steps <= total:
+        raise UserError(f"steps {steps} is outside 1 ... {total}; choose a number inside")
 
 
 def _rounded_quotient(numerator: np.ndarray, divisor: int) -> np.ndarray:

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from export.edge.sampler import Plan, check_eta, coefficients, x0_weights
-from export.edge.spacing import timesteps
+from export.edge.spacing import check_steps
 from jax_impl.config import AnySamplerName, Prediction, SpacingName
 from jax_impl.diffusion.process import levels_at, to_x0
 from jax_impl.diffusion.schedule import Levels
@@ -78,7 +78,7 @@ def _original_plan(alphas_cumprod: np.ndarray, config: SamplerConfig, prediction
     √ᾱ_{t-1} x0_hat + √α_t (1-ᾱ_{t-1})/√(1-ᾱ_t) eps + √β_t z, because 1-ᾱ_t-β_t = α_t (1-ᾱ_{t-1}).
     """
     check_eta(config.sampler, config.eta)
-    t = timesteps(alphas_cumprod, config.steps, "linspace")
+    check_steps(len(alphas_cumprod), config.steps)
     last, steps = len(alphas_cumprod) - 1, config.steps
     # In whole numbers: in floating point each library's linspace cuts some timesteps one too low.
     t = last + (-last * np.arange(steps)) // max(steps - 1, 1)
