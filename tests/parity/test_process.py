@@ -13,6 +13,7 @@ import torch
 from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
 
 from export.edge import sampler as edge
+from export.edge import spacing
 from jax_impl.config import DiffusionConfig
 from jax_impl.diffusion import process as jax_process
 from jax_impl.diffusion import samplers as jax_samplers
@@ -111,7 +112,7 @@ def test_where_diffusers_makes_another_grid() -> None:
     schedule = alphas_cumprod(DiffusionConfig())
     for steps in range(1, 1001):
         scheduler.set_timesteps(steps)
-        ours, theirs = edge.timesteps(schedule, steps), scheduler.timesteps.numpy()
+        ours, theirs = spacing.timesteps(schedule, steps), scheduler.timesteps.numpy()
         np.testing.assert_array_equal(ours, paper.timesteps(schedule, steps))
         if len(theirs) > steps:
             others["too long"] += 1
