@@ -65,9 +65,10 @@ def build_graph(bundle: Bundle) -> onnx.ModelProto:
 
 
 def metadata(bundle: Bundle) -> dict[str, str]:
-    """All that a sampler needs beside the graph, keys as in `export.edge.artifact.METADATA_KEYS`.
+    """All that a sampler needs beside the graph, keys as in `export.edge.artifact.METADATA_KEYS` and `LATER_KEYS`.
 
-    Raises UserError when the bundle's config lacks one of the settings.
+    Raises UserError when the bundle's config lacks one of the settings; older bundles lack
+    the later ones.
     """
     try:
         data, diffusion, model = (bundle.config[section] for section in ("data", "diffusion", "model"))
@@ -77,12 +78,16 @@ def metadata(bundle: Bundle) -> dict[str, str]:
             "alphas_cumprod": json.dumps(bundle.alphas_cumprod.tolist()),
             "prediction": str(diffusion["prediction"]),
             "clamp": json.dumps(diffusion["clamp"]),
+            "threshold": json.dumps(diffusion.get("threshold", 0)),
+            "guidance": json.dumps(diffusion.get("guidance", 1)),
+            "cond_dropout": json.dumps(diffusion.get("cond_dropout", 0)),
             "size": str(data["size"]),
             "size_multiple": str(bundle.model.size_multiple),
             "fit": str(data["fit"]),
             "value_range": artifact.VALUE_RANGE,
             "steps": str(diffusion["sample_steps"]),
             "sampler": str(diffusion["sampler"]),
+            "spacing": str(diffusion.get("spacing", artifact.LATER_KEYS["spacing"])),
             "weights_digest": bundle.weights_digest,
             "config": json.dumps(model),
             "file_digest": artifact.UNSEALED,

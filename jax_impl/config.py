@@ -12,10 +12,11 @@ Direction = Literal["forward", "reverse"]
 Fit = Literal["crop", "letterbox", "stretch"]
 Prediction = Literal["eps", "x0", "v"]
 LossWeight = Literal["uniform", "min_snr"]
-SamplerName = Literal["ddim", "ddpm"]
+SamplerName = Literal["ddim", "ddpm", "dpmpp", "heun"]
 """Samplers that can be recommended with the weights; the device runs these too."""
-AnySamplerName = Literal["ddim", "ddpm", "original"]
+AnySamplerName = Literal["ddim", "ddpm", "dpmpp", "heun", "original"]
 """`original`, the original script's loop, is there to compare with and is never recommended."""
+SpacingName = Literal["trailing", "leading", "linspace", "logsnr"]
 
 
 def _need(condition: bool, name: str, value: object, rule: str) -> None:
@@ -180,10 +181,15 @@ class DiffusionConfig:
     """Recommended guidance scale (Ho & Salimans 2022, 1 + w there), stored with the weights; 1 is none."""
     clamp: float | None = 1.0
     """Bound of the clean picture's estimate in every sampling step; none to leave it free."""
+    threshold: float = 0.0
+    """Share of each picture's values, such as 0.995, that dynamic thresholding leaves inside the clamp by shrinking
+    the estimate (Saharia et al. 2022, section 2.3); 0 cuts off what is outside."""
     sampler: SamplerName = "ddim"
     """Recommended sampler, stored with the weights."""
     sample_steps: int = 50
-    """Recommended number of sampling steps, stored with the weights."""
+    """Recommended number of sampling steps, stored with the weights; heun asks the network twice in most of them."""
+    spacing: SpacingName = "trailing"
+    """Recommended choice of timesteps, stored with the weights."""
 
     def __post_init__(self) -> None:
         _need(2 <= self.timesteps <= 100_000, "diffusion.timesteps", self.timesteps, "choose 2 to 100000")
@@ -205,6 +211,13 @@ class DiffusionConfig:
             "only a network trained with diffusion.cond_dropout above 0 can be guided; set that, or choose 1",
         )
         _need(self.clamp is None or self.clamp >= 1.0, "diffusion.clamp", self.clamp, "choose 1 or more, or none")
+        _need_share("diffusion.threshold", self.threshold)
+        _need(
+            self.threshold == 0.0 or self.clamp is not None,
+            "diffusion.threshold",
+            self.threshold,
+            "it shrinks into diffusion.clamp, which is none; set a clamp, or leave the threshold at 0",
+        )
         _need(
             1 <= self.sample_steps <= self.timesteps,
             "diffusion.sample_steps",

@@ -18,10 +18,11 @@ from export.edge.artifact import open_artifact
 from export.edge.errors import UserError, run
 from export.edge.files import check_output_folder, write_json, write_text
 from export.edge.pictures import save_picture
-from export.edge.sampler import timesteps
+from export.edge.spacing import check_steps
 from jax_impl.bundle import final_weights
-from jax_impl.config import DataConfig, Direction, Fit, Layout, SamplerName
+from jax_impl.config import DataConfig, Direction, Fit, Layout, SamplerName, SpacingName
 from jax_impl.data.loader import Split
+from jax_impl.draw import Wishes
 from jax_impl.evaluation.frechet import open_inception
 from jax_impl.evaluation.held_out import HeldOut, open_held_out
 from jax_impl.evaluation.methods import Method, baselines, of_artifact, of_pictures, of_run
@@ -69,6 +70,8 @@ class EvaluateArgs:
     steps: int | None = None
     """Sampling steps of what is scored; default: what it recommends."""
     sampler: SamplerName | None = None
+    spacing: SpacingName | None = None
+    guidance: float | None = None
     seed: int = 0
     seeds: int = 1
     """Draws for each input; from two on, their diversity and the best of them are reported too."""
@@ -128,7 +131,13 @@ def check(args: EvaluateArgs) -> None:
         raise UserError(f"--seeds is {args.seeds}: choose at least 1")
     if not 0 <= args.seed < 2**62:
         raise UserError(f"--seed {args.seed} is out of range; choose 0 to {2**62 - 1}")
-    drawn = (("--steps", args.steps), ("--sampler", args.sampler), ("--steps-curve", args.steps_curve or None))
+    drawn = (
+        ("--steps", args.steps),
+        ("--sampler", args.sampler),
+        ("--spacing", args.spacing),
+        ("--guidance", args.guidance),
+        ("--steps-curve", args.steps_curve or None),
+    )
     for name, value in drawn:
         if args.pictures is not None and value is not None:
             raise UserError(f"{name} says how to draw, and the pictures of --pictures are drawn already; leave it out")
@@ -154,20 +163,20 @@ def open_subject(args: EvaluateArgs) -> Subject:
     if args.artifact is not None:
         model = open_artifact(args.artifact)
         for steps in wanted:
-            timesteps(len(model.alphas_cumprod), steps)
+            check_steps(len(model.alphas_cumprod), steps)
         return Subject(
             data_config(args.data, model.size, cast(Fit, model.fit)),
-            lambda _, steps: of_artifact(model, steps, args.sampler),
+            lambda _, steps: of_artifact(model, wishes(args, steps)),
             {"artifact": args.artifact.name, "weights_digest": model.weights_digest},
         )
     if args.run is not None:
         trained = open_run(args.run)
         for steps in wanted:
-            timesteps(len(trained.alphas_cumprod), steps)
+            check_steps(len(trained.alphas_cumprod), steps)
         weights = final_weights(trained)
         return Subject(
             data_config(args.data, trained.config.data.size, trained.config.data.fit),
-            lambda _, steps: of_run("model", "model", trained, weights, steps, args.sampler),
+            lambda _, steps: of_run("model", "model", trained, weights, wishes(args, steps)),
             {"run": str(args.run), "run_step": int(trained.state.step)},
         )
     folder = cast(Path, args.pictures)
@@ -176,6 +185,11 @@ def open_subject(args: EvaluateArgs) -> Subject:
         lambda held_out, _: of_pictures(folder, held_out),
         {"pictures": str(folder)},
     )
+
+
+def wishes(args: EvaluateArgs, steps: int | None) -> Wishes:
+    """How to draw what is scored, in that many steps."""
+    return Wishes(args.sampler, steps, args.spacing, args.guidance)
 
 
 def open_rival(folder: Path) -> Method:

@@ -18,10 +18,10 @@ from export.edge.frames import kept_steps, save_frames
 from export.edge.noise import START, normal
 from export.edge.pictures import check_output_picture, open_picture, save_picture, to_float, to_uint8, working
 from jax_impl.bundle import final_weights
-from jax_impl.config import AnySamplerName, Config
+from jax_impl.config import AnySamplerName, Config, SpacingName
 from jax_impl.data.pairs import PICTURES
-from jax_impl.diffusion.samplers import SamplerConfig, make_grid
-from jax_impl.draw import make_draw
+from jax_impl.diffusion.samplers import make_plan
+from jax_impl.draw import Wishes, make_draw, resolve
 from jax_impl.model.network import Tree
 from jax_impl.run_folder import open_run
 from jax_impl.training.step import Problem
@@ -41,10 +41,15 @@ class SampleArgs:
     weights: Path | None = None
     """Instead of a run: a bundle, model.safetensors."""
     sampler: AnySamplerName | None = None
-    """`ddim`, `ddpm` (ancestral, re-spaced when steps < T), or, to compare with, `original` (the original script's
-    loop, which leaves noise in); default: what the weights recommend."""
+    """`ddim`, `ddpm` (ancestral, re-spaced when steps < T), `dpmpp` (DPM-Solver++ 2M), `heun`, or, to compare with,
+    `original` (the original script's loop, which leaves noise in); default: what the weights recommend."""
     steps: int | None = None
-    """Sampling steps, at most T; default: what the weights recommend."""
+    """Sampling steps, at most T; each is one call of the network, with `heun` two in all but the first and last.
+    Default: what the weights recommend."""
+    spacing: SpacingName | None = None
+    """Which timesteps the steps visit; `original` has its own. Default: what the weights recommend."""
+    guidance: float | None = None
+    """Scale of guidance, for weights trained with diffusion.cond_dropout; 1 is none. Default: what they recommend."""
     eta: float = 0.0
     """Noise that ddim puts back at each step, 0 to 1."""
     seed: int = 0
@@ -52,7 +57,7 @@ class SampleArgs:
     batch_size: int = 8
     """Most photos drawn together; only photos of one working size can be."""
     save_intermediate: tyro.conf.FlagCreatePairsOff[bool] = False
-    """Also write start noise, about ten steps and a film strip to diffusion_outputs/ beside the output."""
+    """Also write start noise, about ten states and a film strip to diffusion_outputs/ beside the output."""
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -65,10 +70,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         raise UserError(f"--batch-size is {args.batch_size}: choose at least 1")
     problem, params, stats, alphas_cumprod = open_weights(args.run, args.weights)
     diffusion = problem.config.diffusion
-    steps = diffusion.sample_steps if args.steps is None else args.steps
-    config = SamplerConfig(args.sampler or diffusion.sampler, steps, args.eta)
-    grid = make_grid(alphas_cumprod, config)
-    kept = kept_steps(steps) if args.save_intermediate else ()
+    config = resolve(diffusion, Wishes(args.sampler, args.steps, args.spacing, args.guidance, args.eta))
+    plan = make_plan(alphas_cumprod, config, diffusion.prediction)
+    kept = kept_steps(len(plan)) if args.save_intermediate else ()
     draw = make_draw(problem, alphas_cumprod, config, kept)
     photos = [prepare(job, problem.config) for job in jobs]
 
@@ -85,7 +89,7 @@ def main(argv: Sequence[str] | None = None) -> None:
                 photo.output.parent.mkdir(exist_ok=True)
                 save_picture(photo.output, result)
                 if args.save_intermediate:
-                    states = [(i, int(grid.t[i]), frames[k, b]) for k, i in enumerate(kept)]
+                    states = [(i, int(plan.t[i]), frames[k, b]) for k, i in enumerate(kept)]
                     folder = intermediate_folder(photo.output, len(jobs))
                     folder.parent.mkdir(exist_ok=True)
                     save_frames(folder, x_start[0], states, result)

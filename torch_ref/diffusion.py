@@ -11,17 +11,17 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from export.edge.errors import UserError
-from export.edge.sampler import timesteps
+from export.edge.spacing import timesteps
 
 Prediction = Literal["eps", "x0", "v"]
-Sampler = Literal["ddim", "ddpm", "original"]
+Sampler = Literal["ddim", "ddpm", "dpmpp", "heun", "original"]
 Denoise = Callable[[Tensor, Tensor, Tensor], Tensor]
 """denoise(x_t, cond, t): two pictures (batch, 3, height, width), t int64 (batch,)."""
 
@@ -68,18 +68,34 @@ def to_eps(x0: Tensor, x_t: Tensor, alphas_cumprod: np.ndarray, t: Tensor) -> Te
     return (x_t - signal * x0) / noise
 
 
+def bounded(x0_raw: Tensor, clamp: float | None, threshold: float = 0.0) -> Tensor:
+    """The clean picture's estimate inside [-clamp, clamp]; None leaves it alone.
+
+    With a `threshold` above 0: dynamic thresholding (Saharia et al. 2022, section 2.3).
+    s is the larger of the clamp and that quantile of |x0_hat| in each picture; values are
+    clipped to [-s, s], then divided by s and multiplied by the clamp.
+    """
+    if clamp is None:
+        return x0_raw
+    if threshold == 0.0:
+        return x0_raw.clamp(-clamp, clamp)
+    s = torch.quantile(x0_raw.abs().flatten(1), threshold, dim=1).clamp(min=clamp)[:, None, None, None]
+    return x0_raw.clamp(-s, s) / s * clamp
+
+
 @dataclass(frozen=True)
 class Step:
-    """What one sampler step did; pictures (batch, 3, height, width)."""
+    """What one call of the network led to; pictures (batch, 3, height, width)."""
 
     index: int
+    """Which call, from 0."""
     t: int
     x0_raw: Tensor
-    """x0_hat before the clamp."""
+    """x0_hat before it is bounded."""
     x0: Tensor
-    """x0_hat after it; with `original`, which has no clamp, the same."""
+    """x0_hat after that; with `original`, which bounds nothing, the same."""
     x: Tensor
-    """The state that the step moved to; x0 itself after the last step of ddim and ddpm, and after t = 0."""
+    """The state moved to; x0 itself after the last call, and with "original" after t = 0."""
 
 
 def sample(
@@ -94,49 +110,69 @@ def sample(
     sampler: Sampler = "ddim",
     eta: float = 0.0,
     clamp: float | None = 1.0,
+    threshold: float = 0.0,
+    spacing: str = "trailing",
 ) -> Iterator[Step]:
-    """Walk from the start noise `x_T` to a picture in `steps` trailing timesteps, a Step at a time.
+    """Walk from the start noise `x_T` to a picture in `steps` steps, a Step for each call of the network.
 
-    Every step forms x0_hat, clamps it to [-clamp, clamp] (None: leaves it alone), takes
-    the eps that belongs to the clamped x0_hat, and moves on; the last one lands on ᾱ = 1.
-    `step_noise(i)` is the standard normal noise of step i, asked only where the step
-    adds noise. `eta` in 0 … 1 is DDIM's share of noise.
+    Every call forms x0_hat, brings it into [-clamp, clamp] (`bounded`) and moves on from
+    there; the last one lands on ᾱ = 1. A step is one call, with "heun" two in all but the
+    first and the last. `step_noise(i)` is the standard normal noise of step i, asked only
+    where the step adds noise. `eta` in 0 … 1 is DDIM's share of noise. `spacing` names the
+    timesteps, see `export.edge.spacing.timesteps`.
 
     "original" is the original script's loop, there to compare with: single-step
     coefficients on timesteps evenly spaced from T-1 to 0, and no clamp. Below T steps it
     leaves most of the noise in. Raises UserError for a value out of range, or an eta with
     another sampler than "ddim".
     """
-    if sampler not in ("ddim", "ddpm", "original"):
-        raise UserError(f"sampler {sampler!r} is unknown; choose ddim, ddpm or original")
+    if sampler not in get_args(Sampler):
+        raise UserError(f"sampler {sampler!r} is unknown; choose one of {', '.join(get_args(Sampler))}")
     if not 0.0 <= eta <= 1.0:
         raise UserError(f"eta {eta} is outside 0 ... 1; choose a number inside")
     if sampler != "ddim" and eta != 0.0:
         raise UserError(f"eta {eta} belongs to ddim; leave it out or choose the sampler ddim")
-    grid = [int(t) for t in timesteps(len(alphas_cumprod), steps)]
+    grid = [int(t) for t in timesteps(alphas_cumprod, steps, spacing)]
     if sampler == "original":
         grid, clamp = _evenly_cut_off(len(alphas_cumprod), steps), None
-    x = x_T
+
+    def estimate(x: Tensor, now: int) -> tuple[Tensor, Tensor]:
+        t = torch.full((x.shape[0],), now, dtype=torch.int64, device=x.device)
+        with torch.no_grad():
+            x0_raw = to_x0(prediction, denoise(x, cond, t), x, alphas_cumprod, t)
+        return x0_raw, bounded(x0_raw, clamp, threshold)
+
+    x, previous, calls = x_T, torch.zeros_like(x_T), 0
     for index, now in enumerate(grid):
         t = torch.full((x.shape[0],), now, dtype=torch.int64, device=x.device)
         alpha_bar = float(alphas_cumprod[now])
         after = float(alphas_cumprod[grid[index + 1]]) if index + 1 < steps else 1.0
-        with torch.no_grad():
-            x0_raw = to_x0(prediction, denoise(x, cond, t), x, alphas_cumprod, t)
-        x0 = x0_raw if clamp is None else x0_raw.clamp(-clamp, clamp)
-        if sampler == "ddim":
-            mean, deviation = _ddim(x0, to_eps(x0, x, alphas_cumprod, t), alpha_bar, after, eta)
-        elif sampler == "ddpm":
-            mean, deviation = _ddpm(x0, x, alpha_bar, after)
-        else:
+        x0_raw, x0 = estimate(x, now)
+        start, deviation = x, 0.0
+        if sampler == "ddpm":
+            x, deviation = _ddpm(x0, x, alpha_bar, after)
+        elif sampler == "original":
             before = float(alphas_cumprod[now - 1]) if now > 0 else 1.0
-            mean, deviation = _single_step(x, to_eps(x0, x, alphas_cumprod, t), alpha_bar, before)
-        x = mean if deviation == 0.0 else mean + deviation * step_noise(index)
-        yield Step(index, now, x0_raw, x0, x)
+            x, deviation = _single_step(x, to_eps(x0, x, alphas_cumprod, t), alpha_bar, before)
+        elif sampler == "dpmpp" and 0 < index < steps - 1:
+            x = _second_order(x0, previous, x, float(alphas_cumprod[grid[index - 1]]), alpha_bar, after)
+        else:
+            x, deviation = _ddim(x0, to_eps(x0, x, alphas_cumprod, t), alpha_bar, after, eta)
+        if deviation != 0.0:
+            x = x + deviation * step_noise(index)
+        yield Step(calls, now, x0_raw, x0, x)
+        previous, calls = x0, calls + 1
+        if sampler == "heun" and 0 < index < steps - 1:
+            x0_raw, x0_there = estimate(x, grid[index + 1])
+            x = _heun(start, x0, x, x0_there, alpha_bar, after)
+            yield Step(calls, grid[index + 1], x0_raw, x0_there, x)
+            calls += 1
 
 
 def _ddim(x0: Tensor, eps: Tensor, alpha_bar: float, after: float, eta: float) -> tuple[Tensor, float]:
-    """Mean and standard deviation of a DDIM step (Song, Meng & Ermon 2021, equations 12 and 16)."""
+    """Mean and standard deviation of a DDIM step (Song, Meng & Ermon 2021, equations 12 and 16).
+
+    At eta 0 it is Euler's step over σ = √((1-ᾱ) / ᾱ) (their equation 13), and the first-order step of DPM-Solver++."""
     sigma = eta * math.sqrt((1.0 - after) / (1.0 - alpha_bar)) * math.sqrt(1.0 - alpha_bar / after)
     # At eta 1 and the last step the root's argument is zero, up to rounding.
     direction = math.sqrt(max(1.0 - after - sigma**2, 0.0))
@@ -151,6 +187,28 @@ def _ddpm(x0: Tensor, x_t: Tensor, alpha_bar: float, after: float) -> tuple[Tens
     from_x0 = math.sqrt(after) * beta / (1.0 - alpha_bar)
     from_x_t = math.sqrt(alpha) * (1.0 - after) / (1.0 - alpha_bar)
     return from_x0 * x0 + from_x_t * x_t, math.sqrt(beta * (1.0 - after) / (1.0 - alpha_bar))
+
+
+def _second_order(x0: Tensor, previous: Tensor, x_t: Tensor, before: float, alpha_bar: float, after: float) -> Tensor:
+    """A step of DPM-Solver++(2M) (Lu et al. 2022, "DPM-Solver++", algorithm 2) from ᾱ to `after`; `previous` is the
+    x0_hat of the step that began at `before`. α = √ᾱ, σ = √(1-ᾱ), λ = log(α / σ)."""
+    h = _half_log_snr(after) - _half_log_snr(alpha_bar)
+    r = (_half_log_snr(alpha_bar) - _half_log_snr(before)) / h
+    d = (1.0 + 1.0 / (2.0 * r)) * x0 - 1.0 / (2.0 * r) * previous
+    return math.sqrt((1.0 - after) / (1.0 - alpha_bar)) * x_t - math.sqrt(after) * math.expm1(-h) * d
+
+
+def _half_log_snr(alpha_bar: float) -> float:
+    return 0.5 * (math.log(alpha_bar) - math.log1p(-alpha_bar))
+
+
+def _heun(x_t: Tensor, x0: Tensor, x_s: Tensor, x0_there: Tensor, alpha_bar: float, after: float) -> Tensor:
+    """A step from x_t at ᾱ to `after` by the mean of two slopes (Karras et al. 2022, algorithm 1, lines 4 to 8):
+    the one here, and the one at x_s, where Euler would arrive, from the x0_hat there. y = x / √ᾱ, σ = √((1-ᾱ) / ᾱ)."""
+    sigma, sigma_next = (math.sqrt((1.0 - a) / a) for a in (alpha_bar, after))
+    y, y_next = x_t / math.sqrt(alpha_bar), x_s / math.sqrt(after)
+    slope, slope_next = (y - x0) / sigma, (y_next - x0_there) / sigma_next
+    return math.sqrt(after) * (y + (sigma_next - sigma) * (slope + slope_next) / 2.0)
 
 
 def _single_step(x_t: Tensor, eps: Tensor, alpha_bar: float, before: float) -> tuple[Tensor, float]:

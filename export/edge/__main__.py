@@ -19,6 +19,7 @@ from export.edge.frames import kept_steps, save_frames
 from export.edge.pictures import check_output_picture, open_picture, save_picture
 from export.edge.progress import Progress
 from export.edge.sampler import SAMPLERS, Step
+from export.edge.spacing import SPACINGS
 from export.edge.translate import translate
 
 
@@ -33,9 +34,23 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("model", type=Path, help="the .onnx file that export.to_onnx wrote")
     parser.add_argument("photo", type=Path, help="the photo to translate")
     parser.add_argument("output", type=Path, help="where the result goes: .png, .jpg or .webp")
-    parser.add_argument("--steps", type=int, help="sampler steps; default: what the model recommends")
+    parser.add_argument(
+        "--steps",
+        type=int,
+        help="sampler steps, each one run of the model, with heun two in all but the first and last; "
+        "default: what the model recommends",
+    )
     parser.add_argument("--seed", type=int, default=0, help="another seed gives another picture (default 0)")
     parser.add_argument("--sampler", choices=SAMPLERS, help="default: what the model recommends")
+    parser.add_argument(
+        "--spacing", choices=SPACINGS, help="which timesteps the steps visit; default: what the model recommends"
+    )
+    parser.add_argument(
+        "--guidance",
+        type=float,
+        help="how far to go beyond what the photo alone would make likely, 1 for not at all; any other runs the model "
+        "twice; default: what the model recommends",
+    )
     parser.add_argument("--eta", type=float, default=0.0, help="noise of ddim, 0 (none, default) to 1")
     parser.add_argument("--threads", type=int, help="processor threads; default: one for each physical core")
     parser.add_argument("--save-intermediate", type=Path, metavar="FOLDER", help="also save the pictures along the way")
@@ -80,7 +95,17 @@ def main(argv: Sequence[str] | None = None) -> None:
             states.append((step.index, step.t, step.x[0]))
 
     try:
-        result = translate(model, picture, arguments.steps, arguments.seed, arguments.sampler, arguments.eta, on_step)
+        result = translate(
+            model,
+            picture,
+            arguments.steps,
+            arguments.seed,
+            arguments.sampler,
+            arguments.eta,
+            on_step,
+            spacing=arguments.spacing,
+            guidance=arguments.guidance,
+        )
     finally:
         progress.close()
     save_picture(arguments.output, result)

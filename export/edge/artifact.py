@@ -2,7 +2,7 @@
 
 The file is an ONNX graph with inputs `x_t` and `cond`, float32 (batch, 3, height, width)
 in [-1, 1], and `t`, int64 (batch,), and one output `prediction`, shaped like x_t. All a
-sampler needs beside it stands in the graph's metadata (METADATA_KEYS).
+sampler needs beside it stands in the graph's metadata (METADATA_KEYS and LATER_KEYS).
 
 A damaged graph often still runs, and then paints nonsense. So the file carries the
 SHA-256 of itself, taken with the digest's own 64 digits as zeros and written as
@@ -25,8 +25,10 @@ import numpy as np
 
 from export.edge.errors import UserError, describe_os_error
 from export.edge.files import check_input_file, write_bytes
+from export.edge.guidance import check_guidance
 from export.edge.pictures import FITS
 from export.edge.sampler import PREDICTIONS, SAMPLERS, Denoise, coefficients
+from export.edge.spacing import SPACINGS
 
 FORMAT = "dawn2dusk"
 FORMAT_VERSION = "1"
@@ -49,6 +51,8 @@ METADATA_KEYS = (
     "config",
     "file_digest",
 )
+LATER_KEYS = {"spacing": "trailing", "threshold": "0", "guidance": "1", "cond_dropout": "0"}
+"""Keys that older files lack, with what they mean by that."""
 INPUTS = {"x_t": ("tensor(float)", 4), "cond": ("tensor(float)", 4), "t": ("tensor(int64)", 1)}
 OUTPUTS = {"prediction": ("tensor(float)", 4)}
 
@@ -68,6 +72,8 @@ class Artifact:
     """What denoise returns: "eps", "x0" or "v"."""
     clamp: float | None
     """x0_hat is clamped to [-clamp, clamp] at every step; None leaves it alone."""
+    threshold: float
+    """Share of a picture's values that dynamic thresholding shrinks into the clamp; 0 for none of it."""
     size: int
     """Side in pixels of the squares the model was trained on."""
     size_multiple: int
@@ -76,7 +82,13 @@ class Artifact:
     steps: int
     """Recommended number of sampler steps."""
     sampler: str
-    """Recommended sampler, "ddim" or "ddpm"."""
+    """Recommended sampler, one of `export.edge.sampler.SAMPLERS`."""
+    spacing: str
+    """Recommended choice of timesteps, one of `export.edge.spacing.SPACINGS`."""
+    guidance: float
+    """Recommended guidance scale, see `export.edge.guidance`; 1 is none."""
+    cond_dropout: float
+    """Share of guiding pictures that training hid; without any, no other guidance than 1 makes sense."""
     weights_digest: str
     """64 hexadecimal digits, the same for every file made from the same weights."""
 
@@ -189,6 +201,7 @@ def _read_metadata(metadata: Mapping[str, str], denoise: Denoise, path: Path) ->
     missing = [key for key in METADATA_KEYS if key not in metadata]
     if missing:
         raise UserError(f"model {path} lacks the metadata {', '.join(missing)}; export it again")
+    metadata = LATER_KEYS | dict(metadata)
 
     def choice(key: str, allowed: tuple[str, ...]) -> str:
         if metadata[key] not in allowed:
@@ -208,15 +221,26 @@ def _read_metadata(metadata: Mapping[str, str], denoise: Denoise, path: Path) ->
         alphas_cumprod=np.array(_json(metadata, "alphas_cumprod", path), np.float64),
         prediction=choice("prediction", PREDICTIONS),
         clamp=_clamp(metadata, path),
+        threshold=_between(metadata, "threshold", 1.0, path),
         size=number("size"),
         size_multiple=number("size_multiple"),
         fit=choice("fit", FITS),
         steps=number("steps"),
         sampler=choice("sampler", SAMPLERS),
+        spacing=choice("spacing", SPACINGS),
+        guidance=_between(metadata, "guidance", math.inf, path),
+        cond_dropout=_between(metadata, "cond_dropout", 1.0, path),
         weights_digest=metadata["weights_digest"],
     )
     try:
-        coefficients(artifact.alphas_cumprod, artifact.steps, artifact.sampler, prediction=artifact.prediction)
+        coefficients(
+            artifact.alphas_cumprod,
+            artifact.steps,
+            artifact.sampler,
+            prediction=artifact.prediction,
+            spacing=artifact.spacing,
+        )
+        check_guidance(artifact.guidance, artifact.cond_dropout)
     except UserError as error:
         raise UserError(f"model {path}: {error}") from error
     return artifact
@@ -228,6 +252,13 @@ def _clamp(metadata: Mapping[str, str], path: Path) -> float | None:
         return None
     if not isinstance(value, int | float) or not math.isfinite(value) or value <= 0:
         raise UserError(f"model {path}: clamp is {value!r}, neither null nor a number above 0; export it again")
+    return float(value)
+
+
+def _between(metadata: Mapping[str, str], key: str, most: float, path: Path) -> float:
+    value = _json(metadata, key, path)
+    if not isinstance(value, int | float) or not 0 <= value <= most:
+        raise UserError(f"model {path}: {key} is {value!r}, not a number from 0 to {most:g}; export it again")
     return float(value)
 
 

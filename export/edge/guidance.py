@@ -13,14 +13,23 @@ HIDDEN = 0.0
 """Value of every pixel of a guiding picture that training hid: middle grey."""
 
 
+def check_guidance(scale: float, cond_dropout: float) -> None:
+    """Raise UserError for a scale below 0 or not finite, or another than 1 where training hid no guiding pictures."""
+    if not (scale >= 0.0 and math.isfinite(scale)):
+        raise UserError(f"guidance {scale} is no scale; choose 0 or more, 1 for none")
+    if scale != 1.0 and cond_dropout == 0.0:
+        raise UserError(
+            f"guidance {scale} needs a model whose training hid some guiding pictures, and this one's hid none; "
+            "leave it at 1, or train with --diffusion.cond-dropout 0.1"
+        )
+
+
 def guided(denoise: Denoise, scale: float) -> Denoise:
     """`denoise` with its output moved to hidden + scale * (shown - hidden), at twice the cost.
 
     Ho and Salimans 2022, equation 6, where scale is 1 + w. A scale of 1 is the denoiser
-    as it is. Raises UserError for a scale that is negative or not finite.
+    as it is.
     """
-    if not (scale >= 0.0 and math.isfinite(scale)):
-        raise UserError(f"guidance {scale} is no scale; choose 0 or more, 1 for none")
     if scale == 1.0:
         return denoise
 

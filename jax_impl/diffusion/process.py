@@ -40,8 +40,3 @@ def to_x0(prediction: Prediction, output: jax.Array, x_t: jax.Array, signal: jax
     if prediction == "x0":
         return output
     return signal * x_t - noise * output
-
-
-def to_eps(x0: jax.Array, x_t: jax.Array, signal: jax.Array, noise: jax.Array) -> jax.Array:
-    """The noise that is in x_t when its clean picture is x0."""
-    return (x_t - signal * x0) / noise

@@ -1,19 +1,24 @@
-"""From noise to a picture: DDPM, re-spaced DDPM, DDIM and the original script's loop as one scan."""
+"""From noise to a picture, as one scan over the rows of a table: one row for each call of the network.
+
+The table of every sampler but the original script's is `export.edge.sampler.coefficients`,
+the one that runs on the device.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from export.edge.errors import UserError
-from export.edge.sampler import timesteps
-from jax_impl.config import AnySamplerName, Prediction
-from jax_impl.diffusion.process import to_eps, to_x0
+from export.edge.sampler import Plan, check_eta, coefficients, x0_weights
+from export.edge.spacing import check_steps
+from jax_impl.config import AnySamplerName, Prediction, SpacingName
+from jax_impl.diffusion.process import levels_at, to_x0
+from jax_impl.diffusion.schedule import Levels
 
 Denoise = Callable[[jax.Array, jax.Array, jax.Array], jax.Array]
 """(x_t, cond, t) to the network's output; pictures (batch, height, width, 3), t integers (batch,)."""
@@ -26,11 +31,17 @@ class SamplerConfig:
     sampler: AnySamplerName = "ddim"
     """`ddpm` is the ancestral chain, re-spaced when steps < T; `ddim` is deterministic at eta 0.
 
+    `dpmpp` is DPM-Solver++(2M) and `heun` Heun's method: both of second order, and deterministic.
     `original` is the original script's loop, for comparison: below T steps it leaves most of the noise in.
     """
     steps: int = 50
+    """Each is one call of the network; `heun` takes two in every step but the first and the last."""
     eta: float = 0.0
     """Share of the ancestral noise that DDIM puts back, 0 to 1."""
+    spacing: SpacingName = "trailing"
+    """Which timesteps are visited, see `export.edge.spacing.timesteps`; `original` has its own."""
+    guidance: float = 1.0
+    """Scale of classifier-free guidance, see `jax_impl.diffusion.guidance`; 1 is none."""
 
 
 class Draw(NamedTuple):
@@ -39,65 +50,61 @@ class Draw(NamedTuple):
     x0: jax.Array
     """The picture, (batch, height, width, 3): the state after the last step.
 
-    With `ddim` and `ddpm` it is the last clean estimate, clamped; with `original`, which
-    clamps nothing, it goes beyond [-1, 1].
+    It is the last clean estimate, bounded; with `original`, which bounds nothing, it goes
+    beyond [-1, 1].
     """
     x0_raw: jax.Array
-    """The last clean estimate before its clamp."""
+    """The last clean estimate before it is bounded."""
     frames: jax.Array
-    """x after the kept steps, (kept, batch, height, width, 3)."""
+    """x after the kept calls, (kept, batch, height, width, 3)."""
 
 
-class Grid(NamedTuple):
-    """Per-step numbers, each (steps,), from t = T-1 down; in float64 on the host until they meet pictures."""
+def make_plan(alphas_cumprod: np.ndarray, config: SamplerConfig, prediction: Prediction) -> Plan:
+    """The table of a sampler, a row for each call of the network, in float64 on the host.
 
-    t: Any
-    signal: Any
-    noise: Any
-    next_signal: Any
-    direction: Any
-    sigma: Any
-
-
-def make_grid(alphas_cumprod: np.ndarray, config: SamplerConfig) -> Grid:
-    """Coefficients of every step; x_next = next_signal · x0_hat + direction · eps_hat + sigma · z.
-
-    `ddim` and `ddpm` re-space them from ᾱ, never from single-step β (Song et al. 2021, eq. 12
-    and 16): σ = η √((1-ᾱ_s)/(1-ᾱ_t)) √(1-ᾱ_t/ᾱ_s); with η = 1 the step is the DDPM posterior
-    of the re-spaced chain, its variance β̃. The last step lands on ᾱ = 1. For `original` see
-    `_original_grid`. Raises UserError for steps outside 1…T, eta outside [0, 1], or an eta
-    with another sampler than `ddim`.
+    alphas_cumprod: float64 (T,). Raises UserError for steps outside 1…T, eta outside
+    [0, 1], or an eta with another sampler than `ddim`.
     """
-    if not 0.0 <= config.eta <= 1.0:
-        raise UserError(f"eta is {config.eta}: choose a value from 0 to 1")
-    if config.sampler != "ddim" and config.eta != 0.0:
-        raise UserError(f"eta is {config.eta}, which means nothing to {config.sampler}; leave it out, or choose ddim")
-    t = timesteps(len(alphas_cumprod), config.steps).astype(np.int32)
     if config.sampler == "original":
-        return _original_grid(alphas_cumprod, config.steps)
-    eta = 1.0 if config.sampler == "ddpm" else config.eta
-    now = alphas_cumprod[t]
-    after = np.append(now[1:], 1.0)
-    sigma = eta * np.sqrt((1.0 - after) / (1.0 - now)) * np.sqrt(1.0 - now / after)
-    direction = np.sqrt(np.maximum(1.0 - after - sigma**2, 0.0))
-    return Grid(t, np.sqrt(now), np.sqrt(1.0 - now), np.sqrt(after), direction, sigma)
+        return _original_plan(alphas_cumprod, config, prediction)
+    return coefficients(
+        alphas_cumprod, config.steps, config.sampler, config.eta, prediction=prediction, spacing=config.spacing
+    )
 
 
-def _original_grid(alphas_cumprod: np.ndarray, steps: int) -> Grid:
+def _original_plan(alphas_cumprod: np.ndarray, config: SamplerConfig, prediction: Prediction) -> Plan:
     """The original script's loop: the step from t to t-1 (Ho et al. 2020, algorithm 2, σ² = β), wherever t goes next.
 
     x_next = (x - β_t/√(1-ᾱ_t) eps) / √α_t + √β_t z at t = linspace(T-1, 0, steps), cut off to
     whole numbers; no noise at t = 0. With x = √ᾱ_t x0_hat + √(1-ᾱ_t) eps that is
     √ᾱ_{t-1} x0_hat + √α_t (1-ᾱ_{t-1})/√(1-ᾱ_t) eps + √β_t z, because 1-ᾱ_t-β_t = α_t (1-ᾱ_{t-1}).
     """
-    last = len(alphas_cumprod) - 1
+    check_eta(config.sampler, config.eta)
+    check_steps(len(alphas_cumprod), config.steps)
+    last, steps = len(alphas_cumprod) - 1, config.steps
     # In whole numbers: in floating point each library's linspace cuts some timesteps one too low.
-    t = (last + (-last * np.arange(steps)) // max(steps - 1, 1)).astype(np.int32)
+    t = last + (-last * np.arange(steps)) // max(steps - 1, 1)
     now, before = alphas_cumprod[t], np.append(1.0, alphas_cumprod)[t]
     alpha = now / before
-    direction = np.sqrt(alpha) * (1.0 - before) / np.sqrt(1.0 - now)
-    sigma = np.where(t > 0, np.sqrt(1.0 - alpha), 0.0)
-    return Grid(t, np.sqrt(now), np.sqrt(1.0 - now), np.sqrt(before), direction, sigma)
+    from_x = np.sqrt(alpha) * (1.0 - before) / (1.0 - now)
+    from_x0 = np.sqrt(before) - from_x * np.sqrt(now)
+    noise = np.where(t > 0, np.sqrt(1.0 - alpha), 0.0)
+    return Plan(t, *x0_weights(prediction, now), from_x0, np.zeros(steps), from_x, noise)
+
+
+def bounded(x0_raw: jax.Array, clamp: float | None, threshold: float = 0.0) -> jax.Array:
+    """The clean estimate (batch, height, width, 3) brought into [-clamp, clamp]; None leaves it alone.
+
+    Values beyond are cut off; with a `threshold` in 0…1, a share of the picture's values,
+    they are cut off at s = max(clamp, quantile of |x0_hat|) and all divided by s / clamp
+    (dynamic thresholding, Saharia et al. 2022, section 2.3). 0 switches it off.
+    """
+    if clamp is None:
+        return x0_raw
+    if threshold == 0.0:
+        return jnp.clip(x0_raw, -clamp, clamp)
+    s = jnp.maximum(jnp.quantile(jnp.abs(x0_raw), threshold, axis=(1, 2, 3), keepdims=True), clamp)
+    return jnp.clip(x0_raw, -s, s) * (clamp / s)
 
 
 def sample(
@@ -110,44 +117,59 @@ def sample(
     *,
     prediction: Prediction,
     clamp: float | None,
+    threshold: float = 0.0,
     kept: Sequence[int] = (),
     step_noise: jax.Array | None = None,
 ) -> Draw:
     """Draw pictures that go with `cond`.
 
     cond: (batch, height, width, 3) in [-1, 1]. x_start: standard normal noise of that
-    shape. keys: PRNG keys (batch,). alphas_cumprod: float64 (T,). Every step forms the clean estimate, clamps it
-    to ±clamp (None, and always with `original`: leaves it alone), derives the noise again
-    from the clamped estimate, then moves on. The noise of picture b in step i comes from
-    fold_in(keys[b], i), whatever else is in the batch, or from step_noise (steps, batch,
-    height, width, 3) where given. The pictures after the steps in `kept` (indices from 0)
+    shape. keys: PRNG keys (batch,). alphas_cumprod: float64 (T,). Every call of the network
+    forms the clean estimate, brings it into ±clamp (see `bounded`; always left alone with
+    `original`), then moves on from there. The noise of picture b in call i comes from
+    fold_in(keys[b], i), whatever else is in the batch, or from step_noise (calls, batch,
+    height, width, 3) where given. The states after the calls in `kept` (indices from 0)
     are returned too.
     """
-    grid = make_grid(alphas_cumprod, config)
+    plan = make_plan(alphas_cumprod, config, prediction)
     bound = None if config.sampler == "original" else clamp
-    dtype = x_start.dtype
-    # Steps that are not kept all write to one spare slot behind the others.
-    slots = np.full(config.steps, len(kept), np.int32)
+    levels, dtype = Levels.of(alphas_cumprod), x_start.dtype
+    # Calls that are not kept all write to one spare slot behind the others.
+    slots = np.full(len(plan), len(kept), np.int32)
     slots[list(kept)] = np.arange(len(kept))
-    stochastic = bool(np.any(grid.sigma > 0))
+    stochastic = bool(np.any(plan.noise > 0))
+    multistep = bool(np.any(plan.next_from_previous != 0))
 
     def draw_noise(index: jax.Array) -> jax.Array:
         shape = x_start.shape[1:]
         return jax.vmap(lambda key: jax.random.normal(jax.random.fold_in(key, index), shape, dtype))(keys)
 
-    def body(carry: tuple[jax.Array, jax.Array, jax.Array], step: tuple) -> tuple:
-        x, _, frames = carry
-        index, slot, at, injected = step
-        t = jnp.full(x.shape[0], at.t, jnp.int32)
-        x0_raw = to_x0(prediction, denoise(x, cond, t), x, at.signal, at.noise)
-        x0 = x0_raw if bound is None else jnp.clip(x0_raw, -bound, bound)
-        x = at.next_signal * x0 + at.direction * to_eps(x0, x, at.signal, at.noise)
+    def body(carry: tuple[jax.Array, ...], call: tuple) -> tuple:
+        x, _, previous, frames = carry
+        index, slot, row, injected = call
+        t = jnp.full(x.shape[0], row.t, jnp.int32)
+        # Not by the table's own two weights: near T - 1 it matters that x and an eps cancel before √ᾱ divides them.
+        x0_raw = to_x0(prediction, denoise(x, cond, t), x, *levels_at(levels, t, dtype))
+        x0 = bounded(x0_raw, bound, threshold)
+        x = row.next_from_x0 * x0 + row.next_from_x * x
+        if multistep:
+            x = x + row.next_from_previous * previous
         if stochastic:
-            x = x + at.sigma * (draw_noise(index) if injected is None else injected)
-        return (x, x0_raw, frames.at[slot].set(x)), None
+            x = x + row.noise * (draw_noise(index) if injected is None else injected)
+        return (x, x0_raw, x0, frames.at[slot].set(x)), None
 
-    scalars = Grid(jnp.asarray(grid.t), *(jnp.asarray(column, dtype) for column in grid[1:]))
+    rows = _Row(jnp.asarray(plan.t), *(jnp.asarray(getattr(plan, name), dtype) for name in _Row._fields[1:]))
     frames = jnp.zeros((len(kept) + 1, *x_start.shape), dtype)
-    steps = (jnp.arange(config.steps), jnp.asarray(slots), scalars, step_noise)
-    (x, x0_raw, frames), _ = jax.lax.scan(body, (x_start, x_start, frames), steps)
+    calls = (jnp.arange(len(plan)), jnp.asarray(slots), rows, step_noise)
+    (x, x0_raw, _, frames), _ = jax.lax.scan(body, (x_start, x_start, jnp.zeros_like(x_start), frames), calls)
     return Draw(x, x0_raw, frames[: len(kept)])
+
+
+class _Row(NamedTuple):
+    """The columns of a Plan that the scan reads, each (calls,), inside it a number."""
+
+    t: jax.Array
+    next_from_x0: jax.Array
+    next_from_previous: jax.Array
+    next_from_x: jax.Array
+    noise: jax.Array

@@ -16,10 +16,9 @@ from export.edge.errors import UserError
 from export.edge.noise import START, normal
 from export.edge.pictures import fit_square, open_picture, to_float, to_uint8, working
 from export.edge.translate import translate
-from jax_impl.config import SamplerName
 from jax_impl.data.pairs import PICTURES
-from jax_impl.diffusion.samplers import SamplerConfig, make_grid
-from jax_impl.draw import make_draw
+from jax_impl.diffusion.samplers import make_plan
+from jax_impl.draw import Wishes, make_draw, resolve
 from jax_impl.evaluation.baselines import Translate, color_transfer, copy_input, mean_target, pixel_ridge
 from jax_impl.evaluation.held_out import HeldOut
 from jax_impl.model.network import Tree
@@ -29,6 +28,7 @@ Draw = Callable[[np.ndarray, Sequence[int]], np.ndarray]
 """(pictures, one seed each) to pictures of the same sizes, both uint8 (pictures, height, width, 3)."""
 BATCH = 8
 """Pictures that JAX draws together."""
+AS_RECOMMENDED = Wishes()
 
 
 @dataclass(frozen=True)
@@ -57,34 +57,34 @@ def each(by: Translate) -> Draw:
     return draw
 
 
-def of_artifact(model: Artifact, steps: int | None, sampler: SamplerName | None) -> Method:
-    """An exported model, run by export.edge; steps and sampler default to what it recommends."""
+def of_artifact(model: Artifact, wishes: Wishes = AS_RECOMMENDED) -> Method:
+    """An exported model, run by export.edge."""
+
+    def draw(picture: np.ndarray, seed: int) -> np.ndarray:
+        how = {"spacing": wishes.spacing, "guidance": wishes.guidance}
+        return translate(model, picture, wishes.steps, seed, wishes.sampler, wishes.eta, **how)
+
     return Method(
         name="model",
         title="model",
-        draw=each(lambda picture, seed: translate(model, picture, steps, seed, sampler)),
+        draw=each(draw),
         chance=True,
-        steps=steps or model.steps,
-        sampler=sampler or model.sampler,
+        steps=wishes.steps or model.steps,
+        sampler=wishes.sampler or model.sampler,
     )
 
 
 def of_run(
-    name: str,
-    title: str,
-    run: TrainedRun,
-    weights: tuple[Tree, Tree],
-    steps: int | None = None,
-    sampler: SamplerName | None = None,
+    name: str, title: str, run: TrainedRun, weights: tuple[Tree, Tree], wishes: Wishes = AS_RECOMMENDED
 ) -> Method:
     """A run's published weights (see bundle.final_weights), drawn with JAX as jax_impl.sample does.
 
-    steps and sampler default to what the run recommends. Raises UserError for steps outside 1 … T.
+    Raises UserError for wishes that cannot be met.
     """
     config = run.config
-    recommended = config.diffusion
-    chosen = SamplerConfig(sampler or recommended.sampler, recommended.sample_steps if steps is None else steps)
-    make_grid(run.alphas_cumprod, chosen)  # an impossible number of steps is found out before any work
+    chosen = resolve(config.diffusion, wishes)
+    # What is impossible is found out before any work.
+    make_plan(run.alphas_cumprod, chosen, config.diffusion.prediction)
     draw = make_draw(run.problem, run.alphas_cumprod, chosen)
 
     def batch(pictures: np.ndarray, seeds: Sequence[int]) -> np.ndarray:

@@ -15,8 +15,7 @@ import numpy as np
 from export.edge.files import atomic_file
 from export.edge.noise import START, normal
 from export.edge.pictures import grid, save_picture, to_uint8
-from jax_impl.diffusion.samplers import SamplerConfig
-from jax_impl.draw import make_draw
+from jax_impl.draw import Wishes, make_draw, resolve
 from jax_impl.model.network import Tree
 from jax_impl.training.step import Batch, Problem, to_unit
 
@@ -188,7 +187,7 @@ class Sampler:
 
     def __init__(self, problem: Problem, alphas_cumprod: np.ndarray, pairs: Batch, steps: int) -> None:
         self.pairs = pairs
-        self.draw = make_draw(problem, alphas_cumprod, SamplerConfig("ddim", steps))
+        self.draw = make_draw(problem, alphas_cumprod, resolve(problem.config.diffusion, Wishes(steps=steps)))
         self.x_start = jnp.asarray(normal(0, START, pairs.x0.shape))
         self.keys = jax.random.split(jax.random.key(0), len(pairs.x0))
 

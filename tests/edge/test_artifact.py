@@ -28,6 +28,13 @@ def test_an_artifact_says_what_its_metadata_says(make_model: MakeModel) -> None:
     assert model.alphas_cumprod.dtype == np.float64 and model.alphas_cumprod.shape == (100,)
 
 
+def test_what_older_files_lack_has_its_old_meaning(make_model: MakeModel) -> None:
+    model = artifact.open_artifact(make_model())
+    assert (model.spacing, model.threshold) == ("trailing", 0.0)
+    model = artifact.open_artifact(make_model(spacing="logsnr", threshold="0.995", sampler="dpmpp"))
+    assert (model.spacing, model.threshold, model.sampler) == ("logsnr", 0.995, "dpmpp")
+
+
 def test_the_schedule_crosses_to_the_last_bit(make_model: MakeModel) -> None:
     schedule = np.sort(np.random.default_rng(0).uniform(0, 1, 50))[::-1]
     model = artifact.open_artifact(make_model(alphas_cumprod=json.dumps(schedule.tolist())))
@@ -147,6 +154,10 @@ def test_missing_files_and_folders_are_named(tmp_path: Path) -> None:
         ({"size_multiple": "1.5"}, "size_multiple is '1.5'"),
         ({"steps": "-4"}, "steps is '-4'"),
         ({"steps": "101"}, r"steps 101 is outside 1 \.\.\. 100"),
+        ({"spacing": "karras"}, "spacing is 'karras', not one of trailing, leading, linspace, logsnr"),
+        ({"threshold": "1.5"}, "threshold is 1.5, not a share from 0 to 1"),
+        ({"threshold": "NaN"}, "threshold is nan"),
+        ({"threshold": "null"}, "threshold is None"),
         ({"clamp": "-1"}, "clamp is -1"),
         ({"clamp": "NaN"}, "clamp is nan"),
         ({"clamp": "one"}, "clamp is not JSON"),

@@ -49,6 +49,13 @@ def test_the_command_writes_what_translate_returns(make_model: MakeModel, photo:
     assert listing(tmp_path) == {"model.onnx", "photo.png", "sunset.png"}
 
 
+def test_the_spacing_that_is_named_is_used(make_model: MakeModel, photo: Path, tmp_path: Path) -> None:
+    model, output = make_model(), tmp_path / "a.png"
+    main([str(model), str(photo), str(output), "--steps", "5", "--sampler", "dpmpp", "--spacing", "logsnr"])
+    expected = translate(open_artifact(model), open_picture(photo), 5, 0, "dpmpp", spacing="logsnr")
+    np.testing.assert_array_equal(open_picture(output), expected)
+
+
 def test_intermediate_pictures(make_model: MakeModel, photo: Path, tmp_path: Path) -> None:
     folder = tmp_path / "frames"
     arguments = [str(make_model()), str(photo), str(tmp_path / "a.jpg"), "--save-intermediate", str(folder)]
@@ -89,6 +96,7 @@ def test_the_start_noise_that_is_saved_is_the_one_that_was_used(
         ({"--steps": "many"}, "invalid int value: 'many'"),
         ({"--steps": "101"}, "steps 101 is outside 1 ... 100"),
         ({"--sampler": "euler"}, "invalid choice: 'euler'"),
+        ({"--spacing": "karras"}, "invalid choice: 'karras'"),
         ({"--seed": "-1"}, "--seed -1 is outside"),
         ({"--eta": "1.5"}, "--eta 1.5 is outside"),
         ({"--threads": "0"}, "--threads 0 is less than 1"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
 
 from export.edge.errors import UserError
-from export.edge.sampler import PREDICTIONS, SAMPLERS, Plan, coefficients, iterate, timesteps
+from export.edge.sampler import PREDICTIONS, SAMPLERS, Plan, bounded, coefficients, iterate
 
 
 def cosine_schedule(total: int = 1000) -> np.ndarray:
@@ -49,27 +50,6 @@ def last(plan: Plan, prediction: str, cond: np.ndarray, x: np.ndarray, clamp: fl
     states = [x]
     states += [step.x for step in iterate(crooked(prediction), cond, x, plan, clamp, lambda i: noises[i + 2])]
     return np.stack(states)
-
-
-@pytest.mark.parametrize("steps", [1, 2, 4, 5, 10, 16, 20, 50, 100, 250, 500, 1000])
-def test_timesteps_are_the_trailing_ones_of_diffusers(steps: int) -> None:
-    scheduler = DDIMScheduler(1000, timestep_spacing="trailing")
-    scheduler.set_timesteps(steps)
-    np.testing.assert_array_equal(timesteps(1000, steps), scheduler.timesteps.numpy())
-
-
-@pytest.mark.parametrize("total", [1, 2, 37, 400, 1000])
-def test_timesteps_for_every_number_of_steps(total: int) -> None:
-    for steps in range(1, total + 1):
-        t = timesteps(total, steps)
-        assert t.dtype == np.int64 and t.shape == (steps,)
-        assert t[0] == total - 1 and t[-1] >= 0 and (np.diff(t) < 0).all()
-
-
-@pytest.mark.parametrize("steps", [-1, 0, 1001])
-def test_steps_out_of_range_are_an_error(steps: int) -> None:
-    with pytest.raises(UserError, match=r"outside 1 \.\.\. 1000"):
-        timesteps(1000, steps)
 
 
 def diffusers_states(
@@ -224,8 +204,8 @@ def test_the_last_step_lands_on_the_clamped_x0(sampler: str, prediction: str) ->
         return crooked(prediction)(x_t, cond, t).astype(np.float32)
 
     steps = list(iterate(denoise, cond, x, plan, 0.9, step_noise))
-    assert asked == ([] if sampler == "ddim" else list(range(6)))
-    assert [step.index for step in steps] == list(range(7)) and [step.t for step in steps] == plan.t.tolist()
+    assert asked == (list(range(6)) if sampler == "ddpm" else [])
+    assert [step.index for step in steps] == list(range(len(plan))) and [step.t for step in steps] == plan.t.tolist()
     for step in steps:
         assert {step.x.dtype, step.x0.dtype, step.x0_raw.dtype} == {np.dtype(np.float32)}
         np.testing.assert_array_equal(step.x0, np.clip(step.x0_raw, np.float32(-0.9), np.float32(0.9)))
@@ -239,10 +219,63 @@ def test_ddim_with_all_its_noise_is_respaced_ddpm() -> None:
         np.testing.assert_allclose(getattr(ddim, name), getattr(ddpm, name), atol=1e-9)
 
 
+@pytest.mark.parametrize("steps", [1, 2, 3, 10, 1000])
+def test_a_step_is_one_call_and_two_with_heun_but_first_and_last(steps: int) -> None:
+    for sampler in SAMPLERS:
+        calls = len(coefficients(SCHEDULE, steps, sampler, prediction="v"))
+        assert calls == (max(2 * steps - 2, 1) if sampler == "heun" else steps)
+
+
+@pytest.mark.parametrize("sampler", ["dpmpp", "heun"])
+@pytest.mark.parametrize("steps", [1, 2])
+def test_with_nothing_between_first_and_last_step_all_is_ddim(sampler: str, steps: int) -> None:
+    plan, ddim = (coefficients(SCHEDULE, steps, name, prediction="eps") for name in (sampler, "ddim"))
+    for name, column in vars(ddim).items():
+        np.testing.assert_array_equal(getattr(plan, name), column)
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+@pytest.mark.parametrize("spacing", ["trailing", "leading", "linspace", "logsnr"])
+def test_a_network_that_knows_the_picture_is_followed_to_it(sampler: str, spacing: str) -> None:
+    """Whatever the start, the grid and the order: where x0_hat never changes, the path is exact at every step."""
+    cond, x = arrays(2)
+    x0, eps = np.tanh(cond), x
+    plan = coefficients(SCHEDULE, 9, sampler, prediction="x0", spacing=spacing)
+    first = SCHEDULE[plan.t[0]]
+    walk = list(iterate(lambda *_: x0, cond, np.sqrt(first) * x0 + np.sqrt(1 - first) * eps, plan, None, lambda _: x))
+    np.testing.assert_allclose(walk[-1].x, x0, atol=1e-12)
+    if sampler != "ddpm":
+        for step, after in pairwise(walk):
+            a = SCHEDULE[after.t]
+            np.testing.assert_allclose(step.x, np.sqrt(a) * x0 + np.sqrt(1 - a) * eps, atol=1e-12)
+
+
+@pytest.mark.parametrize("share", [0.5, 0.9, 0.995, 1.0])
+def test_dynamic_thresholding_is_that_of_diffusers(share: float) -> None:
+    x0 = np.random.default_rng(2).normal(0, [[[[0.3]]], [[[1.0]]], [[[4.0]]]], (3, 9, 8, 3))
+    scheduler = DDPMScheduler(thresholding=True, dynamic_thresholding_ratio=share, sample_max_value=1e6)
+    expected = scheduler._threshold_sample(torch.from_numpy(x0)).numpy()
+    np.testing.assert_allclose(bounded(x0, 1.0, share), expected, atol=1e-14)
+    np.testing.assert_allclose(bounded(2.0 * x0, 2.0, share), 2.0 * expected, atol=1e-14)
+    single = bounded(x0.astype(np.float32), 1.0, share)
+    assert single.dtype == np.float32
+    np.testing.assert_allclose(single, expected, atol=1e-5)
+    assert np.abs(single).max() <= 1.0
+
+
+def test_a_threshold_of_zero_cuts_off_and_no_clamp_leaves_alone() -> None:
+    (x0,) = arrays(1)
+    np.testing.assert_array_equal(bounded(x0, 0.5), np.clip(x0, -0.5, 0.5))
+    np.testing.assert_array_equal(bounded(x0, None, 0.9), x0)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"sampler": "euler"}, "sampler 'euler' is unknown"),
+        ({"sampler": "euler"}, "sampler 'euler' is unknown; choose one of ddim, ddpm, dpmpp, heun"),
+        ({"spacing": "karras"}, "spacing 'karras' is unknown; choose one of trailing, leading, linspace, logsnr"),
+        ({"sampler": "dpmpp", "eta": 0.5}, "belongs to ddim"),
+        ({"sampler": "heun", "eta": 1.0}, "belongs to ddim"),
         ({"prediction": "noise"}, "prediction 'noise' is unknown"),
         ({"eta": -0.1}, "eta -0.1 is outside"),
         ({"eta": 1.5}, "eta 1.5 is outside"),

@@ -78,6 +78,22 @@ def test_each_step_has_a_noise_stream_of_its_own(make_model: MakeModel) -> None:
         before = step.x
 
 
+def test_spacing_and_threshold_are_the_models_unless_another_spacing_is_named(make_model: MakeModel) -> None:
+    settings = {"sampler": "heun", "spacing": "linspace", "threshold": "0.5", "fit": "stretch", "gain": 5.0}
+    model = open_artifact(make_model(**settings))
+    seen: list[tuple[Step, int]] = []
+    translate(model, photo(32, 32), steps=4, on_step=lambda step, total: seen.append((step, total)))
+    assert [(step.t, total) for step, total in seen] == [(99, 6), (66, 6), (33, 6), (33, 6), (0, 6), (0, 6)]
+    for step, _ in seen:
+        s = max(1.0, float(np.median(np.abs(step.x0_raw))))
+        np.testing.assert_allclose(step.x0, np.clip(step.x0_raw, -s, s) / s, atol=1e-6)
+    seen.clear()
+    translate(
+        model, photo(32, 32), 2, 0, "ddim", on_step=lambda step, total: seen.append((step, total)), spacing="trailing"
+    )
+    assert [(step.t, total) for step, total in seen] == [(99, 2), (49, 2)]
+
+
 def test_the_model_sees_the_working_picture(make_model: MakeModel) -> None:
     model = open_artifact(make_model())
     seen: list[tuple[int, ...]] = []
@@ -91,6 +107,7 @@ def test_the_model_sees_the_working_picture(make_model: MakeModel) -> None:
         ({"steps": 0}, "steps 0 is outside"),
         ({"steps": 101}, "steps 101 is outside"),
         ({"sampler": "euler"}, "sampler 'euler' is unknown"),
+        ({"spacing": "karras"}, "spacing 'karras' is unknown"),
         ({"eta": 2.0}, "eta 2.0 is outside"),
         ({"seed": -1}, "seed -1 is outside"),
     ],

@@ -16,7 +16,7 @@ import torch
 from onnx import numpy_helper
 
 from export import to_onnx
-from export.edge.artifact import METADATA_KEYS, open_artifact
+from export.edge.artifact import LATER_KEYS, METADATA_KEYS, open_artifact
 from export.edge.errors import UserError
 from torch_ref.weights import load_bundle
 
@@ -55,7 +55,7 @@ def test_inputs_and_output_have_their_names_and_free_sizes(exported: tuple[Path,
 
 def test_metadata_is_complete(exported: tuple[Path, Path]) -> None:
     bundle, held = load_bundle(exported[0]), metadata_of(exported[1])
-    assert set(held) == set(METADATA_KEYS)
+    assert set(held) == {*METADATA_KEYS, *LATER_KEYS}
     np.testing.assert_array_equal(json.loads(held["alphas_cumprod"]), bundle.alphas_cumprod)
     assert json.loads(held["config"]) == bundle.config["model"]
     wanted = {
@@ -69,6 +69,8 @@ def test_metadata_is_complete(exported: tuple[Path, Path]) -> None:
         "value_range": "[-1, 1]",
         "steps": "7",
         "sampler": "ddpm",
+        "spacing": "trailing",
+        "threshold": "0",
         "weights_digest": bundle.weights_digest,
     }
     assert {key: held[key] for key in wanted} == wanted
@@ -183,3 +185,10 @@ def test_a_config_without_a_setting_is_named(exported: tuple[Path, Path]) -> Non
     del bundle.config["diffusion"]["sampler"]
     with pytest.raises(UserError, match="lacks 'sampler'"):
         to_onnx.metadata(bundle)
+
+
+def test_what_older_bundles_lack_is_recommended_as_soon_as_they_have_it(exported: tuple[Path, Path]) -> None:
+    bundle = load_bundle(exported[0])
+    bundle.config["diffusion"].update(spacing="logsnr", threshold=0.995, sampler="dpmpp")
+    held = to_onnx.metadata(bundle)
+    assert (held["spacing"], held["threshold"], held["sampler"]) == ("logsnr", "0.995", "dpmpp")

@@ -25,7 +25,14 @@ from export.edge.files import write_json, write_text
 from tests.figures.rows import ROWS
 
 ROOT = Path(__file__).resolve().parents[2]
-FIGURES = {"psnr": ("PSNR, dB", 2), "ssim": ("SSIM", 3), "delta_e": ("ΔE2000", 2), "swd": ("SWD × 10³", 1), "sharpness": ("sharpness ratio", 2)}  # fmt: skip # noqa: E501
+FIGURES = {
+    "psnr": ("PSNR, dB", 2, 1.0),
+    "ssim": ("SSIM", 3, 1.0),
+    "delta_e": ("ΔE2000", 2, 1.0),
+    "swd": ("SWD × 10³", 1, 1.0),
+    "sharpness": ("sharpness ratio", 2, 1.0),
+}
+"""Title, digits and scale of each column."""
 RIVALS = ("copy_input", "mean_target", "color_transfer", "pixel_ridge")
 
 
@@ -85,9 +92,7 @@ def one(plan: Plan, name: str, seed: int, rival: str | None) -> None:
     shutil.rmtree(folder, ignore_errors=True)  # what an earlier start left unfinished
     for command in (train(plan, name, seed, folder), evaluate(plan, name, seed, folder, scores, rival)):
         begun = time.time()
-        done = subprocess.run(
-            [sys.executable, "-m", *command], cwd=ROOT, capture_output=True, text=True, check=False
-        )
+        done = subprocess.run([sys.executable, "-m", *command], cwd=ROOT, capture_output=True, text=True, check=False)
         if done.returncode:
             said = (done.stdout + done.stderr).strip().splitlines() or ["it said nothing"]
             raise UserError(f"{name}, seed {seed}: {command[0]} failed ({said[-1]})")
@@ -115,61 +120,64 @@ def evaluate(plan: Plan, name: str, seed: int, folder: Path, scores: Path, rival
 
 def report(plan: Plan, names: Sequence[str]) -> None:
     """Write the table of all evaluations that are there."""
-    found = {
-        name: [json.loads(path.read_text()) for path in sorted(plan.output.glob(f"{name}_[0-9]*_scores/evaluation.json"))]
-        for name in names
-    }
-    found = {name: evaluations for name, evaluations in found.items() if evaluations}
+    found: dict[str, list[dict[str, Any]]] = {}
+    for name in names:
+        paths = sorted(plan.output.glob(f"{name}_[0-9]*_scores/evaluation.json"))
+        if paths:
+            found[name] = [json.loads(path.read_text()) for path in paths]
     if found:
-        write_json(plan.output / "ablation.json", {name: [kept(e) for e in some] for name, some in found.items()})
+        plain = {
+            name: [{k: v for k, v in one.items() if k != "pictures"} for one in some] for name, some in found.items()
+        }
+        write_json(plan.output / "ablation.json", plain)
         write_text(plan.output / "ablation.md", to_markdown(found))
 
 
-def kept(evaluation: Mapping[str, Any]) -> dict[str, Any]:
-    """An evaluation without its pictures."""
-    return {key: value for key, value in evaluation.items() if key != "pictures"}
+Evaluations = Sequence[Mapping[str, Any]]
+"""What `jax_impl.evaluate` wrote for each training of a row."""
 
 
-def to_markdown(found: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
-    """Rows by figures: the mean over the seeds and in brackets their range; then how surely each differs from the first."""
-    titles = [title for title, _ in FIGURES.values()]
+def to_markdown(found: Mapping[str, Evaluations]) -> str:
+    """Two tables, rows by figures: means and ranges over trainings; differences from the first row, and how sure."""
+    head = ["", *(title for title, _, _ in FIGURES.values())]
     first = next(iter(found.values()))[0]
-    rows = [
-        [ROWS[name].what, *(spread([e["methods"]["model"]["metrics"][figure]["mean"] for e in some], digits) for figure, (_, digits) in FIGURES.items())]
+    rows = [[ROWS[name].what, *(spread(some, "model", figure) for figure in FIGURES)] for name, some in found.items()]
+    rows += [[first["methods"][rival]["title"], *(spread([first], rival, f) for f in FIGURES)] for rival in RIVALS]
+    against = [
+        [ROWS[name].what, *(surely(some, figure) for figure in FIGURES)]
         for name, some in found.items()
-    ]  # fmt: skip
-    rows += [
-        [first["methods"][rival]["title"], *(f"{first['methods'][rival]['metrics'][figure]['mean']:.{digits}f}" for figure, (_, digits) in FIGURES.items())]
-        for rival in RIVALS
-    ]  # fmt: skip
-    seeds = max(len(some) for some in found.values())
-    images = sorted({e["methods"]["model"]["images_seen"] for some in found.values() for e in some})
+        if any("baseline_run" in one["against"] for one in some)
+    ]
+    trainings = max(len(some) for some in found.values())
+    images = sorted({one["methods"]["model"]["images_seen"] for some in found.values() for one in some})
     data = first["data"]
     lines = [
-        f"{data['pairs']} held-out pairs at {data['size']} × {data['size']}; every run saw {' or '.join(f'{n:,}' for n in images)} "
-        f"images; mean of {seeds} trainings (least to most).",
+        f"{data['pairs']} held-out pairs at {data['size']} × {data['size']}; every run saw "
+        f"{' or '.join(f'{n:,}' for n in images)} images; mean of {trainings} trainings (least to most).",
         "",
-        *table(["", *titles], rows),
+        *table(head, rows),
         "",
         "Against the first row: the mean difference, and in how many trainings its 95 % interval leaves out zero.",
         "",
-        *table(["", *titles], [[ROWS[name].what, *(surely(some, figure, digits) for figure, (_, digits) in FIGURES.items())]
-                               for name, some in found.items() if any("baseline_run" in e["against"] for e in some)]),
-    ]  # fmt: skip
+        *table(head, against),
+    ]
     return "\n".join(lines) + "\n"
 
 
-def spread(values: Sequence[float], digits: int) -> str:
-    """Mean and range."""
+def spread(evaluations: Evaluations, method: str, figure: str) -> str:
+    """Mean and range of a figure over trainings."""
+    _, digits, scale = FIGURES[figure]
+    values = [scale * one["methods"][method]["metrics"][figure]["mean"] for one in evaluations]
     mean = f"{statistics.mean(values):.{digits}f}"
     return mean if len(values) == 1 else f"{mean} ({min(values):.{digits}f}–{max(values):.{digits}f})"
 
 
-def surely(evaluations: Sequence[Mapping[str, Any]], figure: str, digits: int) -> str:
+def surely(evaluations: Evaluations, figure: str) -> str:
     """How far a row is from the first, and how often that is beyond the interval over pictures."""
-    apart = [e["against"]["baseline_run"][figure] for e in evaluations if "baseline_run" in e["against"]]
+    _, digits, scale = FIGURES[figure]
+    apart = [one["against"]["baseline_run"][figure] for one in evaluations if "baseline_run" in one["against"]]
     beyond = sum(one["low"] > 0 or one["high"] < 0 for one in apart)
-    return f"{statistics.mean(one['mean'] for one in apart):+.{digits}f} ({beyond} of {len(apart)})"
+    return f"{scale * statistics.mean(one['mean'] for one in apart):+.{digits}f} ({beyond} of {len(apart)})"
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:

@@ -1,4 +1,4 @@
-"""Rows of the ablation: from the original script's network to the presets' design, narrow, one change after the other."""
+"""Rows of the ablation: from the original script's network to the design of the presets, one change after the other."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ from export.edge.pictures import check_output_picture, grid, save_picture, to_fl
 from jax_impl.bundle import final_weights
 from jax_impl.config import AnySamplerName
 from jax_impl.data.loader import load
-from jax_impl.diffusion.samplers import SamplerConfig, make_grid
+from jax_impl.diffusion.samplers import SamplerConfig, make_plan
 from jax_impl.draw import make_draw
 from jax_impl.evaluation.report import chosen
 from jax_impl.run_folder import open_run
@@ -54,7 +54,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     trained = open_run(args.run)
     configs = [SamplerConfig(sampler, args.steps) for sampler in COLUMNS]
     for config in configs:
-        make_grid(trained.alphas_cumprod, config)  # an impossible number of steps is found out before any work
+        # An impossible number of steps is found out before any work.
+        make_plan(trained.alphas_cumprod, config, trained.config.diffusion.prediction)
     held_out = load(trained.config.data, "val")
     count = len(held_out.names)
     if count == 0:

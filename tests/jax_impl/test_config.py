@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import json
+from typing import get_args
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from export.edge.errors import UserError
+from export.edge.sampler import SAMPLERS
+from export.edge.spacing import SPACINGS
 from jax_impl.config import (
     AugmentConfig,
     Config,
     DataConfig,
     DiffusionConfig,
     OptimConfig,
+    SamplerName,
     SeedModelConfig,
+    SpacingName,
     TrainConfig,
     UNetModelConfig,
 )
@@ -81,6 +86,18 @@ def test_missing_keys_take_their_defaults() -> None:
     assert from_json('{"train": {"epochs": 7}}') == Config(train=TrainConfig(epochs=7))
 
 
+def test_settings_older_than_spacing_and_threshold_mean_what_they_meant() -> None:
+    old = json.loads(to_json(Config()))
+    del old["diffusion"]["spacing"], old["diffusion"]["threshold"]
+    config = from_json(json.dumps(old))
+    assert (config.diffusion.spacing, config.diffusion.threshold) == ("trailing", 0.0)
+
+
+def test_the_names_are_those_of_the_device() -> None:
+    assert get_args(SamplerName) == SAMPLERS
+    assert get_args(SpacingName) == SPACINGS
+
+
 def test_size_must_fit_the_network() -> None:
     with pytest.raises(UserError, match=r"data\.size is 100: this model needs a multiple of 8, such as 96"):
         Config(data=DataConfig(size=100), model=SeedModelConfig())
@@ -99,6 +116,8 @@ def test_size_must_fit_the_network() -> None:
         (lambda: DiffusionConfig(beta_min=0.5, beta_max=0.4), "diffusion.beta_min"),
         (lambda: DiffusionConfig(sample_steps=2000), "diffusion.sample_steps"),
         (lambda: DiffusionConfig(clamp=0.5), "diffusion.clamp"),
+        (lambda: DiffusionConfig(threshold=1.1), "diffusion.threshold"),
+        (lambda: DiffusionConfig(threshold=0.9, clamp=None), "diffusion.threshold"),
         (lambda: OptimConfig(learning_rate=0.0), "optim.learning_rate"),
         (lambda: OptimConfig(ema_decay=1.0), "optim.ema_decay"),
         (lambda: OptimConfig(ema_decay=0.9, more_ema_decays=(0.9,)), "optim.more_ema_decays"),

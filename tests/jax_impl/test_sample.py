@@ -78,6 +78,16 @@ def test_intermediate_pictures_of_the_original_loop_go_down_to_zero(trained_run:
         assert picture.size == (37, 21)
 
 
+def test_heun_saves_a_state_for_each_call_at_the_timesteps_of_the_spacing(trained_run: Path, tmp_path: Path) -> None:
+    source, out = photo(tmp_path / "in.png"), tmp_path / "out.png"
+    main(
+        ["--run", str(trained_run), "--input", str(source), "--output", str(out),
+         "--sampler", "heun", "--steps", "3", "--spacing", "linspace", "--save-intermediate"]
+    )  # fmt: skip
+    names = [p.name for p in sorted((tmp_path / "diffusion_outputs").glob("step_*"))]
+    assert names == ["step_0001_t0999.png", "step_0002_t0500.png", "step_0003_t0000.png", "step_0004_t0000.png"]
+
+
 def test_a_folder_of_photos(trained_run: Path, tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     photo(tmp_path / "in" / "a.jpg", (20, 30))
@@ -114,10 +124,10 @@ def test_photos_drawn_together_look_as_if_drawn_alone(trained_run: Path, tmp_pat
         (["--input", "{d}/in.png", "--output", "{d}/o.xyz"], "suffix"),
         (["--input", "{d}/in.png", "--output", "{d}/o.png", "--steps", "0"], "steps"),
         (["--input", "{d}/in.png", "--output", "{d}/o.png", "--steps", "2000"], "steps 2000"),
-        (["--input", "{d}/in.png", "--output", "{d}/o.png", "--eta", "2"], "eta is 2"),
+        (["--input", "{d}/in.png", "--output", "{d}/o.png", "--eta", "2"], "eta 2.0 is outside"),
         (
             ["--input", "{d}/in.png", "--output", "{d}/o.png", "--sampler", "original", "--eta", "1"],
-            "nothing to original",
+            "eta 1.0 belongs to ddim",
         ),
         (["--input", "{d}/in.png", "--output", "{d}/o.png", "--seed", "-1"], "seed -1"),
         (["--input", "{d}/text.jpg", "--output", "{d}/o.png"], "text.jpg"),

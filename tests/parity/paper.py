@@ -38,9 +38,28 @@ def levels(alphas_cumprod: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return _rounded(map(mpmath.sqrt, exact)), _rounded(mpmath.sqrt(1 - value) for value in exact)
 
 
-def trailing_timesteps(total: int, steps: int) -> np.ndarray:
-    """int64 (steps,), falling: round((steps - i) · total / steps) - 1 (Lin et al. 2024, table 2), in whole numbers."""
-    return np.array([round(Fraction((steps - i) * total, steps)) - 1 for i in range(steps)], np.int64)
+@mpmath.workdps(DIGITS)
+def timesteps(alphas_cumprod: np.ndarray, steps: int, spacing: str = "trailing") -> np.ndarray:
+    """int64 (steps,), falling: Lin et al. 2024, table 2, from 0, in whole numbers; or even in log SNR.
+
+    "logsnr" starts at T - 1, and counts from log SNR -10.2 at least to that of t = 0, which
+    is not reached. A timestep that is nearest to two goes to the first of them.
+    """
+    total, left = len(alphas_cumprod), range(steps, 0, -1)
+    if spacing == "trailing":
+        return np.array([round(Fraction(i * total, steps)) - 1 for i in left], np.int64)
+    if spacing == "leading":
+        return np.array([(i - 1) * (total // steps) for i in left], np.int64)
+    if spacing == "linspace":
+        return np.array([round(Fraction((i - 1) * (total - 1), steps - 1)) for i in left], np.int64)
+    log_snr = [mpmath.log(mpf(a) / (1 - mpf(a))) for a in alphas_cumprod.tolist()]
+    start = max(log_snr[-1], mpf("-10.2"))
+    chosen = [total - 1]
+    for i in range(1, steps):
+        wanted = start + (log_snr[0] - start) * i / steps
+        free = range(steps - 1 - i, chosen[-1])
+        chosen.append(min(free, key=lambda t: abs(log_snr[t] - wanted)))
+    return np.array(chosen, np.int64)
 
 
 @mpmath.workdps(DIGITS)
@@ -56,6 +75,63 @@ def step_table(alphas_cumprod: np.ndarray, t: np.ndarray, sampler: str, eta: flo
         row = _posterior(alpha_bar, after) if sampler == "ddpm" else _ddim(alpha_bar, after, eta)
         rows.append(_rounded(row))
     return np.array(rows)
+
+
+def visited(t: np.ndarray, sampler: str) -> list[int]:
+    """The timestep of each call on the grid t: "heun" asks again where each step but the first and last arrives."""
+    steps = len(t)
+    twice = [[now, t[i + 1]] if sampler == "heun" and 0 < i < steps - 1 else [now] for i, now in enumerate(t)]
+    return [int(now) for step in twice for now in step]
+
+
+@mpmath.workdps(DIGITS)
+def walk(alphas_cumprod: np.ndarray, t: np.ndarray, sampler: str, start: np.ndarray, x0: np.ndarray) -> np.ndarray:
+    """The state after each call, float64 like x0: (calls, ...), from `start` (...) when the network leads to those x0.
+
+    "dpmpp" is algorithm 2 of Lu et al. 2022 (DPM-Solver++), "heun" algorithm 1 of Karras et
+    al. 2022 over σ/α; both take a first-order step first and last. α = √ᾱ, σ = √(1-ᾱ).
+    """
+    bars = [mpf(alphas_cumprod[i].item()) for i in t] + [mpf(1)]
+    alpha, sigma = [mpmath.sqrt(a) for a in bars], [mpmath.sqrt(1 - a) for a in bars]
+    estimates = [_exact(estimate) for estimate in x0]
+    x, states, call, last = _exact(start), [], 0, len(t) - 1
+    for i in range(len(t)):
+        now, x_before = estimates[call], x
+        if sampler == "dpmpp" and 0 < i < last:
+            log = [mpmath.log(alpha[j] / sigma[j]) for j in (i - 1, i, i + 1)]
+            h, r = log[2] - log[1], (log[1] - log[0]) / (log[2] - log[1])
+            mixed = (1 + 1 / (2 * r)) * now - 1 / (2 * r) * estimates[call - 1]
+            x = sigma[i + 1] / sigma[i] * x - alpha[i + 1] * (mpmath.exp(-h) - 1) * mixed
+        else:
+            x = alpha[i + 1] * now + sigma[i + 1] * (x - alpha[i] * now) / sigma[i]
+        states.append(x)
+        call += 1
+        if sampler == "heun" and 0 < i < last:
+            here = (x_before / alpha[i] - now) / (sigma[i] / alpha[i])
+            there = (x / alpha[i + 1] - estimates[call]) / (sigma[i + 1] / alpha[i + 1])
+            way = sigma[i + 1] / alpha[i + 1] - sigma[i] / alpha[i]
+            x = alpha[i + 1] * (x_before / alpha[i] + way * (here + there) / 2)
+            states.append(x)
+            call += 1
+    return np.array(states).astype(np.float64)
+
+
+def bounded(x0_hat: np.ndarray, clamp: float, threshold: float) -> np.ndarray:
+    """x0_hat (pictures, ...) cut off at ±clamp, or (Saharia et al. 2022, section 2.3) shrunk until that share fits."""
+    bound = []
+    for picture in x0_hat:
+        ordered, place = np.sort(np.abs(picture).ravel()), Fraction(threshold) * (picture.size - 1)
+        below = int(place)
+        above = min(below + 1, picture.size - 1)
+        quantile = ordered[below] + float(place - below) * (ordered[above] - ordered[below])
+        bound.append(max(clamp, quantile) if threshold else clamp)
+    s = np.array(bound).reshape(-1, *[1] * (x0_hat.ndim - 1))
+    return np.clip(x0_hat, -s, s) / s * clamp
+
+
+def _exact(values: np.ndarray) -> np.ndarray:
+    """An array of exact numbers with DIGITS digits."""
+    return np.vectorize(lambda value: mpf(float(value)), otypes=[object])(values)
 
 
 def _posterior(alpha_bar: mpf, after: mpf) -> tuple[mpf, mpf, mpf]:

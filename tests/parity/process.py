@@ -7,20 +7,26 @@ diffusers is the third party. No line depends on a network.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
 
-from jax_impl.config import DiffusionConfig
+from jax_impl.config import DiffusionConfig, Prediction, SamplerName, SpacingName
 from jax_impl.diffusion import schedule as jax_schedule
 from tests.parity import paper, sides
 from tests.parity.ladder import Line, compare
+from tests.parity.solvers import WALK, Walk
 from tests.parity.subject import Subject
 
 DTYPES = ("float32", "float64")
-PREDICTIONS = ("eps", "x0", "v")
+PREDICTIONS: tuple[Prediction, ...] = get_args(Prediction)
 SAMPLERS = {"DDPM": ("ddpm", 0.0), "DDIM (eta 0)": ("ddim", 0.0), "DDIM (eta 1)": ("ddim", 1.0)}
+WALKS: dict[str, tuple[SamplerName, SpacingName, float]] = {
+    "DPM-Solver++(2M)": ("dpmpp", "trailing", 0.0),
+    "DPM-Solver++(2M) even in log SNR, thresholded at 0.9": ("dpmpp", "logsnr", 0.9),
+    "Heun": ("heun", "trailing", 0.0),
+}
 STEPS = (1, 2, 10, 20, 50, 250, 1000)
 Bound = tuple[float, str]
 """A tolerance and why it is that."""
@@ -35,6 +41,9 @@ EPS_AT_THE_END: Bound = (
 )
 SMALL_BETAS: Bound = (1e-11, "float64 rounding of β and 1 - ᾱ, which start at 1e-4 and are divided by each other")
 VARIANCE_FLOOR: Bound = (2e-10, "diffusers keeps the variance above 1e-20, so its last step adds 1e-10 of noise")
+FLOAT32_STATE: Bound = (2e-5, "diffusers moves on in float32, whatever it is given; x0 from eps divides that by √ᾱ")
+EPS_IN_FLOAT64: Bound = (1e-10, "float64 rounding of an output, times 1/√ᾱ = 64,000 at T - 1")
+FALL_FROM_64000: Bound = (1e-10, "float64 rounding of x/√ᾱ, diffusers' state, which is 64,000 at T - 1")
 CANCELLATION: Bound = (
     1e-10,
     "float64; 1 - ᾱ_s - σ² cancels where a long step at full noise leaves x_t next to nothing",
@@ -55,6 +64,8 @@ def of_schedule(config: DiffusionConfig, alphas_cumprod: np.ndarray) -> Iterator
     yield from step_tables(alphas_cumprod)
     for dtype in DTYPES:
         yield from single_steps(alphas_cumprod, dtype)
+    for dtype in DTYPES:
+        yield from walks(alphas_cumprod, dtype)
 
 
 def schedule(config: DiffusionConfig, alphas_cumprod: np.ndarray) -> Iterator[Line]:
@@ -121,27 +132,33 @@ def conversions(alphas_cumprod: np.ndarray, dtype: str) -> Iterator[Line]:
     }
     x0_hat = {"eps": x_t - noise * eps, "x0": x0, "v": signal * x_t - noise * output["v"]}
     yield from _lines(f"√ᾱ · x0 from eps, x0 from x0 and from v, {shape}, each t", clean, x0_hat, dtype)
-    found = {name: (noise * side.to_eps(alphas_cumprod, x0, x_t)).astype(dtype) for name, side in sides.FORWARD.items()}
+    found = {"torch": (noise * sides.torch_to_eps(alphas_cumprod, x0, x_t)).astype(dtype)}
     yield from _lines(f"√(1-ᾱ) · eps from x0, {shape}, each t", found, x_t - signal * x0, dtype)
 
 
 def timesteps(alphas_cumprod: np.ndarray) -> Iterator[Line]:
-    """The trailing grids, for step counts that divide T.
+    """The grids of every spacing, for step counts that divide T.
 
-    For others diffusers' own grid may be one too long or round a half the other way,
-    and its DDIM moves by T // steps whatever the grid says.
+    For others diffusers' own trailing grid may be one too long or round a half the other
+    way, and its DDIM moves by T // steps whatever the grid says. diffusers has no grid even
+    in log SNR, and makes one "linspace" step at t = 0.
     """
-    total, counts = len(alphas_cumprod), _counts(alphas_cumprod)
-    for name, grid in sides.TIMESTEPS.items():
-        yield compare(
-            "e",
-            f"timesteps of {_listed(counts)} steps",
-            {str(steps): grid(alphas_cumprod, steps) for steps in counts},
-            {str(steps): paper.trailing_timesteps(total, steps) for steps in counts},
-            pair=f"{name} · paper",
-            tolerance=0.5,
-            reason="whole numbers: a wrong one is off by 1 at least",
-        )
+    counts = _counts(alphas_cumprod)
+    more = tuple(steps for steps in counts if 1 < steps <= 50)
+    for spacing in get_args(SpacingName):
+        kept = counts if spacing == "trailing" else more
+        for name, grid in sides.TIMESTEPS.items():
+            if (name, spacing) == ("diffusers", "logsnr"):
+                continue
+            yield compare(
+                "e",
+                f"{spacing} timesteps of {_listed(kept)} steps",
+                {str(steps): grid(alphas_cumprod, steps, spacing) for steps in kept},
+                {str(steps): paper.timesteps(alphas_cumprod, steps, spacing) for steps in kept},
+                pair=f"{name} · paper",
+                tolerance=0.5,
+                reason="whole numbers: a wrong one is off by 1 at least",
+            )
 
 
 def step_tables(alphas_cumprod: np.ndarray) -> Iterator[Line]:
@@ -164,7 +181,7 @@ def step_tables(alphas_cumprod: np.ndarray) -> Iterator[Line]:
     for what, (name, grids, bounds) in chosen.items():
         sampler = SAMPLERS[name]
         expected = {
-            str(steps): paper.step_table(alphas_cumprod, paper.trailing_timesteps(total, steps), *sampler)
+            str(steps): paper.step_table(alphas_cumprod, paper.timesteps(alphas_cumprod, steps), *sampler)
             for steps in grids
         }
         tables = {
@@ -205,6 +222,36 @@ def single_steps(alphas_cumprod: np.ndarray, dtype: str) -> Iterator[Line]:
         bound = {"float32": EPS_AT_THE_END if prediction == "eps" else ROUNDING[dtype], "float64": SMALL_BETAS}[dtype]
         what = f"one step from {prediction} (1, 4, 4, 3), {', '.join(SAMPLERS)}, {len(spread)} timesteps"
         yield from _lines(what, found, expected, dtype, dict.fromkeys([*found, "JAX · torch"], bound))
+
+
+def walks(alphas_cumprod: np.ndarray, dtype: str) -> Iterator[Line]:
+    """Every state of short walks, where a call's x0_hat counts in the next one too; a fifth of it is beyond ±1.
+
+    In float32 without eps, whose x0_hat at T - 1 is 64,000 times what rounding left of it.
+    """
+    signal, noise = paper.levels(alphas_cumprod)
+    for name, (sampler, spacing, threshold) in WALKS.items():
+        steps = min(8, len(alphas_cumprod))
+        grid = paper.timesteps(alphas_cumprod, steps, spacing)
+        asked = paper.visited(grid, sampler)
+        rng = np.random.default_rng(steps)
+        # A picture whose estimates reach beyond the clamp, and one whose estimates do not.
+        size = np.array([0.8, 0.2])[:, None, None, None]
+        x0_hat, start = size * rng.normal(size=(len(asked), 2, 4, 4, 3)), rng.normal(size=(2, 4, 4, 3)).astype(dtype)
+        estimates = np.array([paper.bounded(x0, sides.CLAMP, threshold) for x0 in x0_hat])
+        states = paper.walk(alphas_cumprod, grid, sampler, start, estimates)
+        before = np.concatenate([start[None].astype(np.float64), states[:-1]])
+        a, b = (level[asked][:, None, None, None, None] for level in (signal, noise))
+        said = {"eps": (before - a * x0_hat) / b, "x0": x0_hat, "v": (a * before - x0_hat) / b}
+        for prediction in PREDICTIONS if dtype == "float64" else ("x0", "v"):
+            walk = Walk(sampler, spacing, threshold, prediction, steps, start, said[prediction].astype(dtype))
+            found = {side: by(alphas_cumprod, walk) for side, by in WALK.items()}
+            bounds = {"diffusers": FLOAT32_STATE} if sampler == "dpmpp" and dtype == "float64" else {}
+            if sampler == "heun" and dtype == "float64":
+                bounds |= {"diffusers": FALL_FROM_64000}
+            if prediction == "eps":
+                bounds |= dict.fromkeys(["JAX", "torch", "edge", "JAX · torch"], EPS_IN_FLOAT64)
+            yield from _lines(f"{name}, {steps} steps from {prediction} {start.shape}", found, states, dtype, bounds)
 
 
 def _lines(

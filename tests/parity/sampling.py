@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from unittest.mock import patch
 
 import jax
@@ -14,8 +15,12 @@ from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
 
 from export.edge import sampler as edge
+from export.edge.spacing import timesteps
+from jax_impl.config import SamplerName, SpacingName
 from jax_impl.diffusion.samplers import SamplerConfig, sample
 from tests.parity.ladder import Line, compare
+from tests.parity.sides import CLAMP
+from tests.parity.solvers import diffusers_dpmpp, diffusers_heun
 from tests.parity.subject import Subject, to_nhwc, to_torch
 from torch_ref import diffusion as reference
 
@@ -26,39 +31,60 @@ LONG, SHORT = 1e-3, 1e-4
 DIFFUSERS_PREDICTION = {"eps": "epsilon", "x0": "sample", "v": "v_prediction"}
 
 
+@dataclass(frozen=True)
+class Walk:
+    """How to walk from noise to a picture."""
+
+    sampler: SamplerName
+    steps: int
+    eta: float = 0.0
+    spacing: SpacingName = "trailing"
+    threshold: float = 0.0
+
+    def __str__(self) -> str:
+        name = {"dpmpp": "DPM-Solver++(2M)", "heun": "Heun"}.get(self.sampler, self.sampler.upper())
+        name += f" (eta {self.eta})" if self.eta else ""
+        more = "" if self.spacing == "trailing" else f" by {self.spacing}"
+        more += f" thresholded at {self.threshold}" if self.threshold else ""
+        return f"{name}, {self.steps} step{'s'[: self.steps - 1]}{more}"
+
+
 def samplers(subject: Subject) -> Iterator[Line]:
-    """The clean estimate of the last step, before its clamp, by JAX, torch, onnxruntime and diffusers."""
-    for sampler, steps, eta in (
-        ("ddpm", 1000, 0.0),
-        ("ddim", 1, 0.0),
-        ("ddim", 2, 0.0),
-        ("ddim", 10, 0.0),
-        ("ddim", 10, 0.5),
-        ("ddim", 50, 0.0),
-        ("ddim", 250, 0.0),
+    """The clean estimate of the last call, before it is bounded, by JAX, torch, onnxruntime and diffusers."""
+    for walk in (
+        Walk("ddpm", 1000),
+        Walk("ddim", 1),
+        Walk("ddim", 2),
+        Walk("ddim", 10),
+        Walk("ddim", 10, 0.5),
+        Walk("ddim", 50),
+        Walk("ddim", 250),
+        Walk("heun", 10),
+        Walk("dpmpp", 20),
+        Walk("dpmpp", 20, spacing="logsnr", threshold=0.9),
     ):
-        yield from (long_walk if steps > 50 else short_walk)(subject, sampler, steps, eta)
+        yield from (long_walk if walk.steps > 50 else short_walk)(subject, walk)
 
 
-def long_walk(subject: Subject, sampler: str, steps: int, eta: float) -> Iterator[Line]:
+def long_walk(subject: Subject, walk: Walk) -> Iterator[Line]:
     """Many small steps, which forget what rounding did to the first ones."""
-    endings = _endings(subject, sampler, steps, eta, "float32")
-    reason = f"float32 rounding of {steps} passes, each clamped"
+    endings = _endings(subject, walk, "float32")
+    reason = f"float32 rounding of {walk.steps} passes, each clamped"
     for other in ("JAX", "onnxruntime", "diffusers"):
         pair = f"{other} · torch"
-        what = _what(sampler, steps, eta, endings["torch"])
+        what = _what(walk, endings["torch"])
         yield compare("f", what, endings[other], endings["torch"], pair=pair, tolerance=LONG, reason=reason)
-    yield _share(sampler, steps, eta, endings["torch"], subject.config.diffusion.clamp)
+    yield _share(walk, endings["torch"], subject.config.diffusion.clamp)
 
 
-def short_walk(subject: Subject, sampler: str, steps: int, eta: float) -> Iterator[Line]:
+def short_walk(subject: Subject, walk: Walk) -> Iterator[Line]:
     """Few large steps, judged in float64, and in float32 by what rounding alone does to torch.
 
     The first step of an eps network divides the rounding of its output by √ᾱ = 1.6e-5:
     the few pixels that then land inside the clamp carry it on, and few steps cannot mend it.
     """
-    single, double = (_endings(subject, sampler, steps, eta, dtype) for dtype in ("float32", "float64"))
-    what = _what(sampler, steps, eta, single["torch"])
+    single, double = (_endings(subject, walk, dtype) for dtype in ("float32", "float64"))
+    what = _what(walk, single["torch"])
 
     def line(ours: np.ndarray, reference: np.ndarray, pair: str, tolerance: float, reason: str) -> Line:
         return compare("f", what, ours, reference, pair=pair, measure="relative", tolerance=tolerance, reason=reason)
@@ -68,15 +94,15 @@ def short_walk(subject: Subject, sampler: str, steps: int, eta: float) -> Iterat
         single["torch"], double["torch"], "torch · torch in float64", 0.1, "the yardstick: what rounding does by itself"
     )
     yield control
-    for other in ("JAX", "onnxruntime", "diffusers"):
+    for other in [name for name in single if name != "torch"]:
         reason = f"3 times the yardstick, or {SHORT:.0e}"
         tolerance = max(SHORT, 3 * control.relative)
         yield line(single[other], single["torch"], f"{other} · torch", tolerance, reason)
-    if steps > 2:
-        yield _share(sampler, steps, eta, single["torch"], subject.config.diffusion.clamp)
+    if walk.steps > 2:
+        yield _share(walk, single["torch"], subject.config.diffusion.clamp)
 
 
-def _endings(subject: Subject, sampler: str, steps: int, eta: float, dtype: str) -> dict[str, np.ndarray]:
+def _endings(subject: Subject, walk: Walk, dtype: str) -> dict[str, np.ndarray]:
     """The last clean estimate before its clamp, by implementation; in float64 without the file, which is float32."""
     cond = subject.cond[:1].astype(dtype)
     # The same numbers in either dtype, but for their rounding.
@@ -87,22 +113,23 @@ def _endings(subject: Subject, sampler: str, steps: int, eta: float, dtype: str)
 
     by = {"torch": _torch, "JAX": _jax}
     if dtype == "float32":
-        by |= {"onnxruntime": _onnxruntime, "diffusers": _diffusers}
-    return {name: walk(subject, cond, x_T, step_noise, sampler, steps, eta) for name, walk in by.items()}
+        by |= {"onnxruntime": _onnxruntime}
+        # Of these two diffusers has none without a clamp, and DPM-Solver++ with 1 only.
+        if walk.sampler not in ("dpmpp", "heun") or subject.config.diffusion.clamp == CLAMP:
+            by |= {"diffusers": _diffusers}
+    return {name: ending(subject, cond, x_T, step_noise, walk) for name, ending in by.items()}
 
 
-def _what(sampler: str, steps: int, eta: float, ending: np.ndarray) -> str:
-    name = f"{sampler.upper()} (eta {eta})" if eta else sampler.upper()
-    size = f"{ending.shape[1]} × {ending.shape[2]}"
-    return f"{name}, {steps} step{'s'[: steps - 1]}, {size}, before the last clamp"
+def _what(walk: Walk, ending: np.ndarray) -> str:
+    return f"{walk}, {ending.shape[1]} × {ending.shape[2]}, before the last clamp"
 
 
-def _share(sampler: str, steps: int, eta: float, ending: np.ndarray, clamp: float | None) -> Line:
+def _share(walk: Walk, ending: np.ndarray, clamp: float | None) -> Line:
     """Not how far two implementations are apart, but that the comparison says something."""
     beyond = float(np.mean(np.abs(ending) > clamp)) if clamp is not None else 0.0
     return Line(
         "f",
-        f"{_what(sampler, steps, eta, ending)}: share of pixels beyond it",
+        f"{_what(walk, ending)}: share of pixels beyond it",
         "torch",
         str(ending.dtype),
         beyond,
@@ -116,12 +143,11 @@ def _share(sampler: str, steps: int, eta: float, ending: np.ndarray, clamp: floa
 StepNoise = Callable[[int], np.ndarray]
 
 
-def _jax(
-    subject: Subject, cond: np.ndarray, x_T: np.ndarray, step_noise: StepNoise, sampler: str, steps: int, eta: float
-) -> np.ndarray:
+def _jax(subject: Subject, cond: np.ndarray, x_T: np.ndarray, step_noise: StepNoise, walk: Walk) -> np.ndarray:
     diffusion = subject.config.diffusion
-    stochastic = sampler == "ddpm" or eta > 0
-    z = np.stack([step_noise(i) for i in range(steps)]) if stochastic else None
+    stochastic = walk.sampler == "ddpm" or walk.eta > 0
+    z = np.stack([step_noise(i) for i in range(walk.steps)]) if stochastic else None
+    config = SamplerConfig(walk.sampler, walk.steps, walk.eta, walk.spacing)
     with jax.enable_x64(x_T.dtype == np.float64):
         params, stats = (
             jax.tree.map(lambda a: jnp.asarray(a, x_T.dtype), tree) for tree in (subject.params, subject.stats)
@@ -133,58 +159,81 @@ def _jax(
 
             keys = jnp.broadcast_to(jax.random.key(0), (x_T.shape[0],))
             return sample(
-                denoise, cond, x_T, keys, subject.alphas_cumprod, SamplerConfig(sampler, steps, eta),
-                prediction=diffusion.prediction, clamp=diffusion.clamp, step_noise=z,
+                denoise, cond, x_T, keys, subject.alphas_cumprod, config, prediction=diffusion.prediction,
+                clamp=diffusion.clamp, threshold=walk.threshold, step_noise=z,
             ).x0_raw  # fmt: skip
 
         arguments = [None if a is None else jnp.asarray(a) for a in (cond, x_T, z)]
         return np.asarray(jax.jit(draw)(params, stats, *arguments))
 
 
-def _torch(
-    subject: Subject, cond: np.ndarray, x_T: np.ndarray, step_noise: StepNoise, sampler: str, steps: int, eta: float
-) -> np.ndarray:
+def _torch(subject: Subject, cond: np.ndarray, x_T: np.ndarray, step_noise: StepNoise, walk: Walk) -> np.ndarray:
     diffusion = subject.config.diffusion
     model = copy.deepcopy(subject.bundle.model).to(to_torch(x_T).dtype)
     for step in reference.sample(
         model, to_torch(cond), to_torch(x_T), subject.alphas_cumprod, lambda i: to_torch(step_noise(i)),
-        steps=steps, prediction=diffusion.prediction, sampler=sampler, eta=eta, clamp=diffusion.clamp,
+        steps=walk.steps, prediction=diffusion.prediction, sampler=walk.sampler, eta=walk.eta, clamp=diffusion.clamp,
+        threshold=walk.threshold, spacing=walk.spacing,
     ):  # fmt: skip
         ending = step.x0_raw
     return to_nhwc(ending)
 
 
-def _onnxruntime(
-    subject: Subject, cond: np.ndarray, x_T: np.ndarray, step_noise: StepNoise, sampler: str, steps: int, eta: float
-) -> np.ndarray:
+def _onnxruntime(subject: Subject, cond: np.ndarray, x_T: np.ndarray, step_noise: StepNoise, walk: Walk) -> np.ndarray:
     diffusion = subject.config.diffusion
-    plan = edge.coefficients(subject.alphas_cumprod, steps, sampler, eta, prediction=diffusion.prediction)
-    for step in edge.iterate(subject.artifact.denoise, cond, x_T, plan, diffusion.clamp, step_noise):
+    plan = edge.coefficients(
+        subject.alphas_cumprod,
+        walk.steps,
+        walk.sampler,
+        walk.eta,
+        prediction=diffusion.prediction,
+        spacing=walk.spacing,
+    )
+    for step in edge.iterate(subject.artifact.denoise, cond, x_T, plan, diffusion.clamp, step_noise, walk.threshold):
         ending = step.x0_raw
     return ending
 
 
-def _diffusers(
-    subject: Subject, cond: np.ndarray, x_T: np.ndarray, step_noise: StepNoise, sampler: str, steps: int, eta: float
-) -> np.ndarray:
+def _diffusers(subject: Subject, cond: np.ndarray, x_T: np.ndarray, step_noise: StepNoise, walk: Walk) -> np.ndarray:
     """torch's network driven by diffusers' scheduler, a third implementation of the sampler."""
-    clamped, free = (_scheduler(subject, sampler, clip, steps) for clip in (True, False))
+    if walk.sampler in ("dpmpp", "heun"):
+        return _diffusers_of_second_order(subject, cond, x_T, walk)
+    clamped, free = (_scheduler(subject, walk.sampler, clip, walk.steps) for clip in (True, False))
     x, guide = to_torch(x_T), to_torch(cond)
     noises: list[torch.Tensor] = []
     with torch.no_grad(), patch("diffusers.schedulers.scheduling_ddpm.randn_tensor", lambda *_, **__: noises[-1]):
         for index, t in enumerate(clamped.timesteps.tolist()):
             output = subject.bundle.model(x, guide, torch.full((len(x),), t, dtype=torch.int64))
-            if index == steps - 1:
+            if index == walk.steps - 1:
                 return to_nhwc(free.step(output, t, x).pred_original_sample)
             noises.append(to_torch(step_noise(index)))
             if isinstance(clamped, DDIMScheduler):
                 # Only this option takes the eps that belongs to the clamped x0.
-                noise = noises[-1] if eta > 0 else None
-                done = clamped.step(output, t, x, eta=eta, use_clipped_model_output=True, variance_noise=noise)
+                noise = noises[-1] if walk.eta > 0 else None
+                done = clamped.step(output, t, x, eta=walk.eta, use_clipped_model_output=True, variance_noise=noise)
             else:
                 done = clamped.step(output, t, x)
             x = done.prev_sample
     raise AssertionError("no step was taken")
+
+
+def _diffusers_of_second_order(subject: Subject, cond: np.ndarray, x_T: np.ndarray, walk: Walk) -> np.ndarray:
+    diffusion, guide = subject.config.diffusion, to_torch(cond)
+    calls: list[tuple[torch.Tensor, int, torch.Tensor]] = []
+
+    def network(x: torch.Tensor, t: int) -> torch.Tensor:
+        with torch.no_grad():
+            calls.append((subject.bundle.model(x, guide, torch.full((len(x),), t, dtype=torch.int64)), t, x))
+        return calls[-1][0]
+
+    drive = diffusers_dpmpp if walk.sampler == "dpmpp" else diffusers_heun
+    grid = timesteps(subject.alphas_cumprod, walk.steps, walk.spacing)
+    for _ in drive(
+        network, to_torch(x_T), subject.alphas_cumprod, grid,
+        prediction=diffusion.prediction, clamp=diffusion.clamp, threshold=walk.threshold,
+    ):  # fmt: skip
+        pass
+    return to_nhwc(_scheduler(subject, "ddim", False, walk.steps).step(*calls[-1]).pred_original_sample)
 
 
 def _scheduler(subject: Subject, sampler: str, clip: bool, steps: int) -> DDIMScheduler | DDPMScheduler:

@@ -20,6 +20,7 @@ from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
 
 from export.edge import sampler as edge
+from jax_impl.config import SpacingName
 from jax_impl.diffusion import process, samplers
 from jax_impl.diffusion.schedule import Levels
 from torch_ref import diffusion
@@ -41,8 +42,6 @@ class Forward:
     """What the network should say, from the prediction, x0 and eps."""
     to_x0: Callable[[np.ndarray, str, np.ndarray, np.ndarray], np.ndarray]
     """x0 from the prediction, the network's output and x_t."""
-    to_eps: Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
-    """eps from x0 and x_t."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +85,6 @@ def _jax_forward() -> Forward:
         lambda *a: call(process.q_sample, *a),
         lambda *a: call(process.target, *a),
         lambda *a: call(process.to_x0, *a),
-        lambda *a: call(process.to_eps, *a),
     )
 
 
@@ -99,7 +97,6 @@ def _torch_forward() -> Forward:
         lambda *a: call(diffusion.q_sample, *a),
         lambda *a: call(diffusion.target, *a),
         lambda *a: call(diffusion.to_x0, *a),
-        lambda *a: call(diffusion.to_eps, *a),
     )
 
 
@@ -111,6 +108,12 @@ def edge_to_x0(alphas_cumprod: np.ndarray, prediction: str, output: np.ndarray, 
     plan = edge.coefficients(alphas_cumprod, len(alphas_cumprod), prediction=prediction)
     from_x, from_output = (c[::-1, None, None, None].astype(x_t.dtype) for c in (plan.x0_from_x, plan.x0_from_output))
     return from_x * x_t + from_output * output
+
+
+def torch_to_eps(alphas_cumprod: np.ndarray, x0: np.ndarray, x_t: np.ndarray) -> np.ndarray:
+    """eps from x0 and x_t; only torch's samplers take this way."""
+    arrays = torch.from_numpy(x0), torch.from_numpy(x_t)
+    return diffusion.to_eps(*arrays, alphas_cumprod, torch.arange(len(alphas_cumprod))).numpy()
 
 
 def diffusers_q_sample(alphas_cumprod: np.ndarray, x0: np.ndarray, eps: np.ndarray) -> np.ndarray:
@@ -143,23 +146,32 @@ def _scheduler(kind: Any, alphas_cumprod: np.ndarray, prediction: str = "x0", cl
     return made
 
 
-# Timesteps of a grid: (alphas_cumprod, steps) -> whole numbers (steps,).
+# Timesteps of a grid: (alphas_cumprod, steps, spacing) -> whole numbers (steps,).
 
 
-def _torch_timesteps(alphas_cumprod: np.ndarray, steps: int) -> np.ndarray:
-    return np.array([step.t for step in _torch_walk(alphas_cumprod, steps, "ddim", 0.0)])
+def _jax_timesteps(alphas_cumprod: np.ndarray, steps: int, spacing: SpacingName) -> np.ndarray:
+    config = samplers.SamplerConfig("ddim", steps, spacing=spacing)
+    return samplers.make_plan(alphas_cumprod, config, "x0").t
 
 
-def _diffusers_timesteps(alphas_cumprod: np.ndarray, steps: int) -> np.ndarray:
-    made = _scheduler(DDPMScheduler, alphas_cumprod)
+def _torch_timesteps(alphas_cumprod: np.ndarray, steps: int, spacing: SpacingName) -> np.ndarray:
+    return np.array([step.t for step in _torch_walk(alphas_cumprod, steps, "ddim", 0.0, spacing)])
+
+
+def _edge_timesteps(alphas_cumprod: np.ndarray, steps: int, spacing: SpacingName) -> np.ndarray:
+    return edge.coefficients(alphas_cumprod, steps, prediction="x0", spacing=spacing).t
+
+
+def _diffusers_timesteps(alphas_cumprod: np.ndarray, steps: int, spacing: SpacingName) -> np.ndarray:
+    made = DDPMScheduler(len(alphas_cumprod), timestep_spacing=spacing)
     made.set_timesteps(steps)
     return made.timesteps.numpy()
 
 
-TIMESTEPS: dict[str, Callable[[np.ndarray, int], np.ndarray]] = {
-    "JAX": lambda alphas_cumprod, steps: samplers.make_grid(alphas_cumprod, samplers.SamplerConfig("ddim", steps)).t,
+TIMESTEPS: dict[str, Callable[[np.ndarray, int, SpacingName], np.ndarray]] = {
+    "JAX": _jax_timesteps,
     "torch": _torch_timesteps,
-    "edge": lambda alphas_cumprod, steps: edge.coefficients(alphas_cumprod, steps, prediction="x0").t,
+    "edge": _edge_timesteps,
     "diffusers": _diffusers_timesteps,
 }
 
@@ -168,9 +180,8 @@ TIMESTEPS: dict[str, Callable[[np.ndarray, int], np.ndarray]] = {
 
 
 def _jax_table(alphas_cumprod: np.ndarray, steps: int, sampler: str, eta: float) -> np.ndarray:
-    grid = samplers.make_grid(alphas_cumprod, samplers.SamplerConfig(sampler, steps, eta))
-    from_x_t = grid.direction / grid.noise
-    return np.stack([grid.next_signal - from_x_t * grid.signal, from_x_t, grid.sigma], axis=1)
+    plan = samplers.make_plan(alphas_cumprod, samplers.SamplerConfig(sampler, steps, eta), "x0")
+    return np.stack([plan.next_from_x0, plan.next_from_x, plan.noise], axis=1)
 
 
 def _edge_table(alphas_cumprod: np.ndarray, steps: int, sampler: str, eta: float) -> np.ndarray:
@@ -178,12 +189,12 @@ def _edge_table(alphas_cumprod: np.ndarray, steps: int, sampler: str, eta: float
     return np.stack([plan.next_from_x0, plan.next_from_x, plan.noise], axis=1)
 
 
-def _torch_walk(alphas_cumprod: np.ndarray, steps: int, sampler: str, eta: float) -> Any:
+def _torch_walk(alphas_cumprod: np.ndarray, steps: int, sampler: str, eta: float, spacing: str = "trailing") -> Any:
     """Three walks of one number at once: only the start is 1, only x0_hat is 1, only the noise is 1."""
     start, x0, z = torch.eye(3, dtype=torch.float64).reshape(3, 3, 1, 1, 1)
     return diffusion.sample(
         lambda x_t, cond, t: x0, start, start, alphas_cumprod, lambda index: z,
-        steps=steps, prediction="x0", sampler=sampler, eta=eta, clamp=None,
+        steps=steps, prediction="x0", sampler=sampler, eta=eta, clamp=None, spacing=spacing,
     )  # fmt: skip
 
 

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import torch
 
-from export.edge.sampler import timesteps
+from export.edge.spacing import timesteps
 from jax_impl.config import AnySamplerName, DiffusionConfig, Prediction
 from jax_impl.diffusion.samplers import SamplerConfig, sample
 from jax_impl.diffusion.schedule import alphas_cumprod
@@ -51,7 +51,7 @@ def coefficients(sampler: str, eta: float, steps: int) -> list[tuple[int, float,
             from_eps = -(1 - alpha) / math.sqrt(1 - ALPHAS[t]) / math.sqrt(alpha)
             rows.append((t, 1 / math.sqrt(alpha), from_eps, math.sqrt(1 - alpha) if t > 0 else 0.0))
         return rows
-    kept = timesteps(TOTAL, steps)
+    kept = timesteps(ALPHAS, steps)
     for t, after in zip(kept, np.append(ALPHAS[kept][1:], 1.0), strict=True):
         now = ALPHAS[t]
         # x0_hat = x/√ᾱ - √(1-ᾱ)/√ᾱ · eps_hat

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
@@ -12,13 +13,23 @@ import torch
 from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
 
 from export.edge import sampler as edge
+from export.edge import spacing
 from jax_impl.config import DiffusionConfig
 from jax_impl.diffusion import process as jax_process
 from jax_impl.diffusion import samplers as jax_samplers
 from jax_impl.diffusion.schedule import alphas_cumprod, cosine_alphas_cumprod
 from tests.parity import paper
 from tests.parity.ladder import Line
-from tests.parity.process import conversions, of_schedule, schedule, single_steps, step_tables, timesteps
+from tests.parity.process import (
+    WALKS,
+    conversions,
+    of_schedule,
+    schedule,
+    single_steps,
+    step_tables,
+    timesteps,
+    walks,
+)
 from torch_ref import diffusion as torch_process
 
 SHORT = DiffusionConfig(timesteps=50, sample_steps=10)
@@ -52,8 +63,11 @@ def test_the_level_compares_everything_with_everyone() -> None:
         "target eps": three,
         "target v": {"diffusers · paper"},
         "√ᾱ · x0": three | {"edge · paper"},
-        "√(1-ᾱ) · eps": three,
-        "timesteps": {"JAX · paper", "torch · paper", "edge · paper", "diffusers · paper"},
+        "√(1-ᾱ) · eps": {"torch · paper"},
+        "trailing timesteps": {"JAX · paper", "torch · paper", "edge · paper", "diffusers · paper"},
+        "leading timesteps": {"JAX · paper", "torch · paper", "edge · paper", "diffusers · paper"},
+        "linspace timesteps": {"JAX · paper", "torch · paper", "edge · paper", "diffusers · paper"},
+        "logsnr timesteps": {"JAX · paper", "torch · paper", "edge · paper"},
         "posterior of the chain of 1000": three | {"edge · paper", "diffusers · paper"},
         "DDPM in 1, 2, 10, 20, 50, 250 steps": three | {"edge · paper", "diffusers · paper"},
         "DDIM (eta 0) in 1, 2, 10, 20, 50, 250, 1000 steps": three | {"edge · paper", "diffusers · paper"},
@@ -62,6 +76,9 @@ def test_the_level_compares_everything_with_everyone() -> None:
         "one step from x0": three | {"edge · paper", "diffusers · paper"},
         "one step from v": three | {"edge · paper", "diffusers · paper"},
     }
+    for walk in WALKS:
+        for prediction in ("eps", "x0", "v"):
+            expected[f"{walk}, 8 steps from {prediction}"] = three | {"edge · paper", "diffusers · paper"}
     assert len(pairs) == len(expected)
     for start, between in expected.items():
         (what,) = [what for what in pairs if what.startswith(start)]
@@ -92,10 +109,11 @@ def test_the_posterior_of_the_papers_formula_is_that_of_bayes_rule() -> None:
 def test_where_diffusers_makes_another_grid() -> None:
     """Its grid is floating-point: it differs by one at exact halves, and is one too long for other step counts."""
     scheduler, others = DDPMScheduler(timestep_spacing="trailing"), {"halves": 0, "too long": 0}
+    schedule = alphas_cumprod(DiffusionConfig())
     for steps in range(1, 1001):
         scheduler.set_timesteps(steps)
-        ours, theirs = edge.timesteps(1000, steps), scheduler.timesteps.numpy()
-        np.testing.assert_array_equal(ours, paper.trailing_timesteps(1000, steps))
+        ours, theirs = spacing.timesteps(schedule, steps), scheduler.timesteps.numpy()
+        np.testing.assert_array_equal(ours, paper.timesteps(schedule, steps))
         if len(theirs) > steps:
             others["too long"] += 1
             assert theirs[steps:].tolist() == [-1]
@@ -146,7 +164,7 @@ def test_an_alpha_of_the_timestep_before(monkeypatch: pytest.MonkeyPatch) -> Non
         "q_sample": torch_alone,
         "target eps, x0 and v": torch_alone,
         "√ᾱ · x0 from eps, x0 from x0 and from v": torch_alone,
-        "√(1-ᾱ) · eps from x0": torch_alone,
+        "√(1-ᾱ) · eps from x0": {"torch · paper"},
     }
 
 
@@ -167,8 +185,46 @@ def test_beta_in_place_of_the_posterior_variance(monkeypatch: pytest.MonkeyPatch
 
 def test_timesteps_that_lead(monkeypatch: pytest.MonkeyPatch) -> None:
     """The grid from 0 upwards: it starts below full noise."""
-    monkeypatch.setattr(jax_samplers, "timesteps", lambda total, steps: total // steps * np.arange(steps)[::-1])
-    assert failed(timesteps(ALPHAS)) == {"timesteps of 1, 2, 10, 50 steps": {"JAX · paper"}}
+    right = torch_process.timesteps
+    monkeypatch.setattr(torch_process, "timesteps", lambda alphas, steps, _: right(alphas, steps, "leading"))
+    found = failed(timesteps(ALPHAS))
+    assert found == {
+        f"{spacing} timesteps of {steps} steps": {"torch · paper"}
+        for spacing, steps in (("trailing", "1, 2, 10, 50"), ("linspace", "2, 10, 50"), ("logsnr", "2, 10, 50"))
+    }
+
+
+def test_the_estimate_before_with_the_other_sign(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the table, which JAX and the device read and PyTorch does not."""
+    right = edge._multistep
+
+    def turned(ddim: edge.Plan, now: np.ndarray) -> edge.Plan:
+        plan = right(ddim, now)
+        return replace(plan, next_from_previous=-plan.next_from_previous)
+
+    monkeypatch.setattr(edge, "_multistep", turned)
+    found = failed(walks(ALPHAS, "float64"))
+    readers = {"JAX · paper", "edge · paper", "JAX · torch"}
+    names = [name for name in WALKS if name.startswith("DPM")]
+    assert found == {f"{name}, 8 steps from {p}": readers for name in names for p in ("eps", "x0", "v")}
+
+
+def test_heun_that_forgets_to_halve(monkeypatch: pytest.MonkeyPatch) -> None:
+    right = torch_process._heun
+
+    def doubled(x_t, x0, x_s, x0_there, alpha_bar, after):
+        return x_s + 2.0 * (right(x_t, x0, x_s, x0_there, alpha_bar, after) - x_s)
+
+    monkeypatch.setattr(torch_process, "_heun", doubled)
+    found = failed(walks(ALPHAS, "float32"))
+    assert found == {f"Heun, 8 steps from {p}": {"torch · paper", "JAX · torch"} for p in ("x0", "v")}
+
+
+def test_a_threshold_that_is_not_divided_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jax_samplers, "bounded", lambda x0, clamp, threshold: x0.clip(-clamp, clamp))
+    found = failed(walks(ALPHAS, "float32"))
+    (name,) = (name for name in WALKS if "threshold" in name)
+    assert found == {f"{name}, 8 steps from {p}": {"JAX · paper", "JAX · torch"} for p in ("x0", "v")}
 
 
 def test_eps_that_does_not_belong_to_the_clamped_picture(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,11 +10,11 @@ from typing import get_args
 import numpy as np
 import pytest
 import torch
-from diffusers import DDIMScheduler, DDPMScheduler
+from diffusers import DDIMScheduler, DDPMScheduler, DPMSolverMultistepScheduler, HeunDiscreteScheduler
 from torch import Tensor
 
 from export.edge.errors import UserError
-from torch_ref.diffusion import Prediction, q_sample, sample, target, to_eps, to_x0
+from torch_ref.diffusion import Prediction, bounded, q_sample, sample, target, to_eps, to_x0
 
 PREDICTIONS: tuple[Prediction, ...] = get_args(Prediction)
 TOTAL = 100
@@ -114,6 +114,77 @@ def test_ddpm_is_that_of_diffusers(prediction: Prediction, steps: int, schedule:
     torch.testing.assert_close(walk[-1].x, wanted, rtol=0, atol=1e-9)
 
 
+@pytest.mark.parametrize("prediction", PREDICTIONS)
+@pytest.mark.parametrize("steps", [1, 2, 5, 20])
+def test_dpmpp_is_that_of_diffusers(prediction: Prediction, steps: int, schedule: np.ndarray) -> None:
+    cond, x = pictures(11)
+    theirs = DPMSolverMultistepScheduler(
+        num_train_timesteps=TOTAL,
+        trained_betas=betas(schedule),
+        timestep_spacing="trailing",
+        prediction_type=DIFFUSERS_NAMES[prediction],
+        algorithm_type="dpmsolver++",
+        solver_order=2,
+        solver_type="midpoint",
+        lower_order_final=True,
+        final_sigmas_type="zero",
+        thresholding=True,
+        sample_max_value=1.0,  # which makes it a clamp
+    )
+    theirs.set_timesteps(steps)
+    theirs.sigmas = sigmas(schedule, theirs.timesteps)
+    wanted = x
+    for t in theirs.timesteps:
+        wanted = theirs.step(crude(wanted, cond, t.expand(len(x))), t, wanted).prev_sample
+    walk = list(sample(crude, cond, x, schedule, no_noise, steps=steps, prediction=prediction, sampler="dpmpp"))
+    assert [step.t for step in walk] == theirs.timesteps.tolist()
+    torch.testing.assert_close(walk[-1].x, wanted, rtol=0, atol=1e-4)  # theirs moves on in float32, eps over √ᾱ = 1e-3
+
+
+@pytest.mark.parametrize("prediction", PREDICTIONS)
+@pytest.mark.parametrize("steps", [3, 10])
+def test_heun_is_that_of_diffusers_after_the_first_step(
+    prediction: Prediction, steps: int, schedule: np.ndarray
+) -> None:
+    """Theirs takes a Heun step from T-1 too, which a σ that falls by thousands makes useless."""
+    cond, x = pictures(12)
+    walk = list(sample(crude, cond, x, schedule, no_noise, steps=steps, prediction=prediction, sampler="heun"))
+    grid = sorted({step.t for step in walk}, reverse=True)
+    theirs = HeunDiscreteScheduler(
+        num_train_timesteps=TOTAL,
+        trained_betas=betas(schedule),
+        prediction_type=DIFFUSERS_NAMES[prediction],
+        clip_sample=True,
+    )
+    theirs.set_timesteps(timesteps=grid[1:])
+    levels = sigmas(schedule, torch.tensor(grid[1:]))
+    theirs.sigmas = torch.cat([levels[:1], levels[1:-1].repeat_interleave(2), levels[-1:]])
+    y = walk[0].x * torch.sqrt(1 + levels[0] ** 2)
+    for t in theirs.timesteps.long():
+        x_t = y * np.sqrt(schedule[t])
+        y = theirs.step(crude(x_t, cond, t.expand(len(x))), t, y).prev_sample
+    assert [step.t for step in walk[1:]] == theirs.timesteps.tolist()
+    torch.testing.assert_close(walk[-1].x, y, rtol=0, atol=1e-10)
+
+
+def sigmas(schedule: np.ndarray, t: Tensor) -> Tensor:
+    """√((1-ᾱ)/ᾱ) in float64, then 0; theirs are float32."""
+    kept = torch.from_numpy(schedule)[t]
+    return torch.cat([torch.sqrt((1 - kept) / kept), torch.zeros(1, dtype=torch.float64)])
+
+
+def no_noise(index: int) -> Tensor:
+    raise AssertionError(f"noise asked for in step {index}")
+
+
+@pytest.mark.parametrize("share", [0.5, 0.995])
+def test_dynamic_thresholding_is_that_of_diffusers(share: float) -> None:
+    x0 = pictures(13)[1] * torch.tensor([0.2, 0.5, 1.0, 2.0, 9.0]).double()[:, None, None, None]
+    theirs = DDPMScheduler(thresholding=True, dynamic_thresholding_ratio=share, sample_max_value=1e6)
+    torch.testing.assert_close(bounded(x0, 1.0, share), theirs._threshold_sample(x0))
+    assert torch.equal(bounded(x0, None, share), x0)
+
+
 def betas(schedule: np.ndarray) -> np.ndarray:
     return 1.0 - schedule / np.concatenate([[1.0], schedule[:-1]])
 
@@ -172,6 +243,8 @@ def test_every_step_clamps_and_the_last_one_lands_on_x0(schedule: np.ndarray) ->
         ({"eta": -0.1}, "eta -0.1"),
         ({"sampler": "euler"}, "sampler 'euler'"),
         ({"sampler": "ddpm", "eta": 0.5}, "eta 0.5 belongs to ddim"),
+        ({"sampler": "heun", "eta": 0.5}, "eta 0.5 belongs to ddim"),
+        ({"spacing": "karras"}, "spacing 'karras' is unknown"),
         ({"sampler": "original", "eta": 0.5}, "eta 0.5 belongs to ddim"),
         ({"sampler": "original", "steps": 101}, "steps 101"),
         ({"prediction": "noise"}, "prediction 'noise'"),

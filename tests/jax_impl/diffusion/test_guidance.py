@@ -10,7 +10,9 @@ import torch
 
 from export.edge import guidance as edge
 from export.edge.errors import UserError
+from jax_impl.config import DiffusionConfig
 from jax_impl.diffusion.guidance import HIDDEN, guided
+from jax_impl.draw import Wishes, resolve
 from torch_ref import guidance as reference
 
 
@@ -51,5 +53,15 @@ def test_float32_stays_float32(inputs: tuple[np.ndarray, ...]) -> None:
 
 @pytest.mark.parametrize("scale", [-1.0, float("nan"), float("inf")])
 def test_no_scale(scale: float) -> None:
-    with pytest.raises(UserError, match="guidance"):
-        edge.guided(denoise, scale)
+    with pytest.raises(UserError, match="is no scale"):
+        edge.check_guidance(scale, 0.1)
+
+
+def test_only_weights_that_met_hidden_pictures_can_be_guided() -> None:
+    edge.check_guidance(1.0, 0.0)
+    edge.check_guidance(2.0, 0.1)
+    with pytest.raises(UserError, match="hid none; leave it at 1"):
+        edge.check_guidance(2.0, 0.0)
+    assert resolve(DiffusionConfig(cond_dropout=0.1, guidance=2.0), Wishes(guidance=3.0)).guidance == 3.0
+    with pytest.raises(UserError, match="hid none; leave it at 1"):
+        resolve(DiffusionConfig(), Wishes(guidance=3.0))

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jax_impl.config import DiffusionConfig, Prediction
-from jax_impl.diffusion.process import levels_at, q_sample, target, to_eps, to_x0
+from jax_impl.diffusion.process import levels_at, q_sample, target, to_x0
 from jax_impl.diffusion.schedule import Levels, alphas_cumprod
 
 LEVELS = Levels.of(alphas_cumprod(DiffusionConfig()))
@@ -23,7 +23,7 @@ def _pictures(seed: int) -> tuple[jax.Array, jax.Array]:
 
 @pytest.mark.parametrize("prediction", ["eps", "x0", "v"])
 @given(t=st.integers(0, 999), seed=st.integers(0, 100))
-def test_the_true_output_gives_back_picture_and_noise(prediction: Prediction, t: int, seed: int) -> None:
+def test_the_true_output_gives_back_the_picture(prediction: Prediction, t: int, seed: int) -> None:
     with jax.enable_x64(True):
         x0, eps = _pictures(seed)
         signal, noise = levels_at(LEVELS, jnp.full(3, t), jnp.float64)
@@ -32,7 +32,6 @@ def test_the_true_output_gives_back_picture_and_noise(prediction: Prediction, t:
         back = to_x0(prediction, output, x_t, signal, noise)
         # 1/√ᾱ is up to 64,000 and multiplies the rounding of float64.
         np.testing.assert_allclose(back, x0, atol=1e-10)
-        np.testing.assert_allclose(to_eps(back, x_t, signal, noise), eps, atol=1e-10)
 
 
 def test_levels_are_those_of_each_timestep() -> None:

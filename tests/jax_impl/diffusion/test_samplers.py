@@ -18,8 +18,8 @@ from export.edge.errors import UserError
 from export.edge.sampler import coefficients
 from jax_impl.config import AnySamplerName, DiffusionConfig, Prediction
 from jax_impl.config_json import from_json
-from jax_impl.diffusion.process import levels_at, to_eps
-from jax_impl.diffusion.samplers import Draw, SamplerConfig, make_grid, sample
+from jax_impl.diffusion.process import levels_at
+from jax_impl.diffusion.samplers import Draw, SamplerConfig, bounded, make_plan, sample
 from jax_impl.diffusion.schedule import Levels, alphas_cumprod
 
 ALPHAS = alphas_cumprod(DiffusionConfig())
@@ -34,7 +34,7 @@ def gaussian_oracle(prediction: Prediction):
     def denoise(x_t: jax.Array, cond: jax.Array, t: jax.Array) -> jax.Array:
         signal, noise = levels_at(LEVELS, t, x_t.dtype)
         x0 = MEAN + signal * STD**2 / (signal**2 * STD**2 + noise**2) * (x_t - signal * MEAN)
-        eps = to_eps(x0, x_t, signal, noise)
+        eps = (x_t - signal * x0) / noise
         return {"eps": eps, "x0": x0, "v": signal * eps - noise * x0}[prediction]
 
     return denoise
@@ -157,16 +157,16 @@ def test_the_original_loop_in_float32_rounds_no_more_than_its_formula(steps: int
 
 
 def test_the_original_loop_cannot_be_recommended_nor_run_on_the_device() -> None:
-    with pytest.raises(UserError, match=r"diffusion\.sampler is 'original': choose one of ddim, ddpm"):
+    with pytest.raises(UserError, match=r"diffusion\.sampler is 'original': choose one of ddim, ddpm, dpmpp, heun"):
         from_json('{"diffusion": {"sampler": "original"}}')
-    with pytest.raises(UserError, match="'original' is unknown; choose one of ddim, ddpm"):
+    with pytest.raises(UserError, match="'original' is unknown; choose one of ddim, ddpm, dpmpp, heun"):
         coefficients(ALPHAS, 10, "original", prediction="eps")
 
 
 def test_ddpm_is_ddim_with_all_of_its_noise() -> None:
-    ddpm, ddim = make_grid(ALPHAS, SamplerConfig("ddpm", 37)), make_grid(ALPHAS, SamplerConfig("ddim", 37, 1.0))
-    for a, b in zip(ddpm, ddim, strict=True):
-        np.testing.assert_array_equal(a, b)
+    ddpm, ddim = (make_plan(ALPHAS, SamplerConfig(*kind), "eps") for kind in (("ddpm", 37, 0.0), ("ddim", 37, 1.0)))
+    for name, column in vars(ddpm).items():
+        np.testing.assert_allclose(column, getattr(ddim, name), rtol=1e-12, atol=1e-9)
 
 
 def test_every_estimate_is_clamped() -> None:
@@ -212,22 +212,65 @@ def test_noise_follows_from_the_key() -> None:
     assert float(jnp.abs(run(1) - run(2)).max()) > 0.1
 
 
-@pytest.mark.parametrize("sampler", ["ddim", "ddpm", "original"])
+@pytest.mark.parametrize("sampler", ["ddim", "ddpm", "dpmpp", "heun", "original"])
 @pytest.mark.parametrize("steps", [0, -1, 1001])
 def test_steps_out_of_range(sampler: AnySamplerName, steps: int) -> None:
     with pytest.raises(UserError, match=rf"steps {steps} is outside 1 \.\.\. 1000"):
-        make_grid(ALPHAS, SamplerConfig(sampler, steps))
+        make_plan(ALPHAS, SamplerConfig(sampler, steps), "eps")
 
 
 def test_eta_out_of_range() -> None:
-    with pytest.raises(UserError, match=r"eta is 1\.5"):
-        make_grid(ALPHAS, SamplerConfig("ddim", 10, 1.5))
+    with pytest.raises(UserError, match=r"eta 1\.5 is outside"):
+        make_plan(ALPHAS, SamplerConfig("ddim", 10, 1.5), "eps")
 
 
-@pytest.mark.parametrize("sampler", ["ddpm", "original"])
+@pytest.mark.parametrize("sampler", ["ddpm", "dpmpp", "heun", "original"])
 def test_eta_means_nothing_but_to_ddim(sampler: AnySamplerName) -> None:
-    with pytest.raises(UserError, match=f"means nothing to {sampler}"):
-        make_grid(ALPHAS, SamplerConfig(sampler, 10, 0.5))
+    with pytest.raises(UserError, match=r"eta 0\.5 belongs to ddim"):
+        make_plan(ALPHAS, SamplerConfig(sampler, 10, 0.5), "eps")
+
+
+def test_the_table_is_the_one_that_runs_on_the_device() -> None:
+    config = SamplerConfig("heun", 8, spacing="logsnr")
+    ours, theirs = make_plan(ALPHAS, config, "v"), coefficients(ALPHAS, 8, "heun", prediction="v", spacing="logsnr")
+    for name, column in vars(theirs).items():
+        np.testing.assert_array_equal(getattr(ours, name), column)
+
+
+def test_the_original_loop_has_its_own_timesteps() -> None:
+    plans = [make_plan(ALPHAS, SamplerConfig("original", 9, spacing=s), "eps") for s in ("trailing", "logsnr")]
+    np.testing.assert_array_equal(plans[0].t, plans[1].t)
+
+
+@pytest.mark.parametrize("share", [0.9, 0.995])
+def test_dynamic_thresholding_is_that_of_diffusers_picture_by_picture(share: float) -> None:
+    x0 = np.random.default_rng(2).normal(0, [[[[0.3]]], [[[1.0]]], [[[4.0]]]], (3, 9, 8, 3)).astype(np.float32)
+    theirs = DDPMScheduler(thresholding=True, dynamic_thresholding_ratio=share, sample_max_value=1e6)
+    expected = theirs._threshold_sample(torch.from_numpy(x0)).numpy()
+    np.testing.assert_allclose(bounded(jnp.asarray(x0), 1.0, share), expected, atol=1e-6)
+    np.testing.assert_array_equal(bounded(jnp.asarray(x0), None, share), x0)
+
+
+def test_the_picture_that_is_drawn_is_thresholded() -> None:
+    x = jax.random.normal(jax.random.key(0), (1, 4, 4, 3))
+    at_the_clamp = []
+    for threshold in (0.0, 0.9):
+        drawn = sample(
+            lambda x_t, cond, t: 3.0 * x_t, x, x, KEYS, ALPHAS, SamplerConfig("dpmpp", 3), prediction="x0",
+            clamp=1.0, threshold=threshold,
+        )  # fmt: skip
+        np.testing.assert_allclose(drawn.x0, bounded(drawn.x0_raw, 1.0, threshold), atol=1e-6)
+        at_the_clamp.append(float(jnp.mean(jnp.abs(drawn.x0) >= 1.0)))
+    assert at_the_clamp[0] > 0.3 > at_the_clamp[1]
+
+
+def test_kept_calls_of_heun_are_counted_as_calls() -> None:
+    x = jax.random.normal(jax.random.key(0), (1, 4, 4, 3))
+    drawn = sample(
+        gaussian_oracle("x0"), x, x, KEYS, ALPHAS, SamplerConfig("heun", 4), prediction="x0", clamp=1.0, kept=(0, 5)
+    )
+    np.testing.assert_array_equal(drawn.frames[1], drawn.x0)
+    assert len(make_plan(ALPHAS, SamplerConfig("heun", 4), "x0")) == 6
 
 
 def test_noise_of_a_picture_does_not_depend_on_its_company() -> None:
