@@ -65,7 +65,7 @@ class UNetModelConfig:
     compute_dtype: ComputeDtype = "float32"
     """Arithmetic of training; weights, norms, softmax, head and everything after training stay float32."""
     remat: bool = False
-    """Compute activations anew in the backward pass: less memory for about a third more time."""
+    """Compute activations anew in the backward pass: less memory for more time (XLA undoes it on CPUs)."""
 
     def __post_init__(self) -> None:
         need(self.patch in (1, 2, 4, 8), "model.patch", self.patch, "choose 1, 2, 4 or 8 pixels")

@@ -13,7 +13,6 @@ from jax_impl.config import (
     UNetModelConfig,
 )
 
-
 GENTLE = AugmentConfig(
     crop=0.1,
     rotation=0.0,

@@ -161,8 +161,16 @@ def _check_network(path: Path, theirs: Config, ours: Config) -> None:
         )
     trained = " and ".join(f"{name} {_words(held)}" for name, (held, _) in apart.items())
     instead = " and ".join(_words(wanted) for _, wanted in apart.values())
-    flags = " ".join(f"--{name.replace('_', '-')} {_words(held)}" for name, (held, _) in apart.items())
+    flags = " ".join(_flag(name.replace("_", "-"), held) for name, (held, _) in apart.items())
     raise UserError(f"weights {path} were trained with {trained}, not {instead}; add {flags}")
+
+
+def _flag(name: str, value: object) -> str:
+    """A setting as it is typed; one of two states has a flag for each."""
+    if isinstance(value, bool):
+        section, _, field = name.rpartition(".")
+        return f"--{name}" if value else f"--{section}.no-{field}"
+    return f"--{name} {_words(value)}".rstrip()
 
 
 def _words(value: object) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 
@@ -62,11 +63,11 @@ class CondEncoder(nn.Module):
         self.patch = patch
         self.stem = conv3x3(3 * patch * patch, channels[0])
         self.norms = nn.ModuleList(nn.GroupNorm(groups, c, eps=1e-5) for c in channels)
-        steps = zip(channels[:-1], channels[1:], strict=True)
+        steps = itertools.pairwise(channels)
         self.convs = nn.ModuleList(conv3x3(before, after, stride=2) for before, after in steps)
 
     def forward(self, cond: Tensor) -> Tensor:
-        """cond (batch, 3, height, width); returns (batch, channels[-1], height/m, width/m), m = patch * 2^(levels-1)."""
+        """cond (batch, 3, height, width) to (batch, channels[-1], height/m, width/m), m = patch * 2^(levels-1)."""
         x = self.stem(F.pixel_unshuffle(cond, self.patch))
         for norm, conv in zip(self.norms, self.convs, strict=False):
             x = conv(F.silu(norm(x)))

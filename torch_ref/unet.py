@@ -8,8 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from torch_ref.base import UNet
 from torch_ref.attention import Attention, CondEncoder
+from torch_ref.base import UNet
 from torch_ref.blocks import ResBlock, TimeEmbedding, conv3x3
 
 AFFINE_TERMS = 7
@@ -90,20 +90,20 @@ class ResidualUNet(UNet):
         def attention(c: int) -> Attention:
             return Attention(c, head_channels, groups, context_channels)
 
-        def level(i: int, before: int, leads_on: nn.Conv2d | None) -> Level:
+        def parts(i: int, before: int) -> tuple[list[ResBlock], list[Attention]]:
             c, attended = channels[i], i in attention_levels
             residuals = [residual(before if j == 0 else c, c) for j in range(blocks)]
-            return Level(residuals, [attention(c) for _ in residuals if attended], leads_on)
+            return residuals, [attention(c) for _ in residuals if attended]
 
         before = [width, *channels[:-1]]
         self.down = nn.ModuleList(
-            level(i, before[i], conv3x3(c, c, stride=2) if i < last and not self.fixed else None)
+            Level(*parts(i, before[i]), conv3x3(c, c, stride=2) if i < last and not self.fixed else None)
             for i, c in enumerate(channels)
         )
         self.middle = nn.ModuleList(residual(channels[-1], channels[-1]) for _ in range(2))
         self.middle_attention = attention(channels[-1]) if attention_levels else None
         self.up = nn.ModuleList(
-            level(i, 2 * c, nn.Conv2d(c, channels[i - 1], 1) if i > 0 else None) for i, c in enumerate(channels)
+            Level(*parts(i, 2 * c), nn.Conv2d(c, channels[i - 1], 1) if i > 0 else None) for i, c in enumerate(channels)
         )
         self.norm_out = nn.GroupNorm(groups, channels[0], eps=1e-5)
         self.conv_out = conv3x3(channels[0], 3 * patch * patch)

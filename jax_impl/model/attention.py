@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import math
+from typing import cast
 
 import jax
 import jax.numpy as jnp
@@ -51,7 +53,7 @@ class Attention(nnx.Module):
         """x (batch, height, width, channels), context (batch, any, any, context_channels); returns x's shape."""
         q, k, v = self._heads(self.qkv(self.norm(x)), 3)
         if self.context is not None:
-            context_k, context_v = self._heads(self.context(context), 2)
+            context_k, context_v = self._heads(self.context(cast(jax.Array, context)), 2)
             k, v = jnp.concatenate([k, context_k], axis=1), jnp.concatenate([v, context_v], axis=1)
         return x + self.out(attend(q, k, v).reshape(x.shape))
 
@@ -73,12 +75,12 @@ class CondEncoder(nnx.Module):
         """`channels`: of each level, the first one at 1/patch of the side."""
         self.patch = patch
         self.stem = conv3x3(3 * patch * patch, channels[0], rngs, dtype=dtype)
-        steps = list(zip(channels[:-1], channels[1:], strict=True))
+        steps = list(itertools.pairwise(channels))
         self.norms = nnx.List([group_norm(c, groups, rngs) for c in channels])
         self.convs = nnx.List([conv3x3(before, after, rngs, stride=2, dtype=dtype) for before, after in steps])
 
     def __call__(self, cond: jax.Array) -> jax.Array:
-        """cond (batch, height, width, 3); returns (batch, height/m, width/m, channels[-1]), m = patch · 2^(levels-1)."""
+        """cond (batch, height, width, 3) to (batch, height/m, width/m, channels[-1]), m = patch · 2^(levels-1)."""
         x = self.stem(space_to_depth(cond, self.patch))
         for norm, conv in zip(self.norms, self.convs, strict=False):
             x = conv(nnx.silu(norm(x)))

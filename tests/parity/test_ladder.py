@@ -18,7 +18,6 @@ from tests.parity.onnx_file import onnx_file
 from tests.parity.sampling import samplers
 from tests.parity.subject import Subject
 
-
 every_preset = pytest.mark.parametrize("subject", PRESETS, indirect=True)
 """Also those that are too dear for the levels that train and draw."""
 

@@ -37,10 +37,15 @@ from jax_impl.training.step import (
 )
 
 
-def setup(kind: str = "unet", prediction: Prediction = "x0", head: Literal["plain", "affine"] = "affine"):
+def setup(
+    kind: str = "unet",
+    prediction: Prediction = "x0",
+    head: Literal["plain", "affine"] = "affine",
+    dropout: float = 0.0,
+):
     model = SeedModelConfig(width=4)
     if kind == "unet":
-        model = UNetModelConfig(width=8, groups=4, multipliers=(1, 2), blocks=1, head=head)
+        model = UNetModelConfig(width=8, groups=4, multipliers=(1, 2), blocks=1, head=head, dropout=dropout)
     config = Config(
         data=DataConfig(size=16, augment=AugmentConfig(flip=0.0, rotation=0, perspective=0, jitter_probability=0)),
         model=model,
@@ -75,6 +80,21 @@ def test_equal_states_take_equal_steps_and_other_steps_draw_other_noise() -> Non
     c = dataclasses.replace(setup(prediction="v")[1], step=jnp.asarray(7, jnp.int32))
     results = [fetch(step(state, pairs, jnp.arange(4))[1])["loss"] for state in (a, b, c)]
     assert results[0] == results[1] != results[2]
+
+
+def test_dropout_follows_from_key_and_step_and_leaves_the_other_draws_alone() -> None:
+    def losses(dropout: float) -> list[float]:
+        _, state, step, pairs = setup(prediction="v", dropout=dropout)
+        found = []
+        for _ in range(4):
+            state, metrics = step(state, pairs, jnp.arange(4))
+            found.append(fetch(metrics)["loss"])
+        return found
+
+    dropped, again, without = losses(0.5), losses(0.5), losses(0.0)
+    assert dropped == again
+    assert dropped[0] == without[0]  # a fresh network says what it says whatever is dropped
+    assert dropped[-1] != without[-1]
 
 
 @pytest.mark.parametrize("head", ["plain", "affine"])
