@@ -75,7 +75,7 @@ def to_nhwc(pictures: torch.Tensor) -> np.ndarray:
 
 
 def narrow(preset: str) -> Config:
-    """The preset with few channels and little data; everything else that decides what is computed stays its own.
+    """The preset with few channels, little data and a short warm-up; all else that decides what is computed stays.
 
     Except that `base` is also shallow, and takes the options that no preset takes: attention to cond, fixed
     resampling, the time added.
@@ -96,7 +96,9 @@ def narrow(preset: str) -> Config:
         config,
         data=replace(config.data, size=max(2 * model.size_multiple, 16), synthetic_pairs=32, augment=augment),
         model=comparable(model),
-        optim=replace(config.optim, learning_rate=6e-3, schedule="cosine"),
+        optim=replace(
+            config.optim, learning_rate=6e-3, schedule="cosine", warmup_steps=min(config.optim.warmup_steps, 30)
+        ),
         train=replace(config.train, batch_size=8),
     )
 
