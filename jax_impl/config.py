@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-from export.edge.errors import UserError
+from jax_impl.model_config import SeedModelConfig, UNetModelConfig
+from jax_impl.need import need as _need
+from jax_impl.need import need_share as _need_share
 
 Layout = Literal["auto", "folders", "side-by-side", "manifest"]
 Direction = Literal["forward", "reverse"]
@@ -17,15 +19,6 @@ SamplerName = Literal["ddim", "ddpm", "dpmpp", "heun"]
 AnySamplerName = Literal["ddim", "ddpm", "dpmpp", "heun", "original"]
 """`original`, the original script's loop, is there to compare with and is never recommended."""
 SpacingName = Literal["trailing", "leading", "linspace", "logsnr"]
-
-
-def _need(condition: bool, name: str, value: object, rule: str) -> None:
-    if not condition:
-        raise UserError(f"{name} is {value!r}: {rule}")
-
-
-def _need_share(name: str, value: float) -> None:
-    _need(0.0 <= value <= 1.0, name, value, "it is a share; choose a value from 0 to 1")
 
 
 @dataclass(frozen=True)
@@ -92,66 +85,6 @@ class DataConfig:
         _need(0.0 <= self.val_share < 1.0, "data.val_share", self.val_share, "choose a value from 0 to below 1")
         for name in ("repeats", "synthetic_pairs", "synthetic_val_pairs"):
             _need(getattr(self, name) >= 1, f"data.{name}", getattr(self, name), "choose at least 1")
-
-
-@dataclass(frozen=True)
-class SeedModelConfig:
-    """The seed U-Net: BatchNorm, ReLU, time added at the bottleneck."""
-
-    architecture: Literal["seed"] = "seed"
-    width: int = 64
-    """Channels of the first block; deeper ones have 2, 4, 8 and 8 times as many."""
-    output_activation: Literal["none", "tanh"] = "none"
-    """`tanh` only to carry on from checkpoints of the original script."""
-
-    def __post_init__(self) -> None:
-        _need(1 <= self.width <= 1024, "model.width", self.width, "choose 1 to 1024 channels")
-
-    @property
-    def size_multiple(self) -> int:
-        """Height and width must be multiples of this, pixels."""
-        return 8
-
-
-@dataclass(frozen=True)
-class UNetModelConfig:
-    """The residual family: space-to-depth stem, GroupNorm, time in every block."""
-
-    architecture: Literal["unet"] = "unet"
-    patch: int = 2
-    """Side of the pixel block that the stem folds into channels."""
-    width: int = 48
-    """Channels at the first level."""
-    multipliers: tuple[int, ...] = (1, 2, 3)
-    """Channels of each level as multiples of `width`; each level halves the side."""
-    blocks: int = 2
-    """Residual blocks per level, on the way down and on the way up."""
-    groups: int = 8
-    """Groups of every GroupNorm."""
-    head: Literal["plain", "affine"] = "affine"
-    """`affine` adds a local colour change of the input pictures to what `plain` draws."""
-
-    def __post_init__(self) -> None:
-        _need(self.patch in (1, 2, 4, 8), "model.patch", self.patch, "choose 1, 2, 4 or 8 pixels")
-        _need(self.groups >= 1, "model.groups", self.groups, "choose at least 1")
-        _need(
-            self.width >= 1 and self.width % self.groups == 0,
-            "model.width",
-            self.width,
-            f"choose a multiple of model.groups ({self.groups})",
-        )
-        _need(
-            len(self.multipliers) >= 1 and all(m >= 1 for m in self.multipliers),
-            "model.multipliers",
-            self.multipliers,
-            "name at least one level, each at least 1",
-        )
-        _need(1 <= self.blocks <= 16, "model.blocks", self.blocks, "choose 1 to 16")
-
-    @property
-    def size_multiple(self) -> int:
-        """Height and width must be multiples of this, pixels."""
-        return self.patch * 2 ** (len(self.multipliers) - 1)
 
 
 ModelConfig = SeedModelConfig | UNetModelConfig

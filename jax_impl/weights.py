@@ -22,6 +22,7 @@ from jax_impl.config import Config
 from jax_impl.config_json import from_json, to_json
 from jax_impl.diffusion.schedule import Levels
 from jax_impl.model.network import Tree, flatten, outline
+from jax_impl.model_config import TRAINING_ONLY
 from jax_impl.run_folder import differences
 from jax_impl.training.step import Problem
 
@@ -145,7 +146,11 @@ def _filled(path: Path, bundle: Bundle, params: Tree, stats: Tree) -> tuple[Tree
 def _check_network(path: Path, theirs: Config, ours: Config) -> None:
     """Raise UserError, with the flags to add, where the network or what it predicts differs."""
     decisive = ("diffusion.prediction", "diffusion.timesteps")
-    apart = {n: values for n, values in differences(theirs, ours).items() if n.startswith("model.") or n in decisive}
+    apart = {
+        name: values
+        for name, values in differences(theirs, ours).items()
+        if (name.startswith("model.") and name not in TRAINING_ONLY) or name in decisive
+    }
     if not apart:
         return
     if "model.architecture" in apart:
@@ -156,8 +161,16 @@ def _check_network(path: Path, theirs: Config, ours: Config) -> None:
         )
     trained = " and ".join(f"{name} {_words(held)}" for name, (held, _) in apart.items())
     instead = " and ".join(_words(wanted) for _, wanted in apart.values())
-    flags = " ".join(f"--{name.replace('_', '-')} {_words(held)}" for name, (held, _) in apart.items())
+    flags = " ".join(_flag(name.replace("_", "-"), held) for name, (held, _) in apart.items())
     raise UserError(f"weights {path} were trained with {trained}, not {instead}; add {flags}")
+
+
+def _flag(name: str, value: object) -> str:
+    """A setting as it is typed; one of two states has a flag for each."""
+    if isinstance(value, bool):
+        section, _, field = name.rpartition(".")
+        return f"--{name}" if value else f"--{section}.no-{field}"
+    return f"--{name} {_words(value)}".rstrip()
 
 
 def _words(value: object) -> str:

@@ -36,37 +36,41 @@ def conv3x3(in_channels: int, out_channels: int, stride: int = 1) -> nn.Conv2d:
 
 
 class ResBlock(nn.Module):
-    """Pre-activation residual block (He et al. 2016b) whose second norm the time scales and shifts
-    (Perez et al. 2018; Dhariwal & Nichol 2021, section 3)."""
+    """Pre-activation residual block (He et al. 2016b), told the time between its convolutions.
 
-    def __init__(self, in_channels: int, out_channels: int, time_channels: int, groups: int) -> None:
+    With `modulation` "scale_shift" the time scales and shifts the second norm (Perez et al. 2018; Dhariwal &
+    Nichol 2021, section 3); with "add" it is added before that norm (Ho et al. 2020).
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        time_channels: int,
+        groups: int,
+        modulation: str = "scale_shift",
+        dropout: float = 0.0,
+    ) -> None:
         super().__init__()
+        if modulation not in ("scale_shift", "add"):
+            raise ValueError(f"time_modulation is {modulation!r}: choose scale_shift or add")
+        self.add = modulation == "add"
         self.norm1 = nn.GroupNorm(groups, in_channels, eps=1e-5)
         self.conv1 = conv3x3(in_channels, out_channels)
-        self.time = nn.Linear(time_channels, 2 * out_channels)
+        self.time = nn.Linear(time_channels, out_channels if self.add else 2 * out_channels)
         self.norm2 = nn.GroupNorm(groups, out_channels, eps=1e-5)
+        self.dropout = nn.Dropout(dropout)
         self.conv2 = conv3x3(out_channels, out_channels)
         self.skip = nn.Conv2d(in_channels, out_channels, 1) if in_channels != out_channels else None
 
     def forward(self, x: Tensor, emb: Tensor) -> Tensor:
         """(batch, in_channels, height, width) to (batch, out_channels, height, width); `emb` (batch, time_channels)."""
         h = self.conv1(F.silu(self.norm1(x)))
-        scale, shift = self.time(emb)[:, :, None, None].chunk(2, dim=1)
-        h = self.norm2(h) * (1 + scale) + shift
-        h = self.conv2(F.silu(h))
+        time = self.time(emb)[:, :, None, None]
+        if self.add:
+            h = self.norm2(h + time)
+        else:
+            scale, shift = time.chunk(2, dim=1)
+            h = self.norm2(h) * (1 + scale) + shift
+        h = self.conv2(self.dropout(F.silu(h)))
         return h + (x if self.skip is None else self.skip(x))
-
-
-class Level(nn.Module):
-    """Residual blocks at one resolution, and the layer that leads to the next one, if any."""
-
-    def __init__(self, blocks: list[ResBlock], resample: nn.Conv2d | None) -> None:
-        super().__init__()
-        self.blocks = nn.ModuleList(blocks)
-        self.resample = resample
-
-    def forward(self, x: Tensor, emb: Tensor) -> Tensor:
-        """Run the blocks, not the resampling, on (batch, channels, height, width)."""
-        for block in self.blocks:
-            x = block(x, emb)
-        return x

@@ -1,4 +1,4 @@
-"""The residual family: a space-to-depth stem, GroupNorm, and the time in every block."""
+"""The residual family: a space-to-depth stem, GroupNorm, the time in every block, attention where wanted."""
 
 from __future__ import annotations
 
@@ -8,11 +8,30 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from torch_ref.attention import Attention, CondEncoder
 from torch_ref.base import UNet
-from torch_ref.blocks import Level, ResBlock, TimeEmbedding, conv3x3
+from torch_ref.blocks import ResBlock, TimeEmbedding, conv3x3
 
 AFFINE_TERMS = 7
 """Three channels of x_t, three of cond, and a constant."""
+
+
+class Level(nn.Module):
+    """Residual blocks at one resolution, attention after each if any, and the weights that lead to the next level."""
+
+    def __init__(self, blocks: list[ResBlock], attention: list[Attention], resample: nn.Conv2d | None) -> None:
+        super().__init__()
+        self.blocks = nn.ModuleList(blocks)
+        self.attention = nn.ModuleList(attention) if attention else None
+        self.resample = resample
+
+    def forward(self, x: Tensor, emb: Tensor, context: Tensor | None) -> Tensor:
+        """Run blocks and attention, not the resampling, on (batch, channels, height, width)."""
+        for i, block in enumerate(self.blocks):
+            x = block(x, emb)
+            if self.attention is not None:
+                x = self.attention[i](x, context)
+        return x
 
 
 class ResidualUNet(UNet):
@@ -21,7 +40,13 @@ class ResidualUNet(UNet):
     `width`: channels of the first level. `multipliers`: channels of each level as
     multiples of it; each level halves the side. `blocks`: residual blocks per level, on
     the way down and on the way up. `groups`: of every GroupNorm. `head`: "affine" adds a local
-    colour change of the input pictures to the output, "plain" does not.
+    colour change of the input pictures to the output, "plain" does not. `attention_levels`: those,
+    counted from 0, whose blocks are each followed by attention in heads of `head_channels`, which then
+    also stands in the middle; `cross_attention`: it looks at features of cond too. `resample`:
+    "learned" convolutions or "fixed" averages and interpolation. `time_modulation`: "scale_shift" or "add".
+    `dropout`: share of a block's features dropped in training mode.
+
+    Its fresh weights are torch's own: nothing starts at zero as it does in JAX.
     """
 
     def __init__(
@@ -32,32 +57,53 @@ class ResidualUNet(UNet):
         groups: int = 8,
         patch: int = 2,
         head: str = "affine",
+        attention_levels: Sequence[int] = (),
+        head_channels: int = 32,
+        cross_attention: bool = False,
+        resample: str = "learned",
+        time_modulation: str = "scale_shift",
+        dropout: float = 0.0,
     ) -> None:
         super().__init__()
-        if head not in ("plain", "affine"):
-            raise ValueError(f"head is {head!r}: choose plain or affine")
         channels = [width * multiplier for multiplier in multipliers]
         last = len(channels) - 1
+        if head not in ("plain", "affine"):
+            raise ValueError(f"head is {head!r}: choose plain or affine")
+        if resample not in ("learned", "fixed"):
+            raise ValueError(f"resample is {resample!r}: choose learned or fixed")
+        if not set(attention_levels) <= set(range(last + 1)):
+            raise ValueError(f"attention_levels is {attention_levels!r}: choose from 0 to {last}")
         time_channels = 4 * width
+        context_channels = channels[-1] if cross_attention else None
         self.patch = patch
+        self.fixed = resample == "fixed"
         self.size_multiple = patch * 2**last
         self.time_embedding = TimeEmbedding(width)
         self.time_in = nn.Linear(2 * width, time_channels)
         self.time_out = nn.Linear(time_channels, time_channels)
         self.stem = conv3x3(6 * patch * patch, width)
+        self.encoder = CondEncoder(channels, patch, groups) if cross_attention else None
 
-        def residuals(first: int, rest: int) -> list[ResBlock]:
-            return [ResBlock(first if j == 0 else rest, rest, time_channels, groups) for j in range(blocks)]
+        def residual(before: int, after: int) -> ResBlock:
+            return ResBlock(before, after, time_channels, groups, time_modulation, dropout)
+
+        def attention(c: int) -> Attention:
+            return Attention(c, head_channels, groups, context_channels)
+
+        def parts(i: int, before: int) -> tuple[list[ResBlock], list[Attention]]:
+            c, attended = channels[i], i in attention_levels
+            residuals = [residual(before if j == 0 else c, c) for j in range(blocks)]
+            return residuals, [attention(c) for _ in residuals if attended]
 
         before = [width, *channels[:-1]]
         self.down = nn.ModuleList(
-            Level(residuals(before[i], c), conv3x3(c, c, stride=2) if i < last else None)
+            Level(*parts(i, before[i]), conv3x3(c, c, stride=2) if i < last and not self.fixed else None)
             for i, c in enumerate(channels)
         )
-        self.middle = nn.ModuleList(ResBlock(channels[-1], channels[-1], time_channels, groups) for _ in range(2))
+        self.middle = nn.ModuleList(residual(channels[-1], channels[-1]) for _ in range(2))
+        self.middle_attention = attention(channels[-1]) if attention_levels else None
         self.up = nn.ModuleList(
-            Level(residuals(2 * c, c), nn.Conv2d(c, channels[i - 1], 1) if i > 0 else None)
-            for i, c in enumerate(channels)
+            Level(*parts(i, 2 * c), nn.Conv2d(c, channels[i - 1], 1) if i > 0 else None) for i, c in enumerate(channels)
         )
         self.norm_out = nn.GroupNorm(groups, channels[0], eps=1e-5)
         self.conv_out = conv3x3(channels[0], 3 * patch * patch)
@@ -68,23 +114,33 @@ class ResidualUNet(UNet):
         x = self.stem(F.pixel_unshuffle(pictures, self.patch))
         emb = self.time_embedding(t, x.dtype)
         emb = F.silu(self.time_out(F.silu(self.time_in(emb))))
+        context = None if self.encoder is None else self.encoder(cond)
         skips: list[Tensor] = []
         for level in _levels(self.down):
-            x = level(x, emb)
+            x = level(x, emb, context)
             skips.append(x)
-            if level.resample is not None:
-                x = level.resample(x)
-        for block in self.middle:
+            if len(skips) < len(self.down):
+                x = F.avg_pool2d(x, 2) if level.resample is None else level.resample(x)
+        for i, block in enumerate(self.middle):
+            if i > 0 and self.middle_attention is not None:
+                x = self.middle_attention(x, context)
             x = block(x, emb)
         for level in reversed(_levels(self.up)):
-            x = level(torch.cat([x, skips.pop()], dim=1), emb)
+            x = level(torch.cat([x, skips.pop()], dim=1), emb, context)
             if level.resample is not None:
-                x = F.interpolate(level.resample(x), scale_factor=2.0, mode="nearest")
+                x = enlarge(level.resample(x), self.fixed)
         features = F.silu(self.norm_out(x))
         output = F.pixel_shuffle(self.conv_out(features), self.patch)
         if self.affine_out is None:
             return output
         return output + recolour(self.affine_out(features), x_t, cond, self.patch)
+
+
+def enlarge(x: Tensor, smooth: bool) -> Tensor:
+    """Double the side: `smooth` interpolates bilinearly between pixel centres, else every pixel is repeated."""
+    if smooth:
+        return F.interpolate(x, scale_factor=2.0, mode="bilinear", align_corners=False)
+    return F.interpolate(x, scale_factor=2.0, mode="nearest")
 
 
 def recolour(coefficients: Tensor, x_t: Tensor, cond: Tensor, patch: int) -> Tensor:

@@ -46,6 +46,8 @@ LEAVES: dict[tuple[type[nn.Module], str], tuple[str, tuple[int, ...]]] = {
     (nn.BatchNorm2d, "running_mean"): ("mean", (0,)),
     (nn.BatchNorm2d, "running_var"): ("var", (0,)),
 }
+JAX_ONLY = ("compute_dtype", "remat")
+"""Settings of the residual family that decide how JAX trains it; here arithmetic is that of the weights' dtype."""
 TORCH_ONLY = "num_batches_tracked"
 """BatchNorm's count of training batches: JAX has none, torch does not need it at a fixed momentum; it becomes 0."""
 
@@ -107,7 +109,7 @@ def build_model(config: Mapping[str, Any]) -> UNet:
                 raise ValueError(f"output_activation is {fields.get('output_activation')!r}: choose none or tanh")
             return SeedUNet(**fields, timesteps=steps)
         if architecture == "unet":
-            return ResidualUNet(**fields)
+            return ResidualUNet(**{key: value for key, value in fields.items() if key not in JAX_ONLY})
     except (TypeError, ValueError, RuntimeError, ZeroDivisionError, IndexError) as error:
         # The networks' signatures are the list of settings: an unknown or impossible one fails there.
         raise UserError(

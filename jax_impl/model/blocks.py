@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +16,13 @@ BATCH_NORM_MOMENTUM = 0.1
 """Weight of the newest batch in BatchNorm's running statistics, as torch counts it."""
 
 
-def conv3x3(in_channels: int, out_channels: int, rngs: nnx.Rngs, *, stride: int = 1, zero: bool = False) -> nnx.Conv:
+Dtype = jnp.dtype | None
+"""What a layer computes in, whatever its float32 weights are; None follows weights and input."""
+
+
+def conv3x3(
+    in_channels: int, out_channels: int, rngs: nnx.Rngs, *, stride: int = 1, zero: bool = False, dtype: Dtype = None
+) -> nnx.Conv:
     """A 3×3 convolution with one pixel of zero padding on every side.
 
     The padding is spelled out because "SAME" pads an even side by (0, 1) under stride
@@ -23,15 +30,19 @@ def conv3x3(in_channels: int, out_channels: int, rngs: nnx.Rngs, *, stride: int 
     branch begins as the identity.
     """
     kernel_init = nnx.initializers.zeros if zero else nnx.initializers.lecun_normal()
+    padding = ((1, 1), (1, 1))
     return nnx.Conv(
-        in_channels, out_channels, (3, 3), strides=stride, padding=((1, 1), (1, 1)), kernel_init=kernel_init, rngs=rngs
-    )
+        in_channels, out_channels, (3, 3), strides=stride, padding=padding, dtype=dtype, kernel_init=kernel_init,
+        rngs=rngs,
+    )  # fmt: skip
 
 
-def conv1x1(in_channels: int, out_channels: int, rngs: nnx.Rngs, *, zero: bool = False) -> nnx.Conv:
+def conv1x1(
+    in_channels: int, out_channels: int, rngs: nnx.Rngs, *, zero: bool = False, dtype: Dtype = None
+) -> nnx.Conv:
     """A linear map of every pixel's channels; `zero` starts it at zero."""
     kernel_init = nnx.initializers.zeros if zero else nnx.initializers.lecun_normal()
-    return nnx.Conv(in_channels, out_channels, (1, 1), kernel_init=kernel_init, rngs=rngs)
+    return nnx.Conv(in_channels, out_channels, (1, 1), dtype=dtype, kernel_init=kernel_init, rngs=rngs)
 
 
 class BatchNorm(nnx.Module):
@@ -63,7 +74,10 @@ class BatchNorm(nnx.Module):
 
 
 def group_norm(channels: int, groups: int, rngs: nnx.Rngs) -> nnx.GroupNorm:
-    """Group normalisation (Wu & He 2018) with the variance computed in two passes."""
+    """Group normalisation (Wu & He 2018) with the variance computed in two passes.
+
+    Its scale is float32 or more, and so are its statistics and its output, whatever comes in.
+    """
     return nnx.GroupNorm(channels, num_groups=groups, epsilon=NORM_EPSILON, use_fast_variance=False, rngs=rngs)
 
 
@@ -99,25 +113,67 @@ def upsample_nearest(x: jax.Array) -> jax.Array:
     return jnp.broadcast_to(x[:, :, None, :, None, :], (b, h, 2, w, 2, c)).reshape(b, 2 * h, 2 * w, c)
 
 
-class ResBlock(nnx.Module):
-    """Two convolutions with a residual path; the time embedding scales and shifts the second norm.
+def upsample_bilinear(x: jax.Array) -> jax.Array:
+    """Double the side between pixel centres, edges held: (b, h, w, c) to (b, 2h, 2w, c)."""
+    b, h, w, c = x.shape
+    return jax.image.resize(x, (b, 2 * h, 2 * w, c), "linear")
 
-    Pre-activation residual block (He et al. 2016b) with FiLM conditioning (Perez et al.
-    2018) as in Dhariwal & Nichol 2021, section 3.
+
+def average_pool(x: jax.Array) -> jax.Array:
+    """Means of 2 × 2 pixels: (b, h, w, c) to (b, h // 2, w // 2, c)."""
+    return nnx.avg_pool(x, window_shape=(2, 2), strides=(2, 2))
+
+
+def dropout(x: jax.Array, rate: float, key: jax.Array | None) -> jax.Array:
+    """Set each element to zero with probability `rate`, the others times 1 / (1 - rate) (Srivastava et al. 2014).
+
+    Without a key nothing is dropped.
+    """
+    if key is None or rate == 0.0:
+        return x
+    return jnp.where(jax.random.bernoulli(key, 1.0 - rate, x.shape), x / (1.0 - rate), 0.0)
+
+
+class ResBlock(nnx.Module):
+    """Two convolutions with a residual path, told the time between them.
+
+    Pre-activation residual block (He et al. 2016b). With `modulation` "scale_shift" the
+    time embedding scales and shifts the second norm, FiLM conditioning (Perez et al.
+    2018) as in Dhariwal & Nichol 2021, section 3; with "add" it is added before that
+    norm, as in Ho et al. 2020.
     """
 
-    def __init__(self, in_channels: int, out_channels: int, time_channels: int, groups: int, rngs: nnx.Rngs) -> None:
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        time_channels: int,
+        groups: int,
+        rngs: nnx.Rngs,
+        *,
+        modulation: Literal["scale_shift", "add"] = "scale_shift",
+        dropout: float = 0.0,
+        dtype: Dtype = None,
+    ) -> None:
+        self.add, self.dropout = modulation == "add", dropout
         self.norm1 = group_norm(in_channels, groups, rngs)
-        self.conv1 = conv3x3(in_channels, out_channels, rngs)
-        self.time = nnx.Linear(time_channels, 2 * out_channels, rngs=rngs)
+        self.conv1 = conv3x3(in_channels, out_channels, rngs, dtype=dtype)
+        self.time = nnx.Linear(time_channels, out_channels if self.add else 2 * out_channels, dtype=dtype, rngs=rngs)
         self.norm2 = group_norm(out_channels, groups, rngs)
-        self.conv2 = conv3x3(out_channels, out_channels, rngs, zero=True)
-        self.skip = conv1x1(in_channels, out_channels, rngs) if in_channels != out_channels else None
+        self.conv2 = conv3x3(out_channels, out_channels, rngs, zero=True, dtype=dtype)
+        self.skip = conv1x1(in_channels, out_channels, rngs, dtype=dtype) if in_channels != out_channels else None
 
-    def __call__(self, x: jax.Array, emb: jax.Array) -> jax.Array:
-        """x (batch, height, width, in_channels) and emb (batch, time_channels); the output has out_channels."""
+    def __call__(self, x: jax.Array, emb: jax.Array, key: jax.Array | None = None) -> jax.Array:
+        """x (batch, height, width, in_channels) and emb (batch, time_channels); the output has out_channels.
+
+        `key` decides what is dropped; None in evaluation.
+        """
         h = self.conv1(nnx.silu(self.norm1(x)))
-        scale, shift = jnp.split(self.time(emb)[:, None, None, :], 2, axis=-1)
-        h = self.norm2(h) * (1 + scale) + shift
-        h = self.conv2(nnx.silu(h))
+        time = self.time(emb)[:, None, None, :]
+        if self.add:
+            h = self.norm2(h + time)
+        else:
+            scale, shift = jnp.split(time, 2, axis=-1)
+            h = self.norm2(h) * (1 + scale) + shift
+        h = self.conv2(dropout(nnx.silu(h), self.dropout, key))
         return h + (x if self.skip is None else self.skip(x))

@@ -6,9 +6,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 from flax import nnx
 
-from jax_impl.config import Config, SeedModelConfig
+from jax_impl.config import Config, SeedModelConfig, UNetModelConfig
+from jax_impl.model.blocks import Dtype
 from jax_impl.model.seed_unet import SeedUNet
 from jax_impl.model.unet import UNet
 
@@ -21,31 +23,47 @@ class Network:
     """What stays the same while weights change: hashable, so `jax.jit` takes it as static."""
 
     graph: nnx.GraphDef
+    training_graph: nnx.GraphDef
+    """The same network with the arithmetic of training, `model.compute_dtype`."""
 
     def apply(
-        self, params: Tree, stats: Tree, x_t: jax.Array, cond: jax.Array, t: jax.Array, *, train: bool = False
+        self,
+        params: Tree,
+        stats: Tree,
+        x_t: jax.Array,
+        cond: jax.Array,
+        t: jax.Array,
+        *,
+        train: bool = False,
+        key: jax.Array | None = None,
     ) -> tuple[jax.Array, Tree]:
         """Run the network; returns its output and the BatchNorm statistics after the call.
 
         x_t, cond: (batch, height, width, 3), the target noised and the guiding picture
         in [-1, 1]; t: integers (batch,). Output: (batch, height, width, 3). With
-        `train=False` the statistics come back unchanged.
+        `train=False` the statistics come back unchanged, nothing is dropped, and the
+        arithmetic is that of the exported file; with `train=True` a network with dropout
+        needs a `key`, or raises ValueError.
         """
-        module = nnx.merge(self.graph, nnx.State(params), nnx.State(stats))
-        output = module(x_t, cond, t, train=train)
+        module = nnx.merge(self.training_graph if train else self.graph, nnx.State(params), nnx.State(stats))
+        output = module(x_t, cond, t, train=train, key=key)
         return output, nnx.to_pure_dict(nnx.state(module, nnx.BatchStat))
 
 
 def build(config: Config, key: jax.Array) -> tuple[Network, Tree, Tree]:
     """Make the network of `config.model` with fresh weights: (network, params, stats)."""
-    rngs = nnx.Rngs(key)
-    module: nnx.Module
-    if isinstance(config.model, SeedModelConfig):
-        module = SeedUNet(config.model, config.diffusion.timesteps, rngs=rngs)
-    else:
-        module = UNet(config.model, rngs=rngs)
-    graph, params, stats = nnx.split(module, nnx.Param, nnx.BatchStat)
-    return Network(graph), nnx.to_pure_dict(params), nnx.to_pure_dict(stats)
+    model = config.model
+
+    def make(dtype: Dtype = None) -> nnx.Module:
+        if isinstance(model, SeedModelConfig):
+            return SeedUNet(model, config.diffusion.timesteps, rngs=nnx.Rngs(key))
+        return UNet(model, rngs=nnx.Rngs(key), dtype=dtype)
+
+    graph, params, stats = nnx.split(make(), nnx.Param, nnx.BatchStat)
+    training_graph = graph
+    if isinstance(model, UNetModelConfig) and model.compute_dtype != "float32":
+        training_graph = nnx.graphdef(nnx.eval_shape(lambda: make(jnp.dtype(model.compute_dtype))))
+    return Network(graph, training_graph), nnx.to_pure_dict(params), nnx.to_pure_dict(stats)
 
 
 def outline(config: Config) -> tuple[Network, Tree, Tree]:

@@ -67,8 +67,14 @@ class SeedUNet(nnx.Module):
         self.timesteps = timesteps
         self.tanh = config.output_activation == "tanh"
 
-    def __call__(self, x_t: jax.Array, cond: jax.Array, t: jax.Array, *, train: bool) -> jax.Array:
-        """x_t, cond (batch, height, width, 3), t integers (batch,) from 0 to timesteps-1; returns the shape of x_t."""
+    def __call__(
+        self, x_t: jax.Array, cond: jax.Array, t: jax.Array, *, train: bool, key: jax.Array | None = None
+    ) -> jax.Array:
+        """x_t, cond (batch, height, width, 3), t integers (batch,) from 0 to timesteps-1; returns the shape of x_t.
+
+        `key` is not used: nothing here is random.
+        """
+        del key
         x1 = self.inc(jnp.concatenate([x_t, cond], axis=-1), train=train)
         x2 = self.down1(_max_pool(x1), train=train)
         x3 = self.down2(_max_pool(x2), train=train)

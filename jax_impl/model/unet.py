@@ -1,38 +1,53 @@
-"""The residual family: a space-to-depth stem, GroupNorm, and the time in every block."""
+"""The residual family: a space-to-depth stem, GroupNorm, the time in every block, attention where wanted."""
 
 from __future__ import annotations
+
+from collections.abc import Iterator
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 
 from jax_impl.config import UNetModelConfig
+from jax_impl.model.attention import Attention, CondEncoder
 from jax_impl.model.blocks import (
+    Dtype,
     ResBlock,
+    average_pool,
     conv1x1,
     conv3x3,
     depth_to_space,
     group_norm,
     sinusoidal_embedding,
     space_to_depth,
+    upsample_bilinear,
     upsample_nearest,
 )
 
 AFFINE_TERMS = 7
 """Three channels of x_t, three of cond, and a constant."""
 
+Keys = Iterator[jax.Array] | None
+"""Keys for dropout, one for each block; None where nothing is dropped."""
+
 
 class Level(nnx.Module):
-    """Residual blocks at one resolution, and the layer that leads to the next one, if any."""
+    """Residual blocks at one resolution, attention after each if any, and the weights that lead to the next level."""
 
-    def __init__(self, blocks: list[ResBlock], resample: nnx.Conv | None) -> None:
+    def __init__(
+        self, blocks: list[ResBlock], attention: list[Attention], resample: nnx.Conv | None, remat: bool
+    ) -> None:
         self.blocks = nnx.List(blocks)
+        self.attention = nnx.List(attention) if attention else None
         self.resample = resample
+        self.remat = remat
 
-    def __call__(self, x: jax.Array, emb: jax.Array) -> jax.Array:
-        """Run the blocks, not the resampling, on (batch, height, width, channels)."""
-        for block in self.blocks:
-            x = block(x, emb)
+    def __call__(self, x: jax.Array, emb: jax.Array, context: jax.Array | None, keys: Keys) -> jax.Array:
+        """Run blocks and attention, not the resampling, on (batch, height, width, channels)."""
+        for i, block in enumerate(self.blocks):
+            x = _run(block, self.remat, x, emb, next(keys) if keys else None)
+            if self.attention is not None:
+                x = _run(self.attention[i], self.remat, x, context)
         return x
 
 
@@ -41,64 +56,105 @@ class UNet(nnx.Module):
 
     The stem folds pixels into channels, so every convolution runs at 1/patch of the
     side; the head unfolds them again. The affine head adds a local colour change of the
-    input pictures, which starts as a copy of cond and keeps its edges.
+    input pictures, which starts as a copy of cond and keeps its edges. The last
+    convolution of every block, of attention and of the head starts at zero, so that
+    nothing else speaks at first.
+
+    `dtype`: of the arithmetic from the stem to the head; the embedding of the time, norms,
+    softmax and the head itself stay in the weights' float32.
     """
 
-    def __init__(self, config: UNetModelConfig, *, rngs: nnx.Rngs) -> None:
+    def __init__(self, config: UNetModelConfig, *, rngs: nnx.Rngs, dtype: Dtype = None) -> None:
         width, groups = config.width, config.groups
         channels = [width * m for m in config.multipliers]
-        time_channels = 4 * width
+        last, time_channels = len(channels) - 1, 4 * width
         folded = config.patch * config.patch
-        self.patch = config.patch
+        context_channels = channels[-1] if config.cross_attention else None
+
+        def residual(before: int, after: int) -> ResBlock:
+            return ResBlock(
+                before, after, time_channels, groups, rngs,
+                modulation=config.time_modulation, dropout=config.dropout, dtype=dtype,
+            )  # fmt: skip
+
+        def attention(c: int) -> Attention:
+            return Attention(c, config.head_channels, groups, rngs, context_channels=context_channels, dtype=dtype)
+
+        def blocks(i: int, before: int) -> tuple[list[ResBlock], list[Attention]]:
+            c, attended = channels[i], i in config.attention_levels
+            residuals = [residual(before if j == 0 else c, c) for j in range(config.blocks)]
+            return residuals, [attention(c) for _ in residuals if attended]
+
+        self.patch, self.remat = config.patch, config.remat
+        self.fixed = config.resample == "fixed"
+        self.dropout, self.block_count = config.dropout, 2 * len(channels) * config.blocks + 2
         self.time_in = nnx.Linear(2 * width, time_channels, rngs=rngs)
         self.time_out = nnx.Linear(time_channels, time_channels, rngs=rngs)
-        self.stem = conv3x3(6 * folded, width, rngs)
+        self.stem = conv3x3(6 * folded, width, rngs, dtype=dtype)
+        self.encoder = CondEncoder(channels, config.patch, groups, rngs, dtype=dtype) if context_channels else None
 
-        down, current = [], width
+        down = []
         for i, c in enumerate(channels):
-            blocks = [ResBlock(current if j == 0 else c, c, time_channels, groups, rngs) for j in range(config.blocks)]
-            last = i == len(channels) - 1
-            down.append(Level(blocks, None if last else conv3x3(c, c, rngs, stride=2)))
-            current = c
+            parts = blocks(i, channels[i - 1] if i > 0 else width)
+            strided = conv3x3(c, c, rngs, stride=2, dtype=dtype) if i < last and not self.fixed else None
+            down.append(Level(*parts, strided, config.remat))
         self.down = nnx.List(down)
-        self.middle = nnx.List([ResBlock(current, current, time_channels, groups, rngs) for _ in range(2)])
+        self.middle = nnx.List([residual(channels[-1], channels[-1]) for _ in range(2)])
+        self.middle_attention = attention(channels[-1]) if config.attention_levels else None
 
         up = []
         for i, c in enumerate(channels):
-            blocks = [ResBlock(2 * c if j == 0 else c, c, time_channels, groups, rngs) for j in range(config.blocks)]
-            up.append(Level(blocks, conv1x1(c, channels[i - 1], rngs) if i > 0 else None))
+            parts = blocks(i, 2 * c)
+            up.append(Level(*parts, conv1x1(c, channels[i - 1], rngs, dtype=dtype) if i > 0 else None, config.remat))
         self.up = nnx.List(up)
 
         self.norm_out = group_norm(channels[0], groups, rngs)
         self.conv_out = conv3x3(channels[0], 3 * folded, rngs, zero=True)
         self.affine_out = conv3x3(channels[0], 3 * AFFINE_TERMS, rngs, zero=True) if config.head == "affine" else None
 
-    def __call__(self, x_t: jax.Array, cond: jax.Array, t: jax.Array, *, train: bool) -> jax.Array:
+    def __call__(
+        self, x_t: jax.Array, cond: jax.Array, t: jax.Array, *, train: bool, key: jax.Array | None = None
+    ) -> jax.Array:
         """x_t, cond (batch, height, width, 3), t integers (batch,); returns (batch, height, width, 3).
 
-        `train` changes nothing here: no layer of this family behaves differently.
+        `train` drops features by `key`. Raises ValueError where it must and there is no key.
         """
-        del train
+        keys = self._keys(key) if train and self.dropout > 0 else None
         emb = sinusoidal_embedding(t, self.time_in.in_features, x_t.dtype)
         emb = nnx.silu(self.time_out(nnx.silu(self.time_in(emb))))
+        context = None if self.encoder is None else self.encoder(cond)
         x = self.stem(space_to_depth(jnp.concatenate([x_t, cond], axis=-1), self.patch))
         skips = []
         for level in self.down:
-            x = level(x, emb)
+            if skips:
+                x = average_pool(x) if self.fixed else self.down[len(skips) - 1].resample(x)
+            x = level(x, emb, context, keys)
             skips.append(x)
-            if level.resample is not None:
-                x = level.resample(x)
-        for block in self.middle:
-            x = block(x, emb)
+        for i, block in enumerate(self.middle):
+            if i > 0 and self.middle_attention is not None:
+                x = _run(self.middle_attention, self.remat, x, context)
+            x = _run(block, self.remat, x, emb, next(keys) if keys else None)
+        enlarge = upsample_bilinear if self.fixed else upsample_nearest
         for level in reversed(list(self.up)):
-            x = level(jnp.concatenate([x, skips.pop()], axis=-1), emb)
+            x = level(jnp.concatenate([x, skips.pop()], axis=-1), emb, context, keys)
             if level.resample is not None:
-                x = upsample_nearest(level.resample(x))
+                x = enlarge(level.resample(x))
         features = nnx.silu(self.norm_out(x))
         output = depth_to_space(self.conv_out(features), self.patch)
         if self.affine_out is None:
             return output
         return output + recolour(self.affine_out(features), x_t, cond, self.patch)
+
+    def _keys(self, key: jax.Array | None) -> Iterator[jax.Array]:
+        if key is None:
+            raise ValueError(f"dropout is {self.dropout}: training needs a key; give one, or a network without dropout")
+        return iter(jax.random.split(key, self.block_count))
+
+
+def _run(module: nnx.Module, remat: bool, *inputs: jax.Array | None) -> jax.Array:
+    """The module's output; with `remat` what lies between is computed anew in the backward pass (Chen et al. 2016b)."""
+    call = type(module).__call__
+    return (nnx.remat(call) if remat else call)(module, *inputs)
 
 
 def recolour(coefficients: jax.Array, x_t: jax.Array, cond: jax.Array, patch: int) -> jax.Array:

@@ -36,6 +36,9 @@ class Problem(NamedTuple):
     levels: Levels
 
 
+DROPOUT_STREAM = 1000
+"""Folded into a step's key for dropout: far from the keys that `draw_batch` splits off, which are numbered from 0."""
+
 Metrics = dict[str, jax.Array]
 StepFunction = Callable[[TrainState, Batch, jax.Array], tuple[TrainState, Metrics]]
 
@@ -46,16 +49,25 @@ def to_unit(pictures: jax.Array | np.ndarray) -> jax.Array:
 
 
 def diffusion_loss(
-    problem: Problem, params: Tree, stats: Tree, cond: jax.Array, x0: jax.Array, t: jax.Array, eps: jax.Array
+    problem: Problem,
+    params: Tree,
+    stats: Tree,
+    cond: jax.Array,
+    x0: jax.Array,
+    t: jax.Array,
+    eps: jax.Array,
+    *,
+    dropout_key: jax.Array | None = None,
 ) -> tuple[jax.Array, tuple[Metrics, Tree]]:
     """Loss of one training batch and, beside it, its terms and the new BatchNorm statistics.
 
-    cond, x0, eps: (batch, height, width, 3); t: integers (batch,).
+    cond, x0, eps: (batch, height, width, 3); t: integers (batch,). `dropout_key` is
+    needed by networks with dropout.
     """
     diffusion = problem.config.diffusion
     signal, noise = levels_at(problem.levels, t, x0.dtype)
     x_t = q_sample(x0, eps, signal, noise)
-    output, stats = problem.network.apply(params, stats, x_t, cond, t, train=True)
+    output, stats = problem.network.apply(params, stats, x_t, cond, t, train=True, key=dropout_key)
     wanted, weight = target(diffusion.prediction, x0, eps, signal, noise), loss_weight(diffusion, signal, noise)
     loss, terms = hybrid_loss(output, wanted, diffusion.mae_weight, weight)
     return loss, ({"loss": loss, **terms}, stats)
@@ -72,8 +84,10 @@ def make_train_step(
     config = problem.config
 
     def train_step(state: TrainState, pairs: Batch, indices: jax.Array) -> tuple[TrainState, Metrics]:
-        drawn = draw_batch(config, jax.random.fold_in(state.key, state.step), pairs, indices)
-        return update(problem, optimizer, schedule, state, *drawn)
+        key = jax.random.fold_in(state.key, state.step)
+        drawn = draw_batch(config, key, pairs, indices)
+        dropout_key = jax.random.fold_in(key, DROPOUT_STREAM)
+        return update(problem, optimizer, schedule, state, *drawn, dropout_key=dropout_key)
 
     return jax.jit(train_step, donate_argnums=0)
 
@@ -87,6 +101,8 @@ def update(
     x0: jax.Array,
     t: jax.Array,
     eps: jax.Array,
+    *,
+    dropout_key: jax.Array | None = None,
 ) -> tuple[TrainState, Metrics]:
     """The state after one step on a batch already drawn, and the step's metrics; pure, and not jitted.
 
@@ -95,7 +111,7 @@ def update(
     """
 
     def loss_of(params: Tree) -> tuple[jax.Array, tuple[Metrics, Tree]]:
-        return diffusion_loss(problem, params, state.stats, cond, x0, t, eps)
+        return diffusion_loss(problem, params, state.stats, cond, x0, t, eps, dropout_key=dropout_key)
 
     (_, (metrics, stats)), grads = jax.value_and_grad(loss_of, has_aux=True)(state.params)
     updates, opt_state = optimizer.update(grads, state.opt_state, state.params)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from safetensors import safe_open
@@ -11,9 +14,12 @@ from safetensors.numpy import load_file, save_file
 
 from export.edge.errors import UserError
 from jax_impl import bundle
-from jax_impl.model.network import flatten
+from jax_impl.cli import parse
+from jax_impl.config import Config, DataConfig, UNetModelConfig
+from jax_impl.diffusion.schedule import alphas_cumprod
+from jax_impl.model.network import flatten, outline
 from jax_impl.run_folder import open_run
-from jax_impl.weights import SCHEDULE, read_bundle, warm_start
+from jax_impl.weights import SCHEDULE, read_bundle, warm_start, write_bundle
 
 
 @pytest.fixture(scope="module")
@@ -112,6 +118,24 @@ def test_leftover_and_missing_names_are_errors(path: Path, trained_run: Path, tr
     other = open_run(trained_seed_run)
     with pytest.raises(UserError, match="use the preset it was trained with"):
         warm_start(path, other.config, other.state.params, other.state.stats)
+
+
+def test_advice_on_other_options_can_be_typed_and_those_of_training_alone_need_none(tmp_path: Path) -> None:
+    plain = UNetModelConfig(width=8, groups=4, multipliers=(1,), blocks=1)
+    ours = Config(data=DataConfig(size=16), model=plain)
+    options = {"attention_levels": (0,), "head_channels": 8, "cross_attention": True, "resample": "fixed"}
+    theirs = replace(ours, model=replace(plain, **options, dropout=0.5))
+    path, (_, *shapes) = tmp_path / "model.safetensors", outline(theirs)
+    params, stats = (jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), tree) for tree in shapes)
+    write_bundle(path, params, stats, alphas_cumprod(theirs.diffusion), theirs)
+    trained_otherwise = replace(theirs, model=replace(theirs.model, dropout=0.0, compute_dtype="bfloat16", remat=True))
+    assert warm_start(path, trained_otherwise, params, stats)[0].keys() == params.keys()
+    with pytest.raises(UserError) as error:
+        warm_start(path, ours, params, stats)
+    flags = str(error.value).partition("add ")[2].split()
+    network = ["--model.width", "8", "--model.groups", "4", "--model.multipliers", "1", "--model.blocks", "1"]
+    model = parse(["tiny", *network, *flags]).model
+    assert model == replace(theirs.model, patch=8, dropout=0.0)
 
 
 @pytest.mark.parametrize(

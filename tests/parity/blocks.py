@@ -15,7 +15,8 @@ from torch import Tensor
 
 from jax_impl.model.blocks import sinusoidal_embedding
 from jax_impl.model.network import flatten
-from tests.parity.block_cases import BLOCKS, LONGEST, TIMESTEPS, Case, Size
+from tests.parity.block_cases import BLOCKS, TIMESTEPS
+from tests.parity.case import LONGEST, Case, Size
 from tests.parity.ladder import Line, compare
 from torch_ref.blocks import TimeEmbedding
 from torch_ref.weights import LEAVES, TORCH_ONLY

@@ -14,7 +14,7 @@ import torch
 from export.edge.artifact import Artifact, open_artifact
 from export.edge.errors import UserError
 from export.to_onnx import export
-from jax_impl.config import Config, SeedModelConfig
+from jax_impl.config import Config, ModelConfig, SeedModelConfig
 from jax_impl.config_json import from_json, to_json
 from jax_impl.data.loader import batch_indices, load
 from jax_impl.diffusion.schedule import Levels, alphas_cumprod
@@ -26,8 +26,9 @@ from jax_impl.training.step import Batch, Problem, make_train_step
 from jax_impl.weights import write_bundle
 from torch_ref.weights import Bundle, build_model, load_bundle, to_jax
 
-TRAINING_STEPS = {"seed": 900, "tiny": 200}
-"""Enough that a picture drawn by the narrow network is not mostly at the clamp, where any two implementations agree."""
+TRAINING_STEPS = {"seed": 900, "tiny": 200, "base": 0}
+"""Enough that a picture drawn by the narrow network is not mostly at the clamp, where any two implementations agree.
+`base` predicts v, which keeps even an untrained network's pictures clear of it."""
 
 
 @dataclass(frozen=True)
@@ -74,17 +75,39 @@ def to_nhwc(pictures: torch.Tensor) -> np.ndarray:
 
 
 def narrow(preset: str) -> Config:
-    """The preset with few channels and little data; everything else that decides what is computed stays its own."""
+    """The preset with few channels, little data and a short warm-up; all else that decides what is computed stays.
+
+    Except that `base` is also shallow, and takes the options that no preset takes: attention to cond, fixed
+    resampling, the time added.
+    """
     config = PRESETS[preset]()
     augment = replace(config.data.augment, rotation=0.0, perspective=0.0, jitter_probability=0.0)
     model = config.model
+    if isinstance(model, SeedModelConfig):
+        model = replace(model, width=8)
+    elif preset == "base":
+        model = replace(
+            model, width=16, groups=4, multipliers=(1, 2), blocks=1, attention_levels=(1,), head_channels=8,
+            cross_attention=True, resample="fixed", time_modulation="add",
+        )  # fmt: skip
+    else:
+        model = replace(model, width=16, groups=4)
     return replace(
         config,
-        data=replace(config.data, size=2 * model.size_multiple, synthetic_pairs=32, augment=augment),
-        model=replace(model, width=8) if isinstance(model, SeedModelConfig) else replace(model, width=16, groups=4),
-        optim=replace(config.optim, learning_rate=6e-3, schedule="cosine"),
+        data=replace(config.data, size=max(2 * model.size_multiple, 16), synthetic_pairs=32, augment=augment),
+        model=comparable(model),
+        optim=replace(
+            config.optim, learning_rate=6e-3, schedule="cosine", warmup_steps=min(config.optim.warmup_steps, 30)
+        ),
         train=replace(config.train, batch_size=8),
     )
+
+
+def comparable(model: ModelConfig) -> ModelConfig:
+    """The network in float32 and without dropout, whose draws no two libraries share: what its weights mean."""
+    if isinstance(model, SeedModelConfig):
+        return model
+    return replace(model, dropout=0.0, compute_dtype="float32")
 
 
 def from_preset(preset: str, folder: Path) -> Subject:
@@ -114,6 +137,10 @@ def from_bundle(path: Path, folder: Path, size: int | None = None) -> Subject:
     """
     bundle = load_bundle(path)
     config = from_json(json.dumps(bundle.config))
+    config = replace(config, model=comparable(config.model))
+    for module in bundle.model.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.0
     size = config.data.size if size is None else size
     if size % config.model.size_multiple:
         raise UserError(f"--size {size} is no multiple of {config.model.size_multiple}; choose one")

@@ -12,9 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
+from jax_impl.model import attention as jax_attention
 from jax_impl.model import blocks as jax_blocks
-from tests.parity.block_cases import BLOCKS, LONGEST, Size
+from tests.parity.block_cases import BLOCKS
 from tests.parity.blocks import DTYPES, block, blocks
+from tests.parity.case import LONGEST, Size
 from torch_ref.weights import LEAVES
 
 SIZES = st.builds(
@@ -136,3 +138,19 @@ def test_a_flipped_transposed_kernel(name: str, monkeypatch: pytest.MonkeyPatch)
     found = verdicts(name)
     assert not found["output"]
     assert not found["gradients"]
+
+
+@pytest.mark.parametrize("parts", [(1, 0, 2), (0, 2, 1)], ids=["query and key", "key and value"])
+@pytest.mark.parametrize("name", ["self-attention", "attention to a context too"])
+def test_exchanged_parts_of_attention(name: str, parts: tuple[int, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The three have the same shape, so that the wrong one fits in silence."""
+    attend = jax_attention.attend
+
+    def exchanged(*qkv: jax.Array) -> jax.Array:
+        # Where there is a context, queries are fewer than keys: only what has the same shape can be mistaken.
+        q, k, v = (qkv[i] for i in parts)
+        return attend(q, k, v) if q.shape == qkv[0].shape else attend(qkv[0], qkv[1], qkv[1])
+
+    assert healthy(name)
+    monkeypatch.setattr(jax_attention, "attend", exchanged)
+    assert not verdicts(name)["output"]

@@ -11,12 +11,16 @@ import numpy as np
 import pytest
 
 from export.edge.errors import UserError
+from jax_impl.presets import PRESETS
 from tests.parity.__main__ import main, report
 from tests.parity.ladder import Line, compare, summary, to_json, to_markdown, worst
 from tests.parity.network import gradients, network
 from tests.parity.onnx_file import onnx_file
 from tests.parity.sampling import samplers
 from tests.parity.subject import Subject
+
+every_preset = pytest.mark.parametrize("subject", PRESETS, indirect=True)
+"""Also those that are too dear for the levels that train and draw."""
 
 
 def line(absolute: float, tolerance: float = 1e-3, relative: float = 0.0) -> Line:
@@ -100,7 +104,7 @@ def test_the_table_says_what_failed(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["base"], "base"),
+        (["huge"], "huge"),
         (["none.safetensors"], "none.safetensors"),
         (["seed", "--levels", "x"], "'x'"),
         (["seed", "--levels", ""], "''"),
@@ -135,6 +139,7 @@ def assert_all_pass(lines: list[Line], pairs: set[str], dtypes: set[str]) -> Non
     assert {one.dtype for one in lines} == dtypes
 
 
+@every_preset
 def test_whole_network(subject: Subject) -> None:
     lines = list(network(subject, size=subject.config.data.size))
     assert_all_pass(lines, {"JAX · torch", "torch · torch in float64"}, {"float32", "float64"})
@@ -144,6 +149,7 @@ def test_whole_network(subject: Subject) -> None:
     assert len(lines) - len(statistics) == 8 + 6
 
 
+@every_preset
 def test_loss_and_gradients(subject: Subject) -> None:
     lines = list(gradients(subject, size=subject.config.data.size, batch=4))
     assert_all_pass(lines, {"JAX · torch"}, {"float32", "float64"})
@@ -157,6 +163,7 @@ def test_samplers(subject: Subject) -> None:
     assert sum("DDPM, 1000 steps" in one.what for one in lines) == 4
 
 
+@every_preset
 def test_onnx_file(subject: Subject) -> None:
     lines = list(onnx_file(subject, size=subject.config.data.size))
     assert_all_pass(lines, {"onnxruntime · torch", "onnxruntime · JAX"}, {"float32"})

@@ -34,6 +34,23 @@ MODELS: dict[str, dict[str, Any]] = {
         "groups": 2,
         "head": "affine",
     },
+    "options": {
+        "architecture": "unet",
+        "patch": 2,
+        "width": 8,
+        "multipliers": [1, 2],
+        "blocks": 1,
+        "groups": 4,
+        "head": "plain",
+        "attention_levels": [1],
+        "head_channels": 4,
+        "cross_attention": True,
+        "resample": "fixed",
+        "time_modulation": "add",
+        "dropout": 0.3,
+        "compute_dtype": "bfloat16",
+        "remat": True,
+    },
 }
 
 
@@ -58,7 +75,7 @@ def schedule() -> np.ndarray:
 
 @pytest.fixture(scope="session")
 def make_config() -> Callable[[str], dict[str, Any]]:
-    """`make_config(kind)`: kind is one of seed, tanh, unet, affine."""
+    """`make_config(kind)`: kind is one of seed, tanh, unet, affine, options."""
     return config_of
 
 

@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 import torch
 
+from torch_ref.attention import attend
 from torch_ref.blocks import ResBlock, TimeEmbedding
+from torch_ref.unet import enlarge
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
@@ -57,3 +59,15 @@ def test_residual_block_against_numpy() -> None:
     wanted = h + p["skip.weight"][:, :, 0, 0] @ x.numpy().ravel() + p["skip.bias"]
     with torch.no_grad():
         np.testing.assert_allclose(block(x, emb).numpy().ravel(), wanted, rtol=0, atol=1e-12)
+
+
+def test_attention_is_torchs_own() -> None:
+    q, k, v = torch.randn(2, 3, 4, 5), torch.randn(2, 3, 4, 7), torch.randn(2, 3, 4, 7)
+    wanted = torch.nn.functional.scaled_dot_product_attention(*(part.transpose(2, 3) for part in (q, k, v)))
+    torch.testing.assert_close(attend(q, k, v), wanted.transpose(2, 3), rtol=0, atol=1e-6)
+
+
+def test_fixed_resampling_keeps_what_is_constant_and_gradients_straight() -> None:
+    ramp = torch.arange(6.0).expand(1, 1, 4, 6)
+    torch.testing.assert_close(enlarge(ramp, smooth=True)[0, 0, 0, 1:-1], 0.25 + 0.5 * torch.arange(10.0))
+    torch.testing.assert_close(enlarge(ramp, smooth=False)[0, 0, 0], torch.arange(6.0).repeat_interleave(2))

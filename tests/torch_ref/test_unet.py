@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import pytest
@@ -31,7 +32,18 @@ def test_names_of_the_modules(make_network: Callable[[str], UNet]) -> None:
     assert set(state) == {f"{name}.{leaf}" for name in names for leaf in ("weight", "bias")}
 
 
-@pytest.mark.parametrize(("kind", "multiple"), [("unet", 4), ("affine", 4)])
+def test_names_that_the_options_add(make_network: Callable[[str], UNet]) -> None:
+    names = {name.rpartition(".")[0] for name in make_network("options").state_dict()}
+    attention = {"norm", "qkv", "context", "out"}
+    places = ("down.1.attention.0", "up.1.attention.0", "middle_attention")
+    added = {f"{place}.{part}" for place in places for part in attention}
+    added |= {f"encoder.{part}" for part in ("stem", "norms.0", "norms.1", "convs.0")}
+    assert {name for name in names if "attention" in name or "encoder" in name} == added
+    assert "down.0.resample" not in names
+    assert "up.1.resample" in names
+
+
+@pytest.mark.parametrize(("kind", "multiple"), [("unet", 4), ("affine", 4), ("options", 4)])
 def test_size_multiple_is_the_smallest_that_works(
     kind: str, multiple: int, make_network: Callable[[str], UNet]
 ) -> None:
@@ -46,7 +58,7 @@ def test_size_multiple_is_the_smallest_that_works(
             model(x_t, cond, torch.tensor([0]))
 
 
-@pytest.mark.parametrize("kind", ["unet", "affine"])
+@pytest.mark.parametrize("kind", ["unet", "affine", "options"])
 def test_items_of_a_batch_do_not_mix(kind: str, make_network: Callable[[str], UNet]) -> None:
     model, (x_t, cond), t = make_network(kind), draw(3, 8, 12), torch.tensor([0, 40, 99])
     with torch.no_grad():
@@ -55,7 +67,7 @@ def test_items_of_a_batch_do_not_mix(kind: str, make_network: Callable[[str], UN
     torch.testing.assert_close(together, alone, rtol=0, atol=2e-6)
 
 
-@pytest.mark.parametrize("kind", ["unet", "affine"])
+@pytest.mark.parametrize("kind", ["unet", "affine", "options"])
 def test_every_input_and_every_parameter_matters(kind: str, make_network: Callable[[str], UNet]) -> None:
     model, (x_t, cond) = make_network(kind), draw(2, 8, 8)
     x_t.requires_grad_(), cond.requires_grad_()
@@ -66,6 +78,23 @@ def test_every_input_and_every_parameter_matters(kind: str, make_network: Callab
     with torch.no_grad():
         later = model(x_t, cond, torch.tensor([4, 61]))
     assert (out - later).abs().amax(dim=(1, 2, 3)).min() > 1e-4
+
+
+def test_dropout_is_for_training_alone(make_network: Callable[[str], UNet]) -> None:
+    model, (x_t, cond), t = make_network("options"), draw(2, 8, 8), torch.tensor([3, 60])
+    with torch.no_grad():
+        drawn = model(x_t, cond, t)
+        assert torch.equal(model(x_t, cond, t), drawn)
+        first, second = (model.train()(x_t, cond, t) for _ in range(2))
+    assert not torch.equal(first, second)
+    for module in model.modules():
+        if isinstance(module, torch.nn.Dropout):
+            assert module.p == 0.3
+            dropped = module(torch.ones(100_000))
+            assert abs(dropped.eq(0).double().mean().item() - 0.3) < 5 * math.sqrt(0.3 * 0.7 / 100_000)
+            module.p = 0.0
+    with torch.no_grad():
+        assert torch.equal(model(x_t, cond, t), drawn)
 
 
 def test_a_silent_last_convolution_leaves_zero() -> None:

@@ -19,7 +19,7 @@ from export.edge.files import weights_digest
 from torch_ref.base import UNet
 from torch_ref.weights import SCHEDULE, build_model, from_jax, load_bundle, save_bundle, to_jax
 
-KINDS = ["seed", "tanh", "unet", "affine"]
+KINDS = ["seed", "tanh", "unet", "affine", "options"]
 Make = Callable[[str], Any]
 
 
@@ -209,6 +209,11 @@ def test_tensors_that_do_not_belong(name: str, value: np.ndarray | None, message
         ("model", {"attention": True}, "attention"),
         ("model", {"groups": 3}, "makes no network"),
         ("model", {"head": "linear"}, "choose plain or affine"),
+        ("model", {"attention_levels": [2]}, "choose from 0 to 1"),
+        ("model", {"attention_levels": [0], "head_channels": 3}, "choose a divisor of 8"),
+        ("model", {"resample": "fir"}, "choose learned or fixed"),
+        ("model", {"time_modulation": "gate"}, "choose scale_shift or add"),
+        ("model", {"dropout": 1.5}, "makes no network"),
         ("model", {"multipliers": []}, "makes no network"),
         ("model", {"multipliers": 2}, "makes no network"),
         ("model", {"width": "8"}, "makes no network"),

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from jax_impl.config import Config, DataConfig, ModelConfig, SeedModelConfig, UNetModelConfig
-from jax_impl.model.network import build, count, flatten
+from jax_impl.model.network import build, count, flatten, outline
 from jax_impl.presets import PRESETS
 
 NETWORKS = [
@@ -30,6 +32,14 @@ def perturbed(tree: dict, scale: float = 0.1) -> dict:
 def test_seed_has_the_parameters_of_the_original() -> None:
     shapes = jax.eval_shape(lambda key: build(PRESETS["seed"](), key)[1:], jax.random.key(0))
     assert count(shapes[0]) == 12_625_923
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_the_readme_counts_the_parameters(preset: str, root: Path) -> None:
+    parameters = count(outline(PRESETS[preset]())[1])
+    (row,) = (line for line in (root / "README.md").read_text().splitlines() if line.startswith(f"| `{preset}` |"))
+    assert f"| {parameters:,} |" in row
+    assert preset != "base" or 25_000_000 < parameters < 60_000_000
 
 
 @pytest.mark.parametrize("model", NETWORKS)

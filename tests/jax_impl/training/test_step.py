@@ -39,10 +39,15 @@ from jax_impl.training.step import (
 )
 
 
-def setup(kind: str = "unet", prediction: Prediction = "x0", head: Literal["plain", "affine"] = "affine"):
+def setup(
+    kind: str = "unet",
+    prediction: Prediction = "x0",
+    head: Literal["plain", "affine"] = "affine",
+    dropout: float = 0.0,
+):
     model = SeedModelConfig(width=4)
     if kind == "unet":
-        model = UNetModelConfig(width=8, groups=4, multipliers=(1, 2), blocks=1, head=head)
+        model = UNetModelConfig(width=8, groups=4, multipliers=(1, 2), blocks=1, head=head, dropout=dropout)
     config = Config(
         data=DataConfig(size=16, augment=AugmentConfig(flip=0.0, rotation=0, perspective=0, jitter_probability=0)),
         model=model,
@@ -77,6 +82,26 @@ def test_equal_states_take_equal_steps_and_other_steps_draw_other_noise() -> Non
     c = dataclasses.replace(setup(prediction="v")[1], step=jnp.asarray(7, jnp.int32))
     results = [fetch(step(state, pairs, jnp.arange(4))[1])["loss"] for state in (a, b, c)]
     assert results[0] == results[1] != results[2]
+
+
+def test_dropout_follows_from_key_and_step_and_leaves_the_other_draws_alone() -> None:
+    problem, state, step, pairs = setup(prediction="v", dropout=0.5)
+
+    def losses() -> list[float]:
+        found, now = [], jax.tree.map(jnp.copy, state)
+        for _ in range(4):
+            now, metrics = step(now, pairs, jnp.arange(4))
+            found.append(fetch(metrics)["loss"])
+        return found
+
+    first = losses()
+    assert losses() == first
+    # A fresh network says the same whatever is dropped: these are the draws of a step without dropout.
+    draw = jax.jit(lambda key: draw_batch(problem.config, key, pairs, jnp.arange(4)))
+    cond, x0, t, eps = draw(jax.random.fold_in(state.key, 0))
+    signal, noise = problem.levels.signal[t][:, None, None, None], problem.levels.noise[t][:, None, None, None]
+    error = np.asarray(signal * eps - noise * x0 - cond, np.float64)
+    assert first[0] == pytest.approx(np.mean(error**2) + 0.1 * np.mean(np.abs(error)), rel=1e-5)
 
 
 @pytest.mark.parametrize("head", ["plain", "affine"])

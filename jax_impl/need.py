@@ -1,0 +1,16 @@
+"""How settings refuse a value: one line that names the field, what it is, and what to choose."""
+
+from __future__ import annotations
+
+from export.edge.errors import UserError
+
+
+def need(condition: bool, name: str, value: object, rule: str) -> None:
+    """Raise UserError unless the condition holds; `rule` says what to choose."""
+    if not condition:
+        raise UserError(f"{name} is {value!r}: {rule}")
+
+
+def need_share(name: str, value: float) -> None:
+    """Raise UserError unless the value lies from 0 to 1."""
+    need(0.0 <= value <= 1.0, name, value, "it is a share; choose a value from 0 to 1")
