@@ -155,7 +155,7 @@ def test_missing_files_and_folders_are_named(tmp_path: Path) -> None:
         ({"steps": "-4"}, "steps is '-4'"),
         ({"steps": "101"}, r"steps 101 is outside 1 \.\.\. 100"),
         ({"spacing": "karras"}, "spacing is 'karras', not one of trailing, leading, linspace, logsnr"),
-        ({"threshold": "1.5"}, "threshold is 1.5, not a share from 0 to 1"),
+        ({"threshold": "1.5"}, "threshold is 1.5, not a number from 0 to 1"),
         ({"threshold": "NaN"}, "threshold is nan"),
         ({"threshold": "null"}, "threshold is None"),
         ({"clamp": "-1"}, "clamp is -1"),
