@@ -53,7 +53,9 @@ class Plan:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """The command line. Raises UserError for rows that are not there and numbers that make no run."""
-    parser = argparse.ArgumentParser(prog="python -m tests.figures.ablation", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.figures.ablation", description="Train and score rows of one change each."
+    )
     parser.add_argument("data", help="pairs, as for training")
     parser.add_argument("--direction", choices=("forward", "reverse"), default="forward")
     parser.add_argument("--rows", nargs="+", default=list(ROWS), help=f"of {', '.join(ROWS)} (default: all)")

@@ -1,0 +1,55 @@
+"""The ablation's rows are runs that training accepts, and its table says what the evaluations say."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from export.edge.errors import UserError
+from jax_impl.cli import parse
+from tests.figures.ablation import FIGURES, RIVALS, Plan, evaluate, main, to_markdown, train
+from tests.figures.rows import ROWS
+
+PLAN = Plan("pairs", "reverse", 64, 4, 8, 16, Path("out"), 0.0)
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_every_row_is_a_run_on_the_same_images(name: str) -> None:
+    config = parse(train(PLAN, name, 7, Path("out/run"))[1:]).config()
+    assert (config.data.path, config.data.direction, config.data.size) == ("pairs", "reverse", 64)
+    assert (config.data.repeats, config.train.epochs, config.train.batch_size, config.train.seed) == (8, 4, 16, 7)
+
+
+def test_a_run_is_scored_beside_the_first_row_of_its_own_seed() -> None:
+    words = evaluate(PLAN, "v", 2, Path("out/v_2"), Path("out/v_2_scores"), "seed")
+    assert words[words.index("--baseline-run") + 1] == "out/seed_2"
+    assert words[words.index("--seed") + 1] == "2"
+    assert "--baseline-run" not in evaluate(PLAN, "seed", 2, Path("out/seed_2"), Path("out/seed_2_scores"), None)
+
+
+def evaluation(psnr: float, low: float) -> dict:
+    """An evaluation whose figures are all `psnr` and whose differences all reach from `low` to 1."""
+    methods = {
+        name: {"title": name, "images_seen": 12800, "metrics": {figure: {"mean": psnr} for figure in FIGURES}}
+        for name in ("model", *RIVALS)
+    }
+    apart = {figure: {"mean": 0.5, "low": low, "high": 1.0} for figure in FIGURES}
+    return {"data": {"pairs": 100, "size": 64}, "methods": methods, "against": {"baseline_run": apart}}
+
+
+def test_the_table_holds_means_ranges_and_how_sure_they_are() -> None:
+    first = {**evaluation(10.0, 0.0), "against": {}}
+    text = to_markdown({"seed": [first, first], "v": [evaluation(12.0, -0.1), evaluation(13.0, 0.1)]})
+    assert "every run saw 12,800 images; mean of 2 trainings" in text
+    (row,) = (line for line in text.splitlines() if line.startswith(f"| {ROWS['v'].what} | 12.50"))
+    assert row.startswith(f"| {ROWS['v'].what} | 12.50 (12.00–13.00) |")
+    assert f"| {ROWS['v'].what} | +0.50 (1 of 2) |" in text
+    assert text.count(ROWS["seed"].what) == 1
+
+
+@pytest.mark.parametrize(("words", "said"), [(["--rows", "w"], "w is no row"), (["--seeds", "0"], "at least 1")])
+def test_bad_arguments(words: list[str], said: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=said):
+        main(["pairs", *words, "--output", str(tmp_path / "out")])
+    assert not list(tmp_path.iterdir())
