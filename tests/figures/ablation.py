@@ -92,7 +92,7 @@ def one(plan: Plan, name: str, seed: int, rival: str | None) -> None:
     if (scores / "evaluation.json").exists() or time.time() > plan.deadline:
         return
     shutil.rmtree(folder, ignore_errors=True)  # what an earlier start left unfinished
-    for command in (train(plan, name, seed, folder), evaluate(plan, name, seed, folder, scores, rival)):
+    for command in (train(plan, name, seed, folder), evaluate(plan, seed, folder, scores, rival)):
         begun = time.time()
         done = subprocess.run([sys.executable, "-m", *command], cwd=ROOT, capture_output=True, text=True, check=False)
         if done.returncode:
@@ -111,11 +111,11 @@ def train(plan: Plan, name: str, seed: int, folder: Path) -> list[str]:
     ]  # fmt: skip
 
 
-def evaluate(plan: Plan, name: str, seed: int, folder: Path, scores: Path, rival: str | None) -> list[str]:
-    """The scoring command of a row, as it recommends to draw unless the row says otherwise."""
+def evaluate(plan: Plan, seed: int, folder: Path, scores: Path, rival: str | None) -> list[str]:
+    """The scoring command of a row, which draws as the run recommends."""
     beside = [] if rival is None else ["--baseline-run", str(plan.output / f"{rival}_{seed}")]
     return [
-        "jax_impl.evaluate", "--run", str(folder), *beside, *ROWS[name].draw, "--data.path", plan.data,
+        "jax_impl.evaluate", "--run", str(folder), *beside, "--data.path", plan.data,
         "--data.direction", plan.direction, "--seed", str(seed), "--output-dir", str(scores),
     ]  # fmt: skip
 

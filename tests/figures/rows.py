@@ -12,8 +12,6 @@ class Row:
     what: str
     train: tuple[str, ...]
     """Words after `python -m jax_impl.train`."""
-    draw: tuple[str, ...] = ()
-    """Words after `python -m jax_impl.evaluate`; without any, pictures are drawn as the weights recommend."""
 
 
 def _words(text: str) -> tuple[str, ...]:
@@ -25,36 +23,36 @@ _RECIPE = _words(
     "--data.augment.rotation 0 --data.augment.perspective 0 --data.augment.crop 0.1 --data.augment.hue 0.02 "
     "--data.augment.brightness 0.1 --data.augment.contrast 0.1 --data.augment.saturation 0.1"
 )
-_SEED = ("seed", "--model.width", "16")
+_TWENTY = _words("--diffusion.sampler dpmpp --diffusion.sample-steps 20 --train.sample-steps 20")
+_SEED = ("seed", "--model.width", "16", *_TWENTY)
 _TINY = (
     "tiny",
+    *_TWENTY,
     *_RECIPE,
     *_words("--model.patch 2 --model.width 32 --model.multipliers 1 2 3 --model.groups 8 --model.head plain"),
 )
-_TWENTY = _words("--sampler dpmpp --steps 20")
 _EPS, _V, _X0 = (("--diffusion.prediction", kind) for kind in ("eps", "v", "x0"))
 _AFFINE = ("--model.head", "affine")
 
 ROWS = {
-    "seed": Row("the original recipe and network, narrow: eps", _SEED, _TWENTY),
-    "recipe": Row(
-        "the same network, trained with EMA, a cosine rate and gentle augmentation", (*_SEED, *_RECIPE), _TWENTY
-    ),
-    "residual": Row("residual network on 2 × 2 blocks, GroupNorm, time in every block: eps", (*_TINY, *_EPS), _TWENTY),
-    "v": Row("the same, predicting v", (*_TINY, *_V), _TWENTY),
-    "x0": Row("the same, predicting x0", (*_TINY, *_X0), _TWENTY),
-    "min_snr": Row("v, min-SNR weights", (*_TINY, *_V, "--diffusion.loss-weight", "min_snr"), _TWENTY),
-    "affine": Row("v, affine head", (*_TINY, *_V, *_AFFINE), _TWENTY),
+    "seed": Row("the original recipe and network, narrow: eps", _SEED),
+    "recipe": Row("the same network, trained with EMA, a cosine rate and gentle augmentation", (*_SEED, *_RECIPE)),
+    "residual": Row("residual network on 2 × 2 blocks, GroupNorm, time in every block: eps", (*_TINY, *_EPS)),
+    "v": Row("the same, predicting v", (*_TINY, *_V)),
+    "x0": Row("the same, predicting x0", (*_TINY, *_X0)),
+    "min_snr": Row("v, min-SNR weights", (*_TINY, *_V, "--diffusion.loss-weight", "min_snr")),
+    "affine": Row("v, affine head", (*_TINY, *_V, *_AFFINE)),
     "attention": Row(
         "v, affine head, attention at the lowest level",
         (*_TINY, *_V, *_AFFINE, *_words("--model.attention-levels 2 --model.head-channels 32")),
-        _TWENTY,
     ),
     "guided": Row(
         "v, affine head, a tenth of the inputs hidden, guidance 1.5",
         (*_TINY, *_V, *_AFFINE, *_words("--diffusion.cond-dropout 0.1 --diffusion.guidance 1.5")),
-        _TWENTY,
     ),
-    "few": Row("x0, affine head, drawn in 2 DDIM steps", (*_TINY, *_X0, *_AFFINE), _words("--sampler ddim --steps 2")),
+    "few": Row(
+        "x0, affine head, drawn in 2 DDIM steps",
+        (*_TINY, *_X0, *_AFFINE, *_words("--diffusion.sampler ddim --diffusion.sample-steps 2")),
+    ),
 }
 """In the order of the table. Everything that is not named is the preset's own."""

@@ -22,10 +22,10 @@ def test_every_row_is_a_run_on_the_same_images(name: str) -> None:
 
 
 def test_a_run_is_scored_beside_the_first_row_of_its_own_seed() -> None:
-    words = evaluate(PLAN, "v", 2, Path("out/v_2"), Path("out/v_2_scores"), "seed")
+    words = evaluate(PLAN, 2, Path("out/v_2"), Path("out/v_2_scores"), "seed")
     assert words[words.index("--baseline-run") + 1] == "out/seed_2"
     assert words[words.index("--seed") + 1] == "2"
-    assert "--baseline-run" not in evaluate(PLAN, "seed", 2, Path("out/seed_2"), Path("out/seed_2_scores"), None)
+    assert "--baseline-run" not in evaluate(PLAN, 2, Path("out/seed_2"), Path("out/seed_2_scores"), None)
 
 
 def evaluation(psnr: float, low: float) -> dict:
