@@ -13,17 +13,17 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
-from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from export.edge.errors import UserError
-from export.edge.files import atomic_file, check_input_file, weights_digest
+from export.edge.files import atomic_file, weights_digest
 from jax_impl.config import Config
 from jax_impl.config_json import from_json, to_json
 from jax_impl.diffusion.schedule import Levels
 from jax_impl.model.network import Tree, flatten, outline
 from jax_impl.model_config import TRAINING_ONLY
 from jax_impl.run_folder import differences
+from jax_impl.tensor_file import read_tensors
 from jax_impl.training.step import Problem
 
 FORMAT = "dawn2dusk"
@@ -78,13 +78,7 @@ def write_optimizer(path: Path, mu: Tree, nu: Tree, facts: Mapping[str, object])
 
 def read_bundle(path: Path) -> Bundle:
     """Read a bundle; UserError when the file is not one, is of another version, or is damaged."""
-    check_input_file(path, "weights")
-    try:
-        with safe_open(path, framework="numpy") as file:
-            metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
-    except SafetensorError as error:
-        raise UserError(f"weights {path} are not a safetensors file ({error}); write it again") from None
+    metadata, tensors = read_tensors(path, "weights")
     if metadata.get("format") != FORMAT:
         raise UserError(f"weights {path} were not written by jax_impl.bundle; make them from a run with it")
     if metadata.get("format_version") != FORMAT_VERSION:

@@ -14,11 +14,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from safetensors import SafetensorError, safe_open
 
 from export.edge.errors import UserError
-from export.edge.files import check_input_file, weights_digest
+from export.edge.files import weights_digest
 from export.edge.pictures import to_float
+from jax_impl.tensor_file import read_tensors
 
 Weights = Mapping[str, jax.Array]
 FORMAT_VERSION = "1"
@@ -104,13 +104,7 @@ def max_pool(x: jax.Array, stride: int) -> jax.Array:
 
 def read_weights(path: Path, wanted: str, kind: str) -> dict[str, jax.Array]:
     """The weights in a file of the `wanted` format, given as --`kind`; UserError where it is another or damaged."""
-    check_input_file(path, f"--{kind}")
-    try:
-        with safe_open(path, framework="numpy") as file:
-            metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
-    except SafetensorError as error:
-        raise UserError(f"--{kind} {path} is not a safetensors file ({error}); write it again") from None
+    metadata, tensors = read_tensors(path, f"--{kind}")
     if (metadata.get("format"), metadata.get("format_version")) != (wanted, FORMAT_VERSION):
         raise UserError(
             f"--{kind} {path} holds no {wanted} weights; make it with `python -m torch_ref.perceptual {kind}`"

@@ -1,0 +1,21 @@
+"""Reading safetensors files: the one way in for weights of any kind."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+
+from export.edge.errors import UserError
+from export.edge.files import check_input_file
+
+
+def read_tensors(path: Path, what: str) -> tuple[dict[str, str], dict[str, np.ndarray]]:
+    """The metadata and the tensors of a safetensors file; UserError, which calls it `what`, where it is none."""
+    check_input_file(path, what)
+    try:
+        with safe_open(path, framework="numpy") as file:
+            return file.metadata() or {}, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no dict)
+    except SafetensorError as error:
+        raise UserError(f"{what} {path}: this is not a safetensors file ({error}); write it again") from None
