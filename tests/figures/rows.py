@@ -33,6 +33,8 @@ _TINY = (
 )
 _EPS, _V, _X0 = (("--diffusion.prediction", kind) for kind in ("eps", "v", "x0"))
 _AFFINE = ("--model.head", "affine")
+_BEST = (*_TINY, *_V, *_AFFINE)
+_ATTENTION = _words("--model.attention-levels 2 --model.head-channels 32")
 
 ROWS = {
     "seed": Row("the original recipe and network, narrow: eps", _SEED),
@@ -41,14 +43,19 @@ ROWS = {
     "v": Row("the same, predicting v", (*_TINY, *_V)),
     "x0": Row("the same, predicting x0", (*_TINY, *_X0)),
     "min_snr": Row("v, min-SNR weights", (*_TINY, *_V, "--diffusion.loss-weight", "min_snr")),
-    "affine": Row("v, affine head", (*_TINY, *_V, *_AFFINE)),
-    "attention": Row(
-        "v, affine head, attention at the lowest level",
-        (*_TINY, *_V, *_AFFINE, *_words("--model.attention-levels 2 --model.head-channels 32")),
+    "affine": Row("v, affine head", _BEST),
+    "attention": Row("v, affine head, attention at the lowest level", (*_BEST, *_ATTENTION)),
+    "cross": Row(
+        "v, affine head, attention there, to the input picture too", (*_BEST, *_ATTENTION, "--model.cross-attention")
     ),
+    "fixed": Row("v, affine head, fixed resampling", (*_BEST, "--model.resample", "fixed")),
+    "added": Row("v, affine head, time added, not scaling and shifting", (*_BEST, "--model.time-modulation", "add")),
+    "dropout": Row("v, affine head, dropout 0.1", (*_BEST, "--model.dropout", "0.1")),
+    "bfloat16": Row("v, affine head, trained in bfloat16", (*_BEST, "--model.compute-dtype", "bfloat16")),
+    "threshold": Row("v, affine head, dynamic threshold 0.995", (*_BEST, "--diffusion.threshold", "0.995")),
     "guided": Row(
         "v, affine head, a tenth of the inputs hidden, guidance 1.5",
-        (*_TINY, *_V, *_AFFINE, *_words("--diffusion.cond-dropout 0.1 --diffusion.guidance 1.5")),
+        (*_BEST, *_words("--diffusion.cond-dropout 0.1 --diffusion.guidance 1.5")),
     ),
     "few": Row(
         "x0, affine head, drawn in 2 DDIM steps",
