@@ -94,11 +94,11 @@ class UNet(nnx.Module):
         self.time_out = nnx.Linear(time_channels, time_channels, rngs=rngs)
         self.coordinates = config.coordinates
         self.stem = conv3x3((3 + config.cond_channels) * folded, width, rngs, dtype=dtype)
-        self.encoder = None
-        if config.cross_attention:
-            self.encoder = CondEncoder(
-                channels, config.patch, groups, rngs, cond_channels=config.cond_channels, dtype=dtype
-            )
+        self.encoder = (
+            CondEncoder(channels, config.patch, groups, rngs, cond_channels=config.cond_channels, dtype=dtype)
+            if config.cross_attention
+            else None
+        )
 
         down = []
         for i, c in enumerate(channels):
