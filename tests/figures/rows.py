@@ -46,6 +46,10 @@ ROWS = {
         "v, affine head, attention at the lowest level",
         (*_TINY, *_V, *_AFFINE, *_words("--model.attention-levels 2 --model.head-channels 32")),
     ),
+    "crops": Row(
+        "v, affine head, trained on crops of 32 × 32 with coordinates: a quarter of the pixels at 64 × 64",
+        (*_TINY, *_V, *_AFFINE, *_words("--data.crop-size 32 --model.coordinates")),
+    ),
     "guided": Row(
         "v, affine head, a tenth of the inputs hidden, guidance 1.5",
         (*_TINY, *_V, *_AFFINE, *_words("--diffusion.cond-dropout 0.1 --diffusion.guidance 1.5")),
