@@ -17,8 +17,8 @@ from jax_impl import bundle, sample, train
 SMALL = [
     "--data.size", "32", "--data.crop-size", "16", "--data.repeats", "100", "--model.coordinates",
     "--model.patch", "4", "--model.width", "16", "--model.groups", "4", "--model.blocks", "1",
-    "--model.multipliers", "1", "--diffusion.cond-dropout", "0.1", "--diffusion.guidance", "1.2", "--optim.learning-rate", "1e-2",
-    "--train.epochs", "4", "--train.batch-size", "8", "--train.sample-every", "0", "--train.sample-steps", "2",
+    "--model.multipliers", "1", "--diffusion.cond-dropout", "0.1", "--diffusion.guidance", "1.2",
+    "--optim.learning-rate", "1e-2", "--train.epochs", "4", "--train.batch-size", "8", "--train.sample-every", "0",
 ]  # fmt: skip
 
 
