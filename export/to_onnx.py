@@ -51,7 +51,8 @@ def build_graph(bundle: Bundle) -> onnx.ModelProto:
     """The network as a checked ONNX model with metadata, its digest still to be filled in.
 
     Batch, height and width are free, height and width in multiples of the network's
-    size_multiple; BatchNorm is folded into the convolutions.
+    size_multiple; BatchNorm is folded into the convolutions. Coordinates, where the network
+    wants them, are given: it then takes a cond of 5 channels.
     """
     model = _trace(bundle.model)
     _strip(model)
@@ -81,6 +82,7 @@ def metadata(bundle: Bundle) -> dict[str, str]:
             "threshold": json.dumps(diffusion.get("threshold", 0)),
             "guidance": json.dumps(diffusion.get("guidance", 1)),
             "cond_dropout": json.dumps(diffusion.get("cond_dropout", 0)),
+            "coordinates": json.dumps(bundle.model.cond_channels == 5),
             "size": str(data["size"]),
             "size_multiple": str(bundle.model.size_multiple),
             "fit": str(data["fit"]),
@@ -103,11 +105,11 @@ def _trace(model: UNet) -> onnx.ModelProto:
     batch, rows, columns = (torch.export.Dim(name, min=1, max=2**16) for name in ("batch", "rows", "columns"))
     # Told that a side is multiple * n, the exporter need not ask whether halves and doubles meet again.
     picture = {0: batch, 2: multiple * rows, 3: multiple * columns}
-    example = torch.zeros(2, 3, 2 * multiple, 3 * multiple)
+    example = torch.zeros(2, model.cond_channels, 2 * multiple, 3 * multiple)
     with _quiet():
         program = torch.onnx.export(
             model,
-            (example, example.clone(), torch.zeros(2, dtype=torch.int64)),
+            (example[:, :3].clone(), example, torch.zeros(2, dtype=torch.int64)),
             dynamo=True,
             verbose=False,
             external_data=False,

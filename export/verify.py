@@ -54,6 +54,9 @@ def measure(bundle: Bundle, path: Path, threads: int | None = None) -> Iterator[
         t, times = times[:batch], times[batch:]
         x_t = rng.standard_normal((batch, height, width, 3), np.float32)
         cond = rng.uniform(-1.0, 1.0, x_t.shape).astype(np.float32)
+        if artifact.coordinates and batch > 1:
+            # A part of a larger picture, besides whole ones, to which either side adds the coordinates by itself.
+            cond = np.concatenate([cond, rng.uniform(-1.0, 1.0, (batch, height, width, 2)).astype(np.float32)], axis=-1)
         difference = _difference(bundle, artifact, x_t, cond, t)
         yield Row(batch, height, width, tuple(int(v) for v in t), difference)
 

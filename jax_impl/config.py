@@ -67,6 +67,8 @@ class DataConfig:
     """`forward`: from A (or left, or source) to B; `reverse`: the other way."""
     size: int = 128
     """Side of a training picture, pixels."""
+    crop_size: int = 0
+    """Side of the random window that each training step cuts out of every pair, pixels; 0 for whole pictures."""
     fit: Fit = "crop"
     """How a picture becomes square: cut the long side, pad the short one, or stretch."""
     val_share: float = 0.1
@@ -241,6 +243,13 @@ class Config:
             "data.size",
             self.data.size,
             f"this model needs a multiple of {multiple}, such as {max(multiple, nearest)}",
+        )
+        crop = self.data.crop_size
+        _need(
+            crop == 0 or (0 < crop <= self.data.size and crop % multiple == 0),
+            "data.crop_size",
+            crop,
+            f"choose a multiple of {multiple} up to data.size ({self.data.size}), or 0 for whole pictures",
         )
         _need(
             self.train.sample_steps <= self.diffusion.timesteps,

@@ -31,6 +31,11 @@ class SeedModelConfig:
         """Height and width must be multiples of this, pixels."""
         return 8
 
+    @property
+    def cond_channels(self) -> int:
+        """Most channels of cond that the network reads: the picture alone."""
+        return 3
+
 
 @dataclass(frozen=True)
 class UNetModelConfig:
@@ -56,6 +61,8 @@ class UNetModelConfig:
     """Channels of each attention head."""
     cross_attention: bool = False
     """Attention also looks at features of the guiding picture."""
+    coordinates: bool = False
+    """The network is told where in the whole picture each pixel lies: trained on crops, it draws at any size."""
     resample: Literal["learned", "fixed"] = "learned"
     """`learned`: strided convolutions down, nearest neighbours up; `fixed`: averages down, bilinear up."""
     time_modulation: Literal["scale_shift", "add"] = "scale_shift"
@@ -114,3 +121,8 @@ class UNetModelConfig:
     def size_multiple(self) -> int:
         """Height and width must be multiples of this, pixels."""
         return self.patch * 2 ** (len(self.multipliers) - 1)
+
+    @property
+    def cond_channels(self) -> int:
+        """Most channels of cond that the network reads: the picture, and each pixel's height and width if wanted."""
+        return 5 if self.coordinates else 3

@@ -16,7 +16,15 @@ from export.edge.errors import UserError, run
 from export.edge.files import check_output_folder
 from export.edge.frames import kept_steps, save_frames
 from export.edge.noise import START, normal
-from export.edge.pictures import check_output_picture, open_picture, save_picture, to_float, to_uint8, working
+from export.edge.pictures import (
+    check_output_picture,
+    check_size,
+    open_picture,
+    save_picture,
+    to_float,
+    to_uint8,
+    working,
+)
 from jax_impl.bundle import final_weights
 from jax_impl.config import AnySamplerName, Config, SpacingName
 from jax_impl.data.pairs import PICTURES
@@ -52,6 +60,8 @@ class SampleArgs:
     """Scale of guidance, for weights trained with diffusion.cond_dropout; 1 is none. Default: what they recommend."""
     eta: float = 0.0
     """Noise that ddim puts back at each step, 0 to 1."""
+    size: int | None = None
+    """Side that photos are brought to, as data.size in training, pixels. Default: data.size."""
     seed: int = 0
     """Start noise; the same seed gives export.edge the same start."""
     batch_size: int = 8
@@ -74,7 +84,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     plan = make_plan(alphas_cumprod, config, diffusion.prediction)
     kept = kept_steps(len(plan)) if args.save_intermediate else ()
     draw = make_draw(problem, alphas_cumprod, config, kept)
-    photos = [prepare(job, problem.config) for job in jobs]
+    size = problem.config.data.size
+    if args.size is not None:
+        size = check_size(args.size, problem.config.model.size_multiple)
+    photos = [prepare(job, problem.config, size) for job in jobs]
 
     with tqdm(total=len(photos), unit="picture", disable=None) as bar:
         for batch in batches(photos, args.batch_size):
@@ -121,10 +134,10 @@ class Photo:
     output: Path
 
 
-def prepare(job: tuple[Path, Path], config: Config) -> Photo:
-    """Open the photo of a job and bring it to the size that the network wants."""
+def prepare(job: tuple[Path, Path], config: Config, size: int) -> Photo:
+    """Open the photo of a job and bring it to `size` as training brings its pictures to data.size."""
     source, output = job
-    inner, restore = working(open_picture(source), config.data.size, config.data.fit, config.model.size_multiple)
+    inner, restore = working(open_picture(source), size, config.data.fit, config.model.size_multiple)
     return Photo(inner, restore, output)
 
 

@@ -55,19 +55,19 @@ class Attention(nn.Module):
 class CondEncoder(nn.Module):
     """Features of the guiding picture at the network's lowest resolution, for attention to look at.
 
-    `channels`: of each level, the first one at 1/patch of the side.
+    `channels`: of each level, the first one at 1/patch of the side; `cond_channels`: of cond.
     """
 
-    def __init__(self, channels: Sequence[int], patch: int, groups: int) -> None:
+    def __init__(self, channels: Sequence[int], patch: int, groups: int, cond_channels: int = 3) -> None:
         super().__init__()
         self.patch = patch
-        self.stem = conv3x3(3 * patch * patch, channels[0])
+        self.stem = conv3x3(cond_channels * patch * patch, channels[0])
         self.norms = nn.ModuleList(nn.GroupNorm(groups, c, eps=1e-5) for c in channels)
         steps = itertools.pairwise(channels)
         self.convs = nn.ModuleList(conv3x3(before, after, stride=2) for before, after in steps)
 
     def forward(self, cond: Tensor) -> Tensor:
-        """cond (batch, 3, height, width) to (batch, channels[-1], height/m, width/m), m = patch * 2^(levels-1)."""
+        """cond (batch, any, height, width) to (batch, channels[-1], height/m, width/m), m = patch * 2^(levels-1)."""
         x = self.stem(F.pixel_unshuffle(cond, self.patch))
         for norm, conv in zip(self.norms, self.convs, strict=False):
             x = conv(F.silu(norm(x)))

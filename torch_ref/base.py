@@ -15,15 +15,19 @@ class UNet(nn.Module, ABC):
     """A denoiser of the noised target, guided by a picture of the same scene.
 
     `size_multiple`: height and width of its pictures are multiples of this, pixels.
+    `cond_channels`: most channels of cond that it takes: 3, or 5 with coordinates.
     """
 
     size_multiple: int
+    cond_channels: int = 3
 
     @abstractmethod
     def forward(self, x_t: Tensor, cond: Tensor, t: Tensor) -> Tensor:
         """The network's prediction, (batch, 3, height, width), unbounded unless it ends in a tanh.
 
         `x_t`: noised target; `cond`: guiding picture in [-1, 1]; both (batch, 3, height, width).
+        A network with coordinates takes a cond of 5 channels too, a part of a larger picture: the last two are
+        each pixel's height and width in that one, -1 to 1. One of 3 is a whole picture.
         `t`: int64 (batch,), timesteps 0 … T-1, larger is noisier.
         Raises UserError for a height or width that is no multiple of `size_multiple`.
         """
@@ -40,7 +44,7 @@ class UNet(nn.Module, ABC):
         return load_bundle(Path(path)).model
 
     def _joined(self, x_t: Tensor, cond: Tensor) -> Tensor:
-        """Both pictures on one channel axis, (batch, 6, height, width)."""
+        """Both pictures on one channel axis, (batch, 3 + channels of cond, height, width)."""
         height, width = x_t.shape[-2:]
         multiple = self.size_multiple
         if height % multiple != 0 or width % multiple != 0:

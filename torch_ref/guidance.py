@@ -18,6 +18,8 @@ def guided(denoise: Denoise, scale: float) -> Denoise:
         return denoise
 
     def both(x_t: Tensor, cond: Tensor, t: Tensor) -> Tensor:
-        return (1.0 + w) * denoise(x_t, cond, t) - w * denoise(x_t, torch.full_like(cond, HIDDEN), t)
+        # Only the picture is hidden: coordinates, where cond has them, stay.
+        hidden = torch.cat([torch.full_like(cond[:, :3], HIDDEN), cond[:, 3:]], dim=1)
+        return (1.0 + w) * denoise(x_t, cond, t) - w * denoise(x_t, hidden, t)
 
     return both

@@ -22,7 +22,8 @@ from torch_ref.diffusion import levels
 from torch_ref.loss import hybrid_loss, loss_weight
 
 Drawn = tuple[Tensor, Tensor, Tensor, Tensor]
-"""A batch: cond, x0 (batch, 3, height, width) in [-1, 1]; t int64 (batch,); eps of x0's shape, standard normal."""
+"""A batch: cond, x0 (batch, 3, height, width) in [-1, 1], or cond with two channels of coordinates too; t int64
+(batch,); eps of x0's shape, standard normal."""
 Metrics = dict[str, Tensor]
 """Scalars of one step, on the device that computed them: nothing waits for it until one is read."""
 
@@ -119,7 +120,7 @@ class Trainer:
         Returns loss, mse, mae, grad_norm (global, before clipping) and learning_rate, the
         one that this step used. Raises UserError where the pictures' shapes differ.
         """
-        if not cond.shape == x0.shape == eps.shape:
+        if not cond[:, :3].shape == x0.shape == eps.shape:
             shapes = ", ".join(str(tuple(picture.shape)) for picture in (cond, x0, eps))
             raise UserError(f"cond, x0 and eps have the shapes {shapes}; give three of the same")
         self.optimizer.zero_grad(set_to_none=True)

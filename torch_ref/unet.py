@@ -42,7 +42,8 @@ class ResidualUNet(UNet):
     the way down and on the way up. `groups`: of every GroupNorm. `head`: "affine" adds a local
     colour change of the input pictures to the output, "plain" does not. `attention_levels`: those,
     counted from 0, whose blocks are each followed by attention in heads of `head_channels`, which then
-    also stands in the middle; `cross_attention`: it looks at features of cond too. `resample`:
+    also stands in the middle; `cross_attention`: it looks at features of cond too. `coordinates`: the network
+    is told where each pixel lies. `resample`:
     "learned" convolutions or "fixed" averages and interpolation. `time_modulation`: "scale_shift" or "add".
     `dropout`: share of a block's features dropped in training mode.
 
@@ -60,6 +61,7 @@ class ResidualUNet(UNet):
         attention_levels: Sequence[int] = (),
         head_channels: int = 32,
         cross_attention: bool = False,
+        coordinates: bool = False,
         resample: str = "learned",
         time_modulation: str = "scale_shift",
         dropout: float = 0.0,
@@ -81,8 +83,9 @@ class ResidualUNet(UNet):
         self.time_embedding = TimeEmbedding(width)
         self.time_in = nn.Linear(2 * width, time_channels)
         self.time_out = nn.Linear(time_channels, time_channels)
-        self.stem = conv3x3(6 * patch * patch, width)
-        self.encoder = CondEncoder(channels, patch, groups) if cross_attention else None
+        self.cond_channels = 5 if coordinates else 3
+        self.stem = conv3x3((3 + self.cond_channels) * patch * patch, width)
+        self.encoder = CondEncoder(channels, patch, groups, self.cond_channels) if cross_attention else None
 
         def residual(before: int, after: int) -> ResBlock:
             return ResBlock(before, after, time_channels, groups, time_modulation, dropout)
@@ -110,6 +113,8 @@ class ResidualUNet(UNet):
         self.affine_out = conv3x3(channels[0], 3 * AFFINE_TERMS) if head == "affine" else None
 
     def forward(self, x_t: Tensor, cond: Tensor, t: Tensor) -> Tensor:
+        if self.cond_channels == 5:
+            cond = with_coordinates(cond)
         pictures = self._joined(x_t, cond)
         x = self.stem(F.pixel_unshuffle(pictures, self.patch))
         emb = self.time_embedding(t, x.dtype)
@@ -133,7 +138,18 @@ class ResidualUNet(UNet):
         output = F.pixel_shuffle(self.conv_out(features), self.patch)
         if self.affine_out is None:
             return output
-        return output + recolour(self.affine_out(features), x_t, cond, self.patch)
+        return output + recolour(self.affine_out(features), x_t, cond[:, :3], self.patch)
+
+
+def with_coordinates(cond: Tensor) -> Tensor:
+    """cond (batch, 3, height, width) with each pixel's height and width in the picture, centres from -1 to 1, as
+    channels 4 and 5 (Wang et al. 2023, "Patch Diffusion"); one that has five comes back as it is."""
+    if cond.shape[1] != 3:
+        return cond
+    sides = cond.shape[2:]
+    axes = [torch.linspace(1 / n - 1, 1 - 1 / n, n, dtype=cond.dtype, device=cond.device) for n in sides]
+    grid = torch.stack(torch.meshgrid(*axes, indexing="ij"))
+    return torch.cat([cond, grid.expand(cond.shape[0], 2, *sides)], dim=1)
 
 
 def enlarge(x: Tensor, smooth: bool) -> Tensor:

@@ -51,6 +51,12 @@ def _parser() -> argparse.ArgumentParser:
         help="how far to go beyond what the photo alone would make likely, 1 for not at all; any other runs the model "
         "twice; default: what the model recommends",
     )
+    parser.add_argument(
+        "--size",
+        type=int,
+        metavar="PIXELS",
+        help="bring the photo to another size than that of training: its short side, or both where models want squares",
+    )
     parser.add_argument("--eta", type=float, default=0.0, help="noise of ddim, 0 (none, default) to 1")
     parser.add_argument("--threads", type=int, help="processor threads; default: one for each physical core")
     parser.add_argument("--save-intermediate", type=Path, metavar="FOLDER", help="also save the pictures along the way")
@@ -105,6 +111,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             on_step,
             spacing=arguments.spacing,
             guidance=arguments.guidance,
+            size=arguments.size,
         )
     finally:
         progress.close()

@@ -1,8 +1,8 @@
 """The exported model file: known by its digest, opened, and turned into a function.
 
 The file is an ONNX graph with inputs `x_t` and `cond`, float32 (batch, 3, height, width)
-in [-1, 1], and `t`, int64 (batch,), and one output `prediction`, shaped like x_t. All a
-sampler needs beside it stands in the graph's metadata (METADATA_KEYS and LATER_KEYS).
+in [-1, 1] (5 channels of `cond` with coordinates), and `t`, int64 (batch,), and one output
+`prediction`, shaped like x_t. Its METADATA_KEYS and LATER_KEYS hold what else sampling needs.
 
 A damaged graph often still runs, and then paints nonsense. So the file carries the
 SHA-256 of itself, taken with the digest's own 64 digits as zeros and written as
@@ -23,6 +23,7 @@ from typing import Any
 
 import numpy as np
 
+from export.edge.coordinates import placed
 from export.edge.errors import UserError, describe_os_error
 from export.edge.files import check_input_file, write_bytes
 from export.edge.guidance import check_guidance
@@ -51,7 +52,7 @@ METADATA_KEYS = (
     "config",
     "file_digest",
 )
-LATER_KEYS = {"spacing": "trailing", "threshold": "0", "guidance": "1", "cond_dropout": "0"}
+LATER_KEYS = {"spacing": "trailing", "threshold": "0", "guidance": "1", "cond_dropout": "0", "coordinates": "false"}
 """Keys that older files lack, with what they mean by that."""
 INPUTS = {"x_t": ("tensor(float)", 4), "cond": ("tensor(float)", 4), "t": ("tensor(int64)", 1)}
 OUTPUTS = {"prediction": ("tensor(float)", 4)}
@@ -65,7 +66,8 @@ class Artifact:
 
     denoise: Denoise
     """denoise(x_t, cond, t): float32 (batch, height, width, 3) twice and int64 (batch,) to the prediction,
-    float32 (batch, height, width, 3). Height and width must be multiples of size_multiple."""
+    float32 (batch, height, width, 3). Height and width must be multiples of size_multiple. With coordinates, cond
+    may have 5 channels, see `export.edge.coordinates`."""
     alphas_cumprod: np.ndarray
     """float64 (T,), falling inside (0, 1)."""
     prediction: str
@@ -89,6 +91,8 @@ class Artifact:
     """Recommended guidance scale, see `export.edge.guidance`; 1 is none."""
     cond_dropout: float
     """Share of guiding pictures that training hid; without any, no other guidance than 1 makes sense."""
+    coordinates: bool
+    """Whether the model is told where each pixel lies."""
     weights_digest: str
     """64 hexadecimal digits, the same for every file made from the same weights."""
 
@@ -217,7 +221,7 @@ def _read_metadata(metadata: Mapping[str, str], denoise: Denoise, path: Path) ->
 
     choice("value_range", (VALUE_RANGE,))
     artifact = Artifact(
-        denoise=denoise,
+        denoise=placed(denoise) if metadata["coordinates"] == "true" else denoise,
         alphas_cumprod=np.array(_json(metadata, "alphas_cumprod", path), np.float64),
         prediction=choice("prediction", PREDICTIONS),
         clamp=_clamp(metadata, path),
@@ -230,6 +234,7 @@ def _read_metadata(metadata: Mapping[str, str], denoise: Denoise, path: Path) ->
         spacing=choice("spacing", SPACINGS),
         guidance=_between(metadata, "guidance", math.inf, path),
         cond_dropout=_between(metadata, "cond_dropout", 1.0, path),
+        coordinates=choice("coordinates", ("false", "true")) == "true",
         weights_digest=metadata["weights_digest"],
     )
     try:

@@ -24,6 +24,11 @@ def check_guidance(scale: float, cond_dropout: float) -> None:
         )
 
 
+def hide(cond: np.ndarray) -> np.ndarray:
+    """cond with its picture hidden, (batch, height, width, 3 or 5): where its pixels lie stays known."""
+    return np.concatenate([np.full_like(cond[..., :3], HIDDEN), cond[..., 3:]], axis=-1)
+
+
 def guided(denoise: Denoise, scale: float) -> Denoise:
     """`denoise` with its output moved to hidden + scale * (shown - hidden), at twice the cost.
 
@@ -36,7 +41,7 @@ def guided(denoise: Denoise, scale: float) -> Denoise:
     def both(x_t: np.ndarray, cond: np.ndarray, t: np.ndarray) -> np.ndarray:
         # One after the other: as one batch they would need twice the memory, and on a CPU gain nothing.
         shown = denoise(x_t, cond, t)
-        hidden = denoise(x_t, np.full_like(cond, HIDDEN), t)
+        hidden = denoise(x_t, hide(cond), t)
         return hidden + float(scale) * (shown - hidden)
 
     return both

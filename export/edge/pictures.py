@@ -23,6 +23,9 @@ FITS: tuple[str, ...] = get_args(Fit)
 MAX_PIXELS = 100_000_000
 """Pictures with more pixels than this are refused before they are decoded."""
 
+LARGEST_SIZE = 4096
+"""Largest side that pictures are brought to for a network, pixels."""
+
 READABLE = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "PPM")
 WRITABLE = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
 _LONGEST_SIDE = {"PNG": 2**31 - 1, "JPEG": 65500, "WEBP": 16383}
@@ -200,6 +203,17 @@ def _letterbox(height: int, width: int, size: int) -> tuple[int, int, int, int]:
 
 def _round_to(value: float, multiple: int) -> int:
     return max(1, int(value / multiple + 0.5)) * multiple
+
+
+def check_size(size: int, multiple: int) -> int:
+    """Return `size` where `working` can bring pictures to it: a multiple of `multiple` up to 4096; else UserError."""
+    if not (0 < size <= LARGEST_SIZE and size % multiple == 0):
+        nearest = min(_round_to(size, multiple), LARGEST_SIZE // multiple * multiple)
+        raise UserError(
+            f"size {size} is none that this model can work at; choose a multiple of {multiple} from {multiple} to "
+            f"{LARGEST_SIZE}, such as {nearest}"
+        )
+    return size
 
 
 def _check_fit(fit: str) -> None:

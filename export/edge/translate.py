@@ -10,7 +10,7 @@ from export.edge import noise
 from export.edge.artifact import Artifact
 from export.edge.errors import UserError
 from export.edge.guidance import check_guidance, guided
-from export.edge.pictures import to_float, to_uint8, working
+from export.edge.pictures import check_size, to_float, to_uint8, working
 from export.edge.sampler import Step, coefficients, iterate
 
 
@@ -25,6 +25,7 @@ def translate(
     *,
     spacing: str | None = None,
     guidance: float | None = None,
+    size: int | None = None,
 ) -> np.ndarray:
     """Translate a photo: uint8 (height, width, 3) to uint8 of the same size.
 
@@ -33,10 +34,11 @@ def translate(
     `spacing` and `guidance` default to what the model recommends; "heun" runs the model
     twice in a step, and so does any guidance but 1.
     `on_step(step, total)` is called after each of `total` runs of the model, with arrays
-    (1, h, w, 3) of the working size.
+    (1, h, w, 3) of the working size. `size` is what `export.edge.pictures.working` brings the
+    photo to, by default the size of training: a multiple of size_multiple up to 4096.
 
     Raises UserError for steps outside 1 ... T, an unknown sampler or spacing, a seed, an
-    eta or a guidance out of range, and a model that returns values that are not finite.
+    eta, a guidance or a size out of range, and a model that returns values that are not finite.
     """
     plan = coefficients(
         model.alphas_cumprod,
@@ -49,7 +51,8 @@ def translate(
     scale = model.guidance if guidance is None else guidance
     check_guidance(scale, model.cond_dropout)
     denoise = guided(model.denoise, scale)
-    inner, restore = working(picture, model.size, model.fit, model.size_multiple)
+    side = model.size if size is None else check_size(size, model.size_multiple)
+    inner, restore = working(picture, side, model.fit, model.size_multiple)
     cond = to_float(inner)[None]
     x = noise.normal(seed, noise.START, cond.shape)
 

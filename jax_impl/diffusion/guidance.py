@@ -11,6 +11,11 @@ HIDDEN = 0.0
 """Value of every pixel of a guiding picture that is hidden: middle grey."""
 
 
+def hide(cond: jax.Array) -> jax.Array:
+    """cond with its picture hidden, (batch, height, width, 3 or 5): where its pixels lie stays known."""
+    return jnp.concatenate([jnp.full_like(cond[..., :3], HIDDEN), cond[..., 3:]], axis=-1)
+
+
 def guided(denoise: Denoise, scale: float) -> Denoise:
     """`denoise` with its output moved to hidden + scale · (shown - hidden), at twice the cost.
 
@@ -21,7 +26,7 @@ def guided(denoise: Denoise, scale: float) -> Denoise:
         return denoise
 
     def both(x_t: jax.Array, cond: jax.Array, t: jax.Array) -> jax.Array:
-        conds = jnp.concatenate([cond, jnp.full_like(cond, HIDDEN)])
+        conds = jnp.concatenate([cond, hide(cond)])
         shown, hidden = jnp.split(denoise(jnp.concatenate([x_t, x_t]), conds, jnp.concatenate([t, t])), 2)
         return hidden + scale * (shown - hidden)
 

@@ -68,19 +68,29 @@ class CondEncoder(nnx.Module):
     """Features of the guiding picture at the network's lowest resolution, for attention to look at.
 
     A stem like the network's own, then one strided convolution per level. They see
-    neither x_t nor the time: where x_t is all noise, they still show what is in cond.
+    neither x_t nor the time: where x_t is all noise, they still show what is in cond,
+    and where it is if cond has coordinates.
     """
 
-    def __init__(self, channels: list[int], patch: int, groups: int, rngs: nnx.Rngs, *, dtype: Dtype = None) -> None:
-        """`channels`: of each level, the first one at 1/patch of the side."""
+    def __init__(
+        self,
+        channels: list[int],
+        patch: int,
+        groups: int,
+        rngs: nnx.Rngs,
+        *,
+        cond_channels: int = 3,
+        dtype: Dtype = None,
+    ) -> None:
+        """`channels`: of each level, the first one at 1/patch of the side; `cond_channels`: of cond."""
         self.patch = patch
-        self.stem = conv3x3(3 * patch * patch, channels[0], rngs, dtype=dtype)
+        self.stem = conv3x3(cond_channels * patch * patch, channels[0], rngs, dtype=dtype)
         steps = list(itertools.pairwise(channels))
         self.norms = nnx.List([group_norm(c, groups, rngs) for c in channels])
         self.convs = nnx.List([conv3x3(before, after, rngs, stride=2, dtype=dtype) for before, after in steps])
 
     def __call__(self, cond: jax.Array) -> jax.Array:
-        """cond (batch, height, width, 3) to (batch, height/m, width/m, channels[-1]), m = patch · 2^(levels-1)."""
+        """cond (batch, height, width, any) to (batch, height/m, width/m, channels[-1]), m = patch · 2^(levels-1)."""
         x = self.stem(space_to_depth(cond, self.patch))
         for norm, conv in zip(self.norms, self.convs, strict=False):
             x = conv(nnx.silu(norm(x)))

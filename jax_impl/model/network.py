@@ -40,7 +40,8 @@ class Network:
         """Run the network; returns its output and the BatchNorm statistics after the call.
 
         x_t, cond: (batch, height, width, 3), the target noised and the guiding picture
-        in [-1, 1]; t: integers (batch,). Output: (batch, height, width, 3). With
+        in [-1, 1]; t: integers (batch,). Output: (batch, height, width, 3). A network with
+        coordinates takes a cond of 5 channels too, see `jax_impl.model.unet`. With
         `train=False` the statistics come back unchanged, nothing is dropped, and the
         arithmetic is that of the exported file; with `train=True` a network with dropout
         needs a `key`, or raises ValueError.

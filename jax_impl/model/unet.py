@@ -23,6 +23,7 @@ from jax_impl.model.blocks import (
     upsample_bilinear,
     upsample_nearest,
 )
+from jax_impl.model.coordinates import with_coordinates
 
 AFFINE_TERMS = 7
 """Three channels of x_t, three of cond, and a constant."""
@@ -58,7 +59,8 @@ class UNet(nnx.Module):
     side; the head unfolds them again. The affine head adds a local colour change of the
     input pictures, which starts as a copy of cond and keeps its edges. The last
     convolution of every block, of attention and of the head starts at zero, so that
-    nothing else speaks at first.
+    nothing else speaks at first. With coordinates every pixel comes with its place in the
+    whole picture (Wang et al. 2023, "Patch Diffusion").
 
     `dtype`: of the arithmetic from the stem to the head; the embedding of the time, norms,
     softmax and the head itself stay in the weights' float32.
@@ -90,8 +92,13 @@ class UNet(nnx.Module):
         self.dropout, self.block_count = config.dropout, 2 * len(channels) * config.blocks + 2
         self.time_in = nnx.Linear(2 * width, time_channels, rngs=rngs)
         self.time_out = nnx.Linear(time_channels, time_channels, rngs=rngs)
-        self.stem = conv3x3(6 * folded, width, rngs, dtype=dtype)
-        self.encoder = CondEncoder(channels, config.patch, groups, rngs, dtype=dtype) if context_channels else None
+        self.coordinates = config.coordinates
+        self.stem = conv3x3((3 + config.cond_channels) * folded, width, rngs, dtype=dtype)
+        self.encoder = (
+            CondEncoder(channels, config.patch, groups, rngs, cond_channels=config.cond_channels, dtype=dtype)
+            if config.cross_attention
+            else None
+        )
 
         down = []
         for i, c in enumerate(channels):
@@ -117,11 +124,15 @@ class UNet(nnx.Module):
     ) -> jax.Array:
         """x_t, cond (batch, height, width, 3), t integers (batch,); returns (batch, height, width, 3).
 
+        With coordinates, a cond that is part of a larger picture has five channels, the last
+        two each pixel's height and width in it, from -1 to 1; one of three is whole.
         `train` drops features by `key`. Raises ValueError where it must and there is no key.
         """
         keys = self._keys(key) if train and self.dropout > 0 else None
         emb = sinusoidal_embedding(t, self.time_in.in_features, x_t.dtype)
         emb = nnx.silu(self.time_out(nnx.silu(self.time_in(emb))))
+        if self.coordinates:
+            cond = with_coordinates(cond)
         context = None if self.encoder is None else self.encoder(cond)
         x = self.stem(space_to_depth(jnp.concatenate([x_t, cond], axis=-1), self.patch))
         skips = []
@@ -143,7 +154,7 @@ class UNet(nnx.Module):
         output = depth_to_space(self.conv_out(features), self.patch)
         if self.affine_out is None:
             return output
-        return output + recolour(self.affine_out(features), x_t, cond, self.patch)
+        return output + recolour(self.affine_out(features), x_t, cond[..., :3], self.patch)
 
     def _keys(self, key: jax.Array | None) -> Iterator[jax.Array]:
         if key is None:

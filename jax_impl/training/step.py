@@ -12,7 +12,8 @@ import optax
 
 from jax_impl.config import Config
 from jax_impl.data.augment import augment
-from jax_impl.diffusion.guidance import HIDDEN
+from jax_impl.data.crops import random_crops
+from jax_impl.diffusion.guidance import hide
 from jax_impl.diffusion.loss import hybrid_loss, loss_weight
 from jax_impl.diffusion.process import levels_at, q_sample, target
 from jax_impl.diffusion.schedule import Levels
@@ -61,8 +62,8 @@ def diffusion_loss(
 ) -> tuple[jax.Array, tuple[Metrics, Tree]]:
     """Loss of one training batch and, beside it, its terms and the new BatchNorm statistics.
 
-    cond, x0, eps: (batch, height, width, 3); t: integers (batch,). `dropout_key` is
-    needed by networks with dropout.
+    cond, x0, eps: (batch, height, width, 3), cond as the network takes it; t: integers
+    (batch,). `dropout_key` is needed by networks with dropout.
     """
     diffusion = problem.config.diffusion
     signal, noise = levels_at(problem.levels, t, x0.dtype)
@@ -131,16 +132,21 @@ def draw_batch(
 ) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
     """Everything random about a step: (cond, x0, t, eps) of the pairs at `indices`, augmented, float32.
 
-    With probability diffusion.cond_dropout a guiding picture is hidden: it becomes `HIDDEN`.
+    With data.crop_size they are crops of that side, and for a network with coordinates
+    cond then has 5 channels. With probability diffusion.cond_dropout a guiding picture is
+    hidden: it becomes middle grey.
     """
     augment_key, t_key, eps_key = jax.random.split(key, 3)
     cond, x0 = to_unit(pairs.cond[indices]), to_unit(pairs.x0[indices])
     cond, x0 = augment(augment_key, cond, x0, config.data.augment)
+    # Keys of their own for what a run may do without, so that its other draws stay the same.
+    if config.data.crop_size > 0:
+        cond, x0 = random_crops(jax.random.fold_in(key, 4), cond, x0, config.data.crop_size)
+        cond = cond[..., : config.model.cond_channels]
     t = jax.random.randint(t_key, indices.shape, 0, config.diffusion.timesteps)
     if (dropout := config.diffusion.cond_dropout) > 0.0:
-        # A key of its own, so that the other draws are those of a run without.
         hidden = jax.random.bernoulli(jax.random.fold_in(key, 3), dropout, (*indices.shape, 1, 1, 1))
-        cond = jnp.where(hidden, HIDDEN, cond)
+        cond = jnp.where(hidden, hide(cond), cond)
     return cond, x0, t, jax.random.normal(eps_key, x0.shape, x0.dtype)
 
 
@@ -173,7 +179,8 @@ def make_validation_loss(problem: Problem) -> Callable[[Tree, Tree, Batch], floa
     """A function (params, stats, pairs) -> mean loss, in evaluation mode, on noise that never changes.
 
     Each pair meets four timesteps spread evenly over 0…T-1 and offset from pair to
-    pair, so that values from different epochs are comparable.
+    pair, so that values from different epochs are comparable. Pictures are whole, as they
+    are when pictures are drawn, also where training sees crops.
     """
     diffusion = problem.config.diffusion
     draws, chunk = 4, problem.config.train.batch_size

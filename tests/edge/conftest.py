@@ -42,10 +42,10 @@ def metadata(**changes: str) -> dict[str, str]:
     return entries | changes
 
 
-def graph(gain: float = 1.0) -> onnx.ModelProto:
+def graph(gain: float = 1.0, cond_channels: int = 3) -> onnx.ModelProto:
     """prediction = tanh(conv3x3(x_t, cond) + t / 1000), every size dynamic; `gain` multiplies the kernel."""
-    kernel = np.random.default_rng(0).normal(0, 0.05, (3, 6, 3, 3)).astype(np.float32)
-    kernel[:, 3:, 1, 1] += np.roll(np.eye(3, dtype=np.float32), 1, axis=1)
+    kernel = np.random.default_rng(0).normal(0, 0.05, (3, 3 + cond_channels, 3, 3)).astype(np.float32)
+    kernel[:, 3:6, 1, 1] += np.roll(np.eye(3, dtype=np.float32), 1, axis=1)
     picture = ["batch", 3, "height", "width"]
     nodes = [
         helper.make_node("Concat", ["x_t", "cond"], ["both"], axis=1),
@@ -66,7 +66,7 @@ def graph(gain: float = 1.0) -> onnx.ModelProto:
         "tiny",
         [
             helper.make_tensor_value_info("x_t", TensorProto.FLOAT, picture),
-            helper.make_tensor_value_info("cond", TensorProto.FLOAT, picture),
+            helper.make_tensor_value_info("cond", TensorProto.FLOAT, ["batch", cond_channels, "height", "width"]),
             helper.make_tensor_value_info("t", TensorProto.INT64, ["batch"]),
         ],
         [helper.make_tensor_value_info("prediction", TensorProto.FLOAT, picture)],
@@ -80,11 +80,11 @@ def make_model(tmp_path: Path) -> MakeModel:
     """make_model(gain=1.0, rename=("", ""), seal=True, **metadata) -> path of a model file.
 
     `gain` multiplies the kernel; `rename` gives an input or output of the graph another
-    name; metadata of None is left out.
+    name; metadata of None is left out. With coordinates="true" cond has five channels.
     """
 
     def make(gain: float = 1.0, rename: tuple[str, str] = ("", ""), seal: bool = True, **changes: str | None) -> Path:
-        proto = graph(gain)
+        proto = graph(gain, 5 if changes.get("coordinates") == "true" else 3)
         for value in [*proto.graph.input, *proto.graph.output]:
             if value.name == rename[0]:
                 value.name = rename[1]

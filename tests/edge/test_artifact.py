@@ -30,7 +30,7 @@ def test_an_artifact_says_what_its_metadata_says(make_model: MakeModel) -> None:
 
 def test_what_older_files_lack_has_its_old_meaning(make_model: MakeModel) -> None:
     model = artifact.open_artifact(make_model())
-    assert (model.spacing, model.threshold) == ("trailing", 0.0)
+    assert (model.spacing, model.threshold, model.coordinates) == ("trailing", 0.0, False)
     model = artifact.open_artifact(make_model(spacing="logsnr", threshold="0.995", sampler="dpmpp"))
     assert (model.spacing, model.threshold, model.sampler) == ("logsnr", 0.995, "dpmpp")
 
@@ -56,6 +56,22 @@ def test_denoise_takes_and_gives_channels_last(make_model: MakeModel) -> None:
         + (t / 1000.0)[:, None, None, None]
     )
     np.testing.assert_allclose(found, np.tanh(expected), atol=1e-5)
+
+
+def test_a_model_with_coordinates_takes_whole_pictures_and_parts_of_one(make_model: MakeModel) -> None:
+    model = artifact.open_artifact(make_model(coordinates="true"))
+    assert model.coordinates
+    random = np.random.default_rng(0)
+    x_t, cond = random.standard_normal((2, 2, 16, 24, 3)).astype(np.float32)
+    t = np.array([3, 90])
+    whole = model.denoise(x_t, cond, t)
+    rows, columns = np.mgrid[:16, :24] + 0.5
+    placed = np.concatenate([cond, np.tile(np.stack([rows / 8 - 1, columns / 12 - 1], -1), (2, 1, 1, 1))], -1)
+    np.testing.assert_allclose(model.denoise(x_t, placed, t), whole, atol=1e-6)
+    # The model looks one pixel far: inside, a part that knows its place says what the whole picture says.
+    part = model.denoise(x_t[:, 8:, 8:16], placed[:, 8:, 8:16], t)
+    np.testing.assert_allclose(part[:, 1:-1, 1:-1], whole[:, 9:-1, 9:15], atol=1e-6)
+    assert np.abs(model.denoise(x_t[:, 8:, 8:16], cond[:, 8:, 8:16], t) - part)[:, 1:-1, 1:-1].max() > 1e-3
 
 
 def test_the_seal_is_the_digest_of_the_file_with_zeros_in_its_place(make_model: MakeModel) -> None:
@@ -155,6 +171,7 @@ def test_missing_files_and_folders_are_named(tmp_path: Path) -> None:
         ({"steps": "-4"}, "steps is '-4'"),
         ({"steps": "101"}, r"steps 101 is outside 1 \.\.\. 100"),
         ({"spacing": "karras"}, "spacing is 'karras', not one of trailing, leading, linspace, logsnr"),
+        ({"coordinates": "1"}, "coordinates is '1', not one of false, true"),
         ({"threshold": "1.5"}, "threshold is 1.5, not a number from 0 to 1"),
         ({"threshold": "NaN"}, "threshold is nan"),
         ({"threshold": "null"}, "threshold is None"),

@@ -56,6 +56,14 @@ def test_the_spacing_that_is_named_is_used(make_model: MakeModel, photo: Path, t
     np.testing.assert_array_equal(open_picture(output), expected)
 
 
+def test_the_size_that_is_named_is_used(make_model: MakeModel, photo: Path, tmp_path: Path) -> None:
+    model, output, folder = make_model(), tmp_path / "a.png", tmp_path / "frames"
+    main([str(model), str(photo), str(output), "--size", "64", "--save-intermediate", str(folder)])
+    expected = translate(open_artifact(model), open_picture(photo), size=64)
+    np.testing.assert_array_equal(open_picture(output), expected)
+    assert open_picture(folder / "start_noise.png").shape == (64, 88, 3)
+
+
 def test_intermediate_pictures(make_model: MakeModel, photo: Path, tmp_path: Path) -> None:
     folder = tmp_path / "frames"
     arguments = [str(make_model()), str(photo), str(tmp_path / "a.jpg"), "--save-intermediate", str(folder)]
@@ -97,6 +105,7 @@ def test_the_start_noise_that_is_saved_is_the_one_that_was_used(
         ({"--steps": "101"}, "steps 101 is outside 1 ... 100"),
         ({"--sampler": "euler"}, "invalid choice: 'euler'"),
         ({"--spacing": "karras"}, "invalid choice: 'karras'"),
+        ({"--size": "20"}, "size 20 is none that this model can work at"),
         ({"--seed": "-1"}, "--seed -1 is outside"),
         ({"--eta": "1.5"}, "--eta 1.5 is outside"),
         ({"--threads": "0"}, "--threads 0 is less than 1"),

@@ -101,6 +101,18 @@ def test_the_model_sees_the_working_picture(make_model: MakeModel) -> None:
     assert seen == [(1, *working(photo(37, 101), 32, "crop", 8)[0].shape)] * model.steps
 
 
+@pytest.mark.parametrize("fit", FITS)
+def test_the_size_that_is_named_is_the_working_size(make_model: MakeModel, fit: str) -> None:
+    model = open_artifact(make_model(fit=fit))
+    seen: list[tuple[int, ...]] = []
+    result = translate(model, photo(37, 101), 1, size=48, on_step=lambda step, _: seen.append(step.x.shape))
+    assert result.shape == (37, 101, 3)
+    assert seen == [(1, *working(photo(37, 101), 48, fit, 8)[0].shape)]
+    trained = translate(model, photo(37, 101), 1)
+    np.testing.assert_array_equal(translate(model, photo(37, 101), 1, size=32), trained)
+    assert (result != trained).any()
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -110,6 +122,13 @@ def test_the_model_sees_the_working_picture(make_model: MakeModel) -> None:
         ({"spacing": "karras"}, "spacing 'karras' is unknown"),
         ({"eta": 2.0}, "eta 2.0 is outside"),
         ({"seed": -1}, "seed -1 is outside"),
+        (
+            {"size": 44},
+            "size 44 is none that this model can work at; choose a multiple of 8 from 8 to 4096, such as 48",
+        ),
+        ({"size": 0}, "size 0 is none .* such as 8$"),
+        ({"size": -64}, "size -64 is none .* such as 8$"),
+        ({"size": 4104}, "size 4104 is none .* such as 4096$"),
     ],
 )
 def test_bad_arguments_are_named(make_model: MakeModel, arguments: dict[str, object], message: str) -> None:

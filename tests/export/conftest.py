@@ -24,6 +24,19 @@ MODELS: dict[str, dict[str, Any]] = {
         "groups": 4,
         "head": "affine",
     },
+    "coordinates": {
+        "architecture": "unet",
+        "patch": 2,
+        "width": 8,
+        "multipliers": [1, 2],
+        "blocks": 1,
+        "groups": 4,
+        "head": "affine",
+        "attention_levels": [1],
+        "head_channels": 4,
+        "cross_attention": True,
+        "coordinates": True,
+    },
 }
 
 
@@ -47,7 +60,7 @@ def write_bundle(path: Path, kind: str, gain: float = 1.0) -> Path:
 
 @pytest.fixture(scope="session")
 def make_bundle() -> Callable[..., Path]:
-    """`make_bundle(path, kind, gain=1.0)`: kind is seed or unet; returns the path."""
+    """`make_bundle(path, kind, gain=1.0)`: kind is seed, unet or coordinates; returns the path."""
     return write_bundle
 
 

@@ -53,6 +53,10 @@ ROWS = {
     "dropout": Row("v, affine head, dropout 0.1", (*_BEST, "--model.dropout", "0.1")),
     "bfloat16": Row("v, affine head, trained in bfloat16", (*_BEST, "--model.compute-dtype", "bfloat16")),
     "threshold": Row("v, affine head, dynamic threshold 0.995", (*_BEST, "--diffusion.threshold", "0.995")),
+    "crops": Row(
+        "v, affine head, trained on crops of 32 × 32 with coordinates: a quarter of the pixels at 64 × 64",
+        (*_BEST, *_words("--data.crop-size 32 --model.coordinates")),
+    ),
     "guided": Row(
         "v, affine head, a tenth of the inputs hidden, guidance 1.5",
         (*_BEST, *_words("--diffusion.cond-dropout 0.1 --diffusion.guidance 1.5")),

@@ -107,6 +107,16 @@ def test_size_must_fit_the_network() -> None:
     assert UNetModelConfig(patch=4, multipliers=(1, 2, 3)).size_multiple == 16
 
 
+@pytest.mark.parametrize("crop", [-16, 12, 144])
+def test_crops_must_fit_the_network_and_the_pictures(crop: int) -> None:
+    message = rf"data\.crop_size is {crop}: choose a multiple of 16 up to data\.size \(128\), or 0 for whole pictures"
+    model = UNetModelConfig(patch=4, multipliers=(1, 2, 3))
+    with pytest.raises(UserError, match=message):
+        Config(data=DataConfig(crop_size=crop), model=model)
+    for good in (0, 16, 128):
+        Config(data=DataConfig(crop_size=good), model=model)
+
+
 @pytest.mark.parametrize(
     ("make", "name"),
     [

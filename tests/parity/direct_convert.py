@@ -21,7 +21,7 @@ RESIZE = jax.image.resize
 
 
 def convert(bundle: str, size: int, output: str) -> None:
-    """Inputs x_t, cond float32 (B, size, size, 3) and t int32 (B,), any batch B; one output like x_t."""
+    """Inputs x_t, cond float32 (B, size, size, 3, or 5 of cond) and t int32 (B,), any batch B; one output like x_t."""
     with safe_open(bundle, framework="numpy") as file:
         config = from_json(file.metadata()["config"])
         weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
@@ -39,8 +39,8 @@ def convert(bundle: str, size: int, output: str) -> None:
         with mock.patch.object(jax.image, "resize", RESIZE):
             return network.apply(params, stats, x_t, cond, t)[0]
 
-    picture = jax.ShapeDtypeStruct(("B", size, size, 3), jnp.float32)
-    inputs = [picture, picture, jax.ShapeDtypeStruct(("B",), jnp.int32)]
+    x_t, cond = (jax.ShapeDtypeStruct(("B", size, size, c), jnp.float32) for c in (3, config.model.cond_channels))
+    inputs = [x_t, cond, jax.ShapeDtypeStruct(("B",), jnp.int32)]
     names = {"input_names": ["x_t", "cond", "t"], "output_names": ["output"]}
     to_onnx(denoise, inputs, return_mode="file", output_path=output, **names)
 

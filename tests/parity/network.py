@@ -37,12 +37,21 @@ def shapes(size: int, multiple: int) -> list[tuple[int, int, int]]:
     return [(1, size, size), (3, half, half + 3 * multiple), (5, 4 * multiple, 2 * multiple)]
 
 
-def inputs(shape: tuple[int, int, int], timesteps: int, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """x_t (standard normal) and cond (in [-1, 1]), float64 (*shape, 3), and int64 t (batch,), 0 and T-1 among them."""
+def inputs(
+    shape: tuple[int, int, int], timesteps: int, seed: int, cond_channels: int = 3
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """x_t (standard normal) and cond (in [-1, 1]), float64 (*shape, 3), and int64 t (batch,), 0 and T-1 among them.
+
+    With 5 `cond_channels` cond is a part of a larger picture, in another place for each of the batch.
+    """
     rng = np.random.default_rng(seed)
     t = rng.integers(0, timesteps, shape[0])
     t[: min(2, shape[0])] = (timesteps - 1, 0)[: min(2, shape[0])]
-    return rng.normal(size=(*shape, 3)), rng.uniform(-1.0, 1.0, (*shape, 3)), t
+    x_t, cond = rng.normal(size=(*shape, 3)), rng.uniform(-1.0, 1.0, (*shape, 3))
+    if cond_channels == 5:
+        middle = np.moveaxis(np.mgrid[: shape[1], : shape[2]] + 0.5, 0, -1) / shape[1:] - 0.5
+        cond = np.concatenate([cond, middle + rng.uniform(-0.5, 0.5, (shape[0], 1, 1, 2))], axis=-1)
+    return x_t, cond, t
 
 
 def network(subject: Subject, *, size: int) -> Iterator[Line]:
@@ -50,6 +59,11 @@ def network(subject: Subject, *, size: int) -> Iterator[Line]:
     square, lying, standing = shapes(size, subject.config.model.size_multiple)
     for shape, dtype in ((square, "float32"), (lying, "float32"), (standing, "float32"), (lying, "float64")):
         yield from forward(subject, shape, dtype)
+
+
+def _channels(subject: Subject, shape: tuple[int, int, int]) -> int:
+    """With coordinates, squares are whole pictures, to which each side adds them, and the others parts of one."""
+    return 3 if shape[1] == shape[2] else subject.config.model.cond_channels
 
 
 @partial(jax.jit, static_argnames=("network", "train"))
@@ -60,7 +74,7 @@ def apply(network: Network, params: Any, stats: Any, x_t: Any, cond: Any, t: Any
 
 def forward(subject: Subject, shape: tuple[int, int, int], dtype: str) -> Iterator[Line]:
     """One shape in one dtype, in either mode; in float32 also how far torch is from its own float64."""
-    x_t, cond, t = inputs(shape, len(subject.alphas_cumprod), seed=sum(shape))
+    x_t, cond, t = inputs(shape, len(subject.alphas_cumprod), sum(shape), _channels(subject, shape))
     x_t, cond = x_t.astype(dtype), cond.astype(dtype)
     where = f"{shape[0]} × {shape[1]} × {shape[2]}"
     model = _torch_model(subject, dtype)
@@ -106,7 +120,7 @@ def gradients(subject: Subject, *, size: int, batch: int) -> Iterator[Line]:
 
 
 def _backward(subject: Subject, shape: tuple[int, int, int], dtype: str) -> Iterator[Line]:
-    eps, cond, t = inputs(shape, len(subject.alphas_cumprod), seed=1)
+    eps, cond, t = inputs(shape, len(subject.alphas_cumprod), 1, _channels(subject, shape))
     x0 = np.clip(np.random.default_rng(2).normal(size=eps.shape) / 3, -1, 1)
     eps, cond, x0 = (a.astype(dtype) for a in (eps, cond, x0))
     where = f"{shape[0]} × {shape[1]} × {shape[2]}"

@@ -76,8 +76,8 @@ def to_nhwc(pictures: torch.Tensor) -> np.ndarray:
 def narrow(preset: str) -> Config:
     """The preset with few channels, little data and a short warm-up; all else that decides what is computed stays.
 
-    Except that `base` is also shallow, and takes the options that no preset takes: attention to cond, fixed
-    resampling, the time added.
+    Except that `base` is also shallow, and takes the options that no preset takes: attention to cond, coordinates,
+    fixed resampling, the time added.
     """
     config = PRESETS[preset]()
     augment = replace(config.data.augment, rotation=0.0, perspective=0.0, jitter_probability=0.0)
@@ -87,7 +87,7 @@ def narrow(preset: str) -> Config:
     elif preset == "base":
         model = replace(
             model, width=16, groups=4, multipliers=(1, 2), blocks=1, attention_levels=(1,), head_channels=8,
-            cross_attention=True, resample="fixed", time_modulation="add",
+            cross_attention=True, coordinates=True, resample="fixed", time_modulation="add",
         )  # fmt: skip
     else:
         model = replace(model, width=16, groups=4)

@@ -45,6 +45,7 @@ MODELS: dict[str, dict[str, Any]] = {
         "attention_levels": [1],
         "head_channels": 4,
         "cross_attention": True,
+        "coordinates": True,
         "resample": "fixed",
         "time_modulation": "add",
         "dropout": 0.3,

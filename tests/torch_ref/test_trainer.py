@@ -217,6 +217,19 @@ def test_mixed_precision_keeps_weights_and_loss_in_float32(make_trainer: MakeTra
     assert 0 < abs(float(metrics["loss"] - exact["loss"])) < 0.02 * float(exact["loss"])
 
 
+def test_batches_may_be_parts_of_pictures_that_say_where_they_lie(make_trainer: MakeTrainer) -> None:
+    cond, x0, t, eps = drawn()
+    grid = torch.stack(torch.meshgrid(*2 * [(torch.arange(16, dtype=x0.dtype) + 0.5) / 8 - 1], indexing="ij"))
+    losses = []
+    for places in (None, grid, grid / 2):
+        trainer = make_trainer("options")
+        torch.manual_seed(0)  # of dropout
+        placed = cond if places is None else torch.cat([cond, places.expand(3, 2, 16, 16)], dim=1)
+        losses.append(float(trainer.step(placed, x0, t, eps)["loss"]))
+    assert losses[0] == pytest.approx(losses[1], rel=1e-12)
+    assert abs(losses[2] - losses[0]) > 1e-4 * losses[0]
+
+
 @pytest.mark.parametrize(
     ("section", "change", "said"),
     [

@@ -21,6 +21,11 @@ def denoise(x_t, cond, t):
     return x_t * t.reshape(-1, 1, 1, 1) * 0.001 + cond * cond - cond / 3
 
 
+def denoise_at(x_t, cond, t):
+    """The same, which also asks where each pixel lies; channels last."""
+    return denoise(x_t, cond[..., :3], t) * (2 + cond[..., 3:4] - cond[..., 4:])
+
+
 @pytest.fixture
 def inputs() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     rng = np.random.default_rng(0)
@@ -31,13 +36,32 @@ def inputs() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 def test_three_implementations_agree(inputs: tuple[np.ndarray, ...], scale: float) -> None:
     x_t, cond, t = inputs
     expected = denoise(x_t, 0 * cond, t) + scale * (denoise(x_t, cond, t) - denoise(x_t, 0 * cond, t))
-    in_torch = reference.guided(denoise, scale)(*map(torch.from_numpy, inputs)).numpy()
+    first, second = (torch.from_numpy(a).permute(0, 3, 1, 2) for a in (x_t, cond))
+    in_torch = reference.guided(denoise, scale)(first, second, torch.from_numpy(t)).permute(0, 2, 3, 1).numpy()
     np.testing.assert_allclose(edge.guided(denoise, scale)(x_t, cond, t), expected, atol=1e-12)
     np.testing.assert_allclose(in_torch, expected, atol=1e-12)
     with jax.enable_x64(True):
         found = guided(denoise, scale)(*map(jnp.asarray, inputs))
     np.testing.assert_allclose(found, expected, atol=1e-12)
     assert HIDDEN == edge.HIDDEN == reference.HIDDEN
+
+
+def test_where_pixels_lie_is_never_hidden(inputs: tuple[np.ndarray, ...]) -> None:
+    x_t, cond, t = inputs
+    places = np.random.default_rng(1).uniform(-1, 1, (*cond.shape[:3], 2))
+    shown, hidden = (np.concatenate([picture, places], axis=-1) for picture in (cond, 0 * cond))
+    expected = denoise_at(x_t, hidden, t) + 3.0 * (denoise_at(x_t, shown, t) - denoise_at(x_t, hidden, t))
+    np.testing.assert_allclose(edge.guided(denoise_at, 3.0)(x_t, shown, t), expected, atol=1e-12)
+    with jax.enable_x64(True):
+        found = guided(denoise_at, 3.0)(*map(jnp.asarray, (x_t, shown, t)))
+    np.testing.assert_allclose(found, expected, atol=1e-12)
+
+    def channels_last(x_t: torch.Tensor, cond: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
+        return denoise_at(x_t.permute(0, 2, 3, 1), cond.permute(0, 2, 3, 1), t)
+
+    tensors = (torch.from_numpy(a).permute(0, 3, 1, 2) for a in (x_t, shown))
+    in_torch = reference.guided(channels_last, 3.0)(*tensors, torch.from_numpy(t))
+    np.testing.assert_allclose(in_torch.numpy(), expected, atol=1e-12)
 
 
 def test_a_scale_of_one_costs_nothing() -> None:

@@ -135,6 +135,38 @@ def test_hiding_some_guiding_pictures_changes_no_other_draw() -> None:
     assert 5 < hidden.sum() < 27
 
 
+def test_crops_change_no_other_draw_and_keep_their_place_where_the_picture_is_hidden() -> None:
+    problem, state, _, _ = setup()
+    pairs = Batch(*(jnp.full((64, 16, 16, 3), value, jnp.uint8) for value in (200, 90)))
+
+    def draw(crop_size: int, coordinates: bool, cond_dropout: float = 0.0) -> list[np.ndarray]:
+        config = dataclasses.replace(
+            problem.config,
+            data=dataclasses.replace(problem.config.data, crop_size=crop_size),
+            model=dataclasses.replace(problem.config.model, coordinates=coordinates),
+            diffusion=DiffusionConfig(cond_dropout=cond_dropout),
+        )
+        return [np.asarray(a) for a in draw_batch(config, state.key, pairs, jnp.arange(64))]
+
+    whole, placed, plain, shown, hiding = (
+        draw(0, False), draw(0, True), draw(8, False), draw(8, True), draw(8, True, 0.25)
+    )  # fmt: skip
+    for a, b in zip(whole, placed, strict=True):  # the network itself adds the coordinates of whole pictures
+        np.testing.assert_array_equal(a, b)
+    assert whole[0].shape == whole[3].shape == (64, 16, 16, 3)
+    assert plain[0].shape == plain[1].shape == plain[3].shape == (64, 8, 8, 3)
+    for a, b in zip(plain[1:], shown[1:], strict=True):
+        np.testing.assert_array_equal(a, b)
+    np.testing.assert_array_equal(shown[0][..., :3], plain[0])
+    np.testing.assert_array_equal(plain[2], whole[2])
+    np.testing.assert_array_equal(hiding[0][..., 3:], shown[0][..., 3:])
+    assert len(np.unique(shown[0][:, 0, 0, 3:], axis=0)) > 20
+    hidden = np.all(hiding[0][..., :3] == HIDDEN, axis=(1, 2, 3))
+    np.testing.assert_array_equal(hiding[0][~hidden], shown[0][~hidden])
+    # Three standard deviations of a binomial draw: 16 ± 10.4.
+    assert 5 < hidden.sum() < 27
+
+
 def test_min_snr_weighs_each_picture_and_the_validation_loss_too() -> None:
     problem, state, _, pairs = setup("unet", "v", "plain")
     diffusion = DiffusionConfig(prediction="v", loss_weight="min_snr", mae_weight=0.0)

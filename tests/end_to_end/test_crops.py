@@ -1,0 +1,62 @@
+"""A network that saw nothing but crops, told where they lay, draws whole pictures at a size of their own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from export import to_onnx
+from export.edge import __main__ as edge
+from export.edge.artifact import open_artifact
+from export.edge.pictures import open_picture
+from jax_impl import bundle, sample, train
+
+SMALL = [
+    "--data.size", "32", "--data.crop-size", "16", "--data.repeats", "100", "--model.coordinates",
+    "--model.patch", "4", "--model.width", "16", "--model.groups", "4", "--model.blocks", "1",
+    "--model.multipliers", "1", "--diffusion.cond-dropout", "0.1", "--diffusion.guidance", "1.2",
+    "--optim.learning-rate", "1e-2", "--train.epochs", "4", "--train.batch-size", "8", "--train.sample-every", "0",
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Trained to turn speckle into a sky that brightens from top to bottom: only the place in the picture tells how."""
+    folder, random = tmp_path_factory.mktemp("crops"), np.random.default_rng(0)
+    ramp = np.tile(np.linspace(30, 225, 32)[:, None, None], (1, 32, 3)).astype(np.uint8)
+    for split, count in (("train", 4), ("val", 1)):
+        for side in ("A", "B"):
+            (folder / "pairs" / split / side).mkdir(parents=True)
+        for i in range(count):
+            Image.fromarray(speckle(random, 32, 32)).save(folder / "pairs" / split / "A" / f"{i}.png")
+            Image.fromarray(ramp).save(folder / "pairs" / split / "B" / f"{i}.png")
+    train.main(["tiny", "--data.path", str(folder / "pairs"), *SMALL, "--output-dir", str(folder / "run")])
+    return folder / "run"
+
+
+def speckle(random: np.random.Generator, height: int, width: int) -> np.ndarray:
+    return random.integers(100, 156, (height, width, 3), np.uint8)
+
+
+def test_it_knows_where_it_is_at_another_size_and_onnxruntime_draws_what_jax_draws(run: Path, tmp_path: Path) -> None:
+    weights, artifact, photo = tmp_path / "model.safetensors", tmp_path / "artifact", tmp_path / "photo.png"
+    bundle.main(["--run", str(run), "--output", str(weights)])
+    to_onnx.main([str(weights), "--output", str(artifact)])
+    model = artifact / "onnx" / "model.onnx"
+    assert open_artifact(model).coordinates
+    Image.fromarray(speckle(np.random.default_rng(1), 64, 96)).save(photo)
+
+    words = ["--size", "64", "--steps", "3", "--seed", "5"]
+    edge.main([str(model), str(photo), str(tmp_path / "edge.png"), *words])
+    sample.main(["--run", str(run), "--input", str(photo), "--output", str(tmp_path / "jax.png"), *words])
+    on_edge, in_jax = (open_picture(tmp_path / name).astype(float) for name in ("edge.png", "jax.png"))
+    assert on_edge.shape == (64, 96, 3)
+    assert np.abs(on_edge - in_jax).max() <= 1
+
+    # Twice as many rows of sky as a picture of the training set has, and four times as many as a crop.
+    rows, wanted = on_edge.mean(axis=(1, 2)), np.linspace(30, 225, 64)
+    assert np.corrcoef(rows, wanted)[0, 1] > 0.97
+    assert np.sqrt(np.mean((on_edge - wanted[:, None, None]) ** 2)) < 0.5 * wanted.std()
