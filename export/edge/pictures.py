@@ -13,9 +13,11 @@ from typing import Literal, get_args
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont, ImageOps
+from PIL.ExifTags import Base
 
 from export.edge.errors import UserError, describe_os_error
 from export.edge.files import check_input_file, check_output_file, write_bytes
+from export.edge.tags import NONE, Tags, read_tags, save_options
 
 Fit = Literal["crop", "letterbox", "stretch"]
 FITS: tuple[str, ...] = get_args(Fit)
@@ -41,11 +43,17 @@ _opening = threading.Lock()
 
 
 def open_picture(path: Path) -> np.ndarray:
-    """The picture in a file, uint8 (height, width, 3), upright by its EXIF orientation.
+    """The picture in a file, uint8 (height, width, 3), upright by its EXIF orientation. See `open_photo`."""
+    return open_photo(path)[0]
+
+
+def open_photo(path: Path) -> tuple[np.ndarray, Tags]:
+    """The picture in a file, uint8 (height, width, 3), upright by its EXIF orientation, and what stands beside it.
 
     Reads the first frame of JPEG, PNG, WebP, BMP, TIFF, GIF and PPM. Transparency is laid
     over white; greyscale, palette and CMYK become RGB; 16-bit and float samples are
-    brought to 8 bits. Raises UserError, naming the file, when it is missing, is no
+    brought to 8 bits. Colours are not converted: the numbers stay in the space of the
+    file's colour profile, which is among the Tags. Raises UserError, naming the file, when it is missing, is no
     picture, is damaged or cut short, or has more than MAX_PIXELS pixels (known from the
     header, before anything is decoded).
     """
@@ -64,7 +72,7 @@ def open_picture(path: Path) -> np.ndarray:
             )
         try:
             image.load()
-            return np.array(_to_rgb(_upright(image)))
+            return np.array(_to_rgb(_upright(image))), read_tags(image)
         # A damaged file makes Pillow's decoders raise nearly anything: OSError, ValueError, SyntaxError, zlib.error...
         except Exception as error:
             raise UserError(
@@ -88,7 +96,8 @@ def _open_header(file: io.BufferedReader, path: Path) -> Image.Image:
 
 def _upright(image: Image.Image) -> Image.Image:
     try:
-        return ImageOps.exif_transpose(image)
+        # Asked first, because exif_transpose copies a picture that is upright already.
+        return image if image.getexif().get(Base.Orientation, 1) == 1 else ImageOps.exif_transpose(image)
     except Exception:  # Pixels that are whole are worth more than an EXIF block that is not.
         return image
 
@@ -101,7 +110,7 @@ def _to_rgb(image: Image.Image) -> Image.Image:
         image = image.convert("RGBA")
         white = Image.new("RGBA", image.size, (255, 255, 255, 255))
         return Image.alpha_composite(white, image).convert("RGB")
-    return image.convert("RGB")
+    return image if image.mode == "RGB" else image.convert("RGB")
 
 
 def _to_8_bits(image: Image.Image) -> np.ndarray:
@@ -125,12 +134,20 @@ def resize(picture: np.ndarray, height: int, width: int) -> np.ndarray:
 
 
 def _resample(
-    picture: np.ndarray, height: int, width: int, box: tuple[float, float, float, float] | None
+    picture: np.ndarray,
+    height: int,
+    width: int,
+    box: tuple[float, float, float, float] | None,
+    reducing_gap: float | None = None,
 ) -> np.ndarray:
-    """Resize the part (left, top, right, bottom) of a picture, or all of it."""
+    """Resize the part (left, top, right, bottom) of a picture, or all of it.
+
+    With a reducing_gap, one that shrinks by twice as much is first averaged over whole blocks of pixels.
+    """
     if picture.shape[:2] == (height, width) and box is None:
         return picture
-    return np.array(Image.fromarray(picture).resize((width, height), Image.Resampling.LANCZOS, box=box))
+    image = Image.fromarray(picture)
+    return np.array(image.resize((width, height), Image.Resampling.LANCZOS, box=box, reducing_gap=reducing_gap))
 
 
 def fit_square(picture: np.ndarray, size: int, fit: str) -> np.ndarray:
@@ -168,17 +185,21 @@ def working(
     _check_fit(fit)
     height, width = picture.shape[:2]
     if fit == "crop":
-        inner = resize(picture, *_working_sides(height, width, size, multiple))
+        # From eight times the size on, in a sixth of the time and within two levels of doing without.
+        inner_height, inner_width = _working_sides(height, width, size, multiple)
+        inner = _resample(picture, inner_height, inner_width, None, reducing_gap=4.0)
     else:
         inner = fit_square(picture, _round_to(size, multiple), fit)
 
-    def restore(result: np.ndarray) -> np.ndarray:
-        if fit == "letterbox":
-            inner_height, inner_width, top, left = _letterbox(height, width, result.shape[0])
-            result = result[top : top + inner_height, left : left + inner_width]
-        return resize(result, height, width)
+    return inner, lambda result: resize(without_bars(result, height, width, fit), height, width)
 
-    return inner, restore
+
+def without_bars(result: np.ndarray, height: int, width: int, fit: str) -> np.ndarray:
+    """The part of a picture of working size (h, w, 3) that a photo of this size covers: all but letterbox's bars."""
+    if fit != "letterbox":
+        return result
+    inner_height, inner_width, top, left = _letterbox(height, width, result.shape[0])
+    return result[top : top + inner_height, left : left + inner_width]
 
 
 def _working_sides(height: int, width: int, size: int, multiple: int) -> tuple[int, int]:
@@ -224,8 +245,8 @@ def check_output_picture(path: Path, what: str = "output") -> Path:
     return check_output_file(path, what)
 
 
-def save_picture(path: Path, picture: np.ndarray) -> None:
-    """Write a picture, atomically, in the format of its suffix: .png, .jpg, .jpeg or .webp.
+def save_picture(path: Path, picture: np.ndarray, tags: Tags = NONE) -> None:
+    """Write a picture, atomically, in the format of its suffix: .png, .jpg, .jpeg or .webp; and `tags` beside it.
 
     Raises UserError for another suffix, a missing folder or a picture too long for the format.
     """
@@ -237,7 +258,7 @@ def save_picture(path: Path, picture: np.ndarray) -> None:
             f"{_LONGEST_SIDE[kind]}; use .png"
         )
     buffer = io.BytesIO()  # Encoded in memory first, so that a full disk is reported by the system, not by a codec.
-    Image.fromarray(picture).save(buffer, kind, **_SAVE_OPTIONS[kind])
+    Image.fromarray(picture).save(buffer, kind, **_SAVE_OPTIONS[kind], **save_options(tags))
     write_bytes(path, buffer.getvalue())
 
 
