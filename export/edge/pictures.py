@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Literal, get_args
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont, ImageOps
-from PIL.ExifTags import Base
+from PIL import Image, ImageDraw, ImageFont
 
+from export.edge.decoding import to_rgb, upright
 from export.edge.errors import UserError, describe_os_error
 from export.edge.files import check_input_file, check_output_file, write_bytes
 from export.edge.tags import NONE, Tags, read_tags, save_options
@@ -26,6 +26,8 @@ MAX_PIXELS = 100_000_000
 """Pictures with more pixels than this are refused before they are decoded."""
 
 READABLE = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "PPM")
+SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm"})
+"""Suffixes of files that are taken for pictures where a folder is searched; others are passed over."""
 WRITABLE = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
 _LONGEST_SIDE = {"PNG": 2**31 - 1, "JPEG": 65500, "WEBP": 16383}
 _SAVE_OPTIONS: dict[str, dict[str, int]] = {
@@ -53,9 +55,9 @@ def open_photo(path: Path) -> tuple[np.ndarray, Tags]:
     Reads the first frame of JPEG, PNG, WebP, BMP, TIFF, GIF and PPM. Transparency is laid
     over white; greyscale, palette and CMYK become RGB; 16-bit and float samples are
     brought to 8 bits. Colours are not converted: the numbers stay in the space of the
-    file's colour profile, which is among the Tags. Raises UserError, naming the file, when it is missing, is no
-    picture, is damaged or cut short, or has more than MAX_PIXELS pixels (known from the
-    header, before anything is decoded).
+    file's colour profile, which is among the Tags. Raises UserError, naming the file, when
+    it is missing, is no picture, is damaged or cut short, or has more than MAX_PIXELS
+    pixels (known from the header, before anything is decoded).
     """
     check_input_file(path, "picture")
     try:
@@ -72,7 +74,7 @@ def open_photo(path: Path) -> tuple[np.ndarray, Tags]:
             )
         try:
             image.load()
-            return np.array(_to_rgb(_upright(image))), read_tags(image)
+            return np.array(to_rgb(upright(image))), read_tags(image)
         # A damaged file makes Pillow's decoders raise nearly anything: OSError, ValueError, SyntaxError, zlib.error...
         except Exception as error:
             raise UserError(
@@ -92,40 +94,6 @@ def _open_header(file: io.BufferedReader, path: Path) -> Image.Image:
             ) from error
         finally:
             Image.MAX_IMAGE_PIXELS = before
-
-
-def _upright(image: Image.Image) -> Image.Image:
-    try:
-        # Asked first, because exif_transpose copies a picture that is upright already.
-        return image if image.getexif().get(Base.Orientation, 1) == 1 else ImageOps.exif_transpose(image)
-    except Exception:  # Pixels that are whole are worth more than an EXIF block that is not.
-        return image
-
-
-def _to_rgb(image: Image.Image) -> Image.Image:
-    """An 8-bit RGB image, with transparency laid over white."""
-    if image.mode == "F" or image.mode.startswith("I"):
-        return Image.fromarray(_to_8_bits(image)).convert("RGB")
-    if image.has_transparency_data:
-        image = image.convert("RGBA")
-        white = Image.new("RGBA", image.size, (255, 255, 255, 255))
-        return Image.alpha_composite(white, image).convert("RGB")
-    return image if image.mode == "RGB" else image.convert("RGB")
-
-
-def _to_8_bits(image: Image.Image) -> np.ndarray:
-    """uint8 (height, width) from one channel of 16-bit, 32-bit or float samples.
-
-    16-bit samples keep their proportion (65535 is white). So do 32-bit ones that fit
-    into 16 bits, floats in [0, 1] (1 is white) and floats in [0, 255]; any other range
-    is stretched from its least to its greatest value. Samples that are not finite are black.
-    """
-    values = np.nan_to_num(np.array(image).astype(np.float32), nan=0.0, posinf=0.0, neginf=0.0)
-    low, high = float(values.min()), float(values.max())
-    white = (1.0 if high <= 1.0 else 255.0) if image.mode == "F" else 65535.0
-    if low < 0.0 or high > white:
-        values, white = values - low, (high - low) or 1.0
-    return np.floor(values / white * 255.0 + 0.5).astype(np.uint8)
 
 
 def resize(picture: np.ndarray, height: int, width: int) -> np.ndarray:

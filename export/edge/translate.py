@@ -59,15 +59,16 @@ def translate(
     size, fit = (model.size, model.fit) if tile is None else (tile, "crop")
     inner, _ = working(picture, size, fit, model.size_multiple)
     cond = to_float(inner)[None]
+    shape = cond.shape
     if tile is not None:
-        check_area(cond.shape[1], cond.shape[2])
-        places = windows(cond.shape[1], cond.shape[2], model.size, model.size_multiple)
+        check_area(shape[1], shape[2])
+        places = windows(shape[1], shape[2], model.size, model.size_multiple)
         total = len(places) * len(plan)
         denoise = tiled(denoise, places, None if on_window is None else lambda done: on_window(done, total))
-    x = noise.normal(seed, noise.START, cond.shape)
+    x = noise.normal(seed, noise.START, shape)
 
     def step_noise(index: int) -> np.ndarray:
-        return noise.normal(seed, index + 1, cond.shape)
+        return noise.normal(seed, index + 1, shape)
 
     for step in iterate(denoise, cond, x, plan, model.clamp, step_noise, model.threshold):
         x = step.x

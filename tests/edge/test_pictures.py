@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from export.edge import pictures
+from export.edge.decoding import to_rgb
 from export.edge.errors import UserError
 
 sides = st.integers(1, 400)
@@ -159,7 +160,7 @@ def test_palette_with_an_alpha_channel() -> None:
     image = image.convert("PA")
     image.putalpha(Image.fromarray(np.array([[0, 128, 255]], np.uint8)))
     assert image.mode == "PA"
-    assert np.array(pictures._to_rgb(image))[0, :, 0].tolist() == [255, 177, 100]
+    assert np.array(to_rgb(image))[0, :, 0].tolist() == [255, 177, 100]
 
 
 def test_palette_with_transparency(tmp_path: Path) -> None:
