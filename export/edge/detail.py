@@ -22,7 +22,7 @@ from typing import Literal, get_args
 import numpy as np
 
 from export.edge.errors import UserError
-from export.edge.pictures import resize, to_float, to_uint8
+from export.edge.pictures import resize, to_float, to_uint8, without_bars
 
 Detail = Literal["transfer", "enlarge"]
 DETAILS: tuple[str, ...] = get_args(Detail)
@@ -41,19 +41,23 @@ def check_detail(detail: str) -> None:
         raise UserError(f"detail {detail!r} is unknown; choose one of {', '.join(DETAILS)}")
 
 
-def to_photo_size(photo: np.ndarray, guide: np.ndarray, result: np.ndarray, detail: str = "transfer") -> np.ndarray:
+def to_photo_size(
+    photo: np.ndarray, inner: np.ndarray, result: np.ndarray, fit: str, detail: str = "transfer"
+) -> np.ndarray:
     """What the network made of a photo, at the photo's own size: uint8 (height, width, 3).
 
-    photo: uint8 (height, width, 3). guide: the photo as the network saw it, uint8 (h, w, 3).
-    result: floats in [-1, 1], (h, w, 3), clipped when they go beyond. "transfer" keeps the
-    photo's detail; "enlarge" resizes the result alone. A photo of no more pixels than the
-    network saw has no detail to add: its result is resized, and at (h, w) returned as it is.
+    photo: uint8 (height, width, 3). inner: the photo as the network saw it, brought to
+    that size by `fit`, uint8 (h, w, 3). result: floats in [-1, 1], (h, w, 3), clipped when
+    they go beyond. "transfer" keeps the photo's detail; "enlarge" resizes the result alone.
+    A photo of no more pixels than the network saw has no detail to add: its result is
+    resized, and one of its size returned as it is.
     """
     check_detail(detail)
     height, width = photo.shape[:2]
-    if detail == "enlarge" or height * width <= guide.shape[0] * guide.shape[1]:
+    inner, result = (without_bars(part, height, width, fit) for part in (inner, result))
+    if detail == "enlarge" or height * width <= inner.shape[0] * inner.shape[1]:
         return resize(to_uint8(result), height, width)
-    return apply(change_of_colour(to_float(guide), np.clip(result, -1.0, 1.0)), photo)
+    return apply(change_of_colour(to_float(inner), np.clip(result, -1.0, 1.0)), photo)
 
 
 def change_of_colour(

@@ -11,6 +11,8 @@ WIDTH = 30
 """Characters between the bar's brackets."""
 LONG = 10.0
 """Seconds of work ahead from which on that is said where no bar is drawn."""
+SURE = 1.0
+"""Seconds of work done after which it can be told how much is ahead."""
 _ERASE = "\r\x1b[2K"
 
 
@@ -31,22 +33,26 @@ class Progress:
         self.started = clock()
         self.done = 0
         self.total = 0
+        self.warned = False
         self.live = self.stream.isatty()
 
     def update(self, done: int, total: int) -> None:
-        """Say that `done` of `total` steps are behind us."""
-        first = self.done == 0
+        """Say that `done` of `total` steps are behind us. With 0 the clock starts again."""
         self.done, self.total = done, total
-        left = (self.clock() - self.started) / done * (total - done)
+        if done == 0:
+            self.started = self.clock()
+            return
+        elapsed = self.clock() - self.started
+        left = elapsed / done * (total - done)
         if self.live:
             filled = WIDTH * done // total
             bar = "#" * filled + "." * (WIDTH - filled)
             # What comes first erases what an earlier, longer line left behind.
             self.stream.write(f"{_ERASE}[{bar}] {self._pace()}, {_clock_face(left)} left")
             self.stream.flush()
-        elif first and left > LONG:
-            self.stream.write(f"{self._pace()}, {_clock_face(left)} left\n")
-            self.stream.flush()
+        elif not self.warned and elapsed > SURE and left > LONG:
+            self.warned = True
+            self.say(f"{self._pace()}, {_clock_face(left)} left")
 
     def say(self, line: str) -> None:
         """Print a line of its own; the bar is drawn again by the next update."""

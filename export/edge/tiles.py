@@ -21,7 +21,7 @@ from export.edge.sampler import Denoise
 OVERLAP = 0.5
 """Share of a window's side that it has in common with the next, at least."""
 MOST_PIXELS = 2**22
-"""Pixels of the largest picture that is drawn in windows; a sampler holds about a hundred bytes for each."""
+"""Pixels of the largest picture that is drawn in windows; a sampler holds about 200 bytes for each."""
 
 Window = tuple[slice, slice]
 """Rows and columns."""
@@ -74,7 +74,7 @@ def weight(height: int, width: int) -> np.ndarray:
 def tiled(denoise: Denoise, places: list[Window], on_window: Callable[[int], None] | None = None) -> Denoise:
     """`denoise`, asked about one window after the other, with its answers averaged where they overlap.
 
-    `on_window(done)` is called after each window, counted over all calls.
+    `on_window(done)` is called before the first window and after each, counted over all calls.
     """
     done = 0
 
@@ -82,6 +82,8 @@ def tiled(denoise: Denoise, places: list[Window], on_window: Callable[[int], Non
         nonlocal done
         total = np.zeros_like(x_t)
         weights = np.zeros_like(x_t[..., :1])
+        if done == 0 and on_window is not None:
+            on_window(done)
         for place in places:
             part = denoise(cut(x_t, place), cut(cond, place), t)
             counts = weight(part.shape[1], part.shape[2])

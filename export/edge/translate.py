@@ -11,7 +11,7 @@ from export.edge.artifact import Artifact
 from export.edge.detail import check_detail, to_photo_size
 from export.edge.errors import UserError
 from export.edge.guidance import check_guidance, guided
-from export.edge.pictures import to_float, without_bars, working
+from export.edge.pictures import to_float, working
 from export.edge.sampler import Plan, Step, coefficients, iterate
 from export.edge.tiles import check_area, check_tile, tiled, windows
 
@@ -43,7 +43,8 @@ def translate(
 
     With `tile`, pixels of the working picture's short side, that picture keeps the photo's
     shape, whatever the model's fit, and the model sees it in overlapping windows of its own
-    size (see `export.edge.tiles`); `on_window(done, total)` is called after each.
+    size (see `export.edge.tiles`); `on_window(done, total)` is called before the first
+    and after each.
 
     Raises UserError for steps outside 1 ... T, an unknown sampler, spacing or detail, a seed,
     an eta, a guidance or a tile out of range, and a model that returns values that are not
@@ -76,9 +77,7 @@ def translate(
             on_step(step, len(plan))
     if not np.isfinite(x).all():
         raise UserError("the model returned values that are not finite; export it again from a healthy training run")
-    height, width = picture.shape[:2]
-    guide, result = (without_bars(part, height, width, fit) for part in (inner, x[0]))
-    return to_photo_size(picture, guide, result, detail)
+    return to_photo_size(picture, inner, x[0], fit, detail)
 
 
 def make_plan(
