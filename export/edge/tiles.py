@@ -4,6 +4,12 @@ MultiDiffusion (Bar-Tal, Yariv, Lipman, Dekel 2023, equation 5): all windows sha
 x_t, and in each step what the network says of each is averaged, with weights, where they
 overlap. Averaged is the network's output, in which a sampler's step is linear but for the
 bound on x0_hat; so any sampler, and the noise of the whole picture, can be used as they are.
+
+A network that was trained on whole scenes takes a window for a scene of its own, and gives
+it a sky of its own. So the whole scene is drawn first, at the network's own size, and in
+each step the coarse part of x0_hat, all that such a small picture can hold, is taken from
+there (the low-pass filter of Choi, Kim, Jeong, Gwon, Yoon 2021, "ILVR", equation 8, applied
+to x0_hat); the windows add what is finer.
 """
 
 from __future__ import annotations
@@ -13,10 +19,11 @@ from collections.abc import Callable
 from itertools import product
 
 import numpy as np
+from PIL import Image
 
 from export.edge.artifact import Artifact
 from export.edge.errors import UserError
-from export.edge.sampler import Denoise
+from export.edge.sampler import Denoise, x0_weights
 
 OVERLAP = 0.5
 """Share of a window's side that it has in common with the next, at least."""
@@ -37,21 +44,18 @@ def check_tile(model: Artifact, tile: int) -> None:
         )
 
 
-def check_area(height: int, width: int) -> None:
-    """Raise UserError when a picture to be drawn in windows would take too much memory."""
+def windows(height: int, width: int, size: int, multiple: int) -> list[Window]:
+    """Windows of `size` pixels square that cover a picture, row by row; the whole side where it is shorter.
+
+    They begin at multiples of `multiple`, as evenly apart as that allows, and overlap by
+    OVERLAP of their side or more. All sides are multiples of `multiple`. Raises UserError for
+    a picture of more than MOST_PIXELS.
+    """
     if height * width > MOST_PIXELS:
         raise UserError(
             f"a picture of {width} x {height} pixels is more than the {MOST_PIXELS // 2**20} million that are drawn in "
             "tiles; choose a smaller tile"
         )
-
-
-def windows(height: int, width: int, size: int, multiple: int) -> list[Window]:
-    """Windows of `size` pixels square that cover a picture, row by row; the whole side where it is shorter.
-
-    They begin at multiples of `multiple`, as evenly apart as that allows, and overlap by
-    OVERLAP of their side or more. All sides are multiples of `multiple`.
-    """
     rows, columns = _places(height, size, multiple), _places(width, size, multiple)
     return [(slice(y, y + min(size, height)), slice(x, x + min(size, width))) for y, x in product(rows, columns)]
 
@@ -96,6 +100,29 @@ def tiled(denoise: Denoise, places: list[Window], on_window: Callable[[int], Non
         return total
 
     return whole
+
+
+def anchored(denoise: Denoise, x0: np.ndarray, model: Artifact) -> Denoise:
+    """`denoise`, its output changed so that the coarse part of x0_hat is that of a smaller picture of the same scene.
+
+    x0: floats (h, w, 3) in [-1, 1].
+    """
+
+    def kept(x_t: np.ndarray, cond: np.ndarray, t: np.ndarray) -> np.ndarray:
+        out = denoise(x_t, cond, t)
+        from_x, from_output = (float(w) for w in x0_weights(model.prediction, model.alphas_cumprod[t[0]]))
+        for one, state in zip(out, x_t, strict=True):
+            found = from_x * state + from_output * one
+            one += _resized(x0 - _resized(found, *x0.shape[:2]), *found.shape[:2]) / np.float32(from_output)
+        return out
+
+    return kept
+
+
+def _resized(values: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Floats (h, w, 3) at another size, float32: bicubic, antialiased when it shrinks."""
+    planes = (Image.fromarray(np.ascontiguousarray(values[..., c], np.float32)) for c in range(values.shape[2]))
+    return np.stack([np.asarray(p.resize((width, height), Image.Resampling.BICUBIC)) for p in planes], axis=-1)
 
 
 def cut(whole: np.ndarray, place: Window) -> np.ndarray:

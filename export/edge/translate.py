@@ -11,9 +11,11 @@ from export.edge.artifact import Artifact
 from export.edge.detail import check_detail, to_photo_size
 from export.edge.errors import UserError
 from export.edge.guidance import check_guidance, guided
-from export.edge.pictures import to_float, working
-from export.edge.sampler import Plan, Step, coefficients, iterate
-from export.edge.tiles import check_area, check_tile, tiled, windows
+from export.edge.pictures import to_float, without_bars, working
+from export.edge.sampler import Denoise, Plan, Step, coefficients, iterate
+from export.edge.tiles import anchored, check_tile, tiled, windows
+
+OnStep = Callable[[Step, int], None]
 
 
 def translate(
@@ -23,7 +25,7 @@ def translate(
     seed: int = 0,
     sampler: str | None = None,
     eta: float = 0.0,
-    on_step: Callable[[Step, int], None] | None = None,
+    on_step: OnStep | None = None,
     *,
     spacing: str | None = None,
     guidance: float | None = None,
@@ -55,17 +57,27 @@ def translate(
     check_guidance(scale, model.cond_dropout)
     check_detail(detail)
     denoise = guided(model.denoise, scale)
-    if tile is not None:
-        check_tile(model, tile)
-    size, fit = (model.size, model.fit) if tile is None else (tile, "crop")
-    inner, _ = working(picture, size, fit, model.size_multiple)
-    cond = to_float(inner)[None]
-    shape = cond.shape
-    if tile is not None:
-        check_area(shape[1], shape[2])
-        places = windows(shape[1], shape[2], model.size, model.size_multiple)
-        total = len(places) * len(plan)
-        denoise = tiled(denoise, places, None if on_window is None else lambda done: on_window(done, total))
+
+    def draw(by: Denoise, inner: np.ndarray, told: OnStep | None) -> np.ndarray:
+        return _draw(model, by, to_float(inner)[None], plan, seed, told)
+
+    inner, _ = working(picture, model.size, model.fit, model.size_multiple)
+    if tile is None:
+        return to_photo_size(picture, inner, draw(denoise, inner, on_step), model.fit, detail)
+    check_tile(model, tile)
+    large, _ = working(picture, tile, "crop", model.size_multiple)
+    places = windows(large.shape[0], large.shape[1], model.size, model.size_multiple)
+    total = len(places) * len(plan)
+    whole = without_bars(draw(denoise, inner, None), picture.shape[0], picture.shape[1], model.fit)
+    by_window = tiled(denoise, places, None if on_window is None else lambda done: on_window(done, total))
+    return to_photo_size(picture, large, draw(anchored(by_window, whole, model), large, on_step), "crop", detail)
+
+
+def _draw(
+    model: Artifact, denoise: Denoise, cond: np.ndarray, plan: Plan, seed: int, on_step: OnStep | None
+) -> np.ndarray:
+    """Sample from a guiding picture, float32 (1, h, w, channels) in [-1, 1]: the result, float32 (h, w, 3)."""
+    shape = (*cond.shape[:3], 3)
     x = noise.normal(seed, noise.START, shape)
 
     def step_noise(index: int) -> np.ndarray:
@@ -77,7 +89,7 @@ def translate(
             on_step(step, len(plan))
     if not np.isfinite(x).all():
         raise UserError("the model returned values that are not finite; export it again from a healthy training run")
-    return to_photo_size(picture, inner, x[0], fit, detail)
+    return x[0]
 
 
 def make_plan(
