@@ -89,7 +89,7 @@ def apply(change: np.ndarray, photo: np.ndarray, top: int = 0, bottom: int | Non
     end = height if bottom is None else bottom
     rows, columns = change.shape[:2]
     # In levels, not in [-1, 1], so that the photo's bytes are used as they are; and half a level more, for rounding.
-    planes = np.ascontiguousarray(change.transpose(0, 2, 3, 1))
+    planes = change.transpose(0, 2, 3, 1).copy()
     planes[:, 3] = 127.5 * (planes[:, 3] - planes[:, :3].sum(axis=1)) + 128.0
     left, right, across = _between(width, columns)
     above, below, down = _between(height, rows)
