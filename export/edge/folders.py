@@ -24,6 +24,8 @@ def plan_jobs(photos: Path, output: Path) -> list[Job]:
     there is nothing to do, when two results would have one name, and when a result would
     take a photo's place; nothing is made yet.
     """
+    if output.suffix.lower() in WRITABLE and not output.is_dir():
+        raise UserError(f"output {output} names one picture for a folder of photos; name a folder")
     check_output_folder(output, "output")
     found = (path for path in photos.iterdir() if path.suffix.lower() in SUFFIXES and not path.name.startswith("."))
     jobs = [(path, output / _result_name(path)) for path in sorted(found) if path.is_file()]

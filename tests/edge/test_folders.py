@@ -80,8 +80,11 @@ def test_two_results_of_one_name_are_refused(tmp_path: Path, names: tuple[str, s
 
 def test_what_makes_no_sense_is_named(tmp_path: Path) -> None:
     folder = photos(tmp_path / "in", "a.png")
+    with pytest.raises(UserError, match=r"names one picture for a folder"):
+        plan_jobs(folder, tmp_path / "a.png")
+    (tmp_path / "file").touch()
     with pytest.raises(UserError, match=r"is a file; name a folder"):
-        plan_jobs(folder, folder / "a.png")
+        plan_jobs(folder, tmp_path / "file")
     with pytest.raises(UserError, match="mkdir -p"):
         plan_jobs(folder, tmp_path / "none" / "out")
     with pytest.raises(UserError, match="holds no pictures"):

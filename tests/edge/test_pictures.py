@@ -335,6 +335,13 @@ def test_restore_undoes_the_way_in(fit: str, height: int, width: int) -> None:
     assert np.abs(back - picture)[3:-3, 3:-3].max() < 6
 
 
+def test_a_large_photo_is_brought_to_size_nearly_as_a_small_one() -> None:
+    """The short cut for large photos against Pillow's filter without it."""
+    large = np.random.default_rng(0).integers(0, 256, (450, 675, 3), np.uint8)
+    expected = Image.fromarray(large).resize((48, 32), Image.Resampling.LANCZOS)
+    assert np.abs(pictures.working(large, 32, "crop", 8)[0].astype(int) - np.asarray(expected)).max() <= 3
+
+
 def test_an_unknown_fit_is_named() -> None:
     for call in (
         lambda: pictures.fit_square(photo(4, 4), 4, "pad"),
