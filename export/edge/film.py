@@ -53,13 +53,19 @@ def save_film(path: Path, frames: Sequence[np.ndarray], result: np.ndarray) -> N
     if check_film(path).suffix.lower() in STRIPS:
         save_picture(path, film_strip(pictures))
         return
-    first, *others = (Image.fromarray(picture) for picture in pictures)
+    kind = ANIMATIONS[path.suffix.lower()]
+    first, *others = (_in_256_colours(picture) if kind == "GIF" else Image.fromarray(picture) for picture in pictures)
     between = [_MILLISECONDS["between"]] * len(pictures)
     durations = [_MILLISECONDS["first"], *between[1:-1], _MILLISECONDS["last"]][-len(pictures) :]
     buffer = io.BytesIO()
-    kind = ANIMATIONS[path.suffix.lower()]
     first.save(buffer, kind, save_all=True, append_images=others, duration=durations, loop=0)
     write_bytes(path, buffer.getvalue())
+
+
+def _in_256_colours(picture: np.ndarray) -> Image.Image:
+    """The picture in its own 256 best colours, dithered: by itself Pillow leaves bands across the sky."""
+    image = Image.fromarray(picture)
+    return image.quantize(palette=image.quantize(), dither=Image.Dither.FLOYDSTEINBERG)
 
 
 def _small(picture: np.ndarray, height: int, width: int) -> np.ndarray:

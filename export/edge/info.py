@@ -107,7 +107,9 @@ def _check_sums(folder: Path) -> int:
     sums = folder / SUMS
     if not sums.is_file():
         return 0
-    listed = [match.groups() for line in sums.read_text().splitlines() if (match := _SUM.fullmatch(line))]
+    listed = [
+        match.groups() for line in sums.read_text(errors="replace").splitlines() if (match := _SUM.fullmatch(line))
+    ]
     bad = [name for digest, name in listed if not (folder / name).is_file() or sha256_file(folder / name) != digest]
     if bad:
         raise UserError(f"artifact {folder}: {', '.join(bad)} missing or not as {SUMS} says; get a fresh copy")
