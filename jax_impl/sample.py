@@ -130,7 +130,7 @@ def prepare(job: tuple[Path, Path], config: Config) -> Photo:
     source, output = job
     picture, tags = open_photo(source)
     fit = config.data.fit
-    inner, _ = working(picture, config.data.size, fit, config.model.size_multiple)
+    inner = working(picture, config.data.size, fit, config.model.size_multiple)
     return Photo(inner, lambda result: to_photo_size(picture, inner, result, fit), tags, output)
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import io
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -138,28 +138,22 @@ def fit_square(picture: np.ndarray, size: int, fit: str) -> np.ndarray:
     return square
 
 
-def working(
-    picture: np.ndarray, size: int, fit: str, multiple: int
-) -> tuple[np.ndarray, Callable[[np.ndarray], np.ndarray]]:
-    """`picture` as a network trained on fit_square(picture, size, fit) should see it, and the way back.
+def working(picture: np.ndarray, size: int, fit: str, multiple: int) -> np.ndarray:
+    """`picture` as a network trained on fit_square(picture, size, fit) should see it.
 
-    Returns uint8 (h, w, 3), h and w multiples of `multiple`, and `restore`, which brings a
-    result (h, w, 3) to the photo's own height and width.
+    Returns uint8 (h, w, 3), h and w multiples of `multiple`; `export.edge.detail` has the way back.
 
     crop: nothing is cut away; the short side becomes `size`, the long one follows, and
     both shrink when they would cover more than eight times size * size. letterbox: a
-    square with mid-grey bars, which restore removes. stretch: a square.
+    square with mid-grey bars. stretch: a square.
     """
     _check_fit(fit)
     height, width = picture.shape[:2]
-    if fit == "crop":
-        # From eight times the size on, in a sixth of the time and within two levels of doing without.
-        inner_height, inner_width = _working_sides(height, width, size, multiple)
-        inner = _resample(picture, inner_height, inner_width, None, reducing_gap=4.0)
-    else:
-        inner = fit_square(picture, _round_to(size, multiple), fit)
-
-    return inner, lambda result: resize(without_bars(result, height, width, fit), height, width)
+    if fit != "crop":
+        return fit_square(picture, _round_to(size, multiple), fit)
+    inner_height, inner_width = _working_sides(height, width, size, multiple)
+    # From eight times the size on, in a sixth of the time and within two levels of doing without.
+    return _resample(picture, inner_height, inner_width, None, reducing_gap=4.0)
 
 
 def without_bars(result: np.ndarray, height: int, width: int, fit: str) -> np.ndarray:

@@ -61,11 +61,11 @@ def translate(
     def draw(by: Denoise, inner: np.ndarray, told: OnStep | None) -> np.ndarray:
         return _draw(model, by, to_float(inner)[None], plan, seed, told)
 
-    inner, _ = working(picture, model.size, model.fit, model.size_multiple)
+    inner = working(picture, model.size, model.fit, model.size_multiple)
     if tile is None:
         return to_photo_size(picture, inner, draw(denoise, inner, on_step), model.fit, detail)
     check_tile(model, tile)
-    large, _ = working(picture, tile, "crop", model.size_multiple)
+    large = working(picture, tile, "crop", model.size_multiple)
     places = windows(large.shape[0], large.shape[1], model.size, model.size_multiple)
     total = len(places) * len(plan)
     whole = without_bars(draw(denoise, inner, None), picture.shape[0], picture.shape[1], model.fit)

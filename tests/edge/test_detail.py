@@ -13,7 +13,7 @@ from skimage.metrics import peak_signal_noise_ratio
 
 from export.edge.detail import apply, change_of_colour, to_photo_size
 from export.edge.errors import UserError
-from export.edge.pictures import resize, to_float, to_uint8
+from export.edge.pictures import FITS, resize, to_float, to_uint8, working
 
 MATRIX = np.array([[0.5, -0.2, 0.1], [0.1, 0.6, 0.0], [0.2, 0.1, 0.3]])
 OFFSET = np.array([0.1, -0.1, 0.05])
@@ -103,6 +103,19 @@ def test_without_detail_to_add_the_result_is_resized(height: int, width: int, de
     drawn = np.random.default_rng(0).uniform(-1.2, 1.2, (24, 32, 3))
     found = to_photo_size(scene(height, width), scene(24, 32), drawn, "crop", detail)
     np.testing.assert_array_equal(found, resize(to_uint8(drawn), height, width))
+
+
+@pytest.mark.parametrize("detail", ["transfer", "enlarge"])
+@pytest.mark.parametrize("fit", FITS)
+@pytest.mark.parametrize(("height", "width"), [(60, 80), (37, 101), (128, 64), (1, 1), (900, 3)])
+def test_the_way_back_undoes_the_way_in(fit: str, height: int, width: int, detail: str) -> None:
+    y, x = np.mgrid[:height, :width]
+    picture = np.stack([255 * x / width, 255 * y / height, 90 + 0 * x], -1).astype(np.uint8)
+    inner = working(picture, 64, fit, 8)
+    back = to_photo_size(picture, inner, to_float(inner), fit, detail)
+    assert back.shape == picture.shape
+    if min(height, width) > 6:
+        assert np.abs(back.astype(int) - picture)[3:-3, 3:-3].max() < 6
 
 
 def test_bars_are_left_out() -> None:

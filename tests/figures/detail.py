@@ -59,7 +59,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def colour_alone(model: Artifact, photo: np.ndarray) -> np.ndarray:
     """The guided filter as its authors have it, whose offset is a mean over windows like its slopes."""
-    small, _ = working(photo, model.size, model.fit, model.size_multiple)
+    small = working(photo, model.size, model.fit, model.size_multiple)
     change = change_of_colour(to_float(small), to_float(translate(model, small)))
     wide = np.pad(change[:, :, 3], ((RADIUS, RADIUS), (RADIUS, RADIUS), (0, 0)), mode="edge")
     windows = np.lib.stride_tricks.sliding_window_view(wide, (2 * RADIUS + 1, 2 * RADIUS + 1), axis=(0, 1))
