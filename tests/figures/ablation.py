@@ -163,7 +163,30 @@ def to_markdown(found: Mapping[str, Evaluations]) -> str:
         "",
         *table(head, against),
     ]
+    if data.get("scenes"):
+        lines += [
+            "",
+            f"In how many of the {data['scenes']} scenes, over {trainings} trainings, each row is better.",
+            "",
+            *table([*head[:1], "than", *head[1:]], in_scenes(found)),
+        ]
     return "\n".join(lines) + "\n"
+
+
+def in_scenes(found: Mapping[str, Evaluations]) -> list[list[str]]:
+    """For each row and what it is compared with: scenes won, out of those of all trainings."""
+    rows = []
+    for name, some in found.items():
+        for rival in ("baseline_run", *RIVALS):
+            apart = [one["against"][rival] for one in some if rival in one["against"]]
+            if apart:
+                title = "the first row" if rival == "baseline_run" else some[0]["methods"][rival]["title"]
+                won = (
+                    f"{sum(one[figure]['wins'] for one in apart)} of {sum(one[figure]['of'] for one in apart)}"
+                    for figure in FIGURES
+                )
+                rows.append([ROWS[name].what, title, *won])
+    return rows
 
 
 def spread(evaluations: Evaluations, method: str, figure: str) -> str:

@@ -48,6 +48,22 @@ def test_the_table_holds_means_ranges_and_how_sure_they_are() -> None:
     assert text.count(ROWS["seed"].what) == 1
 
 
+def test_with_few_scenes_wins_are_counted() -> None:
+    def with_scenes(won: int) -> dict:
+        one = evaluation(10.0, 0.0)
+        counted = {figure: {**apart, "wins": won, "of": 3} for figure, apart in one["against"]["baseline_run"].items()}
+        return {
+            **one,
+            "data": {**one["data"], "scenes": 3},
+            "against": dict.fromkeys(("baseline_run", *RIVALS), counted),
+        }
+
+    text = to_markdown({"v": [with_scenes(3), with_scenes(1)]})
+    wins = f"| {' | '.join(['4 of 6'] * len(FIGURES))} |"
+    assert f"| {ROWS['v'].what} | the first row {wins}" in text and f"| {ROWS['v'].what} | pixel_ridge {wins}" in text
+    assert "scenes, over" not in to_markdown({"v": [evaluation(10.0, 0.0)]})
+
+
 @pytest.mark.parametrize(("words", "said"), [(["--rows", "w"], "w is no row"), (["--seeds", "0"], "at least 1")])
 def test_bad_arguments(words: list[str], said: str, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=said):
