@@ -58,7 +58,7 @@ def base() -> Config:
             dropout=0.1,
             compute_dtype="bfloat16",
         ),
-        diffusion=DiffusionConfig(prediction="v", sample_steps=20),
+        diffusion=DiffusionConfig(prediction="v", sampler="dpmpp", sample_steps=20),
         optim=OptimConfig(learning_rate=2e-4, schedule="cosine", warmup_steps=500, ema_decay=0.999),
         train=TrainConfig(batch_size=16, sample_steps=20),
     )
