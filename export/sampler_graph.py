@@ -22,7 +22,7 @@ from onnx import TensorProto, helper, numpy_helper
 from export.edge import artifact
 from export.edge.errors import UserError
 from export.edge.guidance import HIDDEN
-from export.edge.sampler import Plan
+from export.edge.sampler import Plan, coefficients
 
 FORMAT = "dawn2dusk-sampler"
 FORMAT_VERSION = "1"
@@ -33,8 +33,8 @@ _OWN = "sampler."
 
 
 @dataclass(frozen=True)
-class Loop:
-    """What is baked in beside the network."""
+class Recipe:
+    """How the graph draws."""
 
     plan: Plan
     clamp: float | None
@@ -44,52 +44,58 @@ class Loop:
     """As in `export.edge.guidance`; any but 1 calls the network twice a turn."""
 
 
-def check_plan(plan: Plan, sampler: str) -> None:
-    """Raise UserError where the plan adds noise in its steps: the graph takes the start noise alone."""
-    if plan.noise.any():
-        raise UserError(
-            f"sampler {sampler} adds noise in every step, and sampler.onnx takes the start noise alone; choose "
-            "--sampler ddim, dpmpp or heun"
-        )
-
-
-def build(denoiser: onnx.ModelProto, loop: Loop, metadata: Mapping[str, str]) -> onnx.ModelProto:
+def build(
+    denoiser: onnx.ModelProto, steps: int | None = None, sampler: str | None = None, spacing: str | None = None
+) -> onnx.ModelProto:
     """The checked graph, its digest still to be filled in.
 
-    `denoiser`: with inputs x_t, cond, t and the output prediction, as `export.to_onnx.build_graph` makes it;
-    `metadata`: its own. Raises UserError for a plan that adds noise.
+    `denoiser`: as `export.to_onnx.build_graph` makes it, from whose metadata comes all that is not given here; clamp,
+    threshold and guidance are always its own. Raises UserError for steps outside 1 ... T, an
+    unknown sampler or spacing, and a sampler that adds noise in its steps: the graph takes the start noise alone.
     """
-    check_plan(loop.plan, metadata["sampler"])
+    held = {entry.key: entry.value for entry in denoiser.metadata_props}
+    given = {"steps": steps, "sampler": sampler, "spacing": spacing}
+    held |= {key: str(value) for key, value in given.items() if value is not None}
+    plan = coefficients(
+        np.array(json.loads(held["alphas_cumprod"])),
+        int(held["steps"]),
+        held["sampler"],
+        prediction=held["prediction"],
+        spacing=held["spacing"],
+    )
+    if plan.noise.any():
+        raise UserError(
+            f"the sampler {held['sampler']} adds noise in its steps, and sampler.onnx takes the start noise alone; "
+            "choose --sampler ddim, dpmpp or heun"
+        )
+    clamp, threshold, guidance = (json.loads(held[key]) for key in ("clamp", "threshold", "guidance"))
+    body = _body(denoiser.graph, Recipe(plan, clamp, threshold, guidance))
     outer = _Nodes()
-    turns = outer.constant("turns", np.array(len(loop.plan), np.int64))
-    none = outer.add("ConstantOfShape", outer.add("Shape", "noise"), value=_zero())
-    body = _body(denoiser.graph, loop)
+    turns = outer.constant("turns", np.array(len(plan), np.int64))
+    zero = numpy_helper.from_array(np.zeros(1, np.float32))
+    none = outer.add("ConstantOfShape", outer.add("Shape", "noise"), value=zero)
     x, _ = outer.add_many("Loop", [turns, "", "noise", none], 2, body=body)
     half = outer.constant("half", np.array(0.5, np.float32))
     unit = outer.add("Add", outer.add("Mul", x, half), half)
     limits = [outer.constant(name, np.array(value, np.float32)) for name, value in (("black", 0.0), ("white", 1.0))]
     outer.add("Clip", unit, *limits, output="picture")
     graph = helper.make_graph(
-        outer.nodes,
-        "sampler",
-        [_picture("cond"), _picture("noise")],
-        [_picture("picture")],
-        outer.constants,
+        outer.nodes, "sampler", [_picture("cond"), _picture("noise")], [_picture("picture")], outer.constants
     )
     model = helper.make_model(graph, opset_imports=denoiser.opset_import, ir_version=denoiser.ir_version)
-    helper.set_model_props(model, _metadata(loop.plan, metadata))
+    helper.set_model_props(model, _metadata(plan, held))
     onnx.checker.check_model(model, full_check=True)
     return model
 
 
-def _metadata(plan: Plan, denoiser: Mapping[str, str]) -> dict[str, str]:
-    """All there is to know beside the graph; what the denoiser's file says too keeps its key."""
-    kept = ("size", "size_multiple", "fit", "value_range", "prediction", "clamp", "threshold", "guidance")
-    chosen = ("steps", "sampler", "spacing", "weights_digest", "config")
+def _metadata(plan: Plan, held: Mapping[str, str]) -> dict[str, str]:
+    """All there is to know beside the graph: what the denoiser's file `held`, but for the schedule, and its own."""
+    pictures = ("size", "size_multiple", "fit", "value_range")
+    drawing = ("prediction", "clamp", "threshold", "guidance", "steps", "sampler", "spacing")
     return {
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
-        **{key: denoiser[key] for key in (*kept, *chosen)},
+        **{key: held[key] for key in (*pictures, *drawing, "weights_digest", "config")},
         "timesteps": json.dumps(plan.t.tolist()),
         "output_range": OUTPUT_RANGE,
         "file_digest": artifact.UNSEALED,
@@ -123,9 +129,9 @@ class _Nodes:
         return name
 
 
-def _body(denoiser: onnx.GraphProto, loop: Loop) -> onnx.GraphProto:
+def _body(denoiser: onnx.GraphProto, recipe: Recipe) -> onnx.GraphProto:
     """One turn: (number, go on, x_t, x0 of the turn before) to (go on, next x_t, x0)."""
-    plan = loop.plan
+    plan = recipe.plan
     body = _Nodes(prefix=_OWN + "turn.")
     turn, go_on, previous = (body.prefix + name for name in ("number", "go_on", "previous"))
     # Shaped (turns, 1): a gathered row is already the vector of one that spreads over the batch.
@@ -136,8 +142,8 @@ def _body(denoiser: onnx.GraphProto, loop: Loop) -> onnx.GraphProto:
     body.add("Expand", body.add("Gather", times, turn, axis=0), batch, output="t")
     body.nodes.extend(denoiser.node)
     out = "prediction"
-    if loop.guidance != 1.0:
-        out = _guided(body, denoiser, loop.guidance)
+    if recipe.guidance != 1.0:
+        out = _guided(body, denoiser, recipe.guidance)
 
     def row(name: str) -> str:
         column = body.constant(name, getattr(plan, name).astype(np.float32))
@@ -147,7 +153,7 @@ def _body(denoiser: onnx.GraphProto, loop: Loop) -> onnx.GraphProto:
         return body.add("Mul", row(name), value)
 
     x0_raw = body.add("Add", weighted("x0_from_output", out), weighted("x0_from_x", "x_t"))
-    x0 = body.add("Identity", _bounded(body, x0_raw, loop.clamp, loop.threshold))
+    x0 = body.add("Identity", _bounded(body, x0_raw, recipe.clamp, recipe.threshold))
     moved = body.add("Add", weighted("next_from_x0", x0), weighted("next_from_x", "x_t"))
     after = body.add("Add", moved, weighted("next_from_previous", previous))
     still = body.add("Identity", go_on)
@@ -221,10 +227,6 @@ def _quantile(body: _Nodes, values: str, share: float) -> str:
     part = body.add("Cast", body.add("Sub", place, below), to=TensorProto.FLOAT)
     found = body.add("Add", low, body.add("Mul", body.add("Sub", high, low), part))
     return body.add("Unsqueeze", found, body.constant("last_axes", np.array([2, 3], np.int64)))
-
-
-def _zero() -> onnx.TensorProto:
-    return numpy_helper.from_array(np.zeros(1, np.float32))
 
 
 def _picture(name: str) -> onnx.ValueInfoProto:
