@@ -14,6 +14,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import onnx
@@ -115,13 +116,13 @@ class _Nodes:
         self.constants.append(numpy_helper.from_array(value, self.prefix + name))
         return self.prefix + name
 
-    def add_many(self, kind: str, inputs: Sequence[str], outputs: int, **attributes: object) -> list[str]:
+    def add_many(self, kind: str, inputs: Sequence[str], outputs: int, **attributes: Any) -> list[str]:
         """A node of this kind; the names of its outputs."""
         names = [f"{self.prefix}{kind}_{len(self.nodes)}_{i}" for i in range(outputs)]
         self.nodes.append(helper.make_node(kind, list(inputs), names, **attributes))
         return names
 
-    def add(self, kind: str, *inputs: str, output: str | None = None, **attributes: object) -> str:
+    def add(self, kind: str, *inputs: str, output: str | None = None, **attributes: Any) -> str:
         """A node with one output; the output's name."""
         name = self.add_many(kind, inputs, 1, **attributes)[0]
         if output is not None:
