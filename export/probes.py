@@ -11,6 +11,8 @@ from export.edge.errors import UserError
 from export.edge.noise import normal
 from export.edge.pictures import fit_square, open_picture
 
+COUNT = 8
+"""How many pictures a model is calibrated on, and how many it is judged by."""
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm")
 
 
@@ -47,9 +49,16 @@ def paint(seed: int, size: int) -> np.ndarray:
     return np.floor(np.clip(picture, 0.0, 1.0) * 255.0 + 0.5).astype(np.uint8)
 
 
-def painted(first: int, count: int, size: int) -> list[np.ndarray]:
-    """The pictures of `count` seeds from `first` on, each uint8 (size, size, 3)."""
-    return [paint(seed, size) for seed in range(first, first + count)]
+def probe_pictures(paths: Sequence[Path] | None, side: int, fit: str) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """Guiding pictures to calibrate on and to judge by, at most COUNT each, uint8 (side, side, 3).
+
+    Of the pictures at `paths` every other one goes either way; a single one goes both. None: painted ones.
+    """
+    if paths is None:
+        calibration, judging = ([paint(first + i, side) for i in range(COUNT)] for first in (0, COUNT))
+        return calibration, judging
+    calibration, judging = (opened(spread(half, COUNT), side, fit) for half in (paths[::2], paths[1::2] or paths))
+    return calibration, judging
 
 
 def listed(folder: Path, what: str) -> list[Path]:
@@ -74,5 +83,5 @@ def spread(paths: Sequence[Path], count: int) -> list[Path]:
 
 def _uniform(seed: int, count: int) -> np.ndarray:
     """float64 (count,) in [0, 1): the same for a seed on every machine."""
-    # A normal number's fractional part in units far below its spread is even to many digits, and needs no second generator.
+    # The fractional part of a normal number, in units far below its spread, is even to many digits.
     return np.mod(normal(seed, 0, (count,)).astype(np.float64) * 1024.0, 1.0)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,10 +15,10 @@ from export import precision, sampler_graph, sensitivity
 from export.edge import artifact, noise
 from export.edge.artifact import open_artifact
 from export.edge.errors import UserError
+from export.edge.guidance import guided
 from export.edge.pictures import to_float
 from export.edge.sampler import coefficients, iterate
-from export.edge.guidance import guided
-from export.scoring import BARS, Score, score, visited, working_side
+from export.scoring import BARS, Score, nchw, no_noise, score, visited
 from torch_ref.base import UNet
 
 FILES = {"fp32": "model.onnx", "fp16": "model_fp16.onnx", "int8": "model_int8.onnx"}
@@ -39,7 +40,9 @@ class Outcome:
 
     name: str
     score: Score | None
-    """Absent for the sampler and for what was not made."""
+    """Absent for the sampler."""
+    exact: Score | None
+    """That of float32, taken beside it."""
     note: str
     """For the file that is there: what stayed in float32; for one that is not: why."""
     published: bool
@@ -57,11 +60,11 @@ def publish(
     graph, exact = onnx.load(base), open_artifact(base)
     reference = {FILES["fp32"]: (exact, base.stat().st_size)}
 
-    def judged(name: str, made: onnx.ModelProto) -> tuple[Score, bool]:
+    def judged(name: str, made: onnx.ModelProto) -> tuple[Score, Score, bool]:
         write(folder / FILES[name], made)
         files = reference | {FILES[name]: (open_artifact(folder / FILES[name]), (folder / FILES[name]).stat().st_size)}
-        result = score(files, tried)[1]
-        return result, result.worst_psnr >= BARS[name]
+        of_exact, result = score(files, tried)
+        return result, of_exact, result.worst_psnr >= BARS[name]
 
     if "fp16" in variants:
         yield _outcome(folder, "fp16", *judged("fp16", precision.half(graph)), "the timestep in float32")
@@ -70,13 +73,9 @@ def publish(
         few = [feeds[i] for i in np.linspace(0, len(feeds) - 1, min(TRIED, len(feeds))).astype(int)]
         layers = sensitivity.measure(network, few)
         choices = [sensitivity.kept(layers, least, MOST_WEIGHTS) for least in LEAST_ERRORS]
-        for number, kept in enumerate(choices):
-            if number > 0 and kept == choices[number - 1]:
-                continue
-            result, passed = judged("int8", precision.int8(graph, feeds, kept))
-            if passed:
-                break
-        yield _outcome(folder, "int8", result, passed, f"{', '.join(kept) or 'nothing'} in float32")
+        tries = ((kept, *judged("int8", precision.int8(graph, feeds, kept))) for kept, _ in itertools.groupby(choices))
+        kept, result, of_exact, passed = _first_that_passes(tries)
+        yield _outcome(folder, "int8", result, of_exact, passed, f"{', '.join(kept) or 'nothing'} in float32")
 
 
 def publish_sampler(
@@ -93,13 +92,13 @@ def publish_sampler(
     except UserError as error:
         if steps is not None or sampler is not None or spacing is not None:
             raise
-        return Outcome(SAMPLER, None, str(error), False)
+        return Outcome(SAMPLER, None, None, str(error), False)
     write(path, graph)
     difference = sampler_difference(folder, picture)
     if not difference <= SAMPLER_BAR:
         path.unlink()
-        return Outcome(SAMPLER, None, f"it differs from the host loop by {difference:.1e}", False)
-    return Outcome(SAMPLER, None, f"largest difference from the host loop {difference:.1e}", True)
+        return Outcome(SAMPLER, None, None, f"it differs from the host loop by {difference:.1e}", False)
+    return Outcome(SAMPLER, None, None, f"largest difference from the host loop {difference:.1e}", True)
 
 
 def sampler_difference(folder: Path, picture: np.ndarray) -> float:
@@ -120,15 +119,13 @@ def sampler_difference(folder: Path, picture: np.ndarray) -> float:
         spacing=held["spacing"],
     )
     cond = to_float(picture)[None]
-    x_T = noise.normal(0, noise.START, cond.shape)
-    x = x_T
-    for step in iterate(
-        guided(model.denoise, model.guidance), cond, x_T, plan, model.clamp, lambda _: x_T, model.threshold
-    ):
+    x_T = x = noise.normal(0, noise.START, cond.shape)
+    denoise = guided(model.denoise, model.guidance)
+    for step in iterate(denoise, cond, x_T, plan, model.clamp, no_noise, model.threshold):
         x = step.x
-    feeds = {"cond": cond.transpose(0, 3, 1, 2).copy(), "noise": x_T.transpose(0, 3, 1, 2).copy()}
-    (found,) = session.run(["picture"], feeds)
-    return float(np.abs(found.transpose(0, 2, 3, 1) - np.clip(x / 2.0 + 0.5, 0.0, 1.0)).max())
+    (found,) = session.run(["picture"], {"cond": nchw(cond), "noise": nchw(x_T)})
+    wanted = nchw(np.clip(x / 2.0 + 0.5, 0.0, 1.0))
+    return float(np.abs(np.asarray(found) - wanted).max())
 
 
 def write(path: Path, model: onnx.ModelProto) -> None:
@@ -137,10 +134,20 @@ def write(path: Path, model: onnx.ModelProto) -> None:
     artifact.seal(path)
 
 
-def _outcome(folder: Path, name: str, result: Score, passed: bool, note: str) -> Outcome:
+def _first_that_passes(
+    tries: Iterable[tuple[list[str], Score, Score, bool]],
+) -> tuple[list[str], Score, Score, bool]:
+    """The first that passes, or the last of all; none behind it is made."""
+    found = None
+    for found in tries:
+        if found[-1]:
+            break
+    assert found is not None
+    return found
+
+
+def _outcome(folder: Path, name: str, result: Score, exact: Score, passed: bool, note: str) -> Outcome:
     if not passed:
         (folder / FILES[name]).unlink()
-        note = (
-            f"its worst picture has {result.worst_psnr:.1f} dB against that of float32, under the bar of {BARS[name]:.0f}"
-        )
-    return Outcome(FILES[name], result, note, passed)
+        note = f"its worst picture has {result.worst_psnr:.1f} dB against float32's, under the bar of {BARS[name]:.0f}"
+    return Outcome(FILES[name], result, exact, note, passed)

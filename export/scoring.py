@@ -150,12 +150,18 @@ def visited(model: Artifact, pictures: Sequence[np.ndarray]) -> Iterator[Feeds]:
     for number, picture in enumerate(pictures):
         cond = to_float(picture)[None]
         x = noise.normal(number, noise.START, cond.shape)
-        for step in iterate(model.denoise, cond, x, plan, model.clamp, lambda _: x, model.threshold):
+        for step in iterate(model.denoise, cond, x, plan, model.clamp, no_noise, model.threshold):
             shown = [cond] if model.guidance == 1.0 else [cond, np.full_like(cond, HIDDEN)]
             for given in shown:
-                yield {"x_t": _nchw(x), "cond": _nchw(given), "t": np.array([step.t], np.int64)}
+                yield {"x_t": nchw(x), "cond": nchw(given), "t": np.array([step.t], np.int64)}
             x = step.x
 
 
-def _nchw(pictures: np.ndarray) -> np.ndarray:
+def no_noise(index: int) -> np.ndarray:
+    """For plans that add none."""
+    raise AssertionError(f"call {index} wants noise")
+
+
+def nchw(pictures: np.ndarray) -> np.ndarray:
+    """(batch, height, width, 3) as the graphs take it, (batch, 3, height, width)."""
     return np.ascontiguousarray(pictures.transpose(0, 3, 1, 2))
