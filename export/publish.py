@@ -107,7 +107,8 @@ def sampler_difference(folder: Path, picture: np.ndarray) -> float:
     `picture`: uint8 (height, width, 3). Raises UserError where the two were made of different weights.
     """
     model = open_artifact(folder / FILES["fp32"])
-    session = onnxruntime.InferenceSession(folder / SAMPLER, providers=["CPUExecutionProvider"])
+    data = artifact.read_sealed(folder / SAMPLER)
+    session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
     held = session.get_modelmeta().custom_metadata_map
     if held.get("weights_digest") != model.weights_digest:
         raise UserError(f"{folder / SAMPLER} was made from other weights than model.onnx; export the bundle again")

@@ -138,7 +138,8 @@ def _report(path: Path | None, what: str, keys: Sequence[str], bundle: Bundle) -
 def _tell(output: Path, new: Path, outcome: Outcome) -> None:
     name = f"onnx/{outcome.name}"
     if not outcome.published:
-        print(f"left out: {output / name}: {outcome.note}", flush=True)
+        advice = "" if outcome.score is None else "; try --calibrate with pictures like those to translate"
+        print(f"left out: {output / name}: {outcome.note}{advice}", flush=True)
         return
     score, exact = outcome.score, outcome.exact
     figures = ""

@@ -1,4 +1,4 @@
-"""Is an artifact sound? `python -m export.verify artifact/`; or one file: `… model.safetensors artifact/onnx/model.onnx`."""
+"""Is an artifact sound? `python -m export.verify artifact/`, or `… model.safetensors model.onnx` for one file."""
 
 from __future__ import annotations
 
@@ -78,19 +78,15 @@ def _difference(bundle: Bundle, artifact: Artifact, x_t: np.ndarray, cond: np.nd
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """The command line. Raises UserError when a shape differs by more than BAR, and for an artifact that is not sound."""
+    """The command line. Raises UserError for an artifact or a file that is not sound."""
     parser = argparse.ArgumentParser(
         prog="python -m export.verify",
-        description="Check an artifact: its digests, its ONNX file against torch on the same weights, the final pictures "
-        "of every variant, the sampling loop, the golden picture. Or compare one ONNX file with torch.",
+        description="Check an artifact: its digests, its ONNX file against torch on the same weights, the final "
+        "pictures of every variant, the sampling loop, the golden picture. Or compare one ONNX file with torch.",
     )
     parser.add_argument("source", type=Path, help="the artifact's folder, or a bundle, model.safetensors")
-    parser.add_argument(
-        "model", type=Path, nargs="?", help="with a bundle: the exported file, artifact/onnx/model.onnx"
-    )
-    parser.add_argument(
-        "--pictures", type=Path, metavar="DIR", help="guiding pictures to draw from; default: painted ones"
-    )
+    parser.add_argument("model", type=Path, nargs="?", help="with a bundle: the exported file, onnx/model.onnx")
+    parser.add_argument("--pictures", type=Path, metavar="DIR", help="guiding pictures (default: painted ones)")
     parser.add_argument("--targets", type=Path, metavar="DIR", help="the true pictures, named like those of --pictures")
     parser.add_argument("--steps", type=int, help=f"of a scored picture (default {STEPS})")
     parser.add_argument("--threads", type=int, help="processor threads; default: one for each physical core")
@@ -161,8 +157,8 @@ def check_variants(
     for variant, row in zip(there, scores, strict=True):
         if row.worst_psnr < BARS.get(variant, 0.0):
             raise UserError(
-                f"{folder / row.name}: the worst picture has {row.worst_psnr:.1f} dB against float32's, under the bar of "
-                f"{BARS[variant]:.0f}; export it again with --calibrate and pictures like these"
+                f"{folder / row.name}: the worst picture has {row.worst_psnr:.1f} dB against float32's, under the "
+                f"bar of {BARS[variant]:.0f}; export it again with --calibrate and pictures like these"
             )
 
 
