@@ -18,7 +18,7 @@ from torch_ref.weights import load_bundle
 
 
 def test_what_it_finds_holds_in_onnxruntime(exported: tuple[Path, Path]) -> None:
-    """There too the worst layers, each alone in 8 bits, spoil the output more than the best; the network is unchanged."""
+    """There too the worst layers, each alone in 8 bits, spoil the output more than the best; it is left as it was."""
     bundle, model = load_bundle(exported[0]), onnx.load(exported[1])
     feeds = list(visited(open_artifact(exported[1]), [paint(0, 24)]))
     before = {name: value.clone() for name, value in bundle.model.state_dict().items()}
