@@ -42,7 +42,9 @@ def int8(model: onnx.ModelProto, feeds: Sequence[Feeds], kept: Collection[str]) 
     `feeds` show which values occur. Weights are signed with a scale for each channel and use 7 of the 8 bits,
     activations unsigned: so no pair of products overflows the 16 bits in which AVX2 sums them.
     """
-    excluded = [node.name for node in model.graph.node if node.op_type in LAYERS and layer_name(node) in kept]
+    held = {tensor.name for tensor in model.graph.initializer}
+    layers = [node for node in model.graph.node if node.op_type in LAYERS and node.input[1] in held]
+    chosen = [node.name for node in layers if layer_name(node) not in kept]
     with quiet(), tempfile.TemporaryDirectory() as folder:
         source, target = Path(folder) / "source.onnx", Path(folder) / "target.onnx"
         onnx.save(model, source)
@@ -52,7 +54,7 @@ def int8(model: onnx.ModelProto, feeds: Sequence[Feeds], kept: Collection[str]) 
             _Reader(feeds),
             quant_format=QuantFormat.QDQ,
             op_types_to_quantize=list(LAYERS),
-            nodes_to_exclude=excluded,
+            nodes_to_quantize=chosen,
             per_channel=True,
             reduce_range=True,
             activation_type=QuantType.QUInt8,

@@ -83,13 +83,13 @@ def main(argv: Sequence[str] | None = None) -> None:
         model = open_artifact(path)
         side = working_side(model)
         calibration, tried = probe_pictures(own, side, model.fit)
-        outcomes = []
-        for outcome in publish(path.parent, args.variants, bundle.model, calibration, tried):
-            outcomes.append(outcome)
-            _tell(args.output, new, outcome)
+        outcomes: list[Outcome] = []
         if not args.no_sampler:
             outcomes.append(publish_sampler(path.parent, args.steps, args.sampler, args.spacing, tried[0]))
             _tell(args.output, new, outcomes[-1])
+        for outcome in publish(path.parent, args.variants, bundle.model, calibration, tried):
+            outcomes.append(outcome)
+            _tell(args.output, new, outcome)
         shutil.copyfile(args.bundle, new / "model.safetensors")
         write_configs(new, bundle, model)
         write_golden(new, model)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -130,7 +131,7 @@ def test_the_command_prints_a_line_a_file_and_repeats_itself(
     assert len(lines) == 5  # four graphs, or why one is not there, and the folder
     # The bundle recommends ddpm, and an 8-bit network of random weights is under its bar.
     assert [line.split(":")[1].strip() for line in lines if line.startswith("left out: ")] == [
-        str(path.parent / name) for name in ("model_int8.onnx", "sampler.onnx")
+        str(path.parent / name) for name in ("sampler.onnx", "model_int8.onnx")
     ]
     same = exported[1].parents[1]
     ours = [p.relative_to(same) for p in same.rglob("*") if p.is_file() and p.name not in ("README.md", "SHA256SUMS")]
@@ -185,6 +186,29 @@ def test_paths_that_cannot_be_used(bundle: str, output: str, message: str, make_
     before = sorted(tmp_path.iterdir())
     with pytest.raises(UserError, match=message):
         to_onnx.main([str(tmp_path / bundle), "--output", str(tmp_path / output)])
+    assert sorted(tmp_path.iterdir()) == before
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--steps", "0"], r"steps 0 is outside 1 \.\.\. 100"),
+        (["--steps", "3"], "ddpm adds noise in its steps"),
+        (["--no-sampler", "--sampler", "ddim"], "which --no-sampler leaves out"),
+        (["--calibrate", "{d}/none"], "--calibrate .*none is no folder"),
+        (["--evaluation", "{d}/model.safetensors"], "--evaluation .* is not JSON"),
+        (["--parity", "{d}/none.json"], r"--parity .*none\.json does not exist"),
+    ],
+)
+def test_what_cannot_be_asked_for(
+    words: list[str], message: str, exported: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(denoiser_graph, "_trace", lambda _: onnx.load(exported[1]))  # Made once is enough.
+    shutil.copy(exported[0], tmp_path / "model.safetensors")
+    before = sorted(tmp_path.iterdir())
+    words = [word.format(d=tmp_path) for word in words]
+    with pytest.raises(UserError, match=message):
+        to_onnx.main([str(tmp_path / "model.safetensors"), "--output", str(tmp_path / "artifact"), *words])
     assert sorted(tmp_path.iterdir()) == before
 
 
