@@ -39,7 +39,7 @@ demo: $(VENV)/.installed-all ## set up, train on the built-in scenes, export, an
 	@$(BIN)/python -m jax_impl.train tiny --output-dir "$(OUT)" $(DEMO_TRAIN)
 	@echo "demo 2/4: bundle its averaged weights, settings and noise schedule"
 	@$(BIN)/python -m jax_impl.bundle --run "$(OUT)" --output "$(OUT)/model.safetensors"
-	@echo "demo 3/4: export one ONNX file and check it against PyTorch"
+	@echo "demo 3/4: export ONNX files, each checked"
 	@$(BIN)/python -m export.to_onnx "$(OUT)/model.safetensors" --output "$(OUT)/artifact"
 	@echo "demo 4/4: turn sunrises it was not trained on into sunsets with that file"
 	@$(BIN)/python -m jax_impl.evaluate --artifact "$(OUT)/artifact/onnx/model.onnx" \

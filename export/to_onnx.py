@@ -1,29 +1,28 @@
-"""`python -m export.to_onnx model.safetensors --output artifact/`: trained weights as one ONNX file, checked."""
+"""`python -m export.to_onnx model.safetensors --output artifact/`: trained weights as a folder of ONNX files."""
 
 from __future__ import annotations
 
 import argparse
 import contextlib
-import copy
-import io
-import json
-import logging
-import warnings
+import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
-import onnx
-import torch
-
+from export.denoiser_graph import build_graph
 from export.edge import artifact
+from export.edge.artifact import open_artifact
 from export.edge.errors import UserError, run
-from export.edge.files import atomic_file, check_input_file, check_output_folder
+from export.edge.files import atomic_file, check_input_file, check_output_folder, write_text
+from export.edge.sampler import SAMPLERS
+from export.edge.spacing import SPACINGS
+from export.folder import check_sums, staged, write_configs, write_golden
+from export.model_card import NOT_STATED, Facts, card, read_report
+from export.probes import listed, probe_pictures
+from export.publish import FILES, Outcome, publish, publish_sampler
+from export.scoring import working_side
 from export.verify import BAR, compare
-from torch_ref.base import UNet
 from torch_ref.weights import Bundle, load_bundle
-
-OPSET = 18
-"""Old enough for every onnxruntime since 1.14, new enough for the exporter to write it directly."""
 
 
 def export(bundle: Bundle, output: Path) -> tuple[Path, float]:
@@ -47,104 +46,6 @@ def export(bundle: Bundle, output: Path) -> tuple[Path, float]:
     return path, difference
 
 
-def build_graph(bundle: Bundle) -> onnx.ModelProto:
-    """The network as a checked ONNX model with metadata, its digest still to be filled in.
-
-    Batch, height and width are free, height and width in multiples of the network's
-    size_multiple; BatchNorm is folded into the convolutions. Coordinates, where the network
-    wants them, are given: it then takes a cond of 5 channels.
-    """
-    model = _trace(bundle.model)
-    _strip(model)
-    for value in [*model.graph.input, *model.graph.output]:
-        for dimension, name in zip(value.type.tensor_type.shape.dim, ("batch", "", "height", "width"), strict=False):
-            if name:
-                dimension.dim_param = name
-    onnx.helper.set_model_props(model, metadata(bundle))
-    onnx.checker.check_model(model, full_check=True)
-    return model
-
-
-def metadata(bundle: Bundle) -> dict[str, str]:
-    """All that a sampler needs beside the graph, keys as in `export.edge.artifact.METADATA_KEYS` and `LATER_KEYS`.
-
-    Raises UserError when the bundle's config lacks one of the settings; older bundles lack
-    the later ones.
-    """
-    try:
-        data, diffusion, model = (bundle.config[section] for section in ("data", "diffusion", "model"))
-        return {
-            "format": artifact.FORMAT,
-            "format_version": artifact.FORMAT_VERSION,
-            "alphas_cumprod": json.dumps(bundle.alphas_cumprod.tolist()),
-            "prediction": str(diffusion["prediction"]),
-            "clamp": json.dumps(diffusion["clamp"]),
-            "threshold": json.dumps(diffusion.get("threshold", 0)),
-            "guidance": json.dumps(diffusion.get("guidance", 1)),
-            "cond_dropout": json.dumps(diffusion.get("cond_dropout", 0)),
-            "coordinates": json.dumps(bundle.model.cond_channels == 5),
-            "size": str(data["size"]),
-            "size_multiple": str(bundle.model.size_multiple),
-            "fit": str(data["fit"]),
-            "value_range": artifact.VALUE_RANGE,
-            "steps": str(diffusion["sample_steps"]),
-            "sampler": str(diffusion["sampler"]),
-            "spacing": str(diffusion.get("spacing", artifact.LATER_KEYS["spacing"])),
-            "weights_digest": bundle.weights_digest,
-            "config": json.dumps(model),
-            "file_digest": artifact.UNSEALED,
-        }
-    except (KeyError, TypeError) as error:
-        raise UserError(f"the config of the bundle lacks {error}; bundle the run again") from error
-
-
-def _trace(model: UNet) -> onnx.ModelProto:
-    """What torch's exporter makes of the network."""
-    model = copy.deepcopy(model).cpu().float().eval()
-    multiple = model.size_multiple
-    batch, rows, columns = (torch.export.Dim(name, min=1, max=2**16) for name in ("batch", "rows", "columns"))
-    # Told that a side is multiple * n, the exporter need not ask whether halves and doubles meet again.
-    picture = {0: batch, 2: multiple * rows, 3: multiple * columns}
-    example = torch.zeros(2, model.cond_channels, 2 * multiple, 3 * multiple)
-    with _quiet():
-        program = torch.onnx.export(
-            model,
-            (example[:, :3].clone(), example, torch.zeros(2, dtype=torch.int64)),
-            dynamo=True,
-            verbose=False,
-            external_data=False,
-            opset_version=OPSET,
-            input_names=list(artifact.INPUTS),
-            output_names=list(artifact.OUTPUTS),
-            dynamic_shapes={"x_t": picture, "cond": picture, "t": {0: batch}},
-        )
-    if program is None:
-        raise RuntimeError("torch.onnx.export returned no program")
-    return program.model_proto
-
-
-def _strip(model: onnx.ModelProto) -> None:
-    """Remove what the exporter notes for its own developers: source lines, paths of this machine, inferred shapes."""
-    graph = model.graph
-    del graph.value_info[:]
-    for part in (model, graph, *graph.node, *graph.initializer, *graph.input, *graph.output):
-        part.ClearField("doc_string")
-        part.ClearField("metadata_props")
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep the exporter's progress, advice and warnings off the terminal; errors still arrive as exceptions."""
-    before = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(before)
-
-
 @contextlib.contextmanager
 def _folders(*folders: Path) -> Iterator[None]:
     """Make the folders that are not there yet, outermost first; after a failure those that were made are gone again."""
@@ -164,21 +65,92 @@ def _folders(*folders: Path) -> Iterator[None]:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """The command line. Raises UserError for a path that cannot be used and for a graph that is not exact."""
-    parser = argparse.ArgumentParser(
-        prog="python -m export.to_onnx",
-        description="Write trained weights as one ONNX file, after checking it against torch.",
-    )
-    parser.add_argument("bundle", type=Path, help="the bundle, model.safetensors")
-    parser.add_argument(
-        "--output", type=Path, default=Path("artifact"), help="folder to write onnx/model.onnx in (default: artifact)"
-    )
-    args = parser.parse_args(argv)
+    args = _parser().parse_args(argv)
     check_input_file(args.bundle, "bundle")
     check_output_folder(args.output, "--output")
     if args.output.is_dir():
         check_output_folder(args.output / "onnx", "--output")
-    path, difference = export(load_bundle(args.bundle), args.output)
-    print(f"{path}  {path.stat().st_size / 1e6:.1f} MB  largest difference from torch {difference:.1e}")
+    if args.no_sampler and (args.steps, args.sampler, args.spacing) != (None, None, None):
+        raise UserError("--steps, --sampler and --spacing are for sampler.onnx, which --no-sampler leaves out")
+    bundle = load_bundle(args.bundle)
+    evaluation = _report(args.evaluation, "--evaluation", ("methods", "data", "interval"), bundle)
+    parity = _report(args.parity, "--parity", ("lines", "passed"), bundle)
+    own = None if args.calibrate is None else listed(args.calibrate, "--calibrate")
+
+    with staged(args.output) as new:
+        path, difference = export(bundle, new)
+        _say(args.output, new, f"onnx/{path.name}", f"largest difference from torch {difference:.1e}")
+        model = open_artifact(path)
+        side = working_side(model)
+        calibration, tried = probe_pictures(own, side, model.fit)
+        outcomes: list[Outcome] = []
+        if not args.no_sampler:
+            outcomes.append(publish_sampler(path.parent, args.steps, args.sampler, args.spacing, tried[0]))
+            _tell(args.output, new, outcomes[-1])
+        for outcome in publish(path.parent, args.variants, bundle.model, calibration, tried):
+            outcomes.append(outcome)
+            _tell(args.output, new, outcome)
+        shutil.copyfile(args.bundle, new / "model.safetensors")
+        write_configs(new, bundle, model)
+        write_golden(new, model)
+        facts = Facts(args.license, outcomes, difference, evaluation, parity)
+        write_text(new / "README.md", card(bundle, facts))
+    print(f"{args.output}  {check_sums(args.output)} files, known by their digests in SHA256SUMS")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m export.to_onnx",
+        description="Write trained weights as a folder of checked ONNX files, with all that belongs to them.",
+    )
+    parser.add_argument("bundle", type=Path, help="the bundle, model.safetensors")
+    parser.add_argument(
+        "--output", type=Path, default=Path("artifact"), help="folder to write, whole or not at all (default: artifact)"
+    )
+    parser.add_argument(
+        "--variants",
+        nargs="+",
+        choices=FILES,
+        default=list(FILES),
+        help="fp32 is always there (default: all)",
+    )
+    parser.add_argument(
+        "--calibrate",
+        type=Path,
+        metavar="DIR",
+        help="pictures like those to translate: int8 learns its values from half of them, all are tried on the "
+        "other half (default: painted ones)",
+    )
+    parser.add_argument("--no-sampler", action="store_true", help="leave out sampler.onnx, the whole loop in one graph")
+    parser.add_argument("--steps", type=int, help="of sampler.onnx; default: what the model recommends")
+    parser.add_argument("--sampler", choices=SAMPLERS, help="of sampler.onnx; default: what the model recommends")
+    parser.add_argument("--spacing", choices=SPACINGS, help="of sampler.onnx; default: what the model recommends")
+    parser.add_argument("--license", default=NOT_STATED, help="for the model card, such as cc-by-4.0")
+    parser.add_argument("--evaluation", type=Path, metavar="JSON", help="evaluation.json, for the model card")
+    parser.add_argument("--parity", type=Path, metavar="JSON", help="parity.json, for the model card")
+    return parser
+
+
+def _report(path: Path | None, what: str, keys: Sequence[str], bundle: Bundle) -> dict[str, Any] | None:
+    return None if path is None else read_report(path, what, keys, bundle.weights_digest)
+
+
+def _tell(output: Path, new: Path, outcome: Outcome) -> None:
+    name = f"onnx/{outcome.name}"
+    if not outcome.published:
+        advice = "" if outcome.score is None else "; try --calibrate with pictures like those to translate"
+        print(f"left out: {output / name}: {outcome.note}{advice}", flush=True)
+        return
+    score, exact = outcome.score, outcome.exact
+    figures = ""
+    if score is not None and exact is not None:
+        times = f"{score.step_ms:.1f} ms a step, float32 {exact.step_ms:.1f}"
+        figures = f"worst picture {score.worst_psnr:.1f} dB, {times}; "
+    _say(output, new, name, figures + outcome.note)
+
+
+def _say(output: Path, new: Path, name: str, note: str) -> None:
+    print(f"{output / name}  {(new / name).stat().st_size / 1e6:.1f} MB  {note}", flush=True)
 
 
 def cli() -> None:

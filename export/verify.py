@@ -1,4 +1,4 @@
-"""Does the exported file say what torch says? `python -m export.verify model.safetensors artifact/onnx/model.onnx`."""
+"""Is an artifact sound? `python -m export.verify artifact/`, or `… model.safetensors model.onnx` for one file."""
 
 from __future__ import annotations
 
@@ -12,12 +12,15 @@ import torch
 
 from export.edge.artifact import Artifact, open_artifact
 from export.edge.errors import UserError, run
+from export.edge.spacing import check_steps
+from export.folder import GOLDEN_BAR, SUMS, check_golden, check_sums
+from export.probes import listed, opened, probe_pictures
+from export.publish import FILES, SAMPLER, SAMPLER_BAR, sampler_difference
+from export.scoring import BARS, STEPS, score, working_side
 from torch_ref.weights import Bundle, load_bundle
 
 BAR = 1e-5
 """Largest difference allowed, for outputs of unit size."""
-LARGEST_SIDE = 256
-"""Pixels; larger training sizes are checked at this side, for the sake of time and memory."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +49,7 @@ def measure(bundle: Bundle, path: Path, threads: int | None = None) -> Iterator[
             f"({bundle.weights_digest[:12]}…); export the bundle again"
         )
     multiple = artifact.size_multiple
-    side = max(multiple, min(artifact.size, LARGEST_SIDE) // multiple * multiple)
+    side = working_side(artifact)
     shapes = [(1, multiple, multiple), (3, 2 * multiple, 5 * multiple), (1, side, side), (2, side, side + 3 * multiple)]
     times = np.linspace(0, len(artifact.alphas_cumprod) - 1, sum(batch for batch, _, _ in shapes)).astype(np.int64)
     rng = np.random.default_rng(0)
@@ -78,23 +81,108 @@ def _difference(bundle: Bundle, artifact: Artifact, x_t: np.ndarray, cond: np.nd
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """The command line. Raises UserError when a shape differs by more than BAR."""
+    """The command line. Raises UserError for an artifact or a file that is not sound."""
     parser = argparse.ArgumentParser(
-        prog="python -m export.verify", description="Compare an exported model with torch on the same weights."
+        prog="python -m export.verify",
+        description="Check an artifact: its digests, its ONNX file against torch on the same weights, the final "
+        "pictures of every variant, the sampling loop, the golden picture. Or compare one ONNX file with torch.",
     )
-    parser.add_argument("bundle", type=Path, help="the bundle it was made from, model.safetensors")
-    parser.add_argument("model", type=Path, help="the exported file, artifact/onnx/model.onnx")
+    parser.add_argument("source", type=Path, help="the artifact's folder, or a bundle, model.safetensors")
+    parser.add_argument("model", type=Path, nargs="?", help="with a bundle: the exported file, onnx/model.onnx")
+    parser.add_argument("--pictures", type=Path, metavar="DIR", help="guiding pictures (default: painted ones)")
+    parser.add_argument("--targets", type=Path, metavar="DIR", help="the true pictures, named like those of --pictures")
+    parser.add_argument("--steps", type=int, help=f"of a scored picture (default {STEPS})")
+    parser.add_argument("--threads", type=int, help="processor threads; default: one for each physical core")
     args = parser.parse_args(argv)
-    bundle = load_bundle(args.bundle)
+    if args.threads is not None and args.threads < 1:
+        raise UserError(f"--threads {args.threads} is less than 1; give at least one or leave it out")
+    if args.model is not None:
+        against_torch(args.source, args.model, args.threads)
+        return
+    if not args.source.is_dir():
+        raise UserError(f"{args.source} is no artifact's folder; name one, or a bundle and the ONNX file made from it")
+    print(f"{SUMS}: {check_sums(args.source)} files are as they were written")
+    onnx = args.source / "onnx"
+    against_torch(args.source / "model.safetensors", onnx / FILES["fp32"], args.threads)
+    pictures, targets = _pictures(args.pictures, args.targets, open_artifact(onnx / FILES["fp32"]))
+    check_variants(onnx, pictures, targets, args.steps, args.threads)
+    if (onnx / SAMPLER).is_file():
+        difference = sampler_difference(args.source / "onnx", pictures[0])
+        print(f"{SAMPLER}: largest difference from the host loop {difference:.1e}, allowed {SAMPLER_BAR:.0e}")
+        if not difference <= SAMPLER_BAR:
+            raise UserError(f"{onnx / SAMPLER} draws other pictures than the host loop; export the bundle again")
+    levels = check_golden(args.source)
+    print(f"golden picture: largest difference {levels} of 255 levels, allowed {GOLDEN_BAR}")
+    if levels > GOLDEN_BAR:
+        raise UserError(f"{args.source} draws another golden picture than when it was made; export the bundle again")
+
+
+def against_torch(bundle_path: Path, model_path: Path, threads: int | None) -> None:
+    """Print the table of `measure`. Raises UserError when a shape differs by more than BAR."""
+    bundle = load_bundle(bundle_path)
     print(f"{'batch':>5}  {'height x width':>14}  {'timesteps':<16}  difference")
     worst = 0.0
-    for row in measure(bundle, args.model):
+    for row in measure(bundle, model_path, threads):
         size, times = f"{row.height} x {row.width}", ", ".join(map(str, row.timesteps))
         print(f"{row.batch:>5}  {size:>14}  {times:<16}  {row.difference:.1e}")
         worst = max(worst, row.difference)
     if worst > BAR:
-        raise UserError(f"{args.model} differs from torch by {worst:.1e}, more than {BAR:.0e}; export the bundle again")
+        raise UserError(f"{model_path} differs from torch by {worst:.1e}, more than {BAR:.0e}; export the bundle again")
     print(f"largest difference {worst:.1e}, allowed {BAR:.0e}")
+
+
+def check_variants(
+    folder: Path,
+    pictures: Sequence[np.ndarray],
+    targets: Sequence[np.ndarray] | None,
+    steps: int | None,
+    threads: int | None,
+) -> None:
+    """Print a table of the variants in a folder. Raises UserError for one of other weights or under its bar."""
+    there = {variant: folder / name for variant, name in FILES.items() if (folder / name).is_file()}
+    models = {path.name: (open_artifact(path, threads), path.stat().st_size) for path in there.values()}
+    exact = models[FILES["fp32"]][0]
+    if steps is not None:
+        check_steps(len(exact.alphas_cumprod), steps)
+    for name, (model, _) in models.items():
+        if model.weights_digest != exact.weights_digest:
+            raise UserError(
+                f"{folder / name} was made from other weights than {FILES['fp32']}; export the bundle again"
+            )
+    scores = score(models, pictures, targets, steps)
+    true = "" if targets is None else f"  {'PSNR, dE2000 to target':>22}"
+    print(f"{'file':<16}  {'MB':>6}  {'ms/step':>7}  {'ms/picture':>10}  {'worst, mean PSNR':>16}  {'dE2000':>6}{true}")
+    for row in scores:
+        quality = f"{row.worst_psnr:.1f}, {row.mean_psnr:.1f}" if row.name != FILES["fp32"] else "-"
+        cells = f"{row.name:<16}  {row.megabytes:>6.1f}  {row.step_ms:>7.1f}  {row.picture_ms:>10.1f}  {quality:>16}"
+        to_target = "" if row.target_psnr is None else f"  {f'{row.target_psnr:.2f}, {row.target_delta_e:.2f}':>22}"
+        print(f"{cells}  {row.delta_e:>6.2f}{to_target}")
+    for variant, row in zip(there, scores, strict=True):
+        if row.worst_psnr < BARS.get(variant, 0.0):
+            raise UserError(
+                f"{folder / row.name}: the worst picture has {row.worst_psnr:.1f} dB against float32's, under the "
+                f"bar of {BARS[variant]:.0f}; export it again with --calibrate and pictures like these"
+            )
+
+
+def _pictures(
+    folder: Path | None, targets: Path | None, model: Artifact
+) -> tuple[list[np.ndarray], list[np.ndarray] | None]:
+    """Guiding pictures, and the true ones where there are any."""
+    side = working_side(model)
+    if folder is None:
+        if targets is not None:
+            raise UserError(f"--targets {targets} needs --pictures, the guiding pictures that belong to them")
+        return probe_pictures(None, side, model.fit)[1], None
+    paths = listed(folder, "--pictures")
+    pictures = opened(paths, side, model.fit)
+    if targets is None:
+        return pictures, None
+    named = {path.stem: path for path in listed(targets, "--targets")}
+    missing = [path.stem for path in paths if path.stem not in named]
+    if missing:
+        raise UserError(f"--targets {targets} has no picture called {missing[0]}, as --pictures has; add it")
+    return pictures, opened([named[path.stem] for path in paths], side, model.fit)
 
 
 def cli() -> None:

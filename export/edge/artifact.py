@@ -119,13 +119,23 @@ def open_artifact(path: Path, threads: int | None = None) -> Artifact:
     """
     if threads is not None and threads < 1:
         raise UserError(f"threads {threads} is less than 1; give at least one or leave it out")
+    session = _open_session(read_sealed(path), path, threads)
+    metadata = session.get_modelmeta().custom_metadata_map
+    _check_format(metadata, path)
+    _check_graph(session, path)
+    return _read_metadata(metadata, _denoiser(session, path), path)
+
+
+def read_sealed(path: Path) -> bytes:
+    """The bytes of a file that `seal` has sealed. Raises UserError when it is missing, not one of ours or damaged.
+
+    A graph opened from its bytes, not by its path, has no access to other files.
+    """
     data = _read(path)
     start, claimed = _find_mark(data, path)
     if _digest(data, start) != claimed:
         raise UserError(f"model {path} is damaged: its content does not match its digest; get a fresh copy of it")
-    session = _open_session(data, path, threads)
-    _check_graph(session, path)
-    return _read_metadata(session.get_modelmeta().custom_metadata_map, _denoiser(session, path), path)
+    return data
 
 
 def _read(path: Path) -> bytes:
@@ -192,16 +202,21 @@ def _check_graph(session: Any, path: Path) -> None:
             raise UserError(f"model {path} has the {role} {have}, expected {wanted}; export it again")
 
 
-def _read_metadata(metadata: Mapping[str, str], denoise: Denoise, path: Path) -> Artifact:
+def _check_format(metadata: Mapping[str, str], path: Path) -> None:
     found = metadata.get("format", "")
     if found != FORMAT:
-        raise UserError(f"model {path} has the format {found!r}, expected {FORMAT!r}; give a file of export.to_onnx")
+        raise UserError(
+            f"model {path} has the format {found!r}, expected {FORMAT!r}; give a file model*.onnx of export.to_onnx"
+        )
     version = metadata.get("format_version", "")
     if version != FORMAT_VERSION:
         raise UserError(
             f"model {path} has format version {version!r}, this program reads {FORMAT_VERSION!r}; "
             "use the matching version of the program or export the model again"
         )
+
+
+def _read_metadata(metadata: Mapping[str, str], denoise: Denoise, path: Path) -> Artifact:
     missing = [key for key in METADATA_KEYS if key not in metadata]
     if missing:
         raise UserError(f"model {path} lacks the metadata {', '.join(missing)}; export it again")

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from export import to_onnx
+from export import to_onnx, verify
 from export.edge import __main__ as edge
 from export.edge.artifact import open_artifact
 from export.edge.pictures import open_picture
@@ -57,6 +57,7 @@ def test_from_pairs_to_a_picture(layout: str, tmp_path: Path, capsys: pytest.Cap
     assert "8 training pairs, 2 held out" in capsys.readouterr().out
     bundle.main(["--run", str(run), "--output", str(weights)])
     to_onnx.main([str(weights), "--output", str(artifact)])
+    verify.main([str(artifact)])
     model = artifact / "onnx" / "model.onnx"
 
     photo = tmp_path / "photo.jpg"

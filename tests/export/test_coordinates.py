@@ -9,9 +9,10 @@ import numpy as np
 import onnx
 import pytest
 
+from export.denoiser_graph import metadata
 from export.edge import coordinates
 from export.edge.artifact import open_artifact
-from export.to_onnx import export, metadata
+from export.to_onnx import export
 from export.verify import BAR, compare, measure
 from torch_ref.weights import Bundle, load_bundle
 

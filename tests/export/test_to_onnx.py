@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -15,7 +16,7 @@ import pytest
 import torch
 from onnx import numpy_helper
 
-from export import to_onnx
+from export import denoiser_graph, to_onnx
 from export.edge.artifact import LATER_KEYS, METADATA_KEYS, open_artifact
 from export.edge.errors import UserError
 from torch_ref.weights import load_bundle
@@ -93,7 +94,6 @@ def test_it_is_one_file_that_old_runtimes_read(exported: tuple[Path, Path]) -> N
     assert model.ir_version <= 10  # onnxruntime 1.18
     assert not model.functions
     assert all(t.data_location == onnx.TensorProto.DEFAULT for t in model.graph.initializer)
-    assert [p.name for p in exported[1].parent.iterdir()] == ["model.onnx"]
     assert "BatchNormalization" not in {node.op_type for node in model.graph.node}
 
 
@@ -112,22 +112,31 @@ def test_it_tells_nothing_of_the_machine_that_made_it(exported: tuple[Path, Path
 
 
 @pytest.mark.parametrize("exported", ["unet"], indirect=True)
-def test_the_command_prints_one_line_and_repeats_itself(
+def test_the_command_prints_a_line_a_file_and_repeats_itself(
     exported: tuple[Path, Path], tmp_path: Path, root: Path
 ) -> None:
     """In a process of its own, where the exporter's chatter would reach the terminal: the same weights give the same
     bytes, which replace an older file and nothing beside it."""
-    path = tmp_path / "artifact" / "onnx" / "model.onnx"
+    output = tmp_path / "artifact"
+    path = output / "onnx" / "model.onnx"
     path.parent.mkdir(parents=True)
     path.write_text("an older file")
+    (path.parent / "sampler.onnx").write_text("of an older file")
     (path.parent / "notes.txt").write_text("mine")
-    command = [sys.executable, "-m", "export.to_onnx", str(exported[0]), "--output", str(tmp_path / "artifact")]
+    command = [sys.executable, "-m", "export.to_onnx", str(exported[0]), "--output", str(output)]
     done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=True)
     assert done.stderr == ""
-    assert done.stdout.startswith(f"{path}  ")
-    assert done.stdout.count("\n") == 1
-    assert path.read_bytes() == exported[1].read_bytes()
-    assert sorted(p.name for p in path.parent.iterdir()) == ["model.onnx", "notes.txt"]
+    lines = done.stdout.splitlines()
+    assert lines[0].startswith(f"{path}  ")
+    assert len(lines) == 5  # four graphs, or why one is not there, and the folder
+    # The bundle recommends ddpm, and an 8-bit network of random weights is under its bar.
+    assert [line.split(":")[1].strip() for line in lines if line.startswith("left out: ")] == [
+        str(path.parent / name) for name in ("sampler.onnx", "model_int8.onnx")
+    ]
+    same = exported[1].parents[1]
+    ours = [p.relative_to(same) for p in same.rglob("*") if p.is_file() and p.name not in ("README.md", "SHA256SUMS")]
+    assert [name for name in ours if (output / name).read_bytes() != (same / name).read_bytes()] == []
+    assert {p.name for p in path.parent.iterdir()} == {"model.onnx", "model_fp16.onnx", "notes.txt"}
 
 
 @pytest.fixture
@@ -137,7 +146,7 @@ def faulty(monkeypatch: pytest.MonkeyPatch, exported: tuple[Path, Path]) -> None
     for tensor in model.graph.initializer:
         if tensor.name in ("outc.0.bias", "conv_out.bias"):
             tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor) + np.float32(1e-3), tensor.name))
-    monkeypatch.setattr(to_onnx, "_trace", lambda _: model)
+    monkeypatch.setattr(denoiser_graph, "_trace", lambda _: model)
 
 
 @pytest.mark.usefixtures("faulty")
@@ -151,7 +160,7 @@ def test_a_graph_that_differs_is_refused_and_leaves_nothing(exported: tuple[Path
     with pytest.raises(UserError, match="differs from torch"):
         to_onnx.main([str(exported[0]), "--output", str(tmp_path / "old")])
     assert old.read_text() == "an older file"
-    assert list(old.parent.iterdir()) == [old]
+    assert [p for p in (tmp_path / "old").rglob("*") if p.is_file()] == [old]
 
 
 def test_the_bar_is_meant_for_outputs_of_unit_size(make_bundle: Make, tmp_path: Path) -> None:
@@ -180,15 +189,38 @@ def test_paths_that_cannot_be_used(bundle: str, output: str, message: str, make_
     assert sorted(tmp_path.iterdir()) == before
 
 
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--steps", "0"], r"steps 0 is outside 1 \.\.\. 100"),
+        (["--steps", "3"], "ddpm adds noise in its steps"),
+        (["--no-sampler", "--sampler", "ddim"], "which --no-sampler leaves out"),
+        (["--calibrate", "{d}/none"], "--calibrate .*none is no folder"),
+        (["--evaluation", "{d}/model.safetensors"], "--evaluation .* is not JSON"),
+        (["--parity", "{d}/none.json"], r"--parity .*none\.json does not exist"),
+    ],
+)
+def test_what_cannot_be_asked_for(
+    words: list[str], message: str, exported: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(denoiser_graph, "_trace", lambda _: onnx.load(exported[1]))  # Made once is enough.
+    shutil.copy(exported[0], tmp_path / "model.safetensors")
+    before = sorted(tmp_path.iterdir())
+    words = [word.format(d=tmp_path) for word in words]
+    with pytest.raises(UserError, match=message):
+        to_onnx.main([str(tmp_path / "model.safetensors"), "--output", str(tmp_path / "artifact"), *words])
+    assert sorted(tmp_path.iterdir()) == before
+
+
 def test_a_config_without_a_setting_is_named(exported: tuple[Path, Path]) -> None:
     bundle = load_bundle(exported[0])
     del bundle.config["diffusion"]["sampler"]
     with pytest.raises(UserError, match="lacks 'sampler'"):
-        to_onnx.metadata(bundle)
+        denoiser_graph.metadata(bundle)
 
 
 def test_what_older_bundles_lack_is_recommended_as_soon_as_they_have_it(exported: tuple[Path, Path]) -> None:
     bundle = load_bundle(exported[0])
     bundle.config["diffusion"].update(spacing="logsnr", threshold=0.995, sampler="dpmpp")
-    held = to_onnx.metadata(bundle)
+    held = denoiser_graph.metadata(bundle)
     assert (held["spacing"], held["threshold"], held["sampler"]) == ("logsnr", "0.995", "dpmpp")

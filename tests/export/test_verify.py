@@ -13,6 +13,8 @@ from onnx import numpy_helper
 
 from export.edge.artifact import seal
 from export.edge.errors import UserError
+from export.edge.pictures import save_picture
+from export.probes import paint
 from export.verify import BAR, compare, main, measure
 from torch_ref.weights import load_bundle
 
@@ -72,3 +74,36 @@ def test_a_file_of_other_weights_is_refused(exported: tuple[Path, Path], make_bu
     other = make_bundle(tmp_path / "other.safetensors", kind, gain=1.5)
     with pytest.raises(UserError, match="made from other weights"):
         main([str(other), str(exported[1])])
+
+
+def test_a_whole_artifact(exported: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = exported[1].parents[1]
+    for i in range(2):
+        save_picture(tmp_path / f"{i}.png", paint(i, 24))
+    words = ["--pictures", str(tmp_path), "--targets", str(tmp_path), "--steps", "2", "--threads", "1"]
+    main([str(folder), *words])
+    out = capsys.readouterr().out
+    assert "files are as they were written" in out
+    assert "golden picture: largest difference 0 of 255" in out
+    rows = [line.split() for line in out.splitlines() if line.startswith("model")]
+    assert [row[0] for row in rows] == sorted(path.name for path in folder.glob("onnx/model*.onnx"))
+    assert all(float(row[2]) > 0 and float(row[-1]) > 0 for row in rows)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["{folder}/config.json"], "is no artifact's folder"),
+        (["{folder}/onnx"], "SHA256SUMS does not exist"),
+        (["{folder}", "--threads", "0"], "--threads 0 is less than 1"),
+        (["{folder}", "--steps", "0"], r"steps 0 is outside 1 \.\.\. 100"),
+        (["{folder}", "--targets", "{folder}"], "needs --pictures"),
+        (["{folder}", "--pictures", "{folder}/onnx"], "holds no pictures"),
+        (["{folder}", "--pictures", "{folder}/golden", "--targets", "{tmp}"], "has no picture called input"),
+    ],
+)
+@pytest.mark.parametrize("exported", ["seed"], indirect=True)
+def test_what_cannot_be_verified(words: list[str], message: str, exported: tuple[Path, Path], tmp_path: Path) -> None:
+    save_picture(tmp_path / "other.png", paint(0, 24))
+    with pytest.raises(UserError, match=message):
+        main([word.format(folder=exported[1].parents[1], tmp=tmp_path) for word in words])

@@ -1,0 +1,120 @@
+"""The network as an ONNX graph, with all that a sampler needs in its metadata."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import io
+import json
+import logging
+import warnings
+from collections.abc import Iterator
+
+import onnx
+import torch
+
+from export.edge import artifact
+from export.edge.errors import UserError
+from torch_ref.base import UNet
+from torch_ref.weights import Bundle
+
+OPSET = 18
+"""Old enough for every onnxruntime since 1.14, new enough for the exporter to write it directly."""
+
+
+def build_graph(bundle: Bundle) -> onnx.ModelProto:
+    """The network as a checked ONNX model with metadata, its digest still to be filled in.
+
+    Batch, height and width are free, height and width in multiples of the network's
+    size_multiple; BatchNorm is folded into the convolutions. Coordinates, where the network
+    wants them, are given: it then takes a cond of 5 channels.
+    """
+    model = _trace(bundle.model)
+    strip(model)
+    for value in [*model.graph.input, *model.graph.output]:
+        for dimension, name in zip(value.type.tensor_type.shape.dim, ("batch", "", "height", "width"), strict=False):
+            if name:
+                dimension.dim_param = name
+    onnx.helper.set_model_props(model, metadata(bundle))
+    onnx.checker.check_model(model, full_check=True)
+    return model
+
+
+def metadata(bundle: Bundle) -> dict[str, str]:
+    """All that a sampler needs beside the graph, keys as in `export.edge.artifact.METADATA_KEYS` and `LATER_KEYS`.
+
+    Raises UserError when the bundle's config lacks one of the settings; older bundles lack
+    the later ones.
+    """
+    try:
+        data, diffusion, model = (bundle.config[section] for section in ("data", "diffusion", "model"))
+        return {
+            "format": artifact.FORMAT,
+            "format_version": artifact.FORMAT_VERSION,
+            "alphas_cumprod": json.dumps(bundle.alphas_cumprod.tolist()),
+            "prediction": str(diffusion["prediction"]),
+            "clamp": json.dumps(diffusion["clamp"]),
+            "threshold": json.dumps(diffusion.get("threshold", 0)),
+            "guidance": json.dumps(diffusion.get("guidance", 1)),
+            "cond_dropout": json.dumps(diffusion.get("cond_dropout", 0)),
+            "coordinates": json.dumps(bundle.model.cond_channels == 5),
+            "size": str(data["size"]),
+            "size_multiple": str(bundle.model.size_multiple),
+            "fit": str(data["fit"]),
+            "value_range": artifact.VALUE_RANGE,
+            "steps": str(diffusion["sample_steps"]),
+            "sampler": str(diffusion["sampler"]),
+            "spacing": str(diffusion.get("spacing", artifact.LATER_KEYS["spacing"])),
+            "weights_digest": bundle.weights_digest,
+            "config": json.dumps(model),
+            "file_digest": artifact.UNSEALED,
+        }
+    except (KeyError, TypeError) as error:
+        raise UserError(f"the config of the bundle lacks {error}; bundle the run again") from error
+
+
+def _trace(model: UNet) -> onnx.ModelProto:
+    """What torch's exporter makes of the network."""
+    model = copy.deepcopy(model).cpu().float().eval()
+    multiple = model.size_multiple
+    batch, rows, columns = (torch.export.Dim(name, min=1, max=2**16) for name in ("batch", "rows", "columns"))
+    # Told that a side is multiple * n, the exporter need not ask whether halves and doubles meet again.
+    picture = {0: batch, 2: multiple * rows, 3: multiple * columns}
+    example = torch.zeros(2, model.cond_channels, 2 * multiple, 3 * multiple)
+    with quiet():
+        program = torch.onnx.export(
+            model,
+            (example[:, :3].clone(), example, torch.zeros(2, dtype=torch.int64)),
+            dynamo=True,
+            verbose=False,
+            external_data=False,
+            opset_version=OPSET,
+            input_names=list(artifact.INPUTS),
+            output_names=list(artifact.OUTPUTS),
+            dynamic_shapes={"x_t": picture, "cond": picture, "t": {0: batch}},
+        )
+    if program is None:
+        raise RuntimeError("torch.onnx.export returned no program")
+    return program.model_proto
+
+
+def strip(model: onnx.ModelProto) -> None:
+    """Remove what tools note for their own developers: source lines, paths of this machine, inferred shapes."""
+    graph = model.graph
+    del graph.value_info[:]
+    for part in (model, graph, *graph.node, *graph.initializer, *graph.input, *graph.output):
+        part.ClearField("doc_string")
+        part.ClearField("metadata_props")
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Keep other tools' progress, advice and warnings off the terminal; errors still arrive as exceptions."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)

@@ -1,0 +1,165 @@
+"""The folder of an artifact: laid out as model hubs expect, whole before anyone sees it, known by its digests."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from export.edge import noise
+from export.edge.artifact import Artifact, open_artifact
+from export.edge.errors import UserError
+from export.edge.files import check_input_file, sha256_file, sync_folder, write_json, write_text
+from export.edge.pictures import open_picture, save_picture
+from export.probes import paint
+from export.publish import FILES, SAMPLER
+from export.scoring import draw, working_side
+from torch_ref.weights import Bundle
+
+SUMS = "SHA256SUMS"
+OURS = (
+    *(f"onnx/{name}" for name in (*FILES.values(), SAMPLER)),
+    "model.safetensors",
+    "config.json",
+    "preprocessor_config.json",
+    "sampler_config.json",
+    "README.md",
+    "golden/input.png",
+    "golden/output.png",
+    "golden/golden.json",
+    SUMS,
+)
+"""Everything that an export may write, and may replace or remove."""
+GOLDEN_SCENE = 1000
+"""Of `export.probes.paint`; no other use of it paints this one."""
+GOLDEN_BAR = 2
+"""Largest difference of a golden picture, levels of 255."""
+
+
+@contextlib.contextmanager
+def staged(output: Path) -> Iterator[Path]:
+    """Yield an empty folder; on success its files, with SHA256SUMS over them, become `output`, else nothing changes.
+
+    A new `output` appears in one rename. In one that is there the files are replaced one by one, with no SHA256SUMS
+    among them until all are; files of an earlier export that this one lacks are removed, any others stay.
+    """
+    inside = output if output.is_dir() else output.parent
+    place = Path(tempfile.mkdtemp(dir=inside, prefix=f".{output.name}."))
+    try:
+        new = place / "artifact"
+        new.mkdir()
+        yield new
+        names = sorted(path.relative_to(new).as_posix() for path in new.rglob("*") if path.is_file())
+        write_text(new / SUMS, "".join(f"{sha256_file(new / name)}  {name}\n" for name in names))
+        for name in names:
+            with (new / name).open("rb+") as file:
+                os.fsync(file.fileno())
+        if not output.exists():
+            new.replace(output)
+        else:
+            for name in OURS:
+                if name not in names:
+                    (output / name).unlink(missing_ok=True)
+            for name in (*names, SUMS):
+                (output / name).parent.mkdir(exist_ok=True)
+                (new / name).replace(output / name)
+        sync_folder(output)
+    finally:
+        shutil.rmtree(place, ignore_errors=True)
+
+
+def write_configs(folder: Path, bundle: Bundle, model: Artifact) -> None:
+    """config.json, preprocessor_config.json and sampler_config.json, for programs that read JSON and no ONNX metadata.
+
+    `rescale_factor`, `image_mean` and `image_std` are what image processors call bytes brought to [-1, 1].
+    """
+    section: dict[str, Any] = dict(bundle.config["model"])
+    write_json(folder / "config.json", section | {"weights_digest": bundle.weights_digest})
+    preprocessor = {
+        "size": {"height": model.size, "width": model.size},
+        "size_multiple": model.size_multiple,
+        "fit": model.fit,
+        "do_resize": True,
+        "do_rescale": True,
+        "rescale_factor": 1.0 / 255.0,
+        "do_normalize": True,
+        "image_mean": [0.5, 0.5, 0.5],
+        "image_std": [0.5, 0.5, 0.5],
+    }
+    write_json(folder / "preprocessor_config.json", preprocessor)
+    sampler = {
+        "sampler": model.sampler,
+        "steps": model.steps,
+        "spacing": model.spacing,
+        "prediction": model.prediction,
+        "clamp": model.clamp,
+        "threshold": model.threshold,
+        "guidance": model.guidance,
+        "cond_dropout": model.cond_dropout,
+        "timesteps": len(model.alphas_cumprod),
+        "alphas_cumprod": model.alphas_cumprod.tolist(),
+    }
+    write_json(folder / "sampler_config.json", sampler)
+
+
+def write_golden(folder: Path, model: Artifact) -> None:
+    """A painted picture, and what the model makes of it with the noise of seed 0, as it recommends."""
+    golden = folder / "golden"
+    golden.mkdir()
+    picture = paint(GOLDEN_SCENE, working_side(model))
+    seed = 0
+    save_picture(golden / "input.png", picture)
+    save_picture(golden / "output.png", draw(model, picture, seed).picture)
+    facts = {
+        "input": "input.png",
+        "output": "output.png",
+        "model": f"onnx/{FILES['fp32']}",
+        "seed": seed,
+        "first_noise": noise.normal(seed, noise.START, (4,)).tolist(),
+        "steps": model.steps,
+        "sampler": model.sampler,
+        "spacing": model.spacing,
+        "guidance": model.guidance,
+        "largest_difference": GOLDEN_BAR,
+    }
+    write_json(golden / "golden.json", facts)
+
+
+def check_golden(folder: Path) -> int:
+    """Draw the golden picture again; the largest difference, levels of 255. Raises UserError for files of others."""
+    golden = folder / "golden"
+    path = check_input_file(golden / "golden.json", "golden")
+    try:
+        seed = json.loads(path.read_text(encoding="utf-8"))["seed"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(f"golden {path} has no seed ({error}); export the bundle again") from error
+    drawn = draw(open_artifact(folder / "onnx" / FILES["fp32"]), open_picture(golden / "input.png"), seed).picture
+    wanted = open_picture(golden / "output.png")
+    if drawn.shape != wanted.shape:
+        raise UserError(f"golden {golden}: input and output differ in size; export the bundle again")
+    return int(np.abs(drawn.astype(int) - wanted.astype(int)).max())
+
+
+def check_sums(folder: Path) -> int:
+    """Compare every file with its line in SHA256SUMS; how many there are.
+
+    Raises UserError for the first file that is missing or differs, and for lines that are none.
+    """
+    path = check_input_file(folder / SUMS, "artifact's digests")
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    for line in lines:
+        digest, _, name = line.partition("  ")
+        if name not in OURS:
+            raise UserError(f"{path} names {name!r}, which is no file of an export; export the bundle again")
+        if sha256_file(check_input_file(folder / name, "file of the artifact")) != digest:
+            raise UserError(
+                f"{folder / name} is damaged: its content does not match its digest in {SUMS}; get a fresh copy of it"
+            )
+    return len(lines)

@@ -1,0 +1,190 @@
+"""The README.md of an artifact: what the model is, what it was trained on, how good it is, how to run it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from export.edge.errors import UserError
+from export.edge.files import check_input_file
+from export.publish import Outcome
+from export.scoring import STEPS
+from torch_ref.weights import Bundle
+
+NOT_STATED = "not stated"
+FIGURES = {
+    "psnr": ("PSNR, dB", 2),
+    "ssim": ("SSIM", 3),
+    "delta_e": ("ΔE2000", 2),
+    "swd": ("SWD × 10³", 1),
+    "lpips": ("LPIPS", 3),
+}
+"""The figures of an evaluation.json that the card shows: title, digits."""
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What the card is filled with."""
+
+    licence: str
+    outcomes: Sequence[Outcome]
+    difference: float
+    """Largest difference of model.onnx from torch."""
+    evaluation: Mapping[str, Any] | None
+    parity: Mapping[str, Any] | None
+
+
+def read_report(path: Path, what: str, keys: Sequence[str], weights_digest: str) -> dict[str, Any]:
+    """An evaluation.json or a parity.json.
+
+    Raises UserError when it is missing, is not JSON, lacks one of the `keys`, or names other weights.
+    """
+    check_input_file(path, what)
+    try:
+        report = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise UserError(f"{what} {path} is not JSON ({error}); give the file that the command wrote") from error
+    missing = [key for key in keys if not isinstance(report, dict) or key not in report]
+    if missing:
+        raise UserError(f"{what} {path} lacks {', '.join(missing)}; give the file that the command wrote")
+    digest = report.get("weights_digest", weights_digest)
+    if digest != weights_digest:
+        raise UserError(
+            f"{what} {path} is about other weights ({str(digest)[:12]}…) than the bundle ({weights_digest[:12]}…); "
+            "make it again for these"
+        )
+    return report
+
+
+def card(bundle: Bundle, facts: Facts) -> str:
+    """The whole text, Markdown with the front matter that model hubs read."""
+    model, data, diffusion = (bundle.config[section] for section in ("model", "data", "diffusion"))
+    parameters = sum(parameter.numel() for parameter in bundle.model.parameters())
+    known = {"license": "other", "license_name": facts.licence} if " " in facts.licence else {"license": facts.licence}
+    front = {**known, "library_name": "onnxruntime", "pipeline_tag": "image-to-image"}
+    published = {outcome.name for outcome in facts.outcomes if outcome.published}
+    lines = [
+        "---",
+        *(f"{key}: {json.dumps(value)}" for key, value in front.items()),
+        "tags: [diffusion, image-to-image, onnx]",
+        "---",
+        "# Paired picture translation by diffusion",
+        "",
+        f"Turns a picture into its counterpart by a conditional diffusion model ({model['architecture']}, "
+        f"{parameters:,} parameters, trained at {data['size']} × {data['size']}, predicts {diffusion['prediction']}).",
+        "",
+        f"**Licence:** {facts.licence}.",
+        "",
+        "## Run it",
+        "```",
+        "python -m export.edge onnx/model.onnx photo.jpg result.png",
+        "```",
+        "",
+        f"Recommended: {diffusion['sample_steps']} steps of {diffusion['sampler']}; `sampler_config.json` has all that "
+        "a sampler in another language needs.",
+    ]
+    if "sampler.onnx" in published:
+        lines += [
+            "",
+            "`onnx/sampler.onnx` holds the whole loop: inputs `cond`, in [-1, 1], and `noise`, standard normal, both "
+            "float32 (batch, 3, height, width); output `picture`, of the same shape, in [0, 1].",
+        ]
+    lines += ["", "## Training data", *_training(bundle.config), "", "## Evaluation", *_evaluation(facts.evaluation)]
+    lines += ["", "## Precision", *_precision(facts), "", "## Parity", *_parity(facts)]
+    lines += [
+        "",
+        "## Is it whole?",
+        "`sha256sum -c SHA256SUMS` checks the files; `python -m export.verify .` also compares PyTorch with the ONNX "
+        "files and draws `golden/output.png` again from `golden/input.png`.",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _training(config: Mapping[str, Any]) -> list[str]:
+    """What the bundle knows; of a folder its name alone, as the rest is about the machine."""
+    data, train = config["data"], config.get("train", {})
+    path = data.get("path")
+    if path == "synthetic":
+        what = f"{data.get('synthetic_pairs', 'some')} built-in scenes, painted by the trainer"
+    elif path:
+        what = f"pairs of pictures from a folder or list called `{Path(path).name}`"
+    else:
+        what = NOT_STATED
+    known = [f"- Pairs: {what}.", f"- Squares of {data['size']} pixels, by `{data['fit']}`."]
+    if "direction" in data:
+        known.append(f"- Direction: {data['direction']}.")
+    if {"epochs", "batch_size"} <= set(train):
+        known.append(f"- At most {train['epochs']} epochs in batches of {train['batch_size']}.")
+    return known
+
+
+def _evaluation(report: Mapping[str, Any] | None) -> list[str]:
+    if report is None:
+        return ["Not scored against held-out pairs."]
+    methods: Mapping[str, Any] = report["methods"]
+    names = [name for name in FIGURES if name in next(iter(methods.values()))["metrics"]]
+    rows = []
+    for method in methods.values():
+        cells = []
+        for name in names:
+            _, digits = FIGURES[name]
+            figure = method["metrics"][name]
+            mean, low, high = (f"{figure[key]:.{digits}f}" for key in ("mean", "low", "high"))
+            cells.append(f"{mean} ({low}–{high})")
+        rows.append([method["title"], *cells])
+    data = report["data"]
+    return [
+        *(f"**WARNING: {warning}**\n" for warning in report.get("warnings", ())),
+        f"{data['pairs']} held-out pairs ({data['split']}), {data['size']} × {data['size']}; {report['interval']}.",
+        "",
+        *table(["", *(FIGURES[name][0] for name in names)], rows),
+    ]
+
+
+def _precision(facts: Facts) -> list[str]:
+    scored = [outcome for outcome in facts.outcomes if outcome.score is not None and outcome.published]
+    rows = []
+    for outcome in scored:
+        score = outcome.score
+        assert score is not None
+        figures = [f"{score.megabytes:.1f}", f"{score.worst_psnr:.1f}", f"{score.delta_e:.2f}"]
+        rows.append([f"`{outcome.name}`", *figures, outcome.note])
+    rest = [outcome for outcome in facts.outcomes if outcome not in scored]
+    others = [f"- `{outcome.name}`{'' if outcome.published else ' left out'}: {outcome.note}." for outcome in rest]
+    if not rows:
+        return others or ["Float32 alone."]
+    head = ["", "MB", "PSNR of the worst picture, dB", "ΔE2000", ""]
+    return [
+        f"Final pictures of {STEPS} steps against those of `model.onnx`:",
+        "",
+        *table(head, rows),
+        *(["", *others] if others else []),
+    ]
+
+
+def _parity(facts: Facts) -> list[str]:
+    if facts.parity is None:
+        return [f"ONNX against PyTorch: largest difference {facts.difference:.1e} of a prediction of unit size."]
+    lines = facts.parity["lines"]
+    worst: dict[tuple[str, str, str, str], float] = {}
+    count: dict[tuple[str, str, str, str], int] = {}
+    for line in lines:
+        key = (line["level"], line["pair"], line["dtype"], line["measure"])
+        worst[key] = max(worst.get(key, 0.0), float(line[line["measure"]]))
+        count[key] = count.get(key, 0) + 1
+    rows = [[*key, str(count[key]), f"{value:.1e}"] for key, value in sorted(worst.items())]
+    passed = "all within their bounds" if facts.parity["passed"] else "**some outside their bounds**"
+    return [
+        f"{len(lines)} comparisons, {passed}; the largest error of each kind:",
+        "",
+        *table(["level", "pair", "dtype", "error", "comparisons", "largest"], rows),
+    ]
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """A Markdown table, line by line."""
+    return [f"| {' | '.join(row)} |" for row in (head, ["---"] * len(head), *rows)]

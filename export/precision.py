@@ -1,0 +1,102 @@
+"""The exported network in fewer bits: half precision, and whole numbers of 8 bits."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import onnx
+from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantFormat, QuantType, quantize_static
+from onnxruntime.transformers.float16 import convert_float_to_float16
+from onnxruntime.transformers.onnx_model import OnnxModel
+
+from export.denoiser_graph import quiet, strip
+
+LAYERS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
+"""The operators that hold the weights and do the work."""
+
+Feeds = Mapping[str, np.ndarray]
+"""One call of the graph: its inputs by name, as `export.edge.artifact` describes them."""
+
+
+def half(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The graph in float16, its inputs and its output still float32.
+
+    The timestep stays in float32 until its sines and cosines are taken: at t = 999 a half's unit is 0.5.
+    """
+    kept = [node.name for node in _timestep(model.graph)]
+    source = onnx.ModelProto()
+    source.CopyFrom(model)
+    with quiet():
+        made = convert_float_to_float16(source, keep_io_types=True, node_block_list=kept)
+        # The casts of the inputs come out last, where onnxruntime takes them and the standard does not.
+        OnnxModel.graph_topological_sort(made.graph)
+    return _finished(made, model, "fp16")
+
+
+def int8(model: onnx.ModelProto, feeds: Sequence[Feeds], kept: Collection[str]) -> onnx.ModelProto:
+    """The graph with the layers but for `kept` (names of modules, as torch calls them) in 8 bits, as static QDQ.
+
+    `feeds` show which values occur. Weights are signed with a scale for each channel and use 7 of the 8 bits,
+    activations unsigned: so no pair of products overflows the 16 bits in which AVX2 sums them.
+    """
+    held = {tensor.name for tensor in model.graph.initializer}
+    layers = [node for node in model.graph.node if node.op_type in LAYERS and node.input[1] in held]
+    chosen = [node.name for node in layers if layer_name(node) not in kept]
+    with quiet(), tempfile.TemporaryDirectory() as folder:
+        source, target = Path(folder) / "source.onnx", Path(folder) / "target.onnx"
+        onnx.save(model, source)
+        quantize_static(
+            source,
+            target,
+            _Reader(feeds),
+            quant_format=QuantFormat.QDQ,
+            op_types_to_quantize=list(LAYERS),
+            nodes_to_quantize=chosen,
+            per_channel=True,
+            reduce_range=True,
+            activation_type=QuantType.QUInt8,
+            weight_type=QuantType.QInt8,
+            calibrate_method=CalibrationMethod.MinMax,
+        )
+        made = onnx.load(target)
+    return _finished(made, model, "int8")
+
+
+def layer_name(node: onnx.NodeProto) -> str:
+    """What torch calls the module whose weights a node holds: the exporter keeps the names of its parameters."""
+    return node.input[1].removesuffix(".weight")
+
+
+class _Reader(CalibrationDataReader):
+    def __init__(self, feeds: Sequence[Feeds]) -> None:
+        self._left = iter(feeds)
+
+    def get_next(self) -> dict[str, np.ndarray] | None:  # type: ignore[override]
+        feed = next(self._left, None)
+        return None if feed is None else dict(feed)
+
+
+def _timestep(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
+    """The nodes between the input t and the first layer that its embedding meets."""
+    reached = {"t"}
+    for node in graph.node:
+        if node.op_type not in ("Shape", *LAYERS) and reached.intersection(node.input):
+            reached.update(node.output)
+            yield node
+
+
+def _finished(made: onnx.ModelProto, model: onnx.ModelProto, precision: str) -> onnx.ModelProto:
+    """Checked, with the names and the metadata of the `model` it was made of."""
+    strip(made)
+    made.producer_name, made.producer_version = model.producer_name, model.producer_version
+    del made.metadata_props[:]
+    held = {entry.key: entry.value for entry in model.metadata_props}
+    onnx.helper.set_model_props(made, held | {"precision": precision})
+    for found, wanted in ((made.graph.input, model.graph.input), (made.graph.output, model.graph.output)):
+        for value, original in zip(found, wanted, strict=True):
+            value.CopyFrom(original)
+    onnx.checker.check_model(made, full_check=True)
+    return made

@@ -1,0 +1,263 @@
+"""The whole way from noise to a picture as one ONNX graph: a `Loop` around the denoiser, for runtimes without our code.
+
+Inputs, both float32 (batch, 3, height, width), height and width multiples of the network's size_multiple:
+`cond`, the guiding picture in [-1, 1], and `noise`, standard normal. Output: `picture`, of the same
+shape, in [0, 1]. The timesteps and the coefficients of `export.edge.sampler.Plan` are baked in as constants; every turn
+of the loop is one call of `export.edge.sampler.iterate`, operation for operation. The weights stand in the graph once.
+
+The noise that `export.edge` takes for a seed is `noise.normal(seed, 0, (batch, height, width, 3))`, with the channels
+then moved to the second place.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+from export.edge import artifact
+from export.edge.errors import UserError
+from export.edge.guidance import HIDDEN
+from export.edge.sampler import Plan, coefficients
+
+FORMAT = "dawn2dusk-sampler"
+FORMAT_VERSION = "1"
+OUTPUT_RANGE = "[0, 1]"
+PICTURE = ("batch", 3, "height", "width")
+_OWN = "sampler."
+"""What our names begin with: torch's never do."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How the graph draws."""
+
+    plan: Plan
+    clamp: float | None
+    """As in `export.edge.sampler.bounded`."""
+    threshold: float
+    guidance: float
+    """As in `export.edge.guidance`; any but 1 calls the network twice a turn."""
+
+
+def build(
+    denoiser: onnx.ModelProto, steps: int | None = None, sampler: str | None = None, spacing: str | None = None
+) -> onnx.ModelProto:
+    """The checked graph, its digest still to be filled in.
+
+    `denoiser`: as `export.to_onnx.build_graph` makes it, from whose metadata comes all that is not given here; clamp,
+    threshold and guidance are always its own. Raises UserError for steps outside 1 ... T, an
+    unknown sampler or spacing, and a sampler that adds noise in its steps: the graph takes the start noise alone.
+    """
+    held = {entry.key: entry.value for entry in denoiser.metadata_props}
+    given = {"steps": steps, "sampler": sampler, "spacing": spacing}
+    held |= {key: str(value) for key, value in given.items() if value is not None}
+    plan = coefficients(
+        np.array(json.loads(held["alphas_cumprod"])),
+        int(held["steps"]),
+        held["sampler"],
+        prediction=held["prediction"],
+        spacing=held["spacing"],
+    )
+    if plan.noise.any():
+        raise UserError(
+            f"the sampler {held['sampler']} adds noise in its steps, and sampler.onnx takes the start noise alone; "
+            "choose --sampler ddim, dpmpp or heun"
+        )
+    clamp, threshold, guidance = (json.loads(held[key]) for key in ("clamp", "threshold", "guidance"))
+    outer = _Nodes()
+    # A turn of the loop sees the names outside it.
+    cond = _placed(outer) if held.get("coordinates") == "true" else "cond"
+    body = _body(denoiser.graph, Recipe(plan, clamp, threshold, guidance), cond)
+    turns = outer.constant("turns", np.array(len(plan), np.int64))
+    zero = numpy_helper.from_array(np.zeros(1, np.float32))
+    none = outer.add("ConstantOfShape", outer.add("Shape", "noise"), value=zero)
+    x, _ = outer.add_many("Loop", [turns, "", "noise", none], 2, body=body)
+    half = outer.constant("half", np.array(0.5, np.float32))
+    unit = outer.add("Add", outer.add("Mul", x, half), half)
+    limits = [outer.constant(name, np.array(value, np.float32)) for name, value in (("black", 0.0), ("white", 1.0))]
+    outer.add("Clip", unit, *limits, output="picture")
+    graph = helper.make_graph(
+        outer.nodes, "sampler", [_picture("cond"), _picture("noise")], [_picture("picture")], outer.constants
+    )
+    model = helper.make_model(graph, opset_imports=denoiser.opset_import, ir_version=denoiser.ir_version)
+    helper.set_model_props(model, _metadata(plan, held))
+    onnx.checker.check_model(model, full_check=True)
+    return model
+
+
+def _metadata(plan: Plan, held: Mapping[str, str]) -> dict[str, str]:
+    """All there is to know beside the graph: what the denoiser's file `held`, but for the schedule, and its own."""
+    pictures = ("size", "size_multiple", "fit", "value_range")
+    drawing = ("prediction", "clamp", "threshold", "guidance", "steps", "sampler", "spacing")
+    return {
+        "format": FORMAT,
+        "format_version": FORMAT_VERSION,
+        **{key: held[key] for key in (*pictures, *drawing, "weights_digest", "config")},
+        "timesteps": json.dumps(plan.t.tolist()),
+        "output_range": OUTPUT_RANGE,
+        "file_digest": artifact.UNSEALED,
+    }
+
+
+@dataclass
+class _Nodes:
+    """Nodes and constants of a graph under construction."""
+
+    nodes: list[onnx.NodeProto] = field(default_factory=list)
+    constants: list[onnx.TensorProto] = field(default_factory=list)
+    prefix: str = _OWN
+
+    def constant(self, name: str, value: np.ndarray) -> str:
+        """The name under which `value` can be used."""
+        self.constants.append(numpy_helper.from_array(value, self.prefix + name))
+        return self.prefix + name
+
+    def add_many(self, kind: str, inputs: Sequence[str], outputs: int, **attributes: Any) -> list[str]:
+        """A node of this kind; the names of its outputs."""
+        names = [f"{self.prefix}{kind}_{len(self.nodes)}_{i}" for i in range(outputs)]
+        self.nodes.append(helper.make_node(kind, list(inputs), names, **attributes))
+        return names
+
+    def add(self, kind: str, *inputs: str, output: str | None = None, **attributes: Any) -> str:
+        """A node with one output; the output's name."""
+        name = self.add_many(kind, inputs, 1, **attributes)[0]
+        if output is not None:
+            self.nodes[-1].output[0] = name = output
+        return name
+
+
+def _placed(outer: _Nodes) -> str:
+    """`export.edge.coordinates.with_coordinates`: the name of a cond of 5 channels."""
+    shape = outer.add("Shape", "cond")
+    zero, one, two = (outer.constant(f"axis_{axis}", np.array(axis, np.int64)) for axis in range(3))
+    one_each = outer.constant("one_channel", np.array([1], np.int64))
+    batch = outer.add("Gather", shape, outer.constant("batch_axis", np.array([0], np.int64)))
+    sides = outer.add("Gather", shape, outer.constant("side_axes", np.array([2, 3], np.int64)))
+    plane = outer.add("Concat", batch, one_each, sides, axis=0)
+    channels = []
+    for axis, others in ((2, [0, 1, 3]), (3, [0, 1, 2])):
+        count = outer.add("Gather", shape, outer.constant(f"side_{axis}", np.array(axis, np.int64)))
+        twice = outer.add("Add", outer.add("Mul", outer.add("Range", zero, count, one), two), one)
+        real, whole = (outer.add("Cast", value, to=TensorProto.FLOAT) for value in (twice, count))
+        centres = outer.add("Sub", outer.add("Div", real, whole), outer.add("Cast", one, to=TensorProto.FLOAT))
+        line = outer.add("Unsqueeze", centres, outer.constant(f"others_{axis}", np.array(others, np.int64)))
+        channels.append(outer.add("Expand", line, plane))
+    return outer.add("Concat", "cond", *channels, axis=1)
+
+
+def _body(denoiser: onnx.GraphProto, recipe: Recipe, cond: str) -> onnx.GraphProto:
+    """One turn: (number, go on, x_t, x0 of the turn before) to (go on, next x_t, x0).
+
+    `cond`: the name outside of the guiding picture that the network takes.
+    """
+    plan = recipe.plan
+    body = _Nodes(prefix=_OWN + "turn.")
+    turn, go_on, previous = (body.prefix + name for name in ("number", "go_on", "previous"))
+    # Shaped (turns, 1): a gathered row is already the vector of one that spreads over the batch.
+    times = body.constant("timesteps", plan.t.astype(np.int64)[:, None])
+    first = body.constant("first_axis", np.array([0], np.int64))
+    second = body.constant("second_axis", np.array([1], np.int64))
+    batch = body.add("Slice", body.add("Shape", "x_t"), first, second)
+    body.add("Expand", body.add("Gather", times, turn, axis=0), batch, output="t")
+    for node in denoiser.node:
+        body.nodes.append(_renamed(node, {"cond": cond}))
+    out = "prediction"
+    if recipe.guidance != 1.0:
+        out = _guided(body, denoiser, recipe.guidance, cond)
+
+    def row(name: str) -> str:
+        column = body.constant(name, getattr(plan, name).astype(np.float32))
+        return body.add("Gather", column, turn, axis=0)
+
+    def weighted(name: str, value: str) -> str:
+        return body.add("Mul", row(name), value)
+
+    x0_raw = body.add("Add", weighted("x0_from_output", out), weighted("x0_from_x", "x_t"))
+    x0 = body.add("Identity", _bounded(body, x0_raw, recipe.clamp, recipe.threshold))
+    moved = body.add("Add", weighted("next_from_x0", x0), weighted("next_from_x", "x_t"))
+    after = body.add("Add", moved, weighted("next_from_previous", previous))
+    still = body.add("Identity", go_on)
+    return helper.make_graph(
+        body.nodes,
+        "turn",
+        [
+            helper.make_tensor_value_info(turn, TensorProto.INT64, []),
+            helper.make_tensor_value_info(go_on, TensorProto.BOOL, []),
+            _picture("x_t"),
+            _picture(previous),
+        ],
+        [helper.make_tensor_value_info(still, TensorProto.BOOL, []), _picture(after), _picture(x0)],
+        [*body.constants, *denoiser.initializer],
+    )
+
+
+def _guided(body: _Nodes, denoiser: onnx.GraphProto, scale: float, cond: str) -> str:
+    """A second call of the network, on a hidden guiding picture; the name of the guided output."""
+    value = numpy_helper.from_array(np.array([HIDDEN], np.float32))
+    picture = body.add("ConstantOfShape", body.add("Shape", "cond"), value=value)
+    if cond != "cond":
+        bounds = (body.constant(name, np.array([place], np.int64)) for name, place in (("3", 3), ("5", 5), ("1", 1)))
+        picture = body.add("Concat", picture, body.add("Slice", cond, *bounds), axis=1)
+    own = {name for node in denoiser.node for name in node.output}
+    names = {name: f"{_OWN}hidden.{name}" for name in own} | {"cond": picture}
+    for node in denoiser.node:
+        twin = _renamed(node, names)
+        twin.name = _OWN + "hidden." + node.name
+        body.nodes.append(twin)
+    hidden = names["prediction"]
+    change = body.add("Sub", "prediction", hidden)
+    gain = body.constant("guidance", np.array(scale, np.float32))
+    return body.add("Add", hidden, body.add("Mul", gain, change))
+
+
+def _renamed(node: onnx.NodeProto, names: Mapping[str, str]) -> onnx.NodeProto:
+    twin = onnx.NodeProto()
+    twin.CopyFrom(node)
+    twin.input[:] = [names.get(name, name) for name in node.input]
+    twin.output[:] = [names.get(name, name) for name in node.output]
+    return twin
+
+
+def _bounded(body: _Nodes, x0_raw: str, clamp: float | None, threshold: float) -> str:
+    """`export.edge.sampler.bounded`."""
+    if clamp is None:
+        return x0_raw
+    most = body.constant("most", np.array(clamp, np.float32))
+    if threshold == 0.0:
+        return body.add("Clip", x0_raw, body.constant("least", np.array(-clamp, np.float32)), most)
+    s = body.add("Max", _quantile(body, body.add("Abs", x0_raw), threshold), most)
+    cut = body.add("Max", body.add("Min", x0_raw, s), body.add("Neg", s))
+    return body.add("Mul", cut, body.add("Div", most, s))
+
+
+def _quantile(body: _Nodes, values: str, share: float) -> str:
+    """The quantile of each picture, linear between its neighbours: (batch, 1, 1, 1).
+
+    It lies at place share * (count - 1) of the rising order, so among the count - floor(place) largest.
+    """
+    flat = body.add("Flatten", values, axis=1)
+    one = body.constant("one", np.array([1], np.int64))
+    two = body.constant("two", np.array([2], np.int64))
+    count = body.add("Slice", body.add("Shape", flat), one, two)
+    last = body.add("Cast", body.add("Sub", count, one), to=TensorProto.DOUBLE)
+    place = body.add("Mul", last, body.constant("share", np.array([share], np.float64)))
+    below = body.add("Floor", place)
+    largest = body.add("Sub", count, body.add("Cast", below, to=TensorProto.INT64))
+    top, _ = body.add_many("TopK", [flat, largest], 2, axis=1, largest=1, sorted=1)
+    low_place = body.add("Sub", largest, one)
+    zero = body.constant("zero", np.array([0], np.int64))
+    high_place = body.add("Max", body.add("Sub", low_place, one), zero)
+    low, high = (body.add("Gather", top, index, axis=1) for index in (low_place, high_place))
+    part = body.add("Cast", body.add("Sub", place, below), to=TensorProto.FLOAT)
+    found = body.add("Add", low, body.add("Mul", body.add("Sub", high, low), part))
+    return body.add("Unsqueeze", found, body.constant("last_axes", np.array([2, 3], np.int64)))
+
+
+def _picture(name: str) -> onnx.ValueInfoProto:
+    return helper.make_tensor_value_info(name, TensorProto.FLOAT, PICTURE)

@@ -1,0 +1,170 @@
+"""What a file is worth: its final pictures beside those of float32, and what they cost."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from export.edge import noise
+from export.edge.artifact import Artifact
+from export.edge.coordinates import with_coordinates
+from export.edge.guidance import guided, hide
+from export.edge.metrics.color import delta_e
+from export.edge.metrics.fidelity import psnr
+from export.edge.pictures import to_float, to_uint8
+from export.edge.sampler import coefficients, iterate
+from export.precision import Feeds
+
+STEPS = 20
+"""Sampler steps of a scored picture, or T where that is less: enough for errors to add up."""
+CALIBRATION_STEPS = 10
+"""Steps, from T-1 to 0 in even strides, of the trajectories that show an 8-bit network its values."""
+LARGEST_SIDE = 256
+"""Pixels; larger training sizes are tried at this side, for the sake of time and memory."""
+BARS = {"fp16": 45.0, "int8": 35.0}
+"""dB: the least PSNR against the pictures of float32 that the worst picture of a published file may have."""
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A picture drawn from noise."""
+
+    picture: np.ndarray
+    """uint8 (height, width, 3)."""
+    finite: bool
+    calls: int
+    """Of the network as the sampler counts them: with guidance each is two runs."""
+    network_seconds: float
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Score:
+    """One file over all pictures; times are medians over them."""
+
+    name: str
+    megabytes: float
+    step_ms: float
+    """Milliseconds of one call of the network."""
+    picture_ms: float
+    """Milliseconds from noise to a picture."""
+    worst_psnr: float
+    """dB against the pictures of the first file; infinite where they are the same, minus infinity where not finite."""
+    mean_psnr: float
+    delta_e: float
+    """Mean CIEDE2000 against the same."""
+    target_psnr: float | None
+    """Mean, dB, against the true pictures where there are any."""
+    target_delta_e: float | None
+
+
+def working_side(model: Artifact) -> int:
+    """The side of the squares on which a model is tried."""
+    multiple = model.size_multiple
+    return max(multiple, min(model.size, LARGEST_SIDE) // multiple * multiple)
+
+
+def draw(model: Artifact, picture: np.ndarray, seed: int, steps: int | None = None) -> Drawing:
+    """Draw from a guiding picture, uint8 (height, width, 3) with sides in multiples of size_multiple.
+
+    As the model recommends, but for the number of `steps` where it is given; the noise is that of `seed`.
+    """
+    started = time.perf_counter()
+    cond = to_float(picture)[None]
+    plan = coefficients(
+        model.alphas_cumprod,
+        model.steps if steps is None else steps,
+        model.sampler,
+        prediction=model.prediction,
+        spacing=model.spacing,
+    )
+    inside = 0.0
+    denoise = guided(model.denoise, model.guidance)
+
+    def timed(x_t: np.ndarray, cond: np.ndarray, t: np.ndarray) -> np.ndarray:
+        nonlocal inside
+        begun = time.perf_counter()
+        out = denoise(x_t, cond, t)
+        inside += time.perf_counter() - begun
+        return out
+
+    def step_noise(index: int) -> np.ndarray:
+        return noise.normal(seed, index + 1, cond.shape)
+
+    x = noise.normal(seed, noise.START, cond.shape)
+    for step in iterate(timed, cond, x, plan, model.clamp, step_noise, model.threshold):
+        x = step.x
+    finite = bool(np.isfinite(x).all())
+    drawn = to_uint8(np.nan_to_num(x[0]))
+    return Drawing(drawn, finite, len(plan), inside, time.perf_counter() - started)
+
+
+def score(
+    models: Mapping[str, tuple[Artifact, int]],
+    pictures: Sequence[np.ndarray],
+    targets: Sequence[np.ndarray] | None = None,
+    steps: int | None = None,
+) -> list[Score]:
+    """Score files, by name with their size in bytes, on guiding pictures; all are compared with the first file's.
+
+    `targets`: the true pictures, if they are known. `steps`: STEPS unless told. Every picture
+    is drawn by one file after the other, so that a busy moment of the machine hits all alike.
+    """
+    drawn: dict[str, list[Drawing]] = {name: [] for name in models}
+    for seed, picture in enumerate(pictures):
+        for name, (model, _) in models.items():
+            count = min(STEPS, len(model.alphas_cumprod)) if steps is None else steps
+            if seed == 0:
+                draw(model, picture, seed, 1)  # The first run of a session sets up its memory.
+            drawn[name].append(draw(model, picture, seed, count))
+    first = next(iter(drawn.values()))
+    return [_score(name, models[name][1], drawings, first, targets) for name, drawings in drawn.items()]
+
+
+def _score(
+    name: str, size: int, drawings: list[Drawing], first: list[Drawing], targets: Sequence[np.ndarray] | None
+) -> Score:
+    pairs = [(ours.picture, theirs.picture) for ours, theirs in zip(drawings, first, strict=True)]
+    psnrs = [psnr(*pair) if ours.finite else -math.inf for pair, ours in zip(pairs, drawings, strict=True)]
+    true = None if targets is None else [(d.picture, target) for d, target in zip(drawings, targets, strict=True)]
+    return Score(
+        name=name,
+        megabytes=size / 1e6,
+        step_ms=1e3 * float(np.median([d.network_seconds / d.calls for d in drawings])),
+        picture_ms=1e3 * float(np.median([d.seconds for d in drawings])),
+        worst_psnr=min(psnrs),
+        mean_psnr=float(np.mean(psnrs)),
+        delta_e=float(np.mean([delta_e(*pair) for pair in pairs])),
+        target_psnr=None if true is None else float(np.mean([psnr(*pair) for pair in true])),
+        target_delta_e=None if true is None else float(np.mean([delta_e(*pair) for pair in true])),
+    )
+
+
+def visited(model: Artifact, pictures: Sequence[np.ndarray]) -> Iterator[Feeds]:
+    """What the network is given on the way from noise to a picture, for each of the guiding pictures, batch 1, NCHW."""
+    steps = min(CALIBRATION_STEPS, len(model.alphas_cumprod))
+    plan = coefficients(model.alphas_cumprod, steps, "ddim", prediction=model.prediction, spacing="linspace")
+    for number, picture in enumerate(pictures):
+        cond = to_float(picture)[None]
+        x = noise.normal(number, noise.START, cond.shape)
+        if model.coordinates:
+            cond = with_coordinates(cond)
+        for step in iterate(model.denoise, cond, x, plan, model.clamp, no_noise, model.threshold):
+            shown = [cond] if model.guidance == 1.0 else [cond, hide(cond)]
+            for given in shown:
+                yield {"x_t": nchw(x), "cond": nchw(given), "t": np.array([step.t], np.int64)}
+            x = step.x
+
+
+def no_noise(index: int) -> np.ndarray:
+    """For plans that add none."""
+    raise AssertionError(f"call {index} wants noise")
+
+
+def nchw(pictures: np.ndarray) -> np.ndarray:
+    """(batch, height, width, channels) as the graphs take it, (batch, channels, height, width)."""
+    return np.ascontiguousarray(pictures.transpose(0, 3, 1, 2))

@@ -1,0 +1,97 @@
+"""The variants: where they are in fewer bits, where they are not, and that they still compute the network."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+from onnx import TensorProto, numpy_helper, shape_inference
+
+from export import precision
+from export.edge.artifact import open_artifact
+from export.probes import paint
+from export.scoring import visited
+from torch_ref.weights import load_bundle
+
+
+def run(model: onnx.ModelProto, feeds: precision.Feeds) -> np.ndarray:
+    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    return np.asarray(session.run(["prediction"], dict(feeds))[0])
+
+
+def in_torch(bundle: Path, feeds: precision.Feeds) -> np.ndarray:
+    with torch.inference_mode():
+        return load_bundle(bundle).model(*(torch.from_numpy(feeds[name]) for name in ("x_t", "cond", "t"))).numpy()
+
+
+def example(batch: int, height: int, width: int) -> precision.Feeds:
+    rng = np.random.default_rng(0)
+    x_t, cond = rng.standard_normal((2, batch, 3, height, width), np.float32)
+    return {"x_t": x_t, "cond": cond / 3.0, "t": np.arange(batch) * 30 + 9}
+
+
+def relative(found: np.ndarray, wanted: np.ndarray) -> float:
+    return float(np.linalg.norm(found - wanted) / np.linalg.norm(wanted))
+
+
+@pytest.mark.parametrize(("batch", "height", "width"), [(1, 16, 16), (3, 8, 24)])
+def test_half_is_the_network_in_half_the_bytes(
+    batch: int, height: int, width: int, exported: tuple[Path, Path]
+) -> None:
+    model = onnx.load(exported[1])
+    made = precision.half(model)
+    feeds = example(batch, height, width)
+    assert 0.0 < relative(run(made, feeds), in_torch(exported[0], feeds)) < 5e-3
+    weights = [t for t in made.graph.initializer if len(t.dims) > 1 and t.data_type != TensorProto.INT64]
+    assert {t.data_type for t in weights} <= {TensorProto.FLOAT16, TensorProto.FLOAT}
+    whole = sum(t.data_type == TensorProto.FLOAT for t in weights)
+    assert whole <= 1  # the embedding's frequencies
+    for value in (*made.graph.input, *made.graph.output):
+        wanted = TensorProto.INT64 if value.name == "t" else TensorProto.FLOAT
+        assert value.type.tensor_type.elem_type == wanted
+
+
+def test_the_timestep_is_not_halved(exported: tuple[Path, Path]) -> None:
+    """Every operator that t meets before the first matrix product works in float32."""
+    made = shape_inference.infer_shapes(precision.half(onnx.load(exported[1])))
+    kinds = {value.name: value.type.tensor_type.elem_type for value in made.graph.value_info}
+    seen = {node.op_type: kinds[node.output[0]] for node in made.graph.node if node.op_type in ("Sin", "Cos")}
+    divided = [
+        kinds[n.output[0]] for n in made.graph.node if n.op_type == "Div" and kinds[n.output[0]] != TensorProto.INT64
+    ]
+    assert [*seen.values(), *divided]
+    assert {*seen.values(), *divided} == {TensorProto.FLOAT}
+
+
+def test_8_bits_never_overflow_the_sums_of_old_processors(exported: tuple[Path, Path]) -> None:
+    """Two products of an unsigned 8-bit value and a weight must fit into 16 bits: 2 * 255 * 64 does."""
+    bundle, path = exported
+    model = onnx.load(path)
+    feeds = list(visited(open_artifact(path), [paint(0, 24)]))
+    names = [precision.layer_name(node) for node in model.graph.node if node.op_type in precision.LAYERS]
+    first, last = names[0], names[-1]
+    made = precision.int8(model, feeds, [first, last])
+    arrays = {t.name: numpy_helper.to_array(t) for t in made.graph.initializer}
+    weights = [a for a in arrays.values() if a.dtype == np.int8 and a.ndim > 1]
+    assert len(weights) == len(names) - 2
+    assert max(np.abs(a.astype(int)).max() for a in weights) <= 64
+    zero_points = {arrays[n.input[2]].dtype for n in made.graph.node if n.op_type == "QuantizeLinear"}
+    assert zero_points == {np.dtype(np.uint8)}
+    kept = {name for name, a in arrays.items() if a.dtype == np.float32 and a.ndim > 1}
+    assert {f"{first}.weight", f"{last}.weight"} <= kept
+    found, wanted = run(made, feeds[3]), in_torch(bundle, feeds[3])
+    assert 0.0 < relative(found, wanted) < 0.1
+
+
+def test_a_variant_says_what_it_is_and_keeps_the_rest(exported: tuple[Path, Path]) -> None:
+    model = onnx.load(exported[1])
+    made = precision.half(model)
+    held, before = ({entry.key: entry.value for entry in m.metadata_props} for m in (made, model))
+    assert held == before | {"precision": "fp16"}
+    assert made.ir_version <= 10  # onnxruntime 1.18
+    assert [(o.domain, o.version) for o in made.opset_import] == [("", 18)]
+    assert [v.SerializeToString() for v in made.graph.input] == [v.SerializeToString() for v in model.graph.input]
