@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,20 +37,23 @@ class Facts:
     parity: Mapping[str, Any] | None
 
 
-def read_report(path: Path, what: str, keys: Sequence[str], weights_digest: str) -> dict[str, Any]:
-    """An evaluation.json or a parity.json.
+def read_report(
+    path: Path, what: str, show: Callable[[Mapping[str, Any]], list[str]], weights_digest: str
+) -> dict[str, Any]:
+    """An evaluation.json or a parity.json, which `show` (`evaluation_lines`, `parity_lines`) can show.
 
-    Raises UserError when it is missing, is not JSON, lacks one of the `keys`, or names other weights.
+    Raises UserError when it is missing, is not JSON, lacks what is shown, or names other weights.
     """
     check_input_file(path, what)
     try:
         report = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise UserError(f"{what} {path} is not JSON ({error}); give the file that the command wrote") from error
-    missing = [key for key in keys if not isinstance(report, dict) or key not in report]
-    if missing:
-        raise UserError(f"{what} {path} lacks {', '.join(missing)}; give the file that the command wrote")
-    digest = report.get("weights_digest", weights_digest)
+    try:
+        show(report)
+        digest = report.get("weights_digest", weights_digest)
+    except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
+        raise UserError(f"{what} {path} lacks {error}; give the file that the command wrote") from error
     if digest != weights_digest:
         raise UserError(
             f"{what} {path} is about other weights ({str(digest)[:12]}…) than the bundle ({weights_digest[:12]}…); "
@@ -66,6 +69,12 @@ def card(bundle: Bundle, facts: Facts) -> str:
     known = {"license": "other", "license_name": facts.licence} if " " in facts.licence else {"license": facts.licence}
     front = {**known, "library_name": "onnxruntime", "pipeline_tag": "image-to-image"}
     published = {outcome.name for outcome in facts.outcomes if outcome.published}
+    evaluation = ["Not scored against held-out pairs."]
+    if facts.evaluation is not None:
+        evaluation = evaluation_lines(facts.evaluation)
+    parity = [f"ONNX against PyTorch: largest difference {facts.difference:.1e} of a prediction of unit size."]
+    if facts.parity is not None:
+        parity = parity_lines(facts.parity)
     lines = [
         "---",
         *(f"{key}: {json.dumps(value)}" for key, value in front.items()),
@@ -92,8 +101,8 @@ def card(bundle: Bundle, facts: Facts) -> str:
             "`onnx/sampler.onnx` holds the whole loop: inputs `cond`, in [-1, 1], and `noise`, standard normal, both "
             "float32 (batch, 3, height, width); output `picture`, of the same shape, in [0, 1].",
         ]
-    lines += ["", "## Training data", *_training(bundle.config), "", "## Evaluation", *_evaluation(facts.evaluation)]
-    lines += ["", "## Precision", *_precision(facts), "", "## Parity", *_parity(facts)]
+    lines += ["", "## Training data", *_training(bundle.config), "", "## Evaluation", *evaluation]
+    lines += ["", "## Precision", *_precision(facts), "", "## Parity", *parity]
     lines += [
         "",
         "## Is it whole?",
@@ -122,11 +131,11 @@ def _training(config: Mapping[str, Any]) -> list[str]:
     return known
 
 
-def _evaluation(report: Mapping[str, Any] | None) -> list[str]:
-    if report is None:
-        return ["Not scored against held-out pairs."]
+def evaluation_lines(report: Mapping[str, Any]) -> list[str]:
+    """The figures of every method, from an evaluation.json."""
     methods: Mapping[str, Any] = report["methods"]
-    names = [name for name in FIGURES if name in next(iter(methods.values()))["metrics"]]
+    first, *_ = methods.values()
+    names = [name for name in FIGURES if name in first["metrics"]]
     rows = []
     for method in methods.values():
         cells = []
@@ -166,10 +175,9 @@ def _precision(facts: Facts) -> list[str]:
     ]
 
 
-def _parity(facts: Facts) -> list[str]:
-    if facts.parity is None:
-        return [f"ONNX against PyTorch: largest difference {facts.difference:.1e} of a prediction of unit size."]
-    lines = facts.parity["lines"]
+def parity_lines(report: Mapping[str, Any]) -> list[str]:
+    """The largest error of each kind, from a parity.json."""
+    lines = report["lines"]
     worst: dict[tuple[str, str, str, str], float] = {}
     count: dict[tuple[str, str, str, str], int] = {}
     for line in lines:
@@ -177,7 +185,7 @@ def _parity(facts: Facts) -> list[str]:
         worst[key] = max(worst.get(key, 0.0), float(line[line["measure"]]))
         count[key] = count.get(key, 0) + 1
     rows = [[*key, str(count[key]), f"{value:.1e}"] for key, value in sorted(worst.items())]
-    passed = "all within their bounds" if facts.parity["passed"] else "**some outside their bounds**"
+    passed = "all within their bounds" if report["passed"] else "**some outside their bounds**"
     return [
         f"{len(lines)} comparisons, {passed}; the largest error of each kind:",
         "",

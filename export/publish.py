@@ -104,14 +104,14 @@ def publish_sampler(
 def sampler_difference(folder: Path, picture: np.ndarray) -> float:
     """How far `folder`/sampler.onnx is from the host loop around model.onnx, in [0, 1].
 
-    `picture`: uint8 (height, width, 3). Raises UserError where the two were made of different weights.
+    `picture`: uint8 (height, width, 3). Raises UserError where the two do not belong together.
     """
     model = open_artifact(folder / FILES["fp32"])
     data = artifact.read_sealed(folder / SAMPLER)
     session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
     held = session.get_modelmeta().custom_metadata_map
-    if held.get("weights_digest") != model.weights_digest:
-        raise UserError(f"{folder / SAMPLER} was made from other weights than model.onnx; export the bundle again")
+    if held.get("format") != sampler_graph.FORMAT or held.get("weights_digest") != model.weights_digest:
+        raise UserError(f"{folder / SAMPLER} does not belong to the model.onnx beside it; export the bundle again")
     plan = coefficients(
         model.alphas_cumprod,
         int(held["steps"]),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from export.edge.files import atomic_file, check_input_file, check_output_folder
 from export.edge.sampler import SAMPLERS
 from export.edge.spacing import SPACINGS
 from export.folder import check_sums, staged, write_configs, write_golden
-from export.model_card import NOT_STATED, Facts, card, read_report
+from export.model_card import NOT_STATED, Facts, card, evaluation_lines, parity_lines, read_report
 from export.probes import listed, probe_pictures
 from export.publish import FILES, Outcome, publish, publish_sampler
 from export.scoring import working_side
@@ -73,8 +73,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     if args.no_sampler and (args.steps, args.sampler, args.spacing) != (None, None, None):
         raise UserError("--steps, --sampler and --spacing are for sampler.onnx, which --no-sampler leaves out")
     bundle = load_bundle(args.bundle)
-    evaluation = _report(args.evaluation, "--evaluation", ("methods", "data", "interval"), bundle)
-    parity = _report(args.parity, "--parity", ("lines", "passed"), bundle)
+    evaluation = _report(args.evaluation, "--evaluation", evaluation_lines, bundle)
+    parity = _report(args.parity, "--parity", parity_lines, bundle)
     own = None if args.calibrate is None else listed(args.calibrate, "--calibrate")
 
     with staged(args.output) as new:
@@ -131,8 +131,10 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _report(path: Path | None, what: str, keys: Sequence[str], bundle: Bundle) -> dict[str, Any] | None:
-    return None if path is None else read_report(path, what, keys, bundle.weights_digest)
+def _report(
+    path: Path | None, what: str, show: Callable[[Mapping[str, Any]], list[str]], bundle: Bundle
+) -> dict[str, Any] | None:
+    return None if path is None else read_report(path, what, show, bundle.weights_digest)
 
 
 def _tell(output: Path, new: Path, outcome: Outcome) -> None:

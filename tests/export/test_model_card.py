@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from export.edge.errors import UserError
-from export.model_card import Facts, card, read_report
+from export.model_card import Facts, card, evaluation_lines, parity_lines, read_report
 from export.publish import Outcome
 from torch_ref.weights import load_bundle
 
@@ -69,14 +69,18 @@ def test_a_card_without_reports_is_honest(exported: tuple[Path, Path]) -> None:
 def test_reports_that_are_not_about_these_weights(tmp_path: Path) -> None:
     path = tmp_path / "evaluation.json"
     with pytest.raises(UserError, match=r"--evaluation .* does not exist"):
-        read_report(path, "--evaluation", ("methods",), "a" * 64)
+        read_report(path, "--evaluation", evaluation_lines, "a" * 64)
     for content, message in (
         ("words", "is not JSON"),
-        ("[1]", "lacks methods"),
-        (json.dumps({"methods": {}, "weights_digest": "b" * 64}), "is about other weights"),
+        ("[1]", "lacks"),
+        ('{"methods": {}}', "lacks"),
+        ('{"methods": {"model": {"title": "model"}}}', "lacks 'metrics'"),
+        (json.dumps(EVALUATION | {"weights_digest": "b" * 64}), "is about other weights"),
     ):
         path.write_text(content)
         with pytest.raises(UserError, match=message):
-            read_report(path, "--evaluation", ("methods",), "a" * 64)
+            read_report(path, "--evaluation", evaluation_lines, "a" * 64)
     path.write_text(json.dumps(EVALUATION))
-    assert read_report(path, "--evaluation", ("methods", "data"), "a" * 64) == EVALUATION
+    assert read_report(path, "--evaluation", evaluation_lines, "a" * 64) == EVALUATION
+    with pytest.raises(UserError, match="lacks 'lines'"):
+        read_report(path, "--parity", parity_lines, "a" * 64)
