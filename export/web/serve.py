@@ -49,13 +49,13 @@ class Handler(SimpleHTTPRequestHandler):
         "": "application/octet-stream",
     }
 
-    def end_headers(self) -> None:
+    def send_response(self, code: int, message: str | None = None) -> None:
+        super().send_response(code, message)
         for name, value in HEADERS.items():
             self.send_header(name, value)
-        # Everything in a folder named by a digest stays as it is for good; the two files outside must be asked for.
-        fixed = self.path.count("/") > 1
+        # What is in a folder named by a digest stays as it is for good; the few files outside must be asked for again.
+        fixed = code == HTTPStatus.OK and self.path.count("/") > 1
         self.send_header("Cache-Control", "public, max-age=31536000, immutable" if fixed else "no-cache")
-        super().end_headers()
 
     def list_directory(self, path: Any) -> None:
         """No listings: a folder without a page is not found."""
