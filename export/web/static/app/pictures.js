@@ -9,14 +9,15 @@ const LOBES = 3;
 const PRECISION = 22; // Bits behind the point of a weight, as in Pillow's Resample.c for 8-bit samples.
 
 /**
- * `picture` at another size: Lanczos over three lobes, antialiased when it shrinks; rows first and then columns, each
- * rounded to 8 bits, by Pillow's own integer weights.
+ * `picture` at another size: Lanczos over three lobes, antialiased when it shrinks; first along rows and then along
+ * columns, or the other way round, each rounded to 8 bits, in Pillow 13's own order and by its integer weights.
  */
 export function resize(picture, height, width) {
-  let result = picture;
-  if (width !== result.width) result = resampleRows(result, width);
-  if (height !== result.height) result = resampleColumns(result, height);
-  return result;
+  const alongRows = (p) => (width === p.width ? p : resampleRows(p, width));
+  const alongColumns = (p) => (height === p.height ? p : resampleColumns(p, height));
+  const lost = picture.height - height;
+  const columnsFirst = lost > 0 && lost > 2 * (picture.width - width);
+  return columnsFirst ? alongRows(alongColumns(picture)) : alongColumns(alongRows(picture));
 }
 
 /** For each of `to` samples out of `from`: where its window begins, how long it is, and its integer weights. */

@@ -4,8 +4,6 @@ import { parseSeed } from './noise.js';
 import { SAMPLERS } from './sampler.js';
 import { SPACINGS } from './spacing.js';
 
-const PRECISIONS = { fp32: 'Full, fp32', fp16: 'Half, fp16', int8: 'Small, int8' };
-
 export class Settings {
   /** `model` is the content of model.json; `$` finds an element by its id. */
   constructor($, model) {
@@ -14,12 +12,13 @@ export class Settings {
     this.onEngine = () => {};
     fill($('sampler'), SAMPLERS.map((name) => [name, name]), model.sampler);
     fill($('spacing'), SPACINGS.map((name) => [name, name]), model.spacing);
-    const label = ({ name, bytes }) => `${PRECISIONS[name]} · ${(bytes / 1e6).toFixed(bytes < 1e7 ? 1 : 0)} MB`;
+    const label = ({ name, bytes }) => `${name}, ${(bytes / 1e6).toFixed(bytes < 1e7 ? 1 : 0)} MB`;
     fill($('variant'), model.variants.map((variant) => [variant.name, label(variant)]), model.variants[0].name);
     $('steps').max = model.alphas_cumprod.length;
     $('steps').value = model.steps;
     $('guidance').value = model.guidance;
     $('guidance-field').hidden = model.cond_dropout === 0;
+    $('more').open = matchMedia('(min-width: 56rem)').matches; // A phone shows the picture first.
     $('dice').addEventListener('click', () => {
       $('seed').value = crypto.getRandomValues(new Uint32Array(1))[0];
     });
@@ -32,6 +31,7 @@ export class Settings {
   read() {
     const wrong = this.judge()[0];
     if (wrong) {
+      this.$('more').open = true;
       this.$(wrong[0]).focus();
       throw new Error(wrong[1]);
     }
