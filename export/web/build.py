@@ -92,11 +92,11 @@ def _models(artifact: Path) -> tuple[dict[str, bytes], dict[str, Any]]:
     paths = {name: path for name, path in paths.items() if path.is_file()}
     if not paths:
         raise UserError(f"--artifact {artifact} holds no onnx/model.onnx; make it with `python -m export.to_onnx`")
-    first, *others = opened = {name: open_artifact(path, threads=1) for name, path in paths.items()}.values()
-    for path, other in zip(list(paths.values())[1:], others, strict=True):
-        if _settings(other) != _settings(first):
-            raise UserError(f"model {path} belongs to another model than {next(iter(paths.values()))}; export both again")
-    del opened
+    settings = {name: _settings(open_artifact(path, threads=1)) for name, path in paths.items()}
+    (first, wanted), *others = settings.items()
+    for name, found in others:
+        if found != wanted:
+            raise UserError(f"model {paths[name]} is not made from what {paths[first]} is; export both again")
     files = {f"onnx/{path.name}": path.read_bytes() for path in paths.values()}
     variants = [
         {
@@ -107,7 +107,7 @@ def _models(artifact: Path) -> tuple[dict[str, bytes], dict[str, Any]]:
         }
         for name, path in paths.items()
     ]
-    return files, {**_settings(first), "variants": variants}
+    return files, {**wanted, "variants": variants}
 
 
 def _settings(model: Artifact) -> dict[str, Any]:
