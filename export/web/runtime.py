@@ -103,9 +103,10 @@ def _checked(data: bytes, where: str) -> bytes:
 def _unpack(data: bytes, path: Path) -> dict[str, bytes]:
     found: dict[str, bytes] = {}
     with tarfile.open(fileobj=io.BytesIO(data), mode="r:gz") as archive:
-        for name in FILES:
-            file = archive.extractfile(f"package/dist/{name}")
-            if file is not None:
+        for member in archive:  # In the archive's own order: going back would unpack it from its start again.
+            file = archive.extractfile(member)
+            name = member.name.removeprefix("package/dist/")
+            if file is not None and name in FILES:
                 found[name] = file.read()
     return _complete(found, path)
 

@@ -31,7 +31,6 @@ HEADERS = {
 class Handler(SimpleHTTPRequestHandler):
     """Files of one folder; no listings, no log."""
 
-    protocol_version = "HTTP/1.1"
     server_version = "dawn2dusk"
     sys_version = ""
     # Spelt out: what the operating system believes of .mjs or .wasm differs from machine to machine.

@@ -22,11 +22,17 @@ REQUIRED = "DAWN2DUSK_BROWSER_TESTS"
 """Set to 1 where everything has been installed: what is missing is then a failure, not a reason to skip."""
 
 
-def missing(reason: str) -> None:
+def _missing(reason: str) -> None:
     """Skip the test, or fail it where nothing may be missing."""
     if os.environ.get(REQUIRED) == "1":
         pytest.fail(reason)
     pytest.skip(reason)
+
+
+@pytest.fixture(scope="session")
+def missing() -> Callable[[str], None]:
+    """missing(reason) skips the test, or fails it where REQUIRED says so."""
+    return _missing
 
 
 def _node() -> str | None:
@@ -41,7 +47,7 @@ def ask() -> Callable[[list[dict[str, Any]]], list[Any]]:
     """ask(questions) -> what the page's JavaScript answers; see answers.mjs."""
     node = _node()
     if node is None:
-        missing("node is not installed")
+        _missing("node is not installed")
 
     def run(questions: list[dict[str, Any]]) -> list[Any]:
         command = [str(node), str(Path(__file__).with_name("answers.mjs")), str(APP)]
@@ -68,5 +74,5 @@ def onnxruntime_web() -> Path:
     try:
         runtime.read_runtime()
     except UserError as error:
-        missing(str(error))
+        _missing(str(error))
     return runtime.cache_path()
