@@ -22,7 +22,9 @@ class _Parser(argparse.ArgumentParser):
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(prog="python -m export.web", description="Build a page that runs an exported model in the browser.")
+    parser = _Parser(
+        prog="python -m export.web", description="Build a page that runs an exported model in the browser."
+    )
     parser.add_argument("--artifact", type=Path, required=True, help="the folder that export.to_onnx wrote")
     parser.add_argument("--output", type=Path, default=Path("site"), help="folder to write the page in (default: site)")
     parser.add_argument(
@@ -35,13 +37,15 @@ def _parser() -> argparse.ArgumentParser:
         help="the npm package onnxruntime-web, for builds without a network; default: fetched once, then kept",
     )
     parser.add_argument("--serve", action="store_true", help="serve the page until Ctrl-C")
-    parser.add_argument("--host", default="127.0.0.1", help="address to serve at (default: 127.0.0.1, this machine alone)")
+    parser.add_argument(
+        "--host", default="127.0.0.1", help="address to serve at (default: 127.0.0.1, this machine alone)"
+    )
     parser.add_argument("--port", type=int, default=8000, help="port to serve at, 0 for a free one (default: 8000)")
     return parser
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Build the page, print where it is, and serve it when asked to. Raises UserError for a path that cannot be used."""
+    """Build the page, print where it is, and serve it if asked to. Raises UserError for a path that cannot be used."""
     arguments = _parser().parse_args(argv)
     build(arguments.artifact, arguments.output, arguments.examples, arguments.onnxruntime_web)
     written = [path for path in arguments.output.rglob("*") if path.is_file()]

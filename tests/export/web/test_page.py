@@ -2,59 +2,30 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
 from collections.abc import Callable, Iterator
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-from PIL import Image
 
 from export.edge.artifact import open_artifact
 from export.edge.pictures import open_picture
 from export.edge.translate import translate
 from export.web.build import build
 from export.web.serve import make_server
+from tests.export.web.visit import WIDTHS, Visit, barriers, downloaded, drop, furthest, photo
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe-playwright-python is not installed")
-CHROMIUM = Path("/usr/bin/chromium")
+CHROMIUM = shutil.which("chromium")
 FLAGS = [
     *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
     *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
 ]
-WIDTHS = {"desktop": (1280, 800), "phone": (390, 844)}
-PATIENCE = 30_000
-"""Milliseconds before something that should happen has not."""
+IN_SOFTWARE = ["--enable-unsafe-webgpu", "--use-webgpu-adapter=swiftshader", "--enable-features=Vulkan"]
+"""WebGPU without a graphics card."""
 SEED = 2**33 + 7
-
-
-class Visit:
-    """One browser, its page, and all that it asked for or complained of."""
-
-    def __init__(self, browser: Any, address: str) -> None:
-        self.address = address
-        self.context = browser.new_context(viewport=dict(zip(("width", "height"), WIDTHS["desktop"], strict=True)))
-        self.requests: list[str] = []
-        self.complaints: list[str] = []
-        self.context.on("request", lambda request: self.requests.append(request.url))
-        self.page = self.context.new_page()
-        self.page.set_default_timeout(PATIENCE)
-        self.page.on("console", lambda message: self.complaints.append(message.text))
-        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
-
-    def arrive(self) -> None:
-        self.page.goto(self.address)
-        self.page.wait_for_selector("body[data-backend]")
-
-    def state(self, name: str) -> None:
-        self.page.wait_for_selector(f"body[data-state={name}]")
-
-    def set(self, **values: str) -> None:
-        for name, value in values.items():
-            self.page.fill(f"#{name}", value)
 
 
 @pytest.fixture(scope="module")
@@ -90,13 +61,19 @@ def serve(site: Path) -> Iterator[Callable[[bool], str]]:
 
 
 @pytest.fixture(scope="module")
-def browser(missing: Callable[[str], None]) -> Iterator[Any]:
-    if not CHROMIUM.exists():
-        missing(f"{CHROMIUM} is not there; on Debian: apt-get install chromium")
+def launch(missing: Callable[[str], None]) -> Iterator[Callable[[list[str]], Any]]:
+    """launch(flags) starts Chromium."""
+    if CHROMIUM is None:
+        missing("chromium is not installed; on Debian: apt-get install chromium")
     with sync_api.sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=str(CHROMIUM), args=FLAGS)
-        yield chromium
-        chromium.close()
+        yield lambda flags: playwright.chromium.launch(executable_path=CHROMIUM, args=flags)
+
+
+@pytest.fixture(scope="module")
+def browser(launch: Callable[[list[str]], Any]) -> Iterator[Any]:
+    chromium = launch(FLAGS)
+    yield chromium
+    chromium.close()
 
 
 @pytest.fixture
@@ -105,51 +82,6 @@ def visit(browser: Any, serve: Callable[[bool], str]) -> Iterator[Visit]:
     yield visitor
     visitor.context.close()
     assert [url for url in visitor.requests if not url.startswith((visitor.address, f"blob:{visitor.address}"))] == []
-
-
-def photo(path: Path, orientation: int = 1, kind: str = "PNG") -> Path:
-    """An 83 x 56 picture of ramps and noise, stored turned where `orientation`, of EXIF, says so."""
-    rng = np.random.default_rng(3)
-    y, x = np.mgrid[:56, :83]
-    pixels = np.stack([3 * x, 4 * y, 255 - 2 * x], -1) + rng.normal(0, 12, (56, 83, 1))
-    exif = Image.Exif()
-    exif[0x0112] = orientation
-    Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8)).save(path, kind, exif=exif)
-    return path
-
-
-def drop(page: Any, path: Path, kind: str = "image/png") -> None:
-    """Drop a file on the page, as a person would with a mouse."""
-    page.evaluate(
-        """([bytes, name, type]) => {
-            const transfer = new DataTransfer();
-            transfer.items.add(new File([Uint8Array.from(bytes)], name, { type }));
-            for (const what of ['dragenter', 'dragover', 'drop']) {
-                document.querySelector('#frame').dispatchEvent(
-                    new DragEvent(what, { bubbles: true, cancelable: true, dataTransfer: transfer }));
-            }
-        }""",
-        [list(path.read_bytes()), path.name, kind],
-    )
-
-
-def downloaded(page: Any) -> tuple[str, np.ndarray]:
-    with page.expect_download() as download:
-        page.click("#download")
-    with Image.open(BytesIO(Path(download.value.path()).read_bytes())) as picture:
-        assert picture.format == "PNG"
-        return download.value.suggested_filename, np.asarray(picture.convert("RGB"))
-
-
-def barriers(page: Any) -> list[str]:
-    """What axe-core finds that would keep someone out: labels, contrast, roles, names."""
-    found = axe.Axe().run(page).response["violations"]
-    return [f"{problem['id']}: {node['html']}" for problem in found for node in problem["nodes"]]
-
-
-def furthest(a: np.ndarray, b: np.ndarray) -> int:
-    assert a.shape == b.shape
-    return int(np.abs(a.astype(int) - b).max())
 
 
 def test_a_photo_becomes_what_export_edge_makes_of_it(visit: Visit, folder_of_models: Path, tmp_path: Path) -> None:
@@ -181,9 +113,7 @@ def test_a_photo_becomes_what_export_edge_makes_of_it(visit: Visit, folder_of_mo
     for sampler in ("heun", "dpmpp"):
         page.select_option("#sampler", sampler)
         page.select_option("#spacing", "logsnr")
-        page.click("#draw")
-        visit.state("running")
-        visit.state("done")
+        visit.draw_again()
         wanted = translate(model, open_picture(source), 5, SEED, sampler, spacing="logsnr")
         assert furthest(downloaded(page)[1], wanted) <= 2
     assert visit.complaints == []
@@ -200,6 +130,26 @@ def test_orientation_and_variants_are_followed(visit: Visit, folder_of_models: P
     assert furthest(downloaded(visit.page)[1], wanted) <= 2
     assert any(url.endswith("model_int8.onnx") for url in visit.requests)
     assert visit.complaints == []
+
+
+def test_webgpu_draws_the_same_where_it_is(
+    launch: Callable[[list[str]], Any], serve: Callable[[bool], str], folder_of_models: Path, tmp_path: Path
+) -> None:
+    chromium = launch([flag for flag in FLAGS if flag != "--disable-gpu"] + IN_SOFTWARE)
+    try:
+        visit = Visit(chromium, serve(True))
+        visit.arrive()
+        assert visit.page.locator("body").get_attribute("data-backend") == "wasm"  # software is no reason to take it
+        if not visit.page.evaluate("navigator.gpu?.requestAdapter().then((adapter) => adapter !== null) ?? false"):
+            pytest.skip("this Chromium has no WebGPU")
+        visit.page.select_option("#backend", "webgpu")
+        visit.page.wait_for_selector("body[data-backend=webgpu]")
+        visit.page.set_input_files("#file", photo(tmp_path / "photo.png"))
+        visit.state("done")
+        wanted = translate(open_artifact(folder_of_models / "onnx/model.onnx"), open_picture(tmp_path / "photo.png"))
+        assert furthest(downloaded(visit.page)[1], wanted) <= 2
+    finally:
+        chromium.close()
 
 
 def test_mistakes_are_said_and_the_page_goes_on(visit: Visit, tmp_path: Path) -> None:
@@ -264,9 +214,8 @@ def test_the_page_works_without_its_server(visit: Visit, serve: Callable[[bool],
         page.select_option("#variant", "int8")
         page.locator("#alert").filter(has_text="The model could not be loaded").wait_for()
         page.select_option("#variant", "fp32")
-        page.click("#draw")
-        visit.state("done")
-        page.wait_for_selector("body[data-state=done] #alert", state="hidden")
+        visit.draw_again()
+        assert page.locator("#alert").is_hidden()
     finally:
         serve(True)
 

@@ -100,8 +100,3 @@ def test_anything_else_on_disk_is_one_line(small: bytes, tmp_path: Path, mistake
                 (path / "dist" / name).write_bytes(b"changed")
     with pytest.raises(UserError, match="given"):
         runtime.read_runtime(path)
-
-
-def test_the_address_is_the_pinned_version_by_https() -> None:
-    assert runtime.URL == f"https://registry.npmjs.org/onnxruntime-web/-/onnxruntime-web-{runtime.VERSION}.tgz"
-    assert len(base64.b64decode(runtime.INTEGRITY)) == 64

@@ -67,7 +67,9 @@ def test_the_root_is_the_page_and_head_is_its_header(address: tuple[str, int]) -
     assert (response.status, body) == (200, b"") and response.headers["Content-Length"] == "10"
 
 
-@pytest.mark.parametrize("path", ["/app-1/", "/nothing", "/../secret.txt", "/%2e%2e/secret.txt", "/app-1/../../secret.txt"])
+@pytest.mark.parametrize(
+    "path", ["/app-1/", "/nothing", "/../secret.txt", "/%2e%2e/secret.txt", "/app-1/../../secret.txt"]
+)
 def test_nothing_else_is_found(address: tuple[str, int], path: str) -> None:
     response, body = get(address, path)
     assert response.status == 404 and b"outside" not in body

@@ -5,27 +5,34 @@ import { PhotoError } from './photos.js';
 const ORT = new URL('./ort/', import.meta.url).href;
 const MOST_THREADS = 8;
 
-/** Whether this browser has a WebGPU device to offer. */
-export async function hasWebGpu() {
+/** Whether this browser has a WebGPU device to offer that is one, and not the processor in disguise. */
+async function hasWebGpu() {
   try {
-    return (await self.navigator.gpu?.requestAdapter()) != null;
+    const adapter = await self.navigator.gpu?.requestAdapter();
+    return adapter != null && !(adapter.info?.isFallbackAdapter ?? adapter.isFallbackAdapter);
   } catch {
     return false;
   }
 }
 
 /**
- * Open the model of `variant`, an entry of model.json: {denoise, backend, threads}.
+ * Open `variant`, an entry of the model's description: {denoise, backend, threads, close}.
  *
- * `backend` "webgpu" falls back to "wasm" where the device or the graph refuses; what came of it is returned.
- * `denoise(x, cond, t, height, width)` takes two Float32Arrays of three planes and a whole number. Throws PhotoError when
- * the file cannot be had or is not the one that the page was built with.
+ * `backend` is "wasm", "webgpu" or "auto", which is WebGPU where there is a device for it. Where the device or the graph
+ * refuses, WebAssembly takes over; what came of it is returned. `denoise(x, cond, t, height, width)` takes two
+ * Float32Arrays of three planes and a whole number. `onBytes(done, total)` is told of the download. Throws PhotoError
+ * when the file cannot be had or is not the one that the page was built with.
  */
-export async function openNetwork(variant, backend, onBytes) {
+export async function openNetwork(model, variant, backend, onBytes) {
   const bytes = await download(variant, onBytes);
-  if (backend === 'webgpu') {
+  if (backend === 'webgpu' || (backend === 'auto' && (await hasWebGpu()))) {
     try {
-      return await openOn('webgpu', bytes);
+      const network = await openOn('webgpu', bytes);
+      // Shaders are compiled when they first run: whether they can be is known after that.
+      const side = model.size_multiple;
+      const nothing = new Float32Array(3 * side * side);
+      await network.denoise(nothing, nothing, 0, side, side);
+      return network;
     } catch (error) {
       console.warn('WebGPU could not run the model; WebAssembly takes over.', error);
     }
@@ -39,7 +46,7 @@ async function openOn(backend, bytes) {
   // Without the headers that isolate the page there is no memory to share, so no second thread.
   ort.env.wasm.numThreads = self.crossOriginIsolated ? Math.min(self.navigator.hardwareConcurrency || 1, MOST_THREADS) : 1;
   ort.env.logLevel = 'error';
-  const session = await ort.InferenceSession.create(bytes, { executionProviders: [backend] });
+  const session = await ort.InferenceSession.create(bytes, { executionProviders: [backend], logSeverityLevel: 3 });
   const denoise = async (x, cond, t, height, width) => {
     const shape = [1, 3, height, width];
     const feeds = {

@@ -18,6 +18,7 @@ export class Settings {
     $('steps').value = model.steps;
     $('guidance').value = model.guidance;
     $('guidance-field').hidden = model.cond_dropout === 0;
+    if (!navigator.gpu) $('backend').querySelector('[value=webgpu]').remove();
     $('more').open = matchMedia('(min-width: 56rem)').matches; // A phone shows the picture first.
     $('dice').addEventListener('click', () => {
       $('seed').value = crypto.getRandomValues(new Uint32Array(1))[0];

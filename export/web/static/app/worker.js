@@ -5,7 +5,7 @@
 //      {kind: 'step', id, index, image} · {kind: 'done', id, blob, width, height, seconds} · {kind: 'cancelled', id}
 //      {kind: 'error', id, message}
 
-import { hasWebGpu, openNetwork } from './network.js';
+import { openNetwork } from './network.js';
 import { START, normal } from './noise.js';
 import { PhotoError, decode, encode } from './photos.js';
 import { fromPlanes, planar, toImageData, toPlanes, working } from './pictures.js';
@@ -26,8 +26,7 @@ async function open({ model: received, variant, backend }) {
   const before = opening;
   opening = (async () => {
     await before?.then((network) => network.close()).catch(() => {});
-    const chosen = backend === 'auto' ? ((await hasWebGpu()) ? 'webgpu' : 'wasm') : backend;
-    return openNetwork(variant, chosen, (done, total) => self.postMessage({ kind: 'loading', done, total }));
+    return openNetwork(model, variant, backend, (done, total) => self.postMessage({ kind: 'loading', done, total }));
   })();
   const mine = opening;
   try {
