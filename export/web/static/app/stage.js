@@ -68,7 +68,7 @@ export class Stage {
     picture.src = this.urls[which];
     await picture.decode().catch(() => {});
     picture.hidden = false;
-    if (picture.naturalWidth) this.$('frame').style.setProperty('--ratio', picture.naturalWidth / picture.naturalHeight);
+    if (picture.naturalWidth) this.$('stage').style.setProperty('--ratio', picture.naturalWidth / picture.naturalHeight);
     if (old) URL.revokeObjectURL(old);
   }
 }
