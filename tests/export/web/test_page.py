@@ -182,6 +182,21 @@ def test_mistakes_are_said_and_the_page_goes_on(visit: Visit, tmp_path: Path) ->
     assert alert.is_hidden()
 
 
+def test_a_damaged_model_is_not_run(visit: Visit, site: Path, tmp_path: Path) -> None:
+    (model,) = site.glob("app-*/onnx/model_int8.onnx")
+    whole = model.read_bytes()
+    model.write_bytes(whole[:-9] + bytes([whole[-9] ^ 1]) + whole[-8:])
+    try:
+        visit.arrive()
+        visit.page.select_option("#variant", "int8")
+        visit.page.locator("#alert").filter(has_text="The model file is damaged").wait_for()
+    finally:
+        model.write_bytes(whole)
+    visit.page.select_option("#variant", "fp32")
+    visit.page.set_input_files("#file", photo(tmp_path / "photo.png"))
+    visit.state("done")
+
+
 def test_a_run_can_be_cancelled_by_keyboard(visit: Visit, tmp_path: Path) -> None:
     visit.arrive()
     page = visit.page

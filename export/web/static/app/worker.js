@@ -88,7 +88,9 @@ async function drawOn(network, id, photo, { seed, steps, sampler, spacing, guida
 }
 
 function describe(error) {
-  if (error instanceof PhotoError || error instanceof RangeError) return error.message;
+  if (error instanceof PhotoError) return error.message;
+  // An array that cannot be had: the settings have been judged before, so nothing else is out of range.
+  if (error instanceof RangeError) return 'This photo is too large for this device. Choose a smaller one.';
   console.error(error);
   return `This device could not draw the picture (${error?.message ?? error}). Reload the page, or try fewer pixels.`;
 }
