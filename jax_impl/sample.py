@@ -12,11 +12,13 @@ import numpy as np
 import tyro
 from tqdm import tqdm
 
+from export.edge.detail import to_photo_size
 from export.edge.errors import UserError, run
 from export.edge.files import check_output_folder
 from export.edge.frames import kept_steps, save_frames
 from export.edge.noise import START, normal
-from export.edge.pictures import check_output_picture, open_picture, save_picture, to_float, to_uint8, working
+from export.edge.pictures import check_output_picture, open_photo, save_picture, to_float, working
+from export.edge.tags import Tags
 from jax_impl.bundle import final_weights
 from jax_impl.config import AnySamplerName, Config, SpacingName
 from jax_impl.data.pairs import PICTURES
@@ -83,11 +85,11 @@ def main(argv: Sequence[str] | None = None) -> None:
             x_starts = jnp.broadcast_to(jnp.asarray(x_start), cond.shape)
             keys = jnp.broadcast_to(jax.random.key(args.seed), (len(batch),))
             drawn = draw(params, stats, jnp.asarray(cond), x_starts, keys)
-            pictures, frames = to_uint8(np.asarray(drawn.x0)), np.asarray(drawn.frames)
+            results, frames = np.asarray(drawn.x0), np.asarray(drawn.frames)
             for b, photo in enumerate(batch):
-                result = photo.restore(pictures[b])
+                result = photo.restore(results[b])
                 photo.output.parent.mkdir(exist_ok=True)
-                save_picture(photo.output, result)
+                save_picture(photo.output, result, photo.tags)
                 if args.save_intermediate:
                     states = [(i, int(plan.t[i]), frames[k, b]) for k, i in enumerate(kept)]
                     folder = intermediate_folder(photo.output, len(jobs))
@@ -118,14 +120,18 @@ class Photo:
     inner: np.ndarray
     """uint8 (height, width, 3)"""
     restore: Callable[[np.ndarray], np.ndarray]
+    """From a result of working size, floats in [-1, 1], to a picture of the photo's size, see `export.edge.detail`."""
+    tags: Tags
     output: Path
 
 
 def prepare(job: tuple[Path, Path], config: Config) -> Photo:
     """Open the photo of a job and bring it to the size that the network wants."""
     source, output = job
-    inner, restore = working(open_picture(source), config.data.size, config.data.fit, config.model.size_multiple)
-    return Photo(inner, restore, output)
+    picture, tags = open_photo(source)
+    fit = config.data.fit
+    inner = working(picture, config.data.size, fit, config.model.size_multiple)
+    return Photo(inner, lambda result: to_photo_size(picture, inner, result, fit), tags, output)
 
 
 def batches(photos: Sequence[Photo], size: int) -> Iterator[list[Photo]]:

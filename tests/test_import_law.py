@@ -123,6 +123,12 @@ def test_a_page_is_built_where_the_edge_runs(root: Path) -> None:
     assert loaded_by([*modules(root, "export.web"), "export.web.__main__"], heavy, root) == set()
 
 
+def test_the_edge_starts_without_what_a_translation_does_not_need(root: Path) -> None:
+    assert (
+        loaded_by(["export.edge.__main__"], {"export.edge.metrics", "export.edge.info", "PIL.ImageCms"}, root) == set()
+    )
+
+
 def test_jax_impl_loads_neither_torch_nor_tensorflow(root: Path) -> None:
     assert (
         loaded_by(modules(root, "jax_impl"), {"torch", "torch_ref", "tensorflow", "onnx", "diffusers"}, root) == set()

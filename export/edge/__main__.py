@@ -1,39 +1,51 @@
-"""`python -m export.edge MODEL PHOTO OUTPUT`: translate one photo with an exported model."""
+"""`python -m export.edge MODEL PHOTO OUTPUT`: translate a photo, or a folder of them, with an exported model.
+
+`python -m export.edge info MODEL` says what a model is.
+"""
 
 from __future__ import annotations
 
 import argparse
+import sys
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NoReturn
 
 import numpy as np
 
 from export.edge import noise
-from export.edge.artifact import open_artifact
-from export.edge.errors import UserError, run
+from export.edge.artifact import Artifact, open_artifact
+from export.edge.detail import DETAILS
+from export.edge.errors import Parser, UserError, run
 from export.edge.files import check_input_file, check_output_folder
+from export.edge.film import check_film, frame, most_frames, save_film
+from export.edge.folders import Job, plan_jobs, translate_all
 from export.edge.frames import kept_steps, save_frames
-from export.edge.pictures import check_output_picture, open_picture, save_picture
+from export.edge.layout import VARIANTS, model_file
+from export.edge.pictures import check_output_picture, open_photo, save_picture
 from export.edge.progress import Progress
 from export.edge.sampler import SAMPLERS, Step
 from export.edge.spacing import SPACINGS
-from export.edge.translate import translate
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        """One line, as for every other mistake, in place of the usage text."""
-        raise UserError(f"{message}; see `python -m export.edge --help`")
+from export.edge.tiles import check_tile
+from export.edge.translate import make_plan, translate
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(prog="python -m export.edge", description="Translate a photo with an exported model.")
-    parser.add_argument("model", type=Path, help="the .onnx file that export.to_onnx wrote")
-    parser.add_argument("photo", type=Path, help="the photo to translate")
-    parser.add_argument("output", type=Path, help="where the result goes: .png, .jpg or .webp")
+    parser = Parser(
+        prog="python -m export.edge",
+        description="Translate a photo, or a folder of photos, with an exported model.",
+        epilog="`python -m export.edge info MODEL [--json]` says what a model is. (A model whose file is called info "
+        "is ./info.)",
+    )
+    parser.add_argument("model", type=Path, help="the .onnx file that export.to_onnx wrote, or the folder it is in")
+    parser.add_argument("photo", type=Path, help="the photo to translate, or a folder of photos")
+    parser.add_argument(
+        "output", type=Path, help="where the result goes: .png, .jpg or .webp; for a folder of photos, another folder"
+    )
+    parser.add_argument(
+        "--variant", choices=VARIANTS, help="which model of the folder: the precision of its weights (default fp32)"
+    )
     parser.add_argument(
         "--steps",
         type=int,
@@ -53,19 +65,54 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--eta", type=float, default=0.0, help="noise of ddim, 0 (none, default) to 1")
     parser.add_argument("--threads", type=int, help="processor threads; default: one for each physical core")
+    parser.add_argument(
+        "--detail",
+        choices=DETAILS,
+        default="transfer",
+        help="how a large photo comes back: transfer (default) changes the colours of the photo's own pixels, "
+        "enlarge resizes what the model drew",
+    )
+    parser.add_argument(
+        "--tile",
+        type=int,
+        metavar="PIXELS",
+        help="draw a picture whose short side has so many pixels, in overlapping windows of the model's own size",
+    )
+    parser.add_argument(
+        "--film",
+        type=Path,
+        metavar="FILE",
+        help="also save the way there: .png or .jpg a strip, .gif or .webp animated",
+    )
     parser.add_argument("--save-intermediate", type=Path, metavar="FOLDER", help="also save the pictures along the way")
     return parser
 
 
-def _check(arguments: argparse.Namespace) -> None:
-    """Find every mistake that can be found before the model is opened and the photo decoded."""
-    check_output_picture(arguments.output)
+def _check(arguments: argparse.Namespace) -> list[Job]:
+    """Find every mistake that can be found before the model is opened and a photo decoded.
+
+    Returns the photos and where their translations go.
+    """
+    folder = arguments.photo.is_dir()
+    for option in ("film", "save_intermediate"):
+        if folder and getattr(arguments, option) is not None:
+            name = "--" + option.replace("_", "-")
+            raise UserError(f"{name} is for one photo, and {arguments.photo} is a folder; leave it out or name a photo")
+    if not folder:
+        check_output_picture(arguments.output)
+        check_input_file(arguments.photo, "photo")
     if arguments.save_intermediate is not None:
         check_output_folder(arguments.save_intermediate, "the folder for intermediate pictures")
-    for what, path in (("model", arguments.model), ("photo", arguments.photo)):
-        check_input_file(path, what)
-        if arguments.output.exists() and arguments.output.samefile(path):
-            raise UserError(f"output {arguments.output} is the {what} itself; name another file")
+    model = model_file(arguments.model, arguments.variant)
+    check_input_file(model, "model")
+    jobs = plan_jobs(arguments.photo, arguments.output) if folder else [(arguments.photo, arguments.output)]
+    written = {"output": arguments.output}
+    if arguments.film is not None:
+        written["film"] = check_film(arguments.film)
+    for role, path in written.items():
+        for what, source in (("model", model), ("photo", arguments.photo)):
+            if path.exists() and path.samefile(source):
+                raise UserError(f"{role} {path} is the {what} itself; name another file")
     if arguments.steps is not None and arguments.steps < 1:
         raise UserError(f"--steps {arguments.steps} is less than 1; give at least one")
     if arguments.threads is not None and arguments.threads < 1:
@@ -74,45 +121,111 @@ def _check(arguments: argparse.Namespace) -> None:
         raise UserError(f"--seed {arguments.seed} is outside 0 ... 2^64 - 1; choose a number inside")
     if not 0.0 <= arguments.eta <= 1.0:
         raise UserError(f"--eta {arguments.eta} is outside 0 ... 1; choose a number inside")
+    return jobs
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Translate `photo` into `output`; print the output's path and the seconds taken."""
-    arguments = _parser().parse_args(argv)
-    _check(arguments)
-    started = time.perf_counter()
+    """Translate a photo into its output, or a folder into a folder; print where and the seconds taken.
+
+    Raises UserError for bad input, and at the end when some photos of a folder were passed over.
+    """
+    words = list(sys.argv[1:] if argv is None else argv)
+    if words[:1] == ["info"]:
+        from export.edge import info  # A translation does without it.
+
+        info.main(words[1:])
+        return
+    arguments = _parser().parse_args(words)
+    jobs = _check(arguments)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow's remarks on files that are odd but readable help nobody here.
-        picture = open_picture(arguments.photo)
-    model = open_artifact(arguments.model, arguments.threads)
+        if arguments.photo.is_dir():
+            _translate_folder(arguments, jobs)
+        else:
+            _translate_photo(arguments)
 
-    states: list[tuple[int, int, np.ndarray]] = []
-    progress = Progress()
 
-    def on_step(step: Step, total: int) -> None:
-        progress.update(step.index + 1, total)
-        if arguments.save_intermediate is not None and step.index in kept_steps(total):
-            states.append((step.index, step.t, step.x[0]))
-
+def _translate_folder(arguments: argparse.Namespace, jobs: Sequence[Job]) -> None:
+    started = time.perf_counter()
+    model = open_artifact(model_file(arguments.model, arguments.variant), arguments.threads)
+    # Wishes that no photo could meet are told once, not once for each photo.
+    make_plan(model, arguments.steps, arguments.sampler, arguments.eta, spacing=arguments.spacing)
+    if arguments.tile is not None:
+        check_tile(model, arguments.tile)
+    arguments.output.mkdir(exist_ok=True)
+    progress = Progress(noun="photo")
     try:
-        result = translate(
-            model,
-            picture,
-            arguments.steps,
-            arguments.seed,
-            arguments.sampler,
-            arguments.eta,
-            on_step,
-            spacing=arguments.spacing,
-            guidance=arguments.guidance,
-        )
+        skipped = translate_all(lambda picture: _draw(arguments, model, picture), jobs, progress)
     finally:
         progress.close()
-    save_picture(arguments.output, result)
+    done = len(jobs) - skipped
+    print(f"{arguments.output}: {done} of {len(jobs)} photos in {time.perf_counter() - started:.1f} s")
+    if skipped:
+        raise UserError(
+            f"{skipped} of {len(jobs)} photos of {arguments.photo} were skipped, see above; mend or remove them"
+        )
+
+
+def _translate_photo(arguments: argparse.Namespace) -> None:
+    started = time.perf_counter()
+    picture, tags = open_photo(arguments.photo)
+    model = open_artifact(model_file(arguments.model, arguments.variant), arguments.threads)
+    height, width = picture.shape[:2]
+    fit = model.fit if arguments.tile is None else "crop"
+    tiled = arguments.tile is not None
+    states: list[tuple[int, int, np.ndarray]] = []
+    frames: list[np.ndarray] = []
+    progress = Progress(noun="window" if tiled else "step")
+
+    def on_step(step: Step, total: int) -> None:
+        if not tiled:
+            progress.update(step.index + 1, total)
+        if arguments.save_intermediate is not None and step.index in kept_steps(total):
+            states.append((step.index, step.t, step.x[0]))
+        if arguments.film is not None:
+            if step.index == 0:
+                frames.append(frame(_start(arguments.seed, step.x[0]), height, width, fit))
+            if step.index in kept_steps(total, most_frames(arguments.film)):
+                frames.append(frame(step.x[0], height, width, fit))
+
+    try:
+        result = _draw(arguments, model, picture, on_step, progress.update)
+    finally:
+        progress.close()
+    save_picture(arguments.output, result, tags)
     if arguments.save_intermediate is not None:
-        start = noise.normal(arguments.seed, noise.START, (1, *states[-1][2].shape))[0]
-        save_frames(arguments.save_intermediate, start, states, result)
-    print(f"{arguments.output} ({result.shape[1]} x {result.shape[0]}) in {time.perf_counter() - started:.1f} s")
+        save_frames(arguments.save_intermediate, _start(arguments.seed, states[-1][2]), states, result)
+    if arguments.film is not None:
+        save_film(arguments.film, frames, result)
+    print(f"{arguments.output} ({width} x {height}) in {time.perf_counter() - started:.1f} s")
+
+
+def _draw(
+    arguments: argparse.Namespace,
+    model: Artifact,
+    picture: np.ndarray,
+    on_step: Callable[[Step, int], None] | None = None,
+    on_window: Callable[[int, int], None] | None = None,
+) -> np.ndarray:
+    return translate(
+        model,
+        picture,
+        arguments.steps,
+        arguments.seed,
+        arguments.sampler,
+        arguments.eta,
+        on_step,
+        spacing=arguments.spacing,
+        guidance=arguments.guidance,
+        detail=arguments.detail,
+        tile=arguments.tile,
+        on_window=on_window,
+    )
+
+
+def _start(seed: int, x: np.ndarray) -> np.ndarray:
+    """The start noise that led to a state, both (h, w, 3)."""
+    return noise.normal(seed, noise.START, x.shape)
 
 
 def cli() -> None:

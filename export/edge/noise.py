@@ -38,6 +38,7 @@ _HALF = np.uint64(32)
 _MULTIPLIERS = (np.uint64(0xD2511F53), np.uint64(0xCD9E8D57))
 _WEYL = (0x9E3779B9, 0xBB67AE85)
 _ROUNDS = 10
+_AT_ONCE = 2**16
 
 _LN2 = math.log(2.0)
 _LOG = tuple(2.0 / (2 * n + 1) for n in range(12))
@@ -75,16 +76,23 @@ def normal(seed: int, stream: int, shape: Sequence[int]) -> np.ndarray:
         if not 0 <= value < 2**64:
             raise UserError(f"{name} {value} is outside 0 ... 2^64 - 1; choose a number inside")
     count = math.prod(shape)
-    block = np.arange((count + 3) // 4, dtype=np.uint64)
+    values = np.empty(((count + 3) // 4, 4), np.float32)
+    # Not all at once: what is needed along the way is many times what comes of it.
+    for first in range(0, len(values), _AT_ONCE):
+        part = values[first : first + _AT_ONCE]
+        _fill(part, np.arange(first, first + len(part), dtype=np.uint64), seed, stream)
+    return values.reshape(-1)[:count].reshape(tuple(shape))
+
+
+def _fill(values: np.ndarray, block: np.ndarray, seed: int, stream: int) -> None:
+    """Write the four numbers of each block, uint64 (blocks,), into float32 (blocks, 4)."""
     lanes = [np.full_like(block, stream & 0xFFFFFFFF), np.full_like(block, stream >> 32)]
     words = philox([block & _MASK, block >> _HALF, *lanes], (seed & 0xFFFFFFFF, seed >> 32))
-    values = np.empty((block.size, 4), np.float32)
     for first in (0, 2):
         radius = np.sqrt(-2.0 * _log((words[first].astype(np.float64) + 0.5) * 2.0**-32))
         cosine, sine = _turn(words[first + 1])
         values[:, first] = radius * cosine
         values[:, first + 1] = radius * sine
-    return values.reshape(-1)[:count].reshape(tuple(shape))
 
 
 def _polynomial(coefficients: Sequence[float], x: np.ndarray) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""A progress bar for a terminal, a single line for everything else."""
+"""A progress bar for a terminal, a line or two for everything else."""
 
 from __future__ import annotations
 
@@ -9,36 +9,58 @@ from typing import TextIO
 
 WIDTH = 30
 """Characters between the bar's brackets."""
+LONG = 10.0
+"""Seconds of work ahead from which on that is said where no bar is drawn."""
+SURE = 1.0
+"""Seconds of work done after which it can be told how much is ahead."""
+_ERASE = "\r\x1b[2K"
 
 
 class Progress:
     """Shows the step, the milliseconds a step takes and the time left, on stderr.
 
-    The bar is drawn only where a person watches, on a terminal. `close` ends its line
-    or, elsewhere, prints the one line that sums the run up.
+    The bar is drawn only where a person watches, on a terminal. Elsewhere a run that will
+    take long says so once. `close` ends the bar's line or, elsewhere, prints the line that
+    sums the run up. `noun` is what is counted.
     """
 
-    def __init__(self, stream: TextIO | None = None, clock: Callable[[], float] = time.perf_counter) -> None:
+    def __init__(
+        self, stream: TextIO | None = None, clock: Callable[[], float] = time.perf_counter, noun: str = "step"
+    ) -> None:
         self.stream = sys.stderr if stream is None else stream
         self.clock = clock
+        self.noun = noun
         self.started = clock()
         self.done = 0
         self.total = 0
+        self.warned = False
         self.live = self.stream.isatty()
 
     def update(self, done: int, total: int) -> None:
-        """Say that `done` of `total` steps are behind us."""
+        """Say that `done` of `total` steps are behind us. With 0 the clock starts again."""
         self.done, self.total = done, total
+        if done == 0:
+            self.started = self.clock()
+            return
+        elapsed = self.clock() - self.started
+        left = elapsed / done * (total - done)
         if self.live:
             filled = WIDTH * done // total
-            left = (self.clock() - self.started) / done * (total - done)
             bar = "#" * filled + "." * (WIDTH - filled)
-            # The code after the carriage return erases what an earlier, longer line left behind.
-            self.stream.write(f"\r\x1b[2K[{bar}] {self._pace()}, {_clock_face(left)} left")
+            # What comes first erases what an earlier, longer line left behind.
+            self.stream.write(f"{_ERASE}[{bar}] {self._pace()}, {_clock_face(left)} left")
             self.stream.flush()
+        elif not self.warned and elapsed > SURE and left > LONG:
+            self.warned = True
+            self.say(f"{self._pace()}, {_clock_face(left)} left")
+
+    def say(self, line: str) -> None:
+        """Print a line of its own; the bar is drawn again by the next update."""
+        self.stream.write(f"{_ERASE if self.live else ''}{line}\n")
+        self.stream.flush()
 
     def close(self) -> None:
-        """End the line that was drawn, or print the only one."""
+        """End the line that was drawn, or print the last one."""
         if self.live and self.done:
             self.stream.write("\n")
         elif self.done:
@@ -47,7 +69,7 @@ class Progress:
 
     def _pace(self) -> str:
         milliseconds = 1000.0 * (self.clock() - self.started) / self.done
-        return f"step {self.done}/{self.total}, {milliseconds:.0f} ms/step"
+        return f"{self.noun} {self.done}/{self.total}, {milliseconds:.0f} ms/{self.noun}"
 
 
 def _clock_face(seconds: float) -> str:

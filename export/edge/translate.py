@@ -8,10 +8,14 @@ import numpy as np
 
 from export.edge import noise
 from export.edge.artifact import Artifact
+from export.edge.detail import check_detail, to_photo_size
 from export.edge.errors import UserError
 from export.edge.guidance import check_guidance, guided
-from export.edge.pictures import to_float, to_uint8, working
-from export.edge.sampler import Step, coefficients, iterate
+from export.edge.pictures import to_float, without_bars, working
+from export.edge.sampler import Denoise, Plan, Step, coefficients, iterate
+from export.edge.tiles import anchored, check_tile, tiled, windows
+
+OnStep = Callable[[Step, int], None]
 
 
 def translate(
@@ -21,40 +25,63 @@ def translate(
     seed: int = 0,
     sampler: str | None = None,
     eta: float = 0.0,
-    on_step: Callable[[Step, int], None] | None = None,
+    on_step: OnStep | None = None,
     *,
     spacing: str | None = None,
     guidance: float | None = None,
+    detail: str = "transfer",
+    tile: int | None = None,
+    on_window: Callable[[int, int], None] | None = None,
 ) -> np.ndarray:
     """Translate a photo: uint8 (height, width, 3) to uint8 of the same size.
 
     The photo is brought to the model's working size, the noise comes from `seed` alone
-    (an integer in 0 ... 2^64 - 1), and the result is brought back. `steps`, `sampler`,
-    `spacing` and `guidance` default to what the model recommends; "heun" runs the model
-    twice in a step, and so does any guidance but 1.
+    (an integer in 0 ... 2^64 - 1), and the result is carried to the photo's own pixels:
+    by the `detail` "transfer" as a change of colour, by "enlarge" resized (see
+    `export.edge.detail`). `steps`, `sampler`, `spacing` and `guidance` default to what the
+    model recommends; "heun" runs the model twice in a step, and so does any guidance but 1.
     `on_step(step, total)` is called after each of `total` runs of the model, with arrays
     (1, h, w, 3) of the working size.
 
-    Raises UserError for steps outside 1 ... T, an unknown sampler or spacing, a seed, an
-    eta or a guidance out of range, and a model that returns values that are not finite.
+    With `tile`, pixels of the working picture's short side, that picture keeps the photo's
+    shape, whatever the model's fit, and the model sees it in overlapping windows of its own
+    size (see `export.edge.tiles`); `on_window(done, total)` is called before the first
+    and after each.
+
+    Raises UserError for steps outside 1 ... T, an unknown sampler, spacing or detail, a seed,
+    an eta, a guidance or a tile out of range, and a model that returns values that are not
+    finite.
     """
-    plan = coefficients(
-        model.alphas_cumprod,
-        model.steps if steps is None else steps,
-        model.sampler if sampler is None else sampler,
-        eta,
-        prediction=model.prediction,
-        spacing=model.spacing if spacing is None else spacing,
-    )
+    plan = make_plan(model, steps, sampler, eta, spacing=spacing)
     scale = model.guidance if guidance is None else guidance
     check_guidance(scale, model.cond_dropout)
+    check_detail(detail)
     denoise = guided(model.denoise, scale)
-    inner, restore = working(picture, model.size, model.fit, model.size_multiple)
-    cond = to_float(inner)[None]
-    x = noise.normal(seed, noise.START, cond.shape)
+
+    def draw(by: Denoise, inner: np.ndarray, told: OnStep | None) -> np.ndarray:
+        return _draw(model, by, to_float(inner)[None], plan, seed, told)
+
+    inner = working(picture, model.size, model.fit, model.size_multiple)
+    if tile is None:
+        return to_photo_size(picture, inner, draw(denoise, inner, on_step), model.fit, detail)
+    check_tile(model, tile)
+    large = working(picture, tile, "crop", model.size_multiple)
+    places = windows(large.shape[0], large.shape[1], model.size, model.size_multiple)
+    total = len(places) * len(plan)
+    whole = without_bars(draw(denoise, inner, None), picture.shape[0], picture.shape[1], model.fit)
+    by_window = tiled(denoise, places, None if on_window is None else lambda done: on_window(done, total))
+    return to_photo_size(picture, large, draw(anchored(by_window, whole, model), large, on_step), "crop", detail)
+
+
+def _draw(
+    model: Artifact, denoise: Denoise, cond: np.ndarray, plan: Plan, seed: int, on_step: OnStep | None
+) -> np.ndarray:
+    """Sample from a guiding picture, float32 (1, h, w, channels) in [-1, 1]: the result, float32 (h, w, 3)."""
+    shape = (*cond.shape[:3], 3)
+    x = noise.normal(seed, noise.START, shape)
 
     def step_noise(index: int) -> np.ndarray:
-        return noise.normal(seed, index + 1, cond.shape)
+        return noise.normal(seed, index + 1, shape)
 
     for step in iterate(denoise, cond, x, plan, model.clamp, step_noise, model.threshold):
         x = step.x
@@ -62,4 +89,23 @@ def translate(
             on_step(step, len(plan))
     if not np.isfinite(x).all():
         raise UserError("the model returned values that are not finite; export it again from a healthy training run")
-    return restore(to_uint8(x[0]))
+    return x[0]
+
+
+def make_plan(
+    model: Artifact,
+    steps: int | None = None,
+    sampler: str | None = None,
+    eta: float = 0.0,
+    *,
+    spacing: str | None = None,
+) -> Plan:
+    """The Plan that `translate` follows for these wishes. Raises UserError where they cannot be met."""
+    return coefficients(
+        model.alphas_cumprod,
+        model.steps if steps is None else steps,
+        model.sampler if sampler is None else sampler,
+        eta,
+        prediction=model.prediction,
+        spacing=model.spacing if spacing is None else spacing,
+    )

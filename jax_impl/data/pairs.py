@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 
 from export.edge.errors import UserError
-from export.edge.pictures import open_picture
+from export.edge.pictures import SUFFIXES, open_picture
 from jax_impl.config import DataConfig
 from jax_impl.data.manifest import NAMES, find_manifest, read_manifest
 from jax_impl.data.splits import SPLIT_NAMES, hold_out, scene_of
@@ -19,8 +19,7 @@ Half = Literal["left", "right"]
 LAYOUTS = ("folders", "side-by-side", "manifest")
 SIDES = (("a", "b"), ("source", "target"), ("sunrise", "sunset"), ("input", "output"))
 """Names of the two folders, in any letter case."""
-PICTURES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm"})
-"""Suffixes of files that are taken for pictures; others are passed over."""
+PICTURES = SUFFIXES
 _LOOK_AT = 8
 _SEAM = 2.0
 """How much sharper than its surroundings the border between two halves is."""

@@ -12,9 +12,10 @@ import numpy as np
 from tqdm import tqdm
 
 from export.edge.artifact import Artifact
+from export.edge.detail import to_photo_size
 from export.edge.errors import UserError
 from export.edge.noise import START, normal
-from export.edge.pictures import fit_square, open_picture, to_float, to_uint8, working
+from export.edge.pictures import fit_square, open_picture, to_float, working
 from export.edge.translate import translate
 from jax_impl.data.pairs import PICTURES
 from jax_impl.diffusion.samplers import make_plan
@@ -90,11 +91,12 @@ def of_run(
     def batch(pictures: np.ndarray, seeds: Sequence[int]) -> np.ndarray:
         rule = (config.data.size, config.data.fit, config.model.size_multiple)
         ready = [working(picture, *rule) for picture in pictures]
-        cond = np.stack([to_float(inner) for inner, _ in ready])
+        cond = np.stack([to_float(inner) for inner in ready])
         x_start = np.concatenate([normal(seed, START, (1, *cond.shape[1:])) for seed in seeds])
         keys = jnp.stack([jax.random.key(seed) for seed in seeds])
-        drawn = to_uint8(np.asarray(draw(*weights, jnp.asarray(cond), jnp.asarray(x_start), keys).x0))
-        return np.stack([restore(picture) for (_, restore), picture in zip(ready, drawn, strict=True)])
+        drawn = np.asarray(draw(*weights, jnp.asarray(cond), jnp.asarray(x_start), keys).x0)
+        fit = config.data.fit
+        return np.stack([to_photo_size(*one, fit) for one in zip(pictures, ready, drawn, strict=True)])
 
     def everything(pictures: np.ndarray, seeds: Sequence[int]) -> np.ndarray:
         count = len(pictures)

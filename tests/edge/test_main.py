@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -15,7 +16,7 @@ from PIL import Image
 from export.edge.__main__ import main
 from export.edge.artifact import open_artifact
 from export.edge.errors import UserError
-from export.edge.pictures import open_picture
+from export.edge.pictures import open_picture, resize, working
 from export.edge.translate import translate
 
 MakeModel = Callable[..., Path]
@@ -80,6 +81,71 @@ def test_the_start_noise_that_is_saved_is_the_one_that_was_used(
     assert np.corrcoef(noise[inside], first[inside])[0, 1] > 0.8
 
 
+def test_a_folder_of_photos_ends_with_status_2_when_some_are_broken(
+    make_model: MakeModel, photo: Path, tmp_path: Path
+) -> None:
+    artifact, photos, out = tmp_path / "artifact", tmp_path / "photos", tmp_path / "out"
+    (artifact / "onnx").mkdir(parents=True)
+    make_model().rename(artifact / "onnx/model.onnx")
+    photos.mkdir()
+    shutil.copy(photo, photos / "a.png")
+    run = command(artifact, photos, out, "--seed", 2, "--threads", 1)
+    assert (run.returncode, run.stdout.count("\n")) == (0, 1) and run.stderr.startswith("photo 1/1, ")
+    expected = translate(open_artifact(artifact / "onnx/model.onnx", 1), open_picture(photo), seed=2)
+    np.testing.assert_array_equal(open_picture(out / "a.png"), expected)
+    (photos / "b.png").write_bytes(photo.read_bytes()[:2000])
+    run = command(artifact, photos, out, "--seed", 2)
+    assert run.returncode == 2 and run.stdout.startswith(f"{out}: 1 of 2 photos in ")
+    first, second, third = run.stderr.splitlines()
+    assert first.startswith("skipped: picture") and second.startswith("photo 2/2, ")
+    assert third.startswith("error: 1 of 2 photos")
+    assert listing(out) == {"a.png"}
+
+
+def test_wishes_that_no_photo_could_meet_are_told_before_a_folder_is_made(
+    make_model: MakeModel, photo: Path, tmp_path: Path
+) -> None:
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    photo.rename(photos / "a.png")
+    for options in (["--steps", "101"], ["--tile", "33"], ["--film", "a.gif"], ["--save-intermediate", "frames"]):
+        with pytest.raises(UserError, match=r"101|33|one photo"):
+            main([str(make_model()), str(photos), str(tmp_path / "out"), *options])
+    assert listing(tmp_path) == {"model.onnx", "photos"}
+
+
+def test_a_large_photo_is_changed_in_colour_or_enlarged(make_model: MakeModel, photo: Path, tmp_path: Path) -> None:
+    model, picture = open_artifact(make_model()), open_picture(photo)
+    inner = working(picture, 32, "crop", 8)
+    results = {}
+    for detail in ("transfer", "enlarge"):
+        output = tmp_path / f"{detail}.png"
+        main([str(tmp_path / "model.onnx"), str(photo), str(output), "--detail", detail])
+        results[detail] = open_picture(output)
+    np.testing.assert_array_equal(results["enlarge"], resize(translate(model, inner), 37, 51))
+    assert (results["transfer"] != results["enlarge"]).any()
+    np.testing.assert_array_equal(results["transfer"], translate(model, picture))
+
+
+def test_tiles_and_a_film(make_model: MakeModel, photo: Path, tmp_path: Path) -> None:
+    model, film, output = make_model(), tmp_path / "film.gif", tmp_path / "a.png"
+    run = command(model, photo, output, "--tile", 64, "--film", film, "--threads", 1)
+    assert run.stderr.startswith("window 60/60, "), run.stderr  # 3 x 5 windows, in four steps
+    expected = translate(open_artifact(model, 1), open_picture(photo), tile=64)
+    np.testing.assert_array_equal(open_picture(output), expected)
+    with Image.open(film) as animation:  # whose last two frames are one where they are equal
+        assert getattr(animation, "n_frames", 1) in (5, 6) and animation.size == (51, 37)
+
+
+def test_the_photos_own_file_speaks_on(make_model: MakeModel, tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif.update({0x0112: 6, 0x010F: "Acme"})
+    Image.new("RGB", (50, 40), "navy").save(tmp_path / "p.jpg", exif=exif)
+    main([str(make_model()), str(tmp_path / "p.jpg"), str(tmp_path / "a.jpg")])
+    with Image.open(tmp_path / "a.jpg") as result:
+        assert result.size == (40, 50) and dict(result.getexif()) == {0x010F: "Acme"}
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -103,6 +169,14 @@ def test_the_start_noise_that_is_saved_is_the_one_that_was_used(
         ({"--save-intermediate": "words.jpg"}, "is a file; name a folder"),
         ({"--save-intermediate": "none/frames"}, "mkdir -p"),
         ({"--colour": "red"}, "unrecognized arguments"),
+        ({"--tile": "33"}, "tile 33 is no multiple of 8 from 32"),
+        ({"--variant": "int8"}, "--variant int8 chooses from an artifact folder"),
+        ({"--detail": "sharp"}, "invalid choice: 'sharp'"),
+        ({"--film": "film.mp4"}, "suffix is not known; use .png"),
+        ({"--film": "none/film.gif"}, "mkdir -p"),
+        ({"--film": "photo.png"}, "film {}/photo.png is the photo itself"),
+        ({"model": "."}, "model folder {} has no variant fp32"),
+        ({"photo": "."}, "output {}/a.png names one picture for a folder of photos"),
     ],
 )
 def test_bad_input_writes_nothing(
@@ -117,7 +191,7 @@ def test_bad_input_writes_nothing(
     options: list[str] = []
     for key, value in change.items():
         if key not in places:
-            options += [key, str(tmp_path / value) if key == "--save-intermediate" else value]
+            options += [key, str(tmp_path / value) if key in ("--save-intermediate", "--film") else value]
     with pytest.raises(UserError) as caught:
         main([*map(str, places.values()), *options])
     assert message.format(tmp_path) in str(caught.value)

@@ -65,6 +65,12 @@ def test_a_longer_array_begins_with_the_shorter_one() -> None:
         np.testing.assert_array_equal(normal(5, 0, (count,)), long.ravel()[:count])
 
 
+def test_any_part_of_a_long_array_is_found_from_its_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = normal(5, 3, (1000,))
+    monkeypatch.setattr("export.edge.noise._AT_ONCE", 7)
+    np.testing.assert_array_equal(normal(5, 3, (1000,)), whole)
+
+
 def test_moments_and_shape_of_the_distribution() -> None:
     x = normal(0, 0, (400_000,)).astype(np.float64)
     error = 5 / math.sqrt(x.size)  # five standard errors

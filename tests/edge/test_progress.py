@@ -51,6 +51,26 @@ def test_elsewhere_there_is_one_line_at_the_end() -> None:
     assert stream.getvalue() == "step 5/5, 12 ms/step\n"
 
 
+def test_elsewhere_a_long_run_says_so_once_it_can_tell() -> None:
+    stream, clock = io.StringIO(), Clock()
+    progress = Progress(stream, clock, noun="window")
+    clock.now += 50.0  # Getting ready does not count.
+    for done in range(4):
+        progress.update(done, 100)
+        clock.now += 0.7
+    assert stream.getvalue() == "window 2/100, 700 ms/window, 1:09 left\n"
+    progress.close()
+    assert stream.getvalue().splitlines()[1:] == ["window 3/100, 933 ms/window"]
+
+
+def test_a_line_said_in_between_takes_the_bars_place() -> None:
+    for stream, expected in ((Terminal(), "\r\x1b[2Kskipped: a\n"), (io.StringIO(), "skipped: a\n")):
+        progress = Progress(stream, Clock())
+        progress.say("skipped: a")
+        progress.close()
+        assert stream.getvalue() == expected
+
+
 def test_nothing_is_said_when_nothing_was_done() -> None:
     for stream in (io.StringIO(), Terminal()):
         Progress(stream).close()

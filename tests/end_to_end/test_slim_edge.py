@@ -189,6 +189,34 @@ def test_keeps_the_photos_own_size(
     assert np.abs(result.astype(float) - (255.0 - photo)).mean() < 4.0
 
 
+def test_a_large_photo_keeps_its_detail(device: Device, model: Path) -> None:
+    """Fine stripes that the model's small picture cannot hold come back as their negative."""
+    rough = np.random.default_rng(0).integers(60, 196, (16, 24, 3), np.uint8)
+    photo = np.array(Image.fromarray(rough).resize((480, 320), Image.Resampling.BICUBIC))
+    photo = (photo + 20 * (np.arange(480) // 2 % 2)[:, None]).astype(np.uint8)
+    Image.fromarray(photo).save(device.folder / "large.png")
+    done = device.run("-m", "export.edge", model, "large.png", "large_sunset.png")
+    assert done.returncode == 0, done.stderr
+    fine = [
+        np.diff(picture.astype(float), axis=1) for picture in (open_result(device.folder / "large_sunset.png"), photo)
+    ]
+    assert np.corrcoef(fine[0].ravel(), fine[1].ravel())[0, 1] < -0.9
+    assert 0.6 < fine[0].std() / fine[1].std() < 1.2
+
+
+def test_folders_tiles_films_and_info(device: Device, model: Path) -> None:
+    (device.folder / "photos").mkdir()
+    write_photo(device.folder / "photos/one.jpg", 2 * SIZE, SIZE)
+    write_photo(device.folder / "photos/two.png", 2 * SIZE, SIZE)
+    done = device.run("-m", "export.edge", model, "photos", "sunsets", "--tile", str(2 * SIZE))
+    assert done.returncode == 0, done.stderr
+    assert sorted(path.name for path in (device.folder / "sunsets").iterdir()) == ["one.jpg", "two.png"]
+    done = device.run("-m", "export.edge", model, "photos/two.png", "sunset.webp", "--film", "film.webp")
+    assert done.returncode == 0 and (device.folder / "film.webp").is_file(), done.stderr
+    done = device.run("-m", "export.edge", "info", model, "--json")
+    assert done.returncode == 0 and json.loads(done.stdout)["opset"] == 18, done.stderr
+
+
 def test_translate_from_python(device: Device, model: Path) -> None:
     write_photo(device.folder / "photo.png", 2 * SIZE, SIZE)
     code = (

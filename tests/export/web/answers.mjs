@@ -5,8 +5,8 @@ import { pathToFileURL } from 'node:url';
 import { readFileSync } from 'node:fs';
 
 const load = (name) => import(new URL(name, pathToFileURL(`${process.argv[2]}/`)));
-const [noise, spacing, sampler, pictures, sizes] = await Promise.all(
-  ['noise.js', 'spacing.js', 'sampler.js', 'pictures.js', 'sizes.js'].map(load),
+const [noise, spacing, sampler, pictures, resample, detail, sizes] = await Promise.all(
+  ['noise.js', 'spacing.js', 'sampler.js', 'pictures.js', 'resample.js', 'detail.js', 'sizes.js'].map(load),
 );
 const picture = ([height, width, data]) => ({ data: Uint8ClampedArray.from(data), width, height });
 
@@ -17,13 +17,13 @@ const answer = {
   timesteps: ({ table, steps, name }) => spacing.timesteps(table, steps, name),
   plan: ({ table, steps, name, prediction, spaced }) => sampler.coefficients(table, steps, name, prediction, spaced),
   bounded: ({ values, clamp, threshold }) => sampler.bounded(Float32Array.from(values), clamp, threshold),
-  resize: ({ given, height, width }) => pictures.resize(picture(given), height, width).data,
+  resize: ({ given, height, width }) => resample.resize(picture(given), height, width).data,
   working({ given, size, fit, multiple }) {
-    const { inner, trim, restore } = pictures.working(picture(given), size, fit, multiple);
-    const trimmed = trim(inner);
-    const small = [trimmed.height, trimmed.width];
-    return { inner: [inner.height, inner.width, [...inner.data]], trimmed: small, restored: [...restore(inner).data] };
+    const { height, width, data } = pictures.working(picture(given), size, fit, multiple);
+    return [height, width, [...data]];
   },
+  photo: ({ given, inner, planes, fit }) =>
+    detail.toPhotoSize(picture(given), picture(inner), Float32Array.from(planes), fit).data,
   planes: ({ given }) => pictures.toPlanes(picture(given)),
   levels: ({ values, height, width }) => pictures.fromPlanes(Float32Array.from(values), height, width).data,
   size: ({ bytes }) => sizes.sizeFromHeader(Uint8Array.from(bytes)),

@@ -1,116 +1,49 @@
-// Pictures resized and laid out as export/edge/pictures.py does it, Pillow's resampling included.
+// Pictures laid out for a network and taken out of it, as export/edge/pictures.py does it.
 // A picture is {data, width, height}: RGB bytes, row by row.
 
+import { resize, shrink } from './resample.js';
+
 export const MAX_PIXELS = 100_000_000;
-export const FITS = ['crop', 'letterbox', 'stretch'];
 
 const PAD = 128;
-const LOBES = 3;
-const PRECISION = 22; // Bits behind the point of a weight, as in Pillow's Resample.c for 8-bit samples.
 
 /**
- * `picture` at another size: Lanczos over three lobes, antialiased when it shrinks; first along rows and then along
- * columns, or the other way round, each rounded to 8 bits, in Pillow 13's own order and by its integer weights.
- */
-export function resize(picture, height, width) {
-  const alongRows = (p) => (width === p.width ? p : resampleRows(p, width));
-  const alongColumns = (p) => (height === p.height ? p : resampleColumns(p, height));
-  const lost = picture.height - height;
-  const columnsFirst = lost > 0 && lost > 2 * (picture.width - width);
-  return columnsFirst ? alongRows(alongColumns(picture)) : alongColumns(alongRows(picture));
-}
-
-/** For each of `to` samples out of `from`: where its window begins, how long it is, and its integer weights. */
-function windows(from, to) {
-  const scale = from / to;
-  const stretch = Math.max(scale, 1);
-  const support = LOBES * stretch;
-  const size = Math.ceil(support) * 2 + 1;
-  const [starts, lengths, weights] = [new Int32Array(to), new Int32Array(to), new Int32Array(to * size)];
-  const real = new Float64Array(size);
-  for (let i = 0; i < to; i++) {
-    const center = (i + 0.5) * scale;
-    const start = Math.max(Math.trunc(center - support + 0.5), 0);
-    const length = Math.min(Math.trunc(center + support + 0.5), from) - start;
-    let sum = 0;
-    for (let k = 0; k < length; k++) {
-      real[k] = lanczos((k + start - center + 0.5) * (1 / stretch));
-      sum += real[k];
-    }
-    for (let k = 0; k < length; k++) {
-      const weight = (sum === 0 ? real[k] : real[k] / sum) * 2 ** PRECISION;
-      weights[i * size + k] = Math.trunc(weight + (weight < 0 ? -0.5 : 0.5));
-    }
-    starts[i] = start;
-    lengths[i] = length;
-  }
-  return { starts, lengths, weights, size };
-}
-
-function lanczos(x) {
-  return -LOBES <= x && x < LOBES ? sinc(x) * sinc(x / LOBES) : 0;
-}
-
-function sinc(x) {
-  return x === 0 ? 1 : Math.sin(x * Math.PI) / (x * Math.PI);
-}
-
-function resampleRows({ data, width, height }, to) {
-  const { starts, lengths, weights, size } = windows(width, to);
-  const result = new Uint8ClampedArray(3 * to * height);
-  for (let y = 0, o = 0; y < height; y++) {
-    for (let i = 0; i < to; i++, o += 3) {
-      let [r, g, b] = [1 << (PRECISION - 1), 1 << (PRECISION - 1), 1 << (PRECISION - 1)];
-      for (let k = 0, w = i * size, p = 3 * (y * width + starts[i]); k < lengths[i]; k++, w++, p += 3) {
-        r += data[p] * weights[w];
-        g += data[p + 1] * weights[w];
-        b += data[p + 2] * weights[w];
-      }
-      result[o] = r >> PRECISION;
-      result[o + 1] = g >> PRECISION;
-      result[o + 2] = b >> PRECISION;
-    }
-  }
-  return { data: result, width: to, height };
-}
-
-function resampleColumns({ data, width, height }, to) {
-  const { starts, lengths, weights, size } = windows(height, to);
-  const row = 3 * width;
-  const result = new Uint8ClampedArray(row * to);
-  const sums = new Int32Array(row);
-  for (let i = 0; i < to; i++) {
-    sums.fill(1 << (PRECISION - 1));
-    for (let k = 0; k < lengths[i]; k++) {
-      const weight = weights[i * size + k];
-      for (let x = 0, p = row * (starts[i] + k); x < row; x++, p++) sums[x] += data[p] * weight;
-    }
-    for (let x = 0, o = row * i; x < row; x++, o++) result[o] = sums[x] >> PRECISION;
-  }
-  return { data: result, width, height: to };
-}
-
-/**
- * `picture` as a network trained on squares of `size` by `fit` should see it, and the way back.
- *
- * Returns {inner, trim, restore}: `inner` has sides in multiples of `multiple`; `trim` takes a result of that size and
- * cuts letterbox bars away; `restore` brings it to the photo's own height and width.
+ * `picture` as a network trained on squares of `size` by `fit` should see it; its sides are multiples of `multiple`.
+ * detail.js has the way back.
  */
 export function working(picture, size, fit, multiple) {
   const { height, width } = picture;
-  if (fit === 'crop') {
-    const inner = resize(picture, ...workingSides(height, width, size, multiple));
-    return { inner, trim: (result) => result, restore: (result) => resize(result, height, width) };
-  }
+  if (fit === 'crop') return shrink(picture, ...workingSides(height, width, size, multiple));
   const side = roundTo(size, multiple);
-  if (fit === 'stretch') {
-    const restore = (result) => resize(result, height, width);
-    return { inner: resize(picture, side, side), trim: (result) => result, restore };
+  if (fit === 'stretch') return resize(picture, side, side);
+  return barred(picture, side, letterbox(height, width, side));
+}
+
+/** Which part of a working picture {height, width} the photo covers: {height, width, top, left}. */
+export function covered(photo, { height, width }, fit) {
+  return fit === 'letterbox' ? letterbox(photo.height, photo.width, height) : { height, width, top: 0, left: 0 };
+}
+
+/** That part of a picture. */
+export function cut(picture, { height, width, top, left }) {
+  const data = new Uint8ClampedArray(3 * width * height);
+  for (let y = 0; y < height; y++) {
+    const from = 3 * (picture.width * (top + y) + left);
+    data.set(picture.data.subarray(from, from + 3 * width), 3 * width * y);
   }
-  if (fit !== 'letterbox') throw new RangeError(`Fit ${fit} is unknown.`);
-  const box = letterbox(height, width, side);
-  const trim = (result) => cut(result, box);
-  return { inner: barred(picture, side, box), trim, restore: (result) => resize(trim(result), height, width) };
+  return { data, width, height };
+}
+
+/** That part of three planes of a size {height, width}. */
+export function cutPlanes(planes, size, { height, width, top, left }) {
+  const part = new Float32Array(3 * height * width);
+  for (let c = 0; c < 3; c++) {
+    for (let y = 0; y < height; y++) {
+      const from = size.width * (c * size.height + top + y) + left;
+      part.set(planes.subarray(from, from + width), width * (c * height + y));
+    }
+  }
+  return part;
 }
 
 function workingSides(height, width, size, multiple) {
@@ -137,15 +70,6 @@ function barred(picture, side, { height, width, top, left }) {
     data.set(inside.subarray(3 * width * y, 3 * width * (y + 1)), 3 * (side * (top + y) + left));
   }
   return { data, width: side, height: side };
-}
-
-function cut(picture, { height, width, top, left }) {
-  const data = new Uint8ClampedArray(3 * width * height);
-  for (let y = 0; y < height; y++) {
-    const from = 3 * (picture.width * (top + y) + left);
-    data.set(picture.data.subarray(from, from + 3 * width), 3 * width * y);
-  }
-  return { data, width, height };
 }
 
 function roundTo(value, multiple) {

@@ -5,10 +5,11 @@
 //      {kind: 'step', id, index, image} · {kind: 'done', id, blob, width, height, seconds} · {kind: 'cancelled', id}
 //      {kind: 'error', id, message}
 
+import { toPhotoSize } from './detail.js';
 import { openNetwork } from './network.js';
 import { START, normal } from './noise.js';
 import { PhotoError, decode, encode } from './photos.js';
-import { fromPlanes, planar, toImageData, toPlanes, working } from './pictures.js';
+import { covered, cut, fromPlanes, planar, toImageData, toPlanes, working } from './pictures.js';
 import { coefficients, guided, iterate } from './sampler.js';
 
 let model;
@@ -58,7 +59,7 @@ async function drawOn(network, id, photo, { seed, steps, sampler, spacing, guida
   const picture = await decode(photo);
   const started = performance.now();
   const plan = coefficients(model.alphas_cumprod, steps, sampler, model.prediction, spacing);
-  const { inner, trim, restore } = working(picture, model.size, model.fit, model.size_multiple);
+  const inner = working(picture, model.size, model.fit, model.size_multiple);
   const { width, height } = inner;
   const cond = toPlanes(inner);
   const hidden = new Float32Array(cond.length);
@@ -67,7 +68,7 @@ async function drawOn(network, id, photo, { seed, steps, sampler, spacing, guida
 
   let x = noise(START);
   const show = (index) => {
-    const image = toImageData(trim(fromPlanes(x, height, width)));
+    const image = toImageData(cut(fromPlanes(x, height, width), covered(picture, inner, model.fit)));
     self.postMessage({ kind: 'step', id, index, image }, [image.data.buffer]);
   };
   self.postMessage({ kind: 'start', id, steps: plan.length });
@@ -79,7 +80,7 @@ async function drawOn(network, id, photo, { seed, steps, sampler, spacing, guida
     await breathe(id);
   }
   if (!x.every(Number.isFinite)) throw new PhotoError('The model returned values that are not numbers. Choose another precision.');
-  const result = restore(fromPlanes(x, height, width));
+  const result = toPhotoSize(picture, inner, x, model.fit);
   await breathe(id);
   const blob = await encode(result);
   await breathe(id);
