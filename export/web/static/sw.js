@@ -6,8 +6,10 @@ const CORE = __CORE__;
 
 const scope = new URL('./', self.location).href;
 
-// With these the page may share memory between threads, also where its server does not send them.
+// With these the page may share memory between threads, and no worker may talk to strangers, also where the server
+// does not send them.
 const HEADERS = {
+  'Content-Security-Policy': "__POLICY__",
   'Cross-Origin-Opener-Policy': 'same-origin',
   'Cross-Origin-Embedder-Policy': 'require-corp',
   'Cross-Origin-Resource-Policy': 'same-origin',
@@ -53,6 +55,6 @@ async function part(request) {
 function isolated(response) {
   if (!response.ok || response.redirected) return response;
   const headers = new Headers(response.headers);
-  for (const [name, value] of Object.entries(HEADERS)) headers.set(name, value);
+  for (const [name, value] of Object.entries(HEADERS)) if (!headers.has(name)) headers.set(name, value);
   return new Response(response.body, { status: response.status, statusText: response.statusText, headers });
 }

@@ -61,10 +61,12 @@ def ask() -> Callable[[list[dict[str, Any]]], list[Any]]:
 def folder_of_models(make_bundle: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An artifact folder with two variants, the second a copy of the first, which nobody may change."""
     folder = tmp_path_factory.mktemp("web")
-    artifact = folder / "artifact"
-    export_main([str(make_bundle(folder / "model.safetensors", "unet")), "--output", str(artifact)])
-    shutil.copy(artifact / "onnx/model.onnx", artifact / "onnx/model_int8.onnx")
-    return artifact
+    export_main([str(make_bundle(folder / "model.safetensors", "unet")), "--output", str(folder / "exported")])
+    models = folder / "artifact/onnx"
+    models.mkdir(parents=True)
+    for name in ("model.onnx", "model_int8.onnx"):
+        shutil.copy(folder / "exported/onnx/model.onnx", models / name)
+    return models.parent
 
 
 @pytest.fixture(scope="session")
