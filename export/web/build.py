@@ -58,13 +58,14 @@ def pack(artifact: Path, examples: Path | None, onnxruntime_web: Path | None) ->
     pictures, listed = _examples(examples)
     app: dict[str, bytes] = {**_static("app"), **models, **pictures}
     app |= {f"ort/{name}": data for name, data in runtime.read_runtime(onnxruntime_web).items()}
-    app[MARK] = _json({**description, "examples": listed, "runtime": f"onnxruntime-web {runtime.VERSION}"})
+    described = {backend: [f"ort/{name}" for name in names] for backend, names in runtime.BACKENDS.items()}
+    app[MARK] = _json({**description, "examples": listed, "runtime": described})
     outside = _static("")
     version = f"app-{_digest({**app, **outside})[:12]}"
     # What any device needs; what only some do, and the other precisions, are kept when they are first used.
     core = [name for name in app if not name.startswith(("onnx/", "ort/"))]
     core += ["onnx/" + next(v for v in VARIANTS.values() if f"onnx/{v}" in models)]
-    core += [f"ort/{name}" for name in runtime.WASM_FILES]
+    core += [f"ort/{name}" for name in runtime.BACKENDS["wasm"]]
     names = {"__APP__": version, "__CORE__": json.dumps(sorted(core)), "__POLICY__": POLICY}
     return {f"{version}/{name}": data for name, data in app.items()} | {
         name: _fill(data, names) for name, data in outside.items()

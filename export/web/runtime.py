@@ -30,7 +30,8 @@ FILES = {
 }
 """What a page needs out of the package's dist folder, each with its SHA-256: three files for WebAssembly with threads,
 and three that are loaded in their place where the browser has WebGPU."""
-WASM_FILES = tuple(FILES)[:3]
+BACKENDS = {"wasm": tuple(FILES)[:3], "webgpu": tuple(FILES)[3:]}
+"""Which of them each of the page's two ways to run a model takes."""
 TIMEOUT = 60
 """Seconds without a byte before a download is given up."""
 

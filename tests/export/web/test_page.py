@@ -148,6 +148,10 @@ def test_webgpu_draws_the_same_where_it_is(
         visit.state("done")
         wanted = translate(open_artifact(folder_of_models / "onnx/model.onnx"), open_picture(tmp_path / "photo.png"))
         assert furthest(downloaded(visit.page)[1], wanted) <= 2
+        visit.page.locator("#offline").filter(has_text="Works offline.").wait_for()
+        names = "caches.keys().then((all) => caches.open(all[0])).then((cache) => cache.keys())"
+        kept = visit.page.evaluate(f"{names}.then((all) => all.map((request) => request.url))")
+        assert [url for url in kept if url.endswith("asyncify.wasm")]
     finally:
         chromium.close()
 

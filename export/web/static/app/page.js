@@ -1,7 +1,7 @@
 // The page: what happens when. The work itself is the worker's.
 
-import { register } from './offline.js';
 import { showExamples } from './examples.js';
+import { keep } from './offline.js';
 import { Settings } from './settings.js';
 import { Stage } from './stage.js';
 
@@ -85,7 +85,7 @@ const answers = {
     const names = { webgpu: 'WebGPU', wasm: threads > 1 ? `WebAssembly, ${threads} threads` : 'WebAssembly, one thread' };
     $('engine').textContent = `Runs on ${names[backend]}.`;
     document.body.dataset.backend = backend;
-    register($('offline'));
+    keep($('offline'), [...settings.model.runtime[backend], settings.engine().variant.file]);
   },
   async start({ steps }) {
     Object.assign(run, { steps, started: performance.now() });
@@ -164,10 +164,17 @@ function listen() {
   document.addEventListener('paste', (event) => choose(event.clipboardData?.files[0]));
 }
 
-const model = await (await fetch(new URL('./model.json', import.meta.url))).json();
-settings = new Settings($, model);
-listen();
-showExamples($, model.examples, choose, complain);
-enter('idle');
-open();
-document.body.dataset.ready = '';
+async function begin() {
+  const model = await (await fetch(new URL('./model.json', import.meta.url))).json();
+  settings = new Settings($, model);
+  listen();
+  showExamples($, model.examples, choose, complain);
+  enter('idle');
+  open();
+  document.body.dataset.ready = '';
+}
+
+begin().catch((error) => {
+  console.error(error);
+  complain('The page could not be loaded completely. Check the connection and reload it.');
+});
