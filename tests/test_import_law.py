@@ -22,6 +22,7 @@ ALLOWED = {
         *("safetensors", "tyro", "tqdm", "tensorboardX", "export.edge"),
     },
     "torch_ref": {"torch", "numpy", "safetensors", "export.edge"},
+    "export.web": {"numpy", "PIL", "export.edge"},
     "export": {"torch", "onnx", "onnxruntime", "numpy", "PIL", "safetensors", "torch_ref"},
 }
 
@@ -115,6 +116,11 @@ def test_edge_loads_numpy_and_pillow_alone(root: Path) -> None:
     heavy = {"onnxruntime", "onnx", "torch", "jax", "flax", "safetensors", "matplotlib", "tyro", "tqdm", "scipy"}
     assert loaded_by(names, heavy, root) == set()
     assert loaded_by(["export.edge.__main__"], heavy, root) == set()
+
+
+def test_a_page_is_built_where_the_edge_runs(root: Path) -> None:
+    heavy = {"onnxruntime", "onnx", "torch", "torch_ref", "jax", "safetensors", "playwright"}
+    assert loaded_by([*modules(root, "export.web"), "export.web.__main__"], heavy, root) == set()
 
 
 def test_the_edge_starts_without_what_a_translation_does_not_need(root: Path) -> None:

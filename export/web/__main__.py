@@ -1,0 +1,72 @@
+"""`python -m export.web --artifact artifact/ --serve`: the exported model as a page that runs it in the browser."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from export.edge.errors import UserError, run
+from export.web.build import build, describe
+from export.web.serve import make_server
+
+LOOPBACK = {"127.0.0.1", "::1", "localhost"}
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        """One line, as for every other mistake, in place of the usage text."""
+        raise UserError(f"{message}; see `python -m export.web --help`")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="python -m export.web", description="Build a page that runs an exported model in the browser."
+    )
+    parser.add_argument("--artifact", type=Path, required=True, help="the folder that export.to_onnx wrote")
+    parser.add_argument("--output", type=Path, default=Path("site"), help="folder to write the page in (default: site)")
+    parser.add_argument(
+        "--examples", type=Path, metavar="DIR", help="pictures to offer on the page; default: painted ones"
+    )
+    parser.add_argument(
+        "--onnxruntime-web",
+        type=Path,
+        metavar="DIR|TGZ",
+        help="the npm package onnxruntime-web, for builds without a network; default: fetched once, then kept",
+    )
+    parser.add_argument("--serve", action="store_true", help="serve the page until Ctrl-C")
+    parser.add_argument(
+        "--host", default="127.0.0.1", help="address to serve at (default: 127.0.0.1, this machine alone)"
+    )
+    parser.add_argument("--port", type=int, default=8000, help="port to serve at, 0 for a free one (default: 8000)")
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Build the page, print where it is, and serve it if asked to. Raises UserError for a path that cannot be used."""
+    arguments = _parser().parse_args(argv)
+    build(arguments.artifact, arguments.output, arguments.examples, arguments.onnxruntime_web)
+    written = [path for path in arguments.output.rglob("*") if path.is_file()]
+    print(f"{arguments.output}  {describe(written)}", flush=True)
+    if not arguments.serve:
+        return
+    with make_server(arguments.output, arguments.host, arguments.port) as server:
+        print(f"http://{arguments.host}:{server.server_port}/  (Ctrl-C ends it)", flush=True)
+        if arguments.host not in LOOPBACK:
+            print(
+                "note: by a plain http address of another machine browsers allow neither threads nor offline use; "
+                "put https in front",
+                file=sys.stderr,
+            )
+        server.serve_forever()
+
+
+def cli() -> None:
+    """The console script."""
+    run(main)
+
+
+if __name__ == "__main__":
+    cli()

@@ -1,0 +1,198 @@
+"""The static folder: page, scripts, runtime, model and examples, under a name that changes when any of them does.
+
+site/index.html, sw.js     what a browser asks for again each time
+site/app-<digest>/         everything else, which never changes under its name
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import io
+import json
+import shutil
+import tempfile
+from collections.abc import Mapping, Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from export.edge.artifact import Artifact, open_artifact
+from export.edge.errors import UserError
+from export.edge.files import check_output_folder, sync_folder
+from export.edge.pictures import open_picture, resize
+from export.web import runtime, scenes
+from export.web.serve import POLICY
+
+VARIANTS = {"fp32": "model.onnx", "fp16": "model_fp16.onnx", "int8": "model_int8.onnx"}
+"""The model's files in an artifact's folder `onnx`, by the precision of their weights, the recommended one first."""
+MOST_EXAMPLES = 6
+LONGEST_EXAMPLE = 1024
+"""Pixels; larger example pictures are made smaller."""
+THUMBNAIL = 240
+"""Pixels, the longer side of what an example is chosen by."""
+MARK = "model.json"
+SUFFIXES = {".jpg", ".jpeg", ".png", ".webp"}
+
+
+def build(artifact: Path, output: Path, examples: Path | None = None, onnxruntime_web: Path | None = None) -> None:
+    """Write the page for the model files in the folder `artifact` into the folder `output`.
+
+    `examples` is a folder of pictures to offer, at most MOST_EXAMPLES of them by name; None
+    paints some. `onnxruntime_web` is where `read_runtime` shall look. A page that an earlier
+    build left in `output` gives way once the new one is whole. Raises UserError for an
+    artifact without a usable model, variants of different weights, examples that cannot be
+    read, a runtime that cannot be had, and an `output` that holds anything else.
+    """
+    check_output(output)
+    files = pack(artifact, examples, onnxruntime_web)
+    _replace(output, files)
+
+
+def pack(artifact: Path, examples: Path | None, onnxruntime_web: Path | None) -> dict[str, bytes]:
+    """Everything in the folder: path, with slashes, to content."""
+    models, description = _models(artifact)
+    pictures, listed = _examples(examples)
+    app: dict[str, bytes] = {**_static("app"), **models, **pictures}
+    app |= {f"ort/{name}": data for name, data in runtime.read_runtime(onnxruntime_web).items()}
+    described = {backend: [f"ort/{name}" for name in names] for backend, names in runtime.BACKENDS.items()}
+    app[MARK] = _json({**description, "examples": listed, "runtime": described})
+    outside = _static("")
+    version = f"app-{_digest({**app, **outside})[:12]}"
+    # What any device needs; what only some do, and the other precisions, are kept when they are first used.
+    core = [name for name in app if not name.startswith(("onnx/", "ort/"))]
+    core += ["onnx/" + next(v for v in VARIANTS.values() if f"onnx/{v}" in models)]
+    core += [f"ort/{name}" for name in runtime.BACKENDS["wasm"]]
+    names = {"__APP__": version, "__CORE__": json.dumps(sorted(core)), "__POLICY__": POLICY}
+    return {f"{version}/{name}": data for name, data in app.items()} | {
+        name: _fill(data, names) for name, data in outside.items()
+    }
+
+
+def check_output(output: Path) -> None:
+    """Raise UserError unless a page can be written to `output`: new, empty, or left by an earlier build."""
+    check_output_folder(output, "--output")
+    if output.is_dir() and any(output.iterdir()) and not any(output.glob(f"app-*/{MARK}")):
+        raise UserError(
+            f"--output {output} holds something else than an earlier page; remove it or name another folder"
+        )
+
+
+def _static(folder: str) -> dict[str, bytes]:
+    """The files of this package's folder `static` or of one inside it."""
+    entries = sorted((resources.files("export.web") / "static" / folder).iterdir(), key=lambda entry: entry.name)
+    return {entry.name: entry.read_bytes() for entry in entries if entry.is_file()}
+
+
+def _models(artifact: Path) -> tuple[dict[str, bytes], dict[str, Any]]:
+    """The model files, and what the page must know of them."""
+    if not artifact.is_dir():
+        raise UserError(f"--artifact {artifact} is no folder; name the folder that export.to_onnx wrote")
+    paths = {name: artifact / "onnx" / file for name, file in VARIANTS.items()}
+    paths = {name: path for name, path in paths.items() if path.is_file()}
+    if not paths:
+        raise UserError(f"--artifact {artifact} holds no onnx/model.onnx; make it with `python -m export.to_onnx`")
+    settings = {name: _settings(open_artifact(path, threads=1)) for name, path in paths.items()}
+    (first, wanted), *others = settings.items()
+    for name, found in others:
+        if found != wanted:
+            raise UserError(f"model {paths[name]} is not made from what {paths[first]} is; export both again")
+    files = {f"onnx/{path.name}": path.read_bytes() for path in paths.values()}
+    variants = [
+        {
+            "name": name,
+            "file": f"onnx/{path.name}",
+            "bytes": path.stat().st_size,
+            "sha256": hashlib.sha256(files[f"onnx/{path.name}"]).hexdigest(),
+        }
+        for name, path in paths.items()
+    ]
+    return files, {**wanted, "variants": variants}
+
+
+def _settings(model: Artifact) -> dict[str, Any]:
+    """What a sampler needs beside the graph, as JSON can hold it; the same for every variant of a model."""
+    values = {f.name: getattr(model, f.name) for f in dataclasses.fields(model) if f.name != "denoise"}
+    return {**values, "alphas_cumprod": model.alphas_cumprod.tolist()}
+
+
+def _examples(folder: Path | None) -> tuple[dict[str, bytes], list[dict[str, str]]]:
+    """The example pictures and their thumbnails, and how the page lists them."""
+    files: dict[str, bytes] = {}
+    listed = []
+    for number, (title, picture) in enumerate(_painted() if folder is None else _given(folder)):
+        entry = {"title": title, "file": f"examples/{number}.jpg", "thumbnail": f"examples/{number}-small.jpg"}
+        files[entry["file"]] = _jpeg(_shrunk(picture, LONGEST_EXAMPLE))
+        files[entry["thumbnail"]] = _jpeg(_shrunk(picture, THUMBNAIL))
+        listed.append(entry)
+    return files, listed
+
+
+def _painted() -> list[tuple[str, np.ndarray]]:
+    return [(title, scenes.paint(number)) for number, title in enumerate(scenes.TITLES)]
+
+
+def _given(folder: Path) -> list[tuple[str, np.ndarray]]:
+    if not folder.is_dir():
+        raise UserError(f"--examples {folder} is no folder; name a folder of pictures")
+    paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)[:MOST_EXAMPLES]
+    if not paths:
+        raise UserError(
+            f"--examples {folder} holds no {', '.join(sorted(SUFFIXES))}; put pictures there or leave it out"
+        )
+    return [(path.stem.replace("_", " ").replace("-", " "), open_picture(path)) for path in paths]
+
+
+def _shrunk(picture: np.ndarray, longest: int) -> np.ndarray:
+    height, width = picture.shape[:2]
+    scale = min(1.0, longest / max(height, width))
+    return resize(picture, max(1, round(height * scale)), max(1, round(width * scale)))
+
+
+def _jpeg(picture: np.ndarray) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(picture).save(buffer, "JPEG", quality=90, subsampling=0)
+    return buffer.getvalue()
+
+
+def _digest(files: Mapping[str, bytes]) -> str:
+    digest = hashlib.sha256()
+    for name in sorted(files):
+        digest.update(f"{name}\0{len(files[name])}\0".encode())
+        digest.update(files[name])
+    return digest.hexdigest()
+
+
+def _json(value: Any) -> bytes:
+    return json.dumps(value, allow_nan=False).encode()
+
+
+def _fill(data: bytes, names: Mapping[str, str]) -> bytes:
+    for name, value in names.items():
+        data = data.replace(name.encode(), value.encode())
+    return data
+
+
+def _replace(output: Path, files: Mapping[str, bytes]) -> None:
+    """Write `files` beside `output` and then put them in its place, so that no reader meets half a page."""
+    temporary = Path(tempfile.mkdtemp(dir=output.parent, prefix=f".{output.name}."))
+    try:
+        new, old = temporary / "new", temporary / "old"
+        for name, data in files.items():
+            path = new / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(data)
+        if output.exists():
+            output.replace(old)
+        new.replace(output)
+        sync_folder(output.parent)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def describe(files: Sequence[Path]) -> str:
+    """How many files there are and what they weigh."""
+    return f"{len(files)} files, {sum(file.stat().st_size for file in files) / 1e6:.1f} MB"

@@ -1,0 +1,180 @@
+// The page: what happens when. The work itself is the worker's.
+
+import { showExamples } from './examples.js';
+import { keep } from './offline.js';
+import { Settings } from './settings.js';
+import { Stage } from './stage.js';
+
+const $ = (id) => document.getElementById(id);
+
+const worker = new Worker(new URL('./worker.js', import.meta.url), { type: 'module' });
+const stage = new Stage($);
+let settings;
+let state = 'idle'; // idle, photo (one is shown, nothing drawn of it), running, done
+let photo = null; // {blob, name} of the photo on the stage
+let run = { id: 0, photo: null, before: 'idle', steps: 0, started: 0 };
+let mustOpen = true;
+
+/** Switch to `next`: what may be seen, what may be used, and where the focus goes if what held it is gone. */
+function enter(next) {
+  state = next;
+  document.body.dataset.state = next;
+  $('running').hidden = next !== 'running';
+  $('actions').hidden = next !== 'photo' && next !== 'done';
+  $('download').hidden = next !== 'done';
+  $('draw').textContent = next === 'done' ? 'Draw again' : 'Draw';
+  $('draw').classList.toggle('primary', next === 'photo');
+  $('invitation').hidden = next !== 'idle';
+  settings.lock(next === 'running');
+  for (const button of $('example-list').querySelectorAll('button')) button.disabled = next === 'running';
+  const lost = document.activeElement === document.body || document.activeElement?.closest('[hidden]') || document.activeElement?.matches(':disabled');
+  if (lost && next !== 'idle') $({ running: 'cancel', photo: 'draw', done: 'split' }[next]).focus({ preventScroll: true });
+}
+
+function say(text) {
+  $('status').textContent = text;
+}
+
+function complain(message) {
+  $('alert').textContent = message;
+  $('alert').hidden = message === '';
+}
+
+function open() {
+  const { variant, backend } = settings.engine();
+  $('engine').textContent = '';
+  mustOpen = false;
+  worker.postMessage({ kind: 'open', model: settings.model, variant, backend });
+}
+
+function start(chosen) {
+  if (state === 'running') return;
+  complain('');
+  let wishes;
+  try {
+    wishes = settings.read();
+  } catch (error) {
+    complain(error.message);
+    return;
+  }
+  if (mustOpen) open();
+  run = { id: run.id + 1, photo: chosen, before: state, steps: 0, started: 0, wishes };
+  $('progress').removeAttribute('value');
+  $('pace').textContent = 'Opening the photo …';
+  enter('running');
+  worker.postMessage({ kind: 'draw', id: run.id, photo: chosen.blob, settings: wishes });
+}
+
+/** After a failure or a cancel: back to what was there, or to the photo alone when it is already on the stage. */
+function giveUp() {
+  if (run.steps === 0) enter(run.before);
+  else {
+    stage.showPhotoAlone();
+    enter('photo');
+  }
+}
+
+const answers = {
+  loading({ done, total }) {
+    if (state !== 'running' || run.steps > 0) return;
+    const megabytes = (bytes) => (bytes / 1e6).toFixed(1);
+    $('progress').value = Math.min(done / total, 1);
+    $('pace').textContent = `Loading the model, ${megabytes(done)} of ${megabytes(total)} MB`;
+  },
+  ready({ backend, threads }) {
+    const names = { webgpu: 'WebGPU', wasm: threads > 1 ? `WebAssembly, ${threads} threads` : 'WebAssembly, one thread' };
+    $('engine').textContent = `Runs on ${names[backend]}.`;
+    document.body.dataset.backend = backend;
+    keep($('offline'), [...settings.model.runtime[backend], settings.engine().variant.file]);
+  },
+  async start({ steps }) {
+    Object.assign(run, { steps, started: performance.now() });
+    photo = run.photo;
+    $('progress').value = 0;
+    $('pace').textContent = `Step 0 of ${steps}`;
+    say(`Drawing in ${steps} ${steps === 1 ? 'step' : 'steps'}.`);
+    await stage.showPhoto(photo);
+  },
+  step({ index, image }) {
+    stage.showForming(image);
+    $('progress').value = index / run.steps;
+    if (index === 0) return;
+    const left = Math.ceil(((performance.now() - run.started) / index / 1000) * (run.steps - index));
+    $('pace').textContent = index < run.steps ? `Step ${index} of ${run.steps}, about ${left} s left` : 'Finishing …';
+  },
+  async done({ blob, width, height, seconds }) {
+    const name = photo.name.replace(/\.[^.]*$/, '') || 'photo';
+    await stage.showResult(blob);
+    $('download').href = stage.resultUrl;
+    $('download').download = `${name}-sunset-${run.wishes.seedText}.png`;
+    $('facts').textContent = `${width} × ${height} in ${seconds.toFixed(1)} s`;
+    say('The sunset is ready. Move the slider to compare, or download it.');
+    enter('done');
+    stage.reveal();
+  },
+  cancelled() {
+    giveUp();
+    say('Cancelled.');
+  },
+  error({ id, message }) {
+    if (id === 0) mustOpen = true;
+    if (id === 0 && state === 'running') return; // The run that waits for the model fails with the same words.
+    complain(message);
+    if (id !== 0) giveUp();
+  },
+};
+
+worker.onmessage = ({ data }) => {
+  if (data.id === undefined || data.id === 0 || data.id === run.id) answers[data.kind](data);
+};
+worker.onerror = () => {
+  complain('This browser could not start the page’s worker. Use a current version of it, and reload.');
+  if (state === 'running') giveUp();
+};
+
+function choose(file) {
+  if (file) start({ blob: file, name: file.name ?? 'photo' });
+}
+
+function listen() {
+  $('file').addEventListener('change', () => {
+    choose($('file').files[0]);
+    $('file').value = ''; // So that the same file can be chosen again.
+  });
+  $('cancel').addEventListener('click', () => worker.postMessage({ kind: 'cancel' }));
+  $('draw').addEventListener('click', () => start(photo));
+  $('another').addEventListener('click', () => $('file').click());
+  settings.onEngine = open;
+
+  let depth = 0; // Entering a child leaves its parent: only the outermost leave counts.
+  const files = (event) => event.dataTransfer?.types.includes('Files');
+  const mark = (change) => {
+    depth = Math.max(0, depth + change);
+    document.body.classList.toggle('over', depth > 0 && state !== 'running');
+  };
+  document.addEventListener('dragenter', (event) => files(event) && mark(1));
+  document.addEventListener('dragleave', (event) => files(event) && mark(-1));
+  document.addEventListener('dragover', (event) => files(event) && event.preventDefault());
+  document.addEventListener('drop', (event) => {
+    if (!files(event)) return;
+    event.preventDefault();
+    mark(-depth);
+    choose(event.dataTransfer.files[0]);
+  });
+  document.addEventListener('paste', (event) => choose(event.clipboardData?.files[0]));
+}
+
+async function begin() {
+  const model = await (await fetch(new URL('./model.json', import.meta.url))).json();
+  settings = new Settings($, model);
+  listen();
+  showExamples($, model.examples, choose, complain);
+  enter('idle');
+  open();
+  document.body.dataset.ready = '';
+}
+
+begin().catch((error) => {
+  console.error(error);
+  complain('The page could not be loaded completely. Check the connection and reload it.');
+});

@@ -1,0 +1,75 @@
+// What can be asked for, and what the model recommends.
+
+import { parseSeed } from './noise.js';
+import { SAMPLERS } from './sampler.js';
+import { SPACINGS } from './spacing.js';
+
+export class Settings {
+  /** `model` is the content of model.json; `$` finds an element by its id. */
+  constructor($, model) {
+    this.$ = $;
+    this.model = model;
+    this.onEngine = () => {};
+    fill($('sampler'), SAMPLERS.map((name) => [name, name]), model.sampler);
+    fill($('spacing'), SPACINGS.map((name) => [name, name]), model.spacing);
+    const label = ({ name, bytes }) => `${name}, ${(bytes / 1e6).toFixed(bytes < 1e7 ? 1 : 0)} MB`;
+    fill($('variant'), model.variants.map((variant) => [variant.name, label(variant)]), model.variants[0].name);
+    $('steps').max = model.alphas_cumprod.length;
+    $('steps').value = model.steps;
+    $('guidance').value = model.guidance;
+    $('guidance-field').hidden = model.cond_dropout === 0;
+    if (!navigator.gpu) $('backend').querySelector('[value=webgpu]').remove();
+    $('more').open = matchMedia('(min-width: 56rem)').matches; // A phone shows the picture first.
+    $('dice').addEventListener('click', () => {
+      $('seed').value = crypto.getRandomValues(new Uint32Array(1))[0];
+    });
+    for (const id of ['variant', 'backend']) $(id).addEventListener('change', () => this.onEngine());
+    $('settings').addEventListener('submit', (event) => event.preventDefault());
+    $('settings').addEventListener('input', () => this.judge());
+  }
+
+  /** What to draw with; throws an Error that names the setting that cannot be used. */
+  read() {
+    const wrong = this.judge()[0];
+    if (wrong) {
+      this.$('more').open = true;
+      this.$(wrong[0]).focus();
+      throw new Error(wrong[1]);
+    }
+    const { seed, steps, sampler, spacing, guidance } = this.values();
+    return { seed: parseSeed(seed), seedText: seed.trim(), steps: Number(steps), sampler, spacing, guidance: Number(guidance) };
+  }
+
+  /** The variant, an entry of model.json, and the backend asked for. */
+  engine() {
+    const { variant, backend } = this.values();
+    return { variant: this.model.variants.find(({ name }) => name === variant), backend };
+  }
+
+  lock(locked) {
+    this.$('settings').querySelector('fieldset').disabled = locked;
+  }
+
+  values() {
+    const names = ['seed', 'steps', 'sampler', 'spacing', 'guidance', 'variant', 'backend'];
+    return Object.fromEntries(names.map((name) => [name, this.$(name).value]));
+  }
+
+  /** [id, message] of each setting that cannot be used, which is marked. */
+  judge() {
+    const { seed, steps, guidance } = this.values();
+    const most = this.model.alphas_cumprod.length;
+    const inside = (text, least, greatest) => text.trim() !== '' && Number(text) >= least && Number(text) <= greatest;
+    const rules = [
+      ['seed', parseSeed(seed) !== null, 'The seed must be a whole number from 0 to 2⁶⁴ − 1.'],
+      ['steps', inside(steps, 1, most) && Number.isInteger(Number(steps)), `Steps must be a whole number from 1 to ${most}.`],
+      ['guidance', inside(guidance, 0, Number.MAX_VALUE), 'Guidance must be a number from 0 up; 1 is none.'],
+    ];
+    for (const [id, fine] of rules) this.$(id).setAttribute('aria-invalid', String(!fine));
+    return rules.filter(([, fine]) => !fine).map(([id, , message]) => [id, message]);
+  }
+}
+
+function fill(select, options, chosen) {
+  select.replaceChildren(...options.map(([value, text]) => new Option(text, value, value === chosen, value === chosen)));
+}

@@ -1,0 +1,97 @@
+// All the work, off the page's own thread: open the network, decode the photo, draw, encode.
+//
+// In:  {kind: 'open', model, variant, backend} · {kind: 'draw', id, photo, settings} · {kind: 'cancel', id}
+// Out: {kind: 'loading', done, total} · {kind: 'ready', backend, threads} · {kind: 'start', id, steps, width, height}
+//      {kind: 'step', id, index, image} · {kind: 'done', id, blob, width, height, seconds} · {kind: 'cancelled', id}
+//      {kind: 'error', id, message}
+
+import { toPhotoSize } from './detail.js';
+import { openNetwork } from './network.js';
+import { START, normal } from './noise.js';
+import { PhotoError, decode, encode } from './photos.js';
+import { covered, cut, fromPlanes, planar, toImageData, toPlanes, working } from './pictures.js';
+import { coefficients, guided, iterate } from './sampler.js';
+
+let model;
+let opening = null; // The network last asked for: a promise.
+let current = 0; // The run that may go on.
+
+self.onmessage = ({ data }) => {
+  if (data.kind === 'cancel') current = 0;
+  if (data.kind === 'open') open(data);
+  if (data.kind === 'draw') draw(data);
+};
+
+async function open({ model: received, variant, backend }) {
+  model = received;
+  const before = opening;
+  opening = (async () => {
+    await before?.then((network) => network.close()).catch(() => {});
+    return openNetwork(model, variant, backend, (done, total) => self.postMessage({ kind: 'loading', done, total }));
+  })();
+  const mine = opening;
+  try {
+    const { backend: used, threads } = await mine;
+    if (mine === opening) self.postMessage({ kind: 'ready', backend: used, threads });
+  } catch (error) {
+    if (mine === opening) self.postMessage({ kind: 'error', id: 0, message: describe(error) });
+  }
+}
+
+async function draw({ id, photo, settings }) {
+  current = id;
+  try {
+    await drawOn(await opening, id, photo, settings);
+  } catch (error) {
+    self.postMessage(error === CANCELLED ? { kind: 'cancelled', id } : { kind: 'error', id, message: describe(error) });
+  }
+}
+
+const CANCELLED = new Error('cancelled');
+
+/** Let messages in, and stop here when one of them was to cancel run `id`. */
+async function breathe(id) {
+  await new Promise((resolve) => setTimeout(resolve));
+  if (id !== current) throw CANCELLED;
+}
+
+async function drawOn(network, id, photo, { seed, steps, sampler, spacing, guidance }) {
+  const picture = await decode(photo);
+  const started = performance.now();
+  const plan = coefficients(model.alphas_cumprod, steps, sampler, model.prediction, spacing);
+  const inner = working(picture, model.size, model.fit, model.size_multiple);
+  const { width, height } = inner;
+  const cond = toPlanes(inner);
+  const hidden = new Float32Array(cond.length);
+  const noise = (stream) => planar(normal(seed, stream, cond.length));
+  const denoise = guided((x, t, shown) => network.denoise(x, shown ? cond : hidden, t, height, width), guidance);
+
+  let x = noise(START);
+  const show = (index) => {
+    const image = toImageData(cut(fromPlanes(x, height, width), covered(picture, inner, model.fit)));
+    self.postMessage({ kind: 'step', id, index, image }, [image.data.buffer]);
+  };
+  self.postMessage({ kind: 'start', id, steps: plan.length });
+  show(0);
+  await breathe(id);
+  for await (const step of iterate(denoise, x, plan, model.clamp, model.threshold, (index) => noise(index + 1))) {
+    x = step.x;
+    show(step.index + 1);
+    await breathe(id);
+  }
+  if (!x.every(Number.isFinite)) throw new PhotoError('The model returned values that are not numbers. Choose another precision.');
+  const result = toPhotoSize(picture, inner, x, model.fit);
+  await breathe(id);
+  const blob = await encode(result);
+  await breathe(id);
+  const seconds = (performance.now() - started) / 1000;
+  self.postMessage({ kind: 'done', id, blob, width: result.width, height: result.height, seconds });
+}
+
+function describe(error) {
+  if (error instanceof PhotoError) return error.message;
+  // An array that cannot be had: the settings have been judged before, so nothing else is out of range.
+  if (error instanceof RangeError) return 'This photo is too large for this device. Choose a smaller one.';
+  console.error(error);
+  return `This device could not draw the picture (${error?.message ?? error}). Reload the page, or try fewer pixels.`;
+}

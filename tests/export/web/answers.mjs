@@ -1,0 +1,45 @@
+// Answers questions about the page's modules: a list of {ask, ...} as JSON on stdin, a list of results on stdout.
+// argv[2] is the folder of the modules.
+
+import { pathToFileURL } from 'node:url';
+import { readFileSync } from 'node:fs';
+
+const load = (name) => import(new URL(name, pathToFileURL(`${process.argv[2]}/`)));
+const [noise, spacing, sampler, pictures, resample, detail, sizes] = await Promise.all(
+  ['noise.js', 'spacing.js', 'sampler.js', 'pictures.js', 'resample.js', 'detail.js', 'sizes.js'].map(load),
+);
+const picture = ([height, width, data]) => ({ data: Uint8ClampedArray.from(data), width, height });
+
+const answer = {
+  philox: ({ counter, key }) => noise.philox(counter, key),
+  seed: ({ text }) => noise.parseSeed(text),
+  normal: ({ seed, stream, count }) => noise.normal(noise.parseSeed(seed), stream, count),
+  timesteps: ({ table, steps, name }) => spacing.timesteps(table, steps, name),
+  plan: ({ table, steps, name, prediction, spaced }) => sampler.coefficients(table, steps, name, prediction, spaced),
+  bounded: ({ values, clamp, threshold }) => sampler.bounded(Float32Array.from(values), clamp, threshold),
+  resize: ({ given, height, width }) => resample.resize(picture(given), height, width).data,
+  working({ given, size, fit, multiple }) {
+    const { height, width, data } = pictures.working(picture(given), size, fit, multiple);
+    return [height, width, [...data]];
+  },
+  photo: ({ given, inner, planes, fit }) =>
+    detail.toPhotoSize(picture(given), picture(inner), Float32Array.from(planes), fit).data,
+  planes: ({ given }) => pictures.toPlanes(picture(given)),
+  levels: ({ values, height, width }) => pictures.fromPlanes(Float32Array.from(values), height, width).data,
+  size: ({ bytes }) => sizes.sizeFromHeader(Uint8Array.from(bytes)),
+  async draw({ plan, start, clamp, threshold, scale, noises }) {
+    // A network made of three operations, each rounded to float32, as in the test that asks.
+    const f = Math.fround;
+    const network = async (x, t, shown) => x.map((v) => f(f(f(0.5) * v) + f(f(t) * f(0.001))) + f(shown ? 0.25 : 0));
+    const step = (index) => Float32Array.from(noises[index]);
+    const states = [];
+    const run = sampler.iterate(sampler.guided(network, scale), Float32Array.from(start), plan, clamp, threshold, step);
+    for await (const { x } of run) states.push(x);
+    return states;
+  },
+};
+
+const plain = (key, value) => (ArrayBuffer.isView(value) ? Array.from(value) : value);
+const results = [];
+for (const question of JSON.parse(readFileSync(0, 'utf8'))) results.push(await answer[question.ask](question));
+process.stdout.write(JSON.stringify(results, plain));

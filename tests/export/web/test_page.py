@@ -1,0 +1,270 @@
+"""The page in a real browser: Chromium, onnxruntime-web, an exported net, and a person's clicks."""
+
+from __future__ import annotations
+
+import shutil
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from export.edge.artifact import open_artifact
+from export.edge.pictures import open_picture
+from export.edge.translate import translate
+from export.web.build import build
+from export.web.serve import make_server
+from tests.export.web.visit import WIDTHS, Visit, barriers, downloaded, drop, furthest, photo
+
+sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+CHROMIUM = shutil.which("chromium")
+FLAGS = [
+    *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
+    *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
+]
+IN_SOFTWARE = ["--enable-unsafe-webgpu", "--use-webgpu-adapter=swiftshader", "--enable-features=Vulkan"]
+"""WebGPU without a graphics card."""
+SEED = 2**33 + 7
+
+
+@pytest.fixture(scope="module")
+def site(folder_of_models: Path, onnxruntime_web: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("page") / "site"
+    build(folder_of_models, folder, onnxruntime_web=onnxruntime_web)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def serve(site: Path) -> Iterator[Callable[[bool], str]]:
+    """serve(True) starts the server and serve(False) ends it; both return its address."""
+    running: list[tuple[Any, threading.Thread]] = []
+    port = 0
+
+    def switch(on: bool) -> str:
+        nonlocal port
+        if on and not running:
+            server = make_server(site, port=port)
+            port = server.server_port
+            thread = threading.Thread(target=server.serve_forever)
+            thread.start()
+            running.append((server, thread))
+        elif not on and running:
+            server, thread = running.pop()
+            server.shutdown()
+            server.server_close()
+            thread.join()
+        return f"http://127.0.0.1:{port}/"
+
+    yield switch
+    switch(False)
+
+
+@pytest.fixture(scope="module")
+def launch(missing: Callable[[str], None]) -> Iterator[Callable[[list[str]], Any]]:
+    """launch(flags) starts Chromium."""
+    if CHROMIUM is None:
+        missing("chromium is not installed; on Debian: apt-get install chromium")
+    with sync_api.sync_playwright() as playwright:
+        yield lambda flags: playwright.chromium.launch(executable_path=CHROMIUM, args=flags)
+
+
+@pytest.fixture(scope="module")
+def browser(launch: Callable[[list[str]], Any]) -> Iterator[Any]:
+    chromium = launch(FLAGS)
+    yield chromium
+    chromium.close()
+
+
+@pytest.fixture
+def visit(browser: Any, serve: Callable[[bool], str]) -> Iterator[Visit]:
+    visitor = Visit(browser, serve(True))
+    yield visitor
+    visitor.context.close()
+    assert [url for url in visitor.requests if not url.startswith((visitor.address, f"blob:{visitor.address}"))] == []
+
+
+def test_a_photo_becomes_what_export_edge_makes_of_it(visit: Visit, folder_of_models: Path, tmp_path: Path) -> None:
+    source = photo(tmp_path / "morning.png")
+    visit.arrive()
+    page = visit.page
+    assert page.evaluate("crossOriginIsolated") is True
+    visit.set(seed=str(SEED), steps="5")
+    drop(page, source)
+    visit.state("done")
+    model = open_artifact(folder_of_models / "onnx/model.onnx")
+    wanted = translate(model, open_picture(source), steps=5, seed=SEED)
+    name, found = downloaded(page)
+    assert name == f"morning-sunset-{SEED}.png"
+    assert wanted.std() > 30  # A picture, not a plain.
+    assert furthest(found, wanted) <= 2
+
+    page.locator("#split").focus()
+    page.keyboard.press("Home")
+    assert page.locator("#split").get_attribute("aria-valuetext") == "0 % before, 100 % after"
+    box = page.locator("#frame").bounding_box()
+    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 0.8 * box["width"], box["y"] + 10, steps=4)
+    page.mouse.up()
+    assert abs(int(page.input_value("#split")) - 80) <= 1
+    assert page.evaluate("getComputedStyle(document.querySelector('#after')).clipPath").startswith("inset(0")
+
+    for sampler in ("heun", "dpmpp"):
+        page.select_option("#sampler", sampler)
+        page.select_option("#spacing", "logsnr")
+        visit.draw_again()
+        wanted = translate(model, open_picture(source), 5, SEED, sampler, spacing="logsnr")
+        assert furthest(downloaded(page)[1], wanted) <= 2
+    assert visit.complaints == []
+
+
+def test_orientation_and_variants_are_followed(visit: Visit, folder_of_models: Path, tmp_path: Path) -> None:
+    source = photo(tmp_path / "turned.png", orientation=6)
+    visit.arrive()
+    visit.page.select_option("#variant", "int8")
+    visit.page.set_input_files("#file", source)
+    visit.state("done")
+    wanted = translate(open_artifact(folder_of_models / "onnx/model_int8.onnx"), open_picture(source))
+    assert wanted.shape == (83, 56, 3)
+    assert furthest(downloaded(visit.page)[1], wanted) <= 2
+    assert any(url.endswith("model_int8.onnx") for url in visit.requests)
+    assert visit.complaints == []
+
+
+def test_webgpu_draws_the_same_where_it_is(
+    launch: Callable[[list[str]], Any], serve: Callable[[bool], str], folder_of_models: Path, tmp_path: Path
+) -> None:
+    chromium = launch([flag for flag in FLAGS if flag != "--disable-gpu"] + IN_SOFTWARE)
+    try:
+        visit = Visit(chromium, serve(True))
+        visit.arrive()
+        assert visit.page.locator("body").get_attribute("data-backend") == "wasm"  # software is no reason to take it
+        if not visit.page.evaluate("navigator.gpu?.requestAdapter().then((adapter) => adapter !== null) ?? false"):
+            pytest.skip("this Chromium has no WebGPU")
+        visit.page.select_option("#backend", "webgpu")
+        visit.page.wait_for_selector("body[data-backend=webgpu]")
+        visit.page.set_input_files("#file", photo(tmp_path / "photo.png"))
+        visit.state("done")
+        wanted = translate(open_artifact(folder_of_models / "onnx/model.onnx"), open_picture(tmp_path / "photo.png"))
+        assert furthest(downloaded(visit.page)[1], wanted) <= 2
+        visit.page.locator("#offline").filter(has_text="Works offline.").wait_for()
+        names = "caches.keys().then((all) => caches.open(all[0])).then((cache) => cache.keys())"
+        kept = visit.page.evaluate(f"{names}.then((all) => all.map((request) => request.url))")
+        assert [url for url in kept if url.endswith("asyncify.wasm")]
+    finally:
+        chromium.close()
+
+
+def test_mistakes_are_said_and_the_page_goes_on(visit: Visit, tmp_path: Path) -> None:
+    visit.arrive()
+    page, alert = visit.page, visit.page.locator("#alert")
+    whole = photo(tmp_path / "whole.jpg", kind="JPEG").read_bytes()
+    bomb = bytearray(photo(tmp_path / "bomb.png").read_bytes())
+    bomb[16:24] = (60_000).to_bytes(4, "big") * 2
+    for name, content, words in (
+        ("letter.txt", b"dear diary", "not a picture that this browser can read"),
+        ("cut.png", photo(tmp_path / "cut.png").read_bytes()[:60], "damaged"),
+        ("bomb.png", bytes(bomb), "60000 × 60000 pixels, more than the limit"),
+        ("empty.jpg", b"", "empty"),
+    ):
+        (tmp_path / name).write_bytes(content)
+        drop(page, tmp_path / name)
+        alert.filter(has_text=words).wait_for()
+        visit.state("idle")
+    visit.set(steps="0")
+    drop(page, tmp_path / "whole.jpg")
+    alert.filter(has_text="Steps must be a whole number from 1 to 100").wait_for()
+    assert page.evaluate("document.activeElement.id") == "steps"
+    visit.set(steps="2", seed="-1")
+    drop(page, tmp_path / "whole.jpg")
+    alert.filter(has_text="The seed must be").wait_for()
+    visit.set(seed="1")
+    assert whole[:2] == b"\xff\xd8"
+    drop(page, tmp_path / "whole.jpg")
+    visit.state("done")
+    assert alert.is_hidden()
+
+
+def test_a_damaged_model_is_not_run(visit: Visit, site: Path, tmp_path: Path) -> None:
+    (model,) = site.glob("app-*/onnx/model_int8.onnx")
+    whole = model.read_bytes()
+    model.write_bytes(whole[:-9] + bytes([whole[-9] ^ 1]) + whole[-8:])
+    try:
+        visit.arrive()
+        visit.page.select_option("#variant", "int8")
+        visit.page.locator("#alert").filter(has_text="The model file is damaged").wait_for()
+    finally:
+        model.write_bytes(whole)
+    visit.page.select_option("#variant", "fp32")
+    visit.page.set_input_files("#file", photo(tmp_path / "photo.png"))
+    visit.state("done")
+
+
+def test_a_run_can_be_cancelled_by_keyboard(visit: Visit, tmp_path: Path) -> None:
+    visit.arrive()
+    page = visit.page
+    visit.set(steps="100")
+    page.set_input_files("#file", photo(tmp_path / "photo.png"))
+    page.locator("#pace").filter(has_text="of 100, about").wait_for()
+    page.locator("#cancel").focus()
+    page.keyboard.press("Enter")
+    visit.state("photo")
+    assert page.locator("#forming").is_hidden() and page.locator("#before").is_visible()
+    assert page.evaluate("document.activeElement.id") == "draw"
+    assert page.locator("#status").text_content() == "Cancelled."
+    visit.set(steps="2")
+    page.keyboard.press("Tab")
+    page.click("#draw")
+    visit.state("done")
+
+
+def test_the_page_works_without_its_server(visit: Visit, serve: Callable[[bool], str], tmp_path: Path) -> None:
+    visit.arrive()
+    page = visit.page
+    page.locator("#offline").filter(has_text="Works offline.").wait_for()
+    serve(False)
+    try:
+        page.reload()
+        page.wait_for_selector("body[data-backend]")
+        assert page.evaluate("crossOriginIsolated") is True
+        page.click("#example-list button >> nth=0")
+        visit.state("done")
+        page.select_option("#variant", "int8")
+        page.locator("#alert").filter(has_text="The model could not be loaded").wait_for()
+        page.select_option("#variant", "fp32")
+        visit.draw_again()
+        assert page.locator("#alert").is_hidden()
+    finally:
+        serve(True)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", WIDTHS)
+def test_it_fits_and_reads_at_every_width(visit: Visit, width: str, scheme: str, tmp_path: Path) -> None:
+    page = visit.page
+    page.set_viewport_size(dict(zip(("width", "height"), WIDTHS[width], strict=True)))
+    page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
+    visit.arrive()
+
+    def look(name: str) -> None:
+        page.screenshot(path=tmp_path / f"{width}-{scheme}-{name}.png", full_page=True)
+        assert page.evaluate("document.documentElement.scrollWidth") <= WIDTHS[width][0]
+        assert barriers(page) == []
+
+    look("idle")
+    page.click("#example-list button >> nth=1")
+    visit.state("done")
+    assert page.input_value("#split") == "42"  # no gliding where motion is not wanted
+    look("done")
+    (tmp_path / "letter.txt").write_text("dear diary")
+    page.set_input_files("#file", tmp_path / "letter.txt")
+    page.locator("#alert").filter(has_text="not a picture").wait_for()
+    look("error")
+    assert page.locator("#split").bounding_box() == page.locator("#frame").bounding_box()
+    if width == "phone":
+        small = [
+            name for name in ("#download", "#draw", "#another") if page.locator(name).bounding_box()["height"] < 44
+        ]
+        assert small == []
+    assert visit.complaints == []
