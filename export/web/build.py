@@ -23,12 +23,11 @@ from PIL import Image
 from export.edge.artifact import Artifact, open_artifact
 from export.edge.errors import UserError
 from export.edge.files import check_output_folder, sync_folder
+from export.edge.layout import VARIANTS, variants
 from export.edge.pictures import open_picture, resize
 from export.web import runtime, scenes
 from export.web.serve import POLICY
 
-VARIANTS = {"fp32": "model.onnx", "fp16": "model_fp16.onnx", "int8": "model_int8.onnx"}
-"""The model's files in an artifact's folder `onnx`, by the precision of their weights, the recommended one first."""
 MOST_EXAMPLES = 6
 LONGEST_EXAMPLE = 1024
 """Pixels; larger example pictures are made smaller."""
@@ -91,8 +90,7 @@ def _models(artifact: Path) -> tuple[dict[str, bytes], dict[str, Any]]:
     """The model files, and what the page must know of them."""
     if not artifact.is_dir():
         raise UserError(f"--artifact {artifact} is no folder; name the folder that export.to_onnx wrote")
-    paths = {name: artifact / "onnx" / file for name, file in VARIANTS.items()}
-    paths = {name: path for name, path in paths.items() if path.is_file()}
+    paths = variants(artifact)
     if not paths:
         raise UserError(f"--artifact {artifact} holds no onnx/model.onnx; make it with `python -m export.to_onnx`")
     settings = {name: _settings(open_artifact(path, threads=1)) for name, path in paths.items()}
@@ -101,7 +99,7 @@ def _models(artifact: Path) -> tuple[dict[str, bytes], dict[str, Any]]:
         if found != wanted:
             raise UserError(f"model {paths[name]} is not made from what {paths[first]} is; export both again")
     files = {f"onnx/{path.name}": path.read_bytes() for path in paths.values()}
-    variants = [
+    listed = [
         {
             "name": name,
             "file": f"onnx/{path.name}",
@@ -110,7 +108,7 @@ def _models(artifact: Path) -> tuple[dict[str, bytes], dict[str, Any]]:
         }
         for name, path in paths.items()
     ]
-    return files, {**wanted, "variants": variants}
+    return files, {**wanted, "variants": listed}
 
 
 def _settings(model: Artifact) -> dict[str, Any]:

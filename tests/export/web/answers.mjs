@@ -25,6 +25,7 @@ const answer = {
   photo: ({ given, inner, planes, fit }) =>
     detail.toPhotoSize(picture(given), picture(inner), Float32Array.from(planes), fit).data,
   planes: ({ given }) => pictures.toPlanes(picture(given)),
+  placed: ({ values, height, width }) => pictures.withCoordinates(Float32Array.from(values), height, width),
   levels: ({ values, height, width }) => pictures.fromPlanes(Float32Array.from(values), height, width).data,
   size: ({ bytes }) => sizes.sizeFromHeader(Uint8Array.from(bytes)),
   async draw({ plan, start, clamp, threshold, scale, noises }) {

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from export.edge.coordinates import with_coordinates
 from export.edge.detail import to_photo_size
 from export.edge.guidance import guided
 from export.edge.noise import normal
@@ -195,6 +196,15 @@ def test_values_in_and_out_are_the_same(ask: Ask) -> None:
     )
     np.testing.assert_array_equal(np.array(planes, np.float32), to_float(levels).transpose(2, 0, 1).ravel())
     np.testing.assert_array_equal(np.array(bytes_), to_uint8(values).ravel())
+
+
+def test_coordinates_are_the_same(ask: Ask) -> None:
+    cond = to_float(picture(4, 6))[None]
+    planes = cond[0].transpose(2, 0, 1).ravel().tolist()
+    (placed,) = ask([{"ask": "placed", "values": planes, "height": 4, "width": 6}])
+    np.testing.assert_array_equal(
+        np.array(placed, np.float32).reshape(5, 4, 6).transpose(1, 2, 0), with_coordinates(cond)[0]
+    )
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 // The exported network as a function, run by onnxruntime-web: on WebGPU where there is one, else in WebAssembly.
 
 import { PhotoError } from './photos.js';
+import { withCoordinates } from './pictures.js';
 
 const ORT = new URL('./ort/', import.meta.url).href;
 const MOST_THREADS = 8;
@@ -27,7 +28,7 @@ export async function openNetwork(model, variant, backend, onBytes) {
   const bytes = await download(variant, onBytes);
   if (backend === 'webgpu' || (backend === 'auto' && (await hasWebGpu()))) {
     try {
-      const network = await openOn('webgpu', bytes);
+      const network = await openOn('webgpu', bytes, model.coordinates);
       // Shaders are compiled when they first run: whether they can be is known after that.
       const side = model.size_multiple;
       const nothing = new Float32Array(3 * side * side);
@@ -37,10 +38,10 @@ export async function openNetwork(model, variant, backend, onBytes) {
       console.warn('WebGPU could not run the model; WebAssembly takes over.', error);
     }
   }
-  return openOn('wasm', bytes);
+  return openOn('wasm', bytes, model.coordinates);
 }
 
-async function openOn(backend, bytes) {
+async function openOn(backend, bytes, coordinates) {
   const ort = await import(`./ort/ort.${backend}.min.mjs`);
   ort.env.wasm.wasmPaths = ORT;
   // Without the headers that isolate the page there is no memory to share, so no second thread.
@@ -48,10 +49,10 @@ async function openOn(backend, bytes) {
   ort.env.logLevel = 'error';
   const session = await ort.InferenceSession.create(bytes, { executionProviders: [backend], logSeverityLevel: 3 });
   const denoise = async (x, cond, t, height, width) => {
-    const shape = [1, 3, height, width];
+    const given = coordinates ? withCoordinates(cond, height, width) : cond;
     const feeds = {
-      x_t: new ort.Tensor('float32', x, shape),
-      cond: new ort.Tensor('float32', cond, shape),
+      x_t: new ort.Tensor('float32', x, [1, 3, height, width]),
+      cond: new ort.Tensor('float32', given, [1, given.length / (height * width), height, width]),
       t: new ort.Tensor('int64', BigInt64Array.of(BigInt(t)), [1]),
     };
     const { prediction } = await session.run(feeds);

@@ -97,6 +97,18 @@ export function planar(values, change = (value) => value) {
   return planes;
 }
 
+/** Planes of a whole picture, and two more of each pixel's height and width in it, -1 to 1: export.edge.coordinates. */
+export function withCoordinates(planes, height, width) {
+  const pixels = height * width;
+  const placed = new Float32Array(planes.length + 2 * pixels);
+  placed.set(planes);
+  for (let p = 0, o = planes.length; p < pixels; p++, o++) {
+    placed[o] = (2 * Math.floor(p / width) + 1) / height - 1;
+    placed[o + pixels] = (2 * (p % width) + 1) / width - 1;
+  }
+  return placed;
+}
+
 /** Three planes in [-1, 1] to a picture: clipped, then rounded to the nearest, half up. */
 export function fromPlanes(planes, height, width) {
   const pixels = height * width;
