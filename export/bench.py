@@ -1,0 +1,191 @@
+"""`python -m export.bench artifact/`: what a picture costs, by variant and threads, beside PyTorch, in one run.
+
+Every line is a process of its own (`export.timed`), and all lines take turns in several rounds, so that a busy
+moment of the machine hits all alike. Ratios come first: milliseconds are this machine's.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from export.edge.artifact import open_artifact
+from export.edge.errors import UserError, run
+from export.edge.files import check_input_file, write_json
+from export.edge.layout import variants
+from export.edge.pictures import save_picture
+from export.edge.progress import Progress
+from export.edge.spacing import check_steps
+from export.probes import paint
+from export.timed import ORIGINAL_STEPS
+
+STEPS = 20
+LARGE = (4000, 3000)
+"""Pixels of the photo on which the way back to full size is measured."""
+
+
+@dataclass
+class Line:
+    """One way to draw, and what it cost in every round."""
+
+    title: str
+    engine: str
+    model: Path
+    threads: int
+    steps: int
+    costs: list[dict[str, float]] = field(default_factory=list)
+    cold: list[float] = field(default_factory=list)
+    """Seconds from the start of a process until the model is open."""
+    peak_mb: float = 0.0
+
+    def median(self, name: str) -> float:
+        return statistics.median(cost[name] for cost in self.costs)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """The command line. Raises UserError for a folder that is no artifact and numbers that measure nothing."""
+    parser = argparse.ArgumentParser(prog="python -m export.bench", description="Time an artifact beside PyTorch.")
+    parser.add_argument("artifact", type=Path, help="the folder that export.to_onnx wrote")
+    parser.add_argument("--threads", type=int, nargs="+", default=[1, os.cpu_count() or 1], help="default: 1 and all")
+    parser.add_argument("--steps", type=int, default=STEPS, help=f"of every picture (default: {STEPS})")
+    parser.add_argument("--rounds", type=int, default=3, help="turns that all lines take (default: 3)")
+    parser.add_argument("--pictures", type=int, default=3, help="of every line and round (default: 3)")
+    parser.add_argument(
+        "--no-original", action="store_true", help="leave out the original script's loop, which is slow"
+    )
+    parser.add_argument("--output", type=Path, metavar="JSON", help="also write every figure there")
+    args = parser.parse_args(argv)
+    if min(*args.threads, args.rounds, args.pictures) < 1:
+        raise UserError("--threads, --rounds and --pictures must each be at least 1; choose more")
+    there = variants(args.artifact)
+    if "fp32" not in there:
+        raise UserError(f"{args.artifact} has no onnx/model.onnx; name the folder that export.to_onnx wrote")
+    bundle = args.artifact / "model.safetensors"
+    check_input_file(bundle, "bundle")
+    exact = open_artifact(there["fp32"])
+    check_steps(len(exact.alphas_cumprod), args.steps)
+    lines = plan(there, bundle, sorted(set(args.threads)), args.steps, not args.no_original)
+    with tempfile.TemporaryDirectory() as folder:
+        photo, large = Path(folder) / "photo.jpg", Path(folder) / "large.jpg"
+        scene = paint(0, exact.size)
+        save_picture(photo, scene)
+        save_picture(large, _enlarged(paint(0, 1000)))
+        turns = [line for _ in range(args.rounds) for line in lines]
+        progress = Progress(noun="turn")
+        progress.update(0, len(turns))
+        for done, line in enumerate(turns, 1):
+            measure(line, photo, args.pictures)
+            progress.update(done, len(turns))
+        progress.close()
+        alone, full = full_size(there["fp32"], large, max(args.threads), args.steps)
+    print("\n".join(table(lines)))
+    drawn = full.median("network_ms") / 1e3
+    whole = full.median("picture_ms") / 1e3
+    print(
+        f"\n{LARGE[0]} x {LARGE[1]} JPEG to JPEG, {args.steps} steps: {whole:.2f} s, of which the network {drawn:.2f}; "
+        f"the rest is {(whole - drawn) / alone:.2f} x what Pillow alone takes to decode and encode it ({alone:.2f} s)"
+    )
+    if args.output is not None:
+        write_json(args.output, {"lines": [to_json(line) for line in lines], "full": to_json(full), "pillow_s": alone})
+
+
+def plan(there: dict[str, Path], bundle: Path, threads: Sequence[int], steps: int, with_original: bool) -> list[Line]:
+    """The lines of the table: each variant, PyTorch and the original, each with every number of threads."""
+    lines = []
+    for count in threads:
+        lines += [Line(f"{name}, {path.name}", "edge", path, count, steps) for name, path in there.items()]
+        lines.append(Line("PyTorch, eager", "torch", bundle, count, steps))
+        if with_original:
+            lines.append(Line("original network and loop", "original", bundle, count, ORIGINAL_STEPS))
+    return lines
+
+
+def measure(line: Line, photo: Path, pictures: int) -> None:
+    """One more round of a line. The original's pictures take long: it draws one."""
+    started = time.perf_counter()
+    _child(line, photo, 0)
+    line.cold.append(time.perf_counter() - started)
+    found = _child(line, photo, 1 if line.engine == "original" else pictures)
+    line.costs += found["costs"]
+    line.peak_mb = max(line.peak_mb, found["peak_mb"])
+
+
+def full_size(model: Path, photo: Path, threads: int, steps: int) -> tuple[float, Line]:
+    """Seconds that Pillow takes to decode and encode a large photo, and a line of `export.edge` that translates it."""
+    line = Line("full size", "edge", model, threads, steps)
+    alone = []
+    for _ in range(3):
+        started = time.perf_counter()
+        with Image.open(photo) as picture, tempfile.TemporaryDirectory() as folder:
+            picture.convert("RGB").save(Path(folder) / "copy.jpg", quality=95)
+        alone.append(time.perf_counter() - started)
+        line.costs += _child(line, photo, 1, "jpg")["costs"]
+    return statistics.median(alone), line
+
+
+def _child(line: Line, photo: Path, pictures: int, suffix: str = "png") -> dict:
+    words = [line.engine, line.model, photo, "--threads", line.threads, "--steps", line.steps, "--pictures", pictures]
+    command = [sys.executable, "-m", "export.timed", *map(str, words), "--suffix", suffix]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        said = done.stderr.strip().splitlines() or ["it said nothing"]
+        raise UserError(f"{line.title} with {line.threads} threads could not be timed ({said[-1]})")
+    return json.loads(done.stdout)
+
+
+def table(lines: Sequence[Line]) -> list[str]:
+    """Markdown, ratios to the float32 file with as many threads first."""
+    head = ["", "threads", "step, × fp32", "picture, × fp32", "ms a step", "ms a picture", "outside the network"]
+    head += ["until open, s", "peak MB", "file MB"]
+    rows = [f"| {' | '.join(head)} |", "|" + " --- |" * len(head)]
+    for line in lines:
+        first = next(one for one in lines if one.threads == line.threads)
+        step, picture = line.median("step_ms"), line.median("picture_ms")
+        size = "" if line.engine == "original" else f"{line.model.stat().st_size / 1e6:.1f}"
+        cells = [
+            f"{line.title}, {line.steps} steps",
+            str(line.threads),
+            f"{step / first.median('step_ms'):.2f}",
+            f"{picture / first.median('picture_ms'):.2f}",
+            f"{step:.1f}",
+            f"{picture:.0f}",
+            f"{100 * line.median('outside'):.0f} %",
+            f"{statistics.median(line.cold):.2f}",
+            f"{line.peak_mb:.0f}",
+            size,
+        ]
+        rows.append(f"| {' | '.join(cells)} |")
+    return rows
+
+
+def to_json(line: Line) -> dict:
+    """Every figure of a line."""
+    return {
+        "title": line.title, "engine": line.engine, "threads": line.threads, "steps": line.steps, "costs": line.costs,
+        "cold_s": line.cold, "peak_mb": line.peak_mb,
+    }  # fmt: skip
+
+
+def _enlarged(picture: np.ndarray) -> np.ndarray:
+    return np.asarray(Image.fromarray(picture).resize(LARGE, Image.Resampling.BICUBIC))
+
+
+def cli() -> None:
+    """The console script."""
+    run(main)
+
+
+if __name__ == "__main__":
+    cli()
