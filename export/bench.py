@@ -25,7 +25,7 @@ from export.edge.artifact import open_artifact
 from export.edge.errors import UserError, run
 from export.edge.files import check_input_file, write_json
 from export.edge.layout import variants
-from export.edge.pictures import save_picture
+from export.edge.pictures import SAVE_OPTIONS, save_picture
 from export.edge.progress import Progress
 from export.edge.spacing import check_steps
 from export.probes import paint
@@ -129,7 +129,7 @@ def full_size(model: Path, photo: Path, threads: int, steps: int) -> tuple[float
     for _ in range(3):
         started = time.perf_counter()
         with Image.open(photo) as picture, tempfile.TemporaryDirectory() as folder:
-            picture.convert("RGB").save(Path(folder) / "copy.jpg", quality=95)
+            picture.convert("RGB").save(Path(folder) / "copy.jpg", **SAVE_OPTIONS["JPEG"])
         alone.append(time.perf_counter() - started)
         line.costs += _child(line, photo, 1, "jpg")["costs"]
     return statistics.median(alone), line

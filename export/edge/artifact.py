@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 
 from export.edge.coordinates import placed
+from export.edge.denoiser import denoiser
 from export.edge.errors import UserError, describe_os_error
 from export.edge.files import check_input_file, write_bytes
 from export.edge.guidance import check_guidance
@@ -123,7 +124,7 @@ def open_artifact(path: Path, threads: int | None = None) -> Artifact:
     metadata = session.get_modelmeta().custom_metadata_map
     _check_format(metadata, path)
     _check_graph(session, path)
-    return _read_metadata(metadata, _denoiser(session, path), path)
+    return _read_metadata(metadata, denoiser(session, path), path)
 
 
 def read_sealed(path: Path) -> bytes:
@@ -291,24 +292,3 @@ def _json(metadata: Mapping[str, str], key: str, path: Path) -> Any:
     if key == "alphas_cumprod" and not (isinstance(value, list) and all(isinstance(v, int | float) for v in value)):
         raise UserError(f"model {path}: {key} is not a list of numbers; export it again")
     return value
-
-
-def _denoiser(session: Any, path: Path) -> Denoise:
-    """The session as a function of NHWC arrays."""
-
-    def denoise(x_t: np.ndarray, cond: np.ndarray, t: np.ndarray) -> np.ndarray:
-        feeds = {
-            "x_t": np.ascontiguousarray(x_t.transpose(0, 3, 1, 2), np.float32),
-            "cond": np.ascontiguousarray(cond.transpose(0, 3, 1, 2), np.float32),
-            "t": np.ascontiguousarray(t, np.int64),
-        }
-        try:
-            (out,) = session.run(["prediction"], feeds)
-        except Exception as error:  # As when it is opened: no base class to name.
-            raise UserError(
-                f"model {path} failed on pictures of {x_t.shape[2]} x {x_t.shape[1]} ({error}); free some memory or "
-                "export the model again"
-            ) from error
-        return np.ascontiguousarray(out.transpose(0, 2, 3, 1))
-
-    return denoise

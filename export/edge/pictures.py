@@ -9,7 +9,7 @@ import io
 import threading
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
@@ -33,11 +33,12 @@ SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff",
 """Suffixes of files that are taken for pictures where a folder is searched; others are passed over."""
 WRITABLE = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
 _LONGEST_SIDE = {"PNG": 2**31 - 1, "JPEG": 65500, "WEBP": 16383}
-_SAVE_OPTIONS: dict[str, dict[str, int]] = {
+SAVE_OPTIONS: dict[str, dict[str, Any]] = {
     "PNG": {},
     "JPEG": {"quality": 95, "subsampling": 0},
     "WEBP": {"quality": 95},
 }
+"""Pillow's settings for what is written."""
 
 PAD = 128
 """Grey of the letterbox bars: the middle of the value range, so near to zero for the network."""
@@ -234,7 +235,7 @@ def save_picture(path: Path, picture: np.ndarray, tags: Tags = NONE) -> None:
             f"{_LONGEST_SIDE[kind]}; use .png"
         )
     buffer = io.BytesIO()  # Encoded in memory first, so that a full disk is reported by the system, not by a codec.
-    Image.fromarray(picture).save(buffer, kind, **_SAVE_OPTIONS[kind], **save_options(tags))
+    Image.fromarray(picture).save(buffer, kind, **SAVE_OPTIONS[kind], **save_options(tags))
     write_bytes(path, buffer.getvalue())
 
 
