@@ -13,30 +13,20 @@ import torch
 from export.to_onnx import main
 from torch_ref.weights import build_model, save_bundle
 
+UNET: dict[str, Any] = {
+    "architecture": "unet",
+    "patch": 2,
+    "width": 8,
+    "multipliers": [1, 2],
+    "blocks": 1,
+    "groups": 4,
+    "head": "affine",
+}
+ATTENTION = {"attention_levels": [1], "head_channels": 4, "cross_attention": True}
 MODELS: dict[str, dict[str, Any]] = {
     "seed": {"architecture": "seed", "width": 4, "output_activation": "none"},
-    "unet": {
-        "architecture": "unet",
-        "patch": 2,
-        "width": 8,
-        "multipliers": [1, 2],
-        "blocks": 1,
-        "groups": 4,
-        "head": "affine",
-    },
-    "coordinates": {
-        "architecture": "unet",
-        "patch": 2,
-        "width": 8,
-        "multipliers": [1, 2],
-        "blocks": 1,
-        "groups": 4,
-        "head": "affine",
-        "attention_levels": [1],
-        "head_channels": 4,
-        "cross_attention": True,
-        "coordinates": True,
-    },
+    "unet": UNET,
+    "coordinates": {**UNET, **ATTENTION, "coordinates": True},
 }
 
 

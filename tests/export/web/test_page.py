@@ -190,15 +190,19 @@ def test_a_damaged_model_is_not_run(visit: Visit, site: Path, tmp_path: Path) ->
     (model,) = site.glob("app-*/onnx/model_int8.onnx")
     whole = model.read_bytes()
     model.write_bytes(whole[:-9] + bytes([whole[-9] ^ 1]) + whole[-8:])
+    page, alert = visit.page, visit.page.locator("#alert")
     try:
         visit.arrive()
-        visit.page.select_option("#variant", "int8")
-        visit.page.locator("#alert").filter(has_text="The model file is damaged").wait_for()
+        page.select_option("#variant", "int8")
+        alert.filter(has_text="damaged").wait_for()
     finally:
         model.write_bytes(whole)
-    visit.page.select_option("#variant", "fp32")
-    visit.page.set_input_files("#file", photo(tmp_path / "photo.png"))
+    assert "The model file is damaged or not the one this page was made with." in (alert.text_content() or "")
+    assert page.locator("body").get_attribute("data-state") != "done" and page.locator("#download").is_hidden()
+    page.select_option("#variant", "fp32")
+    page.set_input_files("#file", photo(tmp_path / "photo.png"))
     visit.state("done")
+    assert alert.is_hidden() and page.locator("#download").is_visible()
 
 
 def test_a_run_can_be_cancelled_by_keyboard(visit: Visit, tmp_path: Path) -> None:
