@@ -17,15 +17,16 @@ from export.edge import noise
 from export.edge.artifact import Artifact, open_artifact
 from export.edge.errors import UserError
 from export.edge.files import check_input_file, sha256_file, sync_folder, write_json, write_text
+from export.edge.layout import VARIANTS
 from export.edge.pictures import open_picture, save_picture
 from export.probes import paint
-from export.publish import FILES, SAMPLER
+from export.publish import SAMPLER
 from export.scoring import draw, working_side
 from torch_ref.weights import Bundle
 
 SUMS = "SHA256SUMS"
 OURS = (
-    *(f"onnx/{name}" for name in (*FILES.values(), SAMPLER)),
+    *(f"onnx/{name}" for name in (*VARIANTS.values(), SAMPLER)),
     "model.safetensors",
     "config.json",
     "preprocessor_config.json",
@@ -120,7 +121,7 @@ def write_golden(folder: Path, model: Artifact) -> None:
     facts = {
         "input": "input.png",
         "output": "output.png",
-        "model": f"onnx/{FILES['fp32']}",
+        "model": f"onnx/{VARIANTS['fp32']}",
         "seed": seed,
         "first_noise": noise.normal(seed, noise.START, (4,)).tolist(),
         "steps": model.steps,
@@ -140,7 +141,7 @@ def check_golden(folder: Path) -> int:
         seed = json.loads(path.read_text(encoding="utf-8"))["seed"]
     except (ValueError, KeyError, TypeError) as error:
         raise UserError(f"golden {path} has no seed ({error}); export the bundle again") from error
-    drawn = draw(open_artifact(folder / "onnx" / FILES["fp32"]), open_picture(golden / "input.png"), seed).picture
+    drawn = draw(open_artifact(folder / "onnx" / VARIANTS["fp32"]), open_picture(golden / "input.png"), seed).picture
     wanted = open_picture(golden / "output.png")
     if drawn.shape != wanted.shape:
         raise UserError(f"golden {golden}: input and output differ in size; export the bundle again")

@@ -9,11 +9,10 @@ import numpy as np
 
 from export.edge.errors import UserError
 from export.edge.noise import normal
-from export.edge.pictures import fit_square, open_picture
+from export.edge.pictures import SUFFIXES, fit_square, open_picture
 
 COUNT = 8
 """How many pictures a model is calibrated on, and how many it is judged by."""
-SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm")
 
 
 def paint(seed: int, size: int) -> np.ndarray:

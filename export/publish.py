@@ -16,13 +16,13 @@ from export.edge import artifact, noise
 from export.edge.artifact import open_artifact
 from export.edge.errors import UserError
 from export.edge.guidance import guided
+from export.edge.layout import VARIANTS
 from export.edge.pictures import to_float
-from export.edge.sampler import coefficients, iterate
+from export.edge.sampler import iterate
+from export.edge.translate import make_plan
 from export.scoring import BARS, Score, nchw, no_noise, score, visited
 from torch_ref.base import UNet
 
-FILES = {"fp32": "model.onnx", "fp16": "model_fp16.onnx", "int8": "model_int8.onnx"}
-"""The variants and what their files are called."""
 SAMPLER = "sampler.onnx"
 SAMPLER_BAR = 5e-4
 """Largest difference of a picture in [0, 1] from the host loop's."""
@@ -56,13 +56,14 @@ def publish(
     `network`: the same in torch. `calibration` and `tried`: guiding pictures, uint8
     (side, side, 3), from which the values of an 8-bit network are learned and on which all are judged.
     """
-    base = folder / FILES["fp32"]
+    base = folder / VARIANTS["fp32"]
     graph, exact = onnx.load(base), open_artifact(base)
-    reference = {FILES["fp32"]: (exact, base.stat().st_size)}
+    reference = {VARIANTS["fp32"]: (exact, base.stat().st_size)}
 
     def judged(name: str, made: onnx.ModelProto) -> tuple[Score, Score, bool]:
-        write(folder / FILES[name], made)
-        files = reference | {FILES[name]: (open_artifact(folder / FILES[name]), (folder / FILES[name]).stat().st_size)}
+        path = folder / VARIANTS[name]
+        write(path, made)
+        files = reference | {path.name: (open_artifact(path), path.stat().st_size)}
         of_exact, result = score(files, tried)
         return result, of_exact, result.worst_psnr >= BARS[name]
 
@@ -86,7 +87,7 @@ def publish_sampler(
     Raises UserError for steps, a sampler or a spacing that were asked for and cannot be; where only
     the model recommends a sampler that cannot be, the outcome says so.
     """
-    base, path = folder / FILES["fp32"], folder / SAMPLER
+    base, path = folder / VARIANTS["fp32"], folder / SAMPLER
     try:
         graph = sampler_graph.build(onnx.load(base), steps, sampler, spacing)
     except UserError as error:
@@ -106,19 +107,13 @@ def sampler_difference(folder: Path, picture: np.ndarray) -> float:
 
     `picture`: uint8 (height, width, 3). Raises UserError where the two do not belong together.
     """
-    model = open_artifact(folder / FILES["fp32"])
+    model = open_artifact(folder / VARIANTS["fp32"])
     data = artifact.read_sealed(folder / SAMPLER)
     session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
     held = session.get_modelmeta().custom_metadata_map
     if held.get("format") != sampler_graph.FORMAT or held.get("weights_digest") != model.weights_digest:
         raise UserError(f"{folder / SAMPLER} does not belong to the model.onnx beside it; export the bundle again")
-    plan = coefficients(
-        model.alphas_cumprod,
-        int(held["steps"]),
-        held["sampler"],
-        prediction=model.prediction,
-        spacing=held["spacing"],
-    )
+    plan = make_plan(model, int(held["steps"]), held["sampler"], spacing=held["spacing"])
     cond = to_float(picture)[None]
     x_T = x = noise.normal(0, noise.START, cond.shape)
     denoise = guided(model.denoise, model.guidance)
@@ -149,6 +144,6 @@ def _first_that_passes(
 
 def _outcome(folder: Path, name: str, result: Score, exact: Score, passed: bool, note: str) -> Outcome:
     if not passed:
-        (folder / FILES[name]).unlink()
+        (folder / VARIANTS[name]).unlink()
         note = f"its worst picture has {result.worst_psnr:.1f} dB against float32's, under the bar of {BARS[name]:.0f}"
-    return Outcome(FILES[name], result, exact, note, passed)
+    return Outcome(VARIANTS[name], result, exact, note, passed)

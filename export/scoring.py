@@ -16,7 +16,8 @@ from export.edge.guidance import guided, hide
 from export.edge.metrics.color import delta_e
 from export.edge.metrics.fidelity import psnr
 from export.edge.pictures import to_float, to_uint8
-from export.edge.sampler import coefficients, iterate
+from export.edge.sampler import iterate
+from export.edge.translate import make_plan
 from export.precision import Feeds
 
 STEPS = 20
@@ -75,13 +76,7 @@ def draw(model: Artifact, picture: np.ndarray, seed: int, steps: int | None = No
     """
     started = time.perf_counter()
     cond = to_float(picture)[None]
-    plan = coefficients(
-        model.alphas_cumprod,
-        model.steps if steps is None else steps,
-        model.sampler,
-        prediction=model.prediction,
-        spacing=model.spacing,
-    )
+    plan = make_plan(model, steps)
     inside = 0.0
     denoise = guided(model.denoise, model.guidance)
 
@@ -147,7 +142,7 @@ def _score(
 def visited(model: Artifact, pictures: Sequence[np.ndarray]) -> Iterator[Feeds]:
     """What the network is given on the way from noise to a picture, for each of the guiding pictures, batch 1, NCHW."""
     steps = min(CALIBRATION_STEPS, len(model.alphas_cumprod))
-    plan = coefficients(model.alphas_cumprod, steps, "ddim", prediction=model.prediction, spacing="linspace")
+    plan = make_plan(model, steps, "ddim", spacing="linspace")
     for number, picture in enumerate(pictures):
         cond = to_float(picture)[None]
         x = noise.normal(number, noise.START, cond.shape)

@@ -14,12 +14,13 @@ from export.edge import artifact
 from export.edge.artifact import open_artifact
 from export.edge.errors import UserError, run
 from export.edge.files import atomic_file, check_input_file, check_output_folder, write_text
+from export.edge.layout import VARIANTS
 from export.edge.sampler import SAMPLERS
 from export.edge.spacing import SPACINGS
 from export.folder import check_sums, staged, write_configs, write_golden
 from export.model_card import NOT_STATED, Facts, card, evaluation_lines, parity_lines, read_report
 from export.probes import listed, probe_pictures
-from export.publish import FILES, Outcome, publish, publish_sampler
+from export.publish import Outcome, publish, publish_sampler
 from export.scoring import working_side
 from export.verify import BAR, compare
 from torch_ref.weights import Bundle, load_bundle
@@ -110,8 +111,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--variants",
         nargs="+",
-        choices=FILES,
-        default=list(FILES),
+        choices=VARIANTS,
+        default=list(VARIANTS),
         help="fp32 is always there (default: all)",
     )
     parser.add_argument(

@@ -12,10 +12,11 @@ import torch
 
 from export.edge.artifact import Artifact, open_artifact
 from export.edge.errors import UserError, run
+from export.edge.layout import VARIANTS
 from export.edge.spacing import check_steps
 from export.folder import GOLDEN_BAR, SUMS, check_golden, check_sums
 from export.probes import listed, opened, probe_pictures
-from export.publish import FILES, SAMPLER, SAMPLER_BAR, sampler_difference
+from export.publish import SAMPLER, SAMPLER_BAR, sampler_difference
 from export.scoring import BARS, STEPS, score, working_side
 from torch_ref.weights import Bundle, load_bundle
 
@@ -103,8 +104,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         raise UserError(f"{args.source} is no artifact's folder; name one, or a bundle and the ONNX file made from it")
     print(f"{SUMS}: {check_sums(args.source)} files are as they were written")
     onnx = args.source / "onnx"
-    against_torch(args.source / "model.safetensors", onnx / FILES["fp32"], args.threads)
-    pictures, targets = _pictures(args.pictures, args.targets, open_artifact(onnx / FILES["fp32"]))
+    against_torch(args.source / "model.safetensors", onnx / VARIANTS["fp32"], args.threads)
+    pictures, targets = _pictures(args.pictures, args.targets, open_artifact(onnx / VARIANTS["fp32"]))
     check_variants(onnx, pictures, targets, args.steps, args.threads)
     if (onnx / SAMPLER).is_file():
         difference = sampler_difference(args.source / "onnx", pictures[0])
@@ -139,21 +140,21 @@ def check_variants(
     threads: int | None,
 ) -> None:
     """Print a table of the variants in a folder. Raises UserError for one of other weights or under its bar."""
-    there = {variant: folder / name for variant, name in FILES.items() if (folder / name).is_file()}
+    there = {variant: folder / name for variant, name in VARIANTS.items() if (folder / name).is_file()}
     models = {path.name: (open_artifact(path, threads), path.stat().st_size) for path in there.values()}
-    exact = models[FILES["fp32"]][0]
+    exact = models[VARIANTS["fp32"]][0]
     if steps is not None:
         check_steps(len(exact.alphas_cumprod), steps)
     for name, (model, _) in models.items():
         if model.weights_digest != exact.weights_digest:
             raise UserError(
-                f"{folder / name} was made from other weights than {FILES['fp32']}; export the bundle again"
+                f"{folder / name} was made from other weights than {VARIANTS['fp32']}; export the bundle again"
             )
     scores = score(models, pictures, targets, steps)
     true = "" if targets is None else f"  {'PSNR, dE2000 to target':>22}"
     print(f"{'file':<16}  {'MB':>6}  {'ms/step':>7}  {'ms/picture':>10}  {'worst, mean PSNR':>16}  {'dE2000':>6}{true}")
     for row in scores:
-        quality = f"{row.worst_psnr:.1f}, {row.mean_psnr:.1f}" if row.name != FILES["fp32"] else "-"
+        quality = f"{row.worst_psnr:.1f}, {row.mean_psnr:.1f}" if row.name != VARIANTS["fp32"] else "-"
         cells = f"{row.name:<16}  {row.megabytes:>6.1f}  {row.step_ms:>7.1f}  {row.picture_ms:>10.1f}  {quality:>16}"
         to_target = "" if row.target_psnr is None else f"  {f'{row.target_psnr:.2f}, {row.target_delta_e:.2f}':>22}"
         print(f"{cells}  {row.delta_e:>6.2f}{to_target}")

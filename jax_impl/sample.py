@@ -17,11 +17,10 @@ from export.edge.errors import UserError, run
 from export.edge.files import check_output_folder
 from export.edge.frames import kept_steps, save_frames
 from export.edge.noise import START, normal
-from export.edge.pictures import check_output_picture, check_size, open_photo, save_picture, to_float, working
+from export.edge.pictures import SUFFIXES, check_output_picture, check_size, open_photo, save_picture, to_float, working
 from export.edge.tags import Tags
 from jax_impl.bundle import final_weights
 from jax_impl.config import AnySamplerName, Config, SpacingName
-from jax_impl.data.pairs import PICTURES
 from jax_impl.diffusion.samplers import make_plan
 from jax_impl.draw import Wishes, make_draw, resolve
 from jax_impl.model.network import Tree
@@ -154,7 +153,7 @@ def plan_jobs(inputs: Sequence[Path], output: Path) -> list[tuple[Path, Path]]:
     if not inputs:
         raise UserError("--input names no photo; name one or more, or a folder of them")
     folder = len(inputs) == 1 and inputs[0].is_dir()
-    photos = sorted(p for p in inputs[0].iterdir() if p.suffix.lower() in PICTURES) if folder else list(inputs)
+    photos = sorted(p for p in inputs[0].iterdir() if p.suffix.lower() in SUFFIXES) if folder else list(inputs)
     for photo in photos:
         if not photo.is_file():
             raise UserError(f"--input {photo} does not exist; check the path")

@@ -19,7 +19,6 @@ Half = Literal["left", "right"]
 LAYOUTS = ("folders", "side-by-side", "manifest")
 SIDES = (("a", "b"), ("source", "target"), ("sunrise", "sunset"), ("input", "output"))
 """Names of the two folders, in any letter case."""
-PICTURES = SUFFIXES
 _LOOK_AT = 8
 _SEAM = 2.0
 """How much sharper than its surroundings the border between two halves is."""
@@ -117,7 +116,7 @@ def _part(picture: np.ndarray, locator: Locator) -> np.ndarray:
 
 
 def _pictures(folder: Path) -> list[Path]:
-    files = (p for p in folder.iterdir() if p.suffix.lower() in PICTURES and not p.name.startswith("."))
+    files = (p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES and not p.name.startswith("."))
     return sorted(p for p in files if p.is_file())
 
 

@@ -15,9 +15,8 @@ from export.edge.artifact import Artifact
 from export.edge.detail import to_photo_size
 from export.edge.errors import UserError
 from export.edge.noise import START, normal
-from export.edge.pictures import fit_square, open_picture, to_float, working
+from export.edge.pictures import SUFFIXES, fit_square, open_picture, to_float, working
 from export.edge.translate import translate
-from jax_impl.data.pairs import PICTURES
 from jax_impl.diffusion.samplers import make_plan
 from jax_impl.draw import Wishes, make_draw, resolve
 from jax_impl.evaluation.baselines import Translate, color_transfer, copy_input, mean_target, pixel_ridge
@@ -121,7 +120,7 @@ def of_pictures(folder: Path, held_out: HeldOut) -> Method:
         raise UserError(f"--pictures {folder} is no folder; name the one with the pictures to score")
     files: dict[str, Path] = {}
     for path in sorted(folder.iterdir()):
-        if path.suffix.lower() in PICTURES and (other := files.setdefault(path.stem, path)) != path:
+        if path.suffix.lower() in SUFFIXES and (other := files.setdefault(path.stem, path)) != path:
             raise UserError(f"--pictures {folder} holds both {other.name} and {path.name}; remove one")
     names, sources = held_out.pairs.names, held_out.sources
     found = [files.get(name, files.get(source)) for name, source in zip(names, sources, strict=True)]
