@@ -13,8 +13,16 @@ from export.edge import noise
 from export.edge.artifact import Artifact
 from export.edge.coordinates import with_coordinates
 from export.edge.guidance import guided, hide
-from export.edge.metrics.color import delta_e
-from export.edge.metrics.fidelity import psnr
+from export.edge.metrics import (
+    Yardstick,
+    cumulative,
+    delta_e,
+    distances,
+    make_yardstick,
+    psnr,
+    sharpness_ratio,
+    ssim,
+)  # fmt: skip
 from export.edge.pictures import to_float, to_uint8
 from export.edge.sampler import iterate
 from export.edge.translate import make_plan
@@ -58,9 +66,23 @@ class Score:
     mean_psnr: float
     delta_e: float
     """Mean CIEDE2000 against the same."""
-    target_psnr: float | None
-    """Mean, dB, against the true pictures where there are any."""
-    target_delta_e: float | None
+    to_target: Nearness | None
+    """Where the true pictures are known."""
+
+
+@dataclass(frozen=True)
+class Nearness:
+    """How near drawn pictures are to the true ones; means over the pictures, but for `swd`."""
+
+    psnr: float
+    """dB; infinite where a picture is the true one."""
+    ssim: float
+    delta_e: float
+    """CIEDE2000."""
+    sharpness: float
+    """Of the true pictures' sharpness, this share."""
+    swd: float
+    """Sliced Wasserstein distance of the whole sets times 1000, mean over the pyramid's levels."""
 
 
 def working_side(model: Artifact) -> int:
@@ -109,6 +131,7 @@ def score(
     `targets`: the true pictures, if they are known. `steps`: STEPS unless told. Every picture
     is drawn by one file after the other, so that a busy moment of the machine hits all alike.
     """
+    judged = None if targets is None else Truth.of(targets)
     drawn: dict[str, list[Drawing]] = {name: [] for name in models}
     for seed, picture in enumerate(pictures):
         for name, (model, _) in models.items():
@@ -117,15 +140,43 @@ def score(
                 draw(model, picture, seed, 1)  # The first run of a session sets up its memory.
             drawn[name].append(draw(model, picture, seed, count))
     first = next(iter(drawn.values()))
-    return [_score(name, models[name][1], drawings, first, targets) for name, drawings in drawn.items()]
+    return [_score(name, models[name][1], drawings, first, judged) for name, drawings in drawn.items()]
 
 
-def _score(
-    name: str, size: int, drawings: list[Drawing], first: list[Drawing], targets: Sequence[np.ndarray] | None
-) -> Score:
+@dataclass(frozen=True)
+class Truth:
+    """True pictures, and what the sets drawn for them are measured with."""
+
+    pictures: np.ndarray
+    """uint8 (pictures, height, width, 3)"""
+    yardstick: Yardstick
+    distribution: list[np.ndarray]
+    """`cumulative` of the true pictures."""
+
+    @classmethod
+    def of(cls, targets: Sequence[np.ndarray]) -> Truth:
+        """uint8 (height, width, 3) each, all of one size. Raises UserError for sides under 7 pixels."""
+        pictures = np.stack(targets)
+        yardstick = make_yardstick(pictures)
+        return cls(pictures, yardstick, cumulative(yardstick, pictures))
+
+    def nearness(self, drawn: np.ndarray) -> Nearness:
+        """Of pictures drawn for these, in the same order and of the same shape."""
+        pairs = list(zip(drawn, self.pictures, strict=True))
+        gaps = [a - b for a, b in zip(cumulative(self.yardstick, drawn), self.distribution, strict=True)]
+        alike = np.full((1, len(drawn)), 1.0 / len(drawn))
+        return Nearness(
+            psnr=float(np.mean([psnr(*pair) for pair in pairs])),
+            ssim=float(np.mean([ssim(*pair) for pair in pairs])),
+            delta_e=float(np.mean([delta_e(*pair) for pair in pairs])),
+            sharpness=float(np.mean([sharpness_ratio(*pair) for pair in pairs])),
+            swd=float(distances(self.yardstick, gaps, alike).mean()),
+        )
+
+
+def _score(name: str, size: int, drawings: list[Drawing], first: list[Drawing], truth: Truth | None) -> Score:
     pairs = [(ours.picture, theirs.picture) for ours, theirs in zip(drawings, first, strict=True)]
     psnrs = [psnr(*pair) if ours.finite else -math.inf for pair, ours in zip(pairs, drawings, strict=True)]
-    true = None if targets is None else [(d.picture, target) for d, target in zip(drawings, targets, strict=True)]
     return Score(
         name=name,
         megabytes=size / 1e6,
@@ -134,8 +185,7 @@ def _score(
         worst_psnr=min(psnrs),
         mean_psnr=float(np.mean(psnrs)),
         delta_e=float(np.mean([delta_e(*pair) for pair in pairs])),
-        target_psnr=None if true is None else float(np.mean([psnr(*pair) for pair in true])),
-        target_delta_e=None if true is None else float(np.mean([delta_e(*pair) for pair in true])),
+        to_target=None if truth is None else truth.nearness(np.stack([d.picture for d in drawings])),
     )
 
 

@@ -151,13 +151,17 @@ def check_variants(
                 f"{folder / name} was made from other weights than {VARIANTS['fp32']}; export the bundle again"
             )
     scores = score(models, pictures, targets, steps)
-    true = "" if targets is None else f"  {'PSNR, dE2000 to target':>22}"
-    print(f"{'file':<16}  {'MB':>6}  {'ms/step':>7}  {'ms/picture':>10}  {'worst, mean PSNR':>16}  {'dE2000':>6}{true}")
+    print(f"{'file':<16}  {'MB':>6}  {'ms/step':>7}  {'ms/picture':>10}  {'worst, mean PSNR':>16}  {'dE2000':>6}")
     for row in scores:
         quality = f"{row.worst_psnr:.1f}, {row.mean_psnr:.1f}" if row.name != VARIANTS["fp32"] else "-"
         cells = f"{row.name:<16}  {row.megabytes:>6.1f}  {row.step_ms:>7.1f}  {row.picture_ms:>10.1f}  {quality:>16}"
-        to_target = "" if row.target_psnr is None else f"  {f'{row.target_psnr:.2f}, {row.target_delta_e:.2f}':>22}"
-        print(f"{cells}  {row.delta_e:>6.2f}{to_target}")
+        print(f"{cells}  {row.delta_e:>6.2f}")
+    if targets is not None:
+        print(f"{'to the targets':<16}  {'PSNR':>6}  {'SSIM':>6}  {'dE2000':>6}  {'sharpness':>9}  {'SWD x 1000':>10}")
+    for row in scores:
+        if (near := row.to_target) is not None:
+            cells = f"{row.name:<16}  {near.psnr:>6.2f}  {near.ssim:>6.3f}  {near.delta_e:>6.2f}"
+            print(f"{cells}  {near.sharpness:>9.2f}  {near.swd:>10.1f}")
     for variant, row in zip(there, scores, strict=True):
         if row.worst_psnr < BARS.get(variant, 0.0):
             raise UserError(

@@ -34,11 +34,12 @@ SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff",
 WRITABLE = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
 _LONGEST_SIDE = {"PNG": 2**31 - 1, "JPEG": 65500, "WEBP": 16383}
 SAVE_OPTIONS: dict[str, dict[str, Any]] = {
-    "PNG": {},
+    "PNG": {"compress_level": 3},
     "JPEG": {"quality": 95, "subsampling": 0},
     "WEBP": {"quality": 95},
 }
-"""Pillow's settings for what is written."""
+"""Pillow's settings for what is written. PNG's level is the last before zlib looks beyond a match for a better one:
+nearly twice as fast as Pillow's 6, for files an eighth larger."""
 
 PAD = 128
 """Grey of the letterbox bars: the middle of the value range, so near to zero for the network."""

@@ -221,7 +221,8 @@ def iterate(
         if plan.x0_from_x[index] != 0.0:
             x0_raw += float(plan.x0_from_x[index]) * x
         previous, x0 = x0, bounded(x0_raw, clamp, threshold)
-        x = float(plan.next_from_x0[index]) * x0 + float(plan.next_from_x[index]) * x
+        x = float(plan.next_from_x[index]) * x
+        x += float(plan.next_from_x0[index]) * x0
         if plan.next_from_previous[index] != 0.0:
             x += float(plan.next_from_previous[index]) * previous
         if plan.noise[index] != 0.0:

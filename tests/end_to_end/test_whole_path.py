@@ -5,17 +5,24 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import jax
 import numpy as np
+import onnxruntime
 import pytest
 from PIL import Image
 
 from export import to_onnx, verify
 from export.edge import __main__ as edge
 from export.edge.artifact import open_artifact
-from export.edge.pictures import open_picture
-from export.edge.translate import translate
+from export.edge.noise import START, normal
+from export.edge.pictures import open_picture, to_float
+from export.edge.sampler import iterate
+from export.edge.translate import make_plan, translate
 from jax_impl import bundle, evaluate, sample, train
 from jax_impl.data.synthetic import render_pair, scene_seed
+from jax_impl.draw import Wishes, make_draw, resolve
+from jax_impl.run_folder import open_run
+from jax_impl.training.state import sampling_weights
 
 
 def write_pairs(root: Path, layout: str) -> str:
@@ -46,6 +53,27 @@ SMALL = [
 ]  # fmt: skip
 
 
+def assert_agreement(artifact: Path, run: Path, picture: np.ndarray) -> None:
+    """From the same noise sampler.onnx, the loop of export.edge and JAX draw the same, before pixels are rounded."""
+    session = onnxruntime.InferenceSession(artifact / "onnx/sampler.onnx", providers=["CPUExecutionProvider"])
+    model, trained = open_artifact(artifact / "onnx/model.onnx"), open_run(run)
+    cond = to_float(picture[None, :16, :24])
+    noise = normal(5, START, cond.shape)
+
+    feeds = {"cond": cond, "noise": noise}
+    (in_one_call,) = session.run(
+        ["picture"], {name: np.ascontiguousarray(value.transpose(0, 3, 1, 2)) for name, value in feeds.items()}
+    )
+    *_, last = iterate(model.denoise, cond, noise, make_plan(model), model.clamp, lambda index: noise, model.threshold)
+    draw = make_draw(trained.problem, trained.alphas_cumprod, resolve(trained.config.diffusion, Wishes()))
+    params = sampling_weights(trained.state)
+    in_jax = draw(params, trained.state.stats, cond, noise, jax.random.split(jax.random.key(0), 1)).x0
+
+    assert last.x.std() > 0.01
+    np.testing.assert_allclose(2.0 * in_one_call.transpose(0, 2, 3, 1) - 1.0, last.x, rtol=0, atol=1e-3)
+    np.testing.assert_allclose(in_jax, last.x, rtol=0, atol=1e-3)
+
+
 @pytest.mark.parametrize("layout", ["folders", "side-by-side", "manifest"])
 def test_from_pairs_to_a_picture(layout: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = write_pairs(tmp_path / "pairs", layout)
@@ -72,6 +100,8 @@ def test_from_pairs_to_a_picture(layout: str, tmp_path: Path, capsys: pytest.Cap
     assert np.abs(on_edge.astype(int) - in_jax.astype(int)).max() <= 1
     in_python = translate(open_artifact(model), open_picture(photo), steps=4, seed=3)
     np.testing.assert_array_equal(in_python, on_edge)
+
+    assert_agreement(artifact, run, open_picture(photo))
 
     evaluate.main(["--artifact", str(model), *data, "--output-dir", str(tmp_path / "evaluation"), "--steps", "2"])
     report = json.loads((tmp_path / "evaluation" / "evaluation.json").read_text())

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from skimage.metrics import peak_signal_noise_ratio
+from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from export.edge.artifact import open_artifact
 from export.edge.translate import translate
 from export.probes import paint
-from export.scoring import draw, score, working_side
+from export.scoring import Truth, draw, score, working_side
 
 
 def test_a_drawing_is_what_the_edge_draws(exported: tuple[Path, Path]) -> None:
@@ -41,4 +41,24 @@ def test_scores(exported: tuple[Path, Path]) -> None:
     assert other.delta_e > 0.0
     assert worst.worst_psnr == -np.inf
     to_target = [peak_signal_noise_ratio(p, d) for p, d in zip(pictures, drawn[0], strict=True)]
-    assert exact.target_psnr == pytest.approx(np.mean(to_target))
+    assert exact.to_target is not None
+    assert exact.to_target.psnr == pytest.approx(np.mean(to_target))
+    alike = [
+        structural_similarity(
+            p, d, channel_axis=-1, gaussian_weights=True, sigma=1.5, use_sample_covariance=False, data_range=255
+        )
+        for p, d in zip(pictures, drawn[0], strict=True)
+    ]
+    assert exact.to_target.ssim == pytest.approx(np.mean(alike), abs=1e-4)
+
+
+def test_true_pictures_are_at_no_distance_from_themselves() -> None:
+    scenes = [paint(seed, 32) for seed in range(3)]
+    truth = Truth.of(scenes)
+    near = truth.nearness(np.stack(scenes))
+    assert (near.psnr, near.ssim, near.delta_e, near.sharpness, near.swd) == (np.inf, 1.0, 0.0, 1.0, 0.0)
+    dull = np.stack([np.full_like(scene, scene.mean()) for scene in scenes])
+    far = truth.nearness(dull)
+    assert far.swd > 0.0
+    assert far.sharpness < 0.01
+    assert far.ssim < 0.9
