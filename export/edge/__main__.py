@@ -27,8 +27,17 @@ from export.edge.pictures import check_output_picture, check_size, open_photo, s
 from export.edge.progress import Progress
 from export.edge.sampler import SAMPLERS, Step
 from export.edge.spacing import SPACINGS
-from export.edge.tiles import check_tile
+from export.edge.tiles import check_tile, own_tile
 from export.edge.translate import make_plan, translate
+
+OWN_TILE = "own"
+"""`--tile` without a number: the photo's own size."""
+
+
+def _tile(word: str) -> int | str:
+    if word != OWN_TILE and not word.lstrip("+-").isdecimal():
+        raise argparse.ArgumentTypeError(f"{word!r} is no number of pixels; give one, or put --tile last without any")
+    return word if word == OWN_TILE else int(word)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -80,9 +89,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--tile",
-        type=int,
+        type=_tile,
+        nargs="?",
+        const=OWN_TILE,
         metavar="PIXELS",
-        help="draw a picture whose short side has so many pixels, in overlapping windows of the model's own size",
+        help="draw a picture whose short side has so many pixels, by default as many as the photo's, in overlapping "
+        "windows of the model's own size",
     )
     parser.add_argument(
         "--film",
@@ -158,7 +170,7 @@ def _translate_folder(arguments: argparse.Namespace, jobs: Sequence[Job]) -> Non
     make_plan(model, arguments.steps, arguments.sampler, arguments.eta, spacing=arguments.spacing)
     if arguments.size is not None:
         check_size(arguments.size, model.size_multiple)
-    if arguments.tile is not None:
+    if arguments.tile not in (None, OWN_TILE):
         check_tile(model, arguments.tile)
     arguments.output.mkdir(exist_ok=True)
     progress = Progress(noun="photo")
@@ -227,7 +239,7 @@ def _draw(
         guidance=arguments.guidance,
         size=arguments.size,
         detail=arguments.detail,
-        tile=arguments.tile,
+        tile=own_tile(model, *picture.shape[:2]) if arguments.tile == OWN_TILE else arguments.tile,
         on_window=on_window,
     )
 

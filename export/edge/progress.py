@@ -41,15 +41,13 @@ class Progress:
         self.done, self.total = done, total
         if done == 0:
             self.started = self.clock()
+            if self.live:
+                self._bar(f"{self.noun} 0/{total}")
             return
         elapsed = self.clock() - self.started
         left = elapsed / done * (total - done)
         if self.live:
-            filled = WIDTH * done // total
-            bar = "#" * filled + "." * (WIDTH - filled)
-            # What comes first erases what an earlier, longer line left behind.
-            self.stream.write(f"{_ERASE}[{bar}] {self._pace()}, {_clock_face(left)} left")
-            self.stream.flush()
+            self._bar(f"{self._pace()}, {_clock_face(left)} left")
         elif not self.warned and elapsed > SURE and left > LONG:
             self.warned = True
             self.say(f"{self._pace()}, {_clock_face(left)} left")
@@ -61,10 +59,17 @@ class Progress:
 
     def close(self) -> None:
         """End the line that was drawn, or print the last one."""
-        if self.live and self.done:
+        if self.live and self.total:
             self.stream.write("\n")
         elif self.done:
             self.stream.write(f"{self._pace()}\n")
+        self.stream.flush()
+
+    def _bar(self, beside: str) -> None:
+        filled = WIDTH * self.done // self.total
+        bar = "#" * filled + "." * (WIDTH - filled)
+        # What comes first erases what an earlier, longer line left behind.
+        self.stream.write(f"{_ERASE}[{bar}] {beside}")
         self.stream.flush()
 
     def _pace(self) -> str:

@@ -23,6 +23,7 @@ from PIL import Image
 
 from export.edge.artifact import Artifact
 from export.edge.errors import UserError
+from export.edge.pictures import working_sides
 from export.edge.sampler import Denoise, x0_weights
 
 OVERLAP = 0.5
@@ -39,9 +40,25 @@ def check_tile(model: Artifact, tile: int) -> None:
     multiple = model.size_multiple
     most = math.isqrt(MOST_PIXELS) // multiple * multiple
     if not model.size <= tile <= most or tile % multiple:
+        nearest = min(max(_nearest(tile, multiple), _nearest(model.size, multiple)), most)
         raise UserError(
-            f"tile {tile} is no multiple of {multiple} from {model.size}, the model's own size, to {most}; choose one"
+            f"tile {tile} is no multiple of {multiple} from {model.size}, the model's own size, to {most}; choose one, "
+            f"such as {nearest}"
         )
+
+
+def own_tile(model: Artifact, height: int, width: int) -> int:
+    """The tile for a photo of these sides, pixels, that comes nearest to drawing it at its own size."""
+    multiple = model.size_multiple
+    smallest = _nearest(model.size, multiple)
+    tile = max(_nearest(min(height, width), multiple), smallest)
+    while tile > smallest and math.prod(working_sides(height, width, tile, multiple)) > MOST_PIXELS:
+        tile -= multiple
+    return tile
+
+
+def _nearest(side: int, multiple: int) -> int:
+    return max(1, round(side / multiple)) * multiple
 
 
 def windows(height: int, width: int, size: int, multiple: int) -> list[Window]:

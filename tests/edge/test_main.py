@@ -141,6 +141,9 @@ def test_tiles_and_a_film(make_model: MakeModel, photo: Path, tmp_path: Path) ->
     assert run.stderr.startswith("window 60/60, "), run.stderr  # 3 x 5 windows, in four steps
     expected = translate(open_artifact(model, 1), open_picture(photo), tile=64)
     np.testing.assert_array_equal(open_picture(output), expected)
+    command(model, photo, tmp_path / "own.png", "--threads", 1, "--tile")
+    own = translate(open_artifact(model, 1), open_picture(photo), tile=40)  # of 37 pixels, in multiples of 8
+    np.testing.assert_array_equal(open_picture(tmp_path / "own.png"), own)
     with Image.open(film) as animation:  # whose last two frames are one where they are equal
         assert getattr(animation, "n_frames", 1) in (5, 6) and animation.size == (51, 37)
 

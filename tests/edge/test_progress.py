@@ -32,6 +32,15 @@ def test_on_a_terminal_a_bar_is_drawn_over_itself() -> None:
     assert drawn[1] == "[###############...............] step 2/4, 30000 ms/step, 1:00 left\n"
 
 
+def test_on_a_terminal_the_length_is_told_before_the_work() -> None:
+    stream = Terminal()
+    progress = Progress(stream, Clock(), noun="window")
+    progress.update(0, 690)
+    assert stream.getvalue() == "\r\x1b[2K[..............................] window 0/690"
+    progress.close()
+    assert stream.getvalue().endswith("\n")
+
+
 def test_hours_are_shown_as_hours() -> None:
     stream, clock = Terminal(), Clock()
     progress = Progress(stream, clock)

@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 
 from export.edge.artifact import open_artifact
 from export.edge.errors import UserError
+from export.edge.pictures import working_sides
 from export.edge.sampler import PREDICTIONS, x0_weights
-from export.edge.tiles import anchored, cut, tiled, weight, windows
+from export.edge.tiles import MOST_PIXELS, anchored, check_tile, cut, own_tile, tiled, weight, windows
 from export.edge.translate import translate
 
 MakeModel = Callable[..., Path]
@@ -143,6 +144,16 @@ def test_another_shape_and_size_come_back(make_model: MakeModel) -> None:
 def test_a_tile_that_does_not_suit_the_model_is_named(make_model: MakeModel, tile: int) -> None:
     with pytest.raises(UserError, match=rf"tile {tile} is no multiple of 8 from 32, .* to 2048; choose one"):
         translate(open_artifact(make_model()), photo(64, 64), tile=tile)
+
+
+def test_a_photos_own_tile_can_be_drawn(make_model: MakeModel) -> None:
+    model = open_artifact(make_model())
+    for height, width in np.exp(rng.uniform(0, np.log(9000), (200, 2))).astype(int).tolist():
+        tile = own_tile(model, height, width)
+        check_tile(model, tile)
+        assert windows(*working_sides(height, width, tile, 8), 32, 8)
+        if min(height, width) >= 32 and (height + 8) * (width + 8) <= MOST_PIXELS:
+            assert abs(tile - min(height, width)) <= 4
 
 
 def test_a_picture_of_too_many_pixels_is_named(make_model: MakeModel) -> None:
