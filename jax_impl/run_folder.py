@@ -119,6 +119,8 @@ FREE_ON_RESUME = {
     "train.sample_steps",
     "train.tensorboard",
     "data.path",
+    "data.max_bad_share",
+    "optim.max_skipped",
 }
 """Settings that a resumed run may change: they do not alter the steps to come. What lies at data.path is checked."""
 

@@ -19,6 +19,7 @@ from jax_impl.diffusion.process import levels_at, q_sample, target
 from jax_impl.diffusion.schedule import Levels
 from jax_impl.model.blocks import BATCH_NORM_MOMENTUM
 from jax_impl.model.network import Network, Tree
+from jax_impl.training.guard import undo_if_harmful
 from jax_impl.training.state import TrainState
 
 
@@ -80,7 +81,8 @@ def make_train_step(
     """A jitted `train_step(state, pairs, indices)`; the state given is consumed.
 
     pairs: the whole training set on the device; indices: int32 (batch,), the pairs of
-    this step. All randomness follows from the state's key and step.
+    this step. All randomness follows from the state's key and step. A step that would do
+    harm is skipped: see `undo_if_harmful`, whose marks stand among the metrics.
     """
     config = problem.config
 
@@ -88,7 +90,8 @@ def make_train_step(
         key = jax.random.fold_in(state.key, state.step)
         drawn = draw_batch(config, key, pairs, indices)
         dropout_key = jax.random.fold_in(key, DROPOUT_STREAM)
-        return update(problem, optimizer, schedule, state, *drawn, dropout_key=dropout_key)
+        after, metrics = update(problem, optimizer, schedule, state, *drawn, dropout_key=dropout_key)
+        return undo_if_harmful(config.optim, state, after, metrics)
 
     return jax.jit(train_step, donate_argnums=0)
 
@@ -117,14 +120,14 @@ def update(
     (_, (metrics, stats)), grads = jax.value_and_grad(loss_of, has_aux=True)(state.params)
     updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
-    metrics |= {"grad_norm": optax.tree.norm(grads), "learning_rate": jnp.asarray(schedule(state.step))}
+    metrics |= {"grad_norm": optax.tree.norm(grads), "learning_rate": jnp.asarray(schedule(state.taken))}
     optim = problem.config.optim
     ema = update_ema(state.ema, params, state.step, optim.ema_decay) if state.ema else state.ema
     more = tuple(
         update_ema(average, params, state.step, decay)
         for average, decay in zip(state.more_ema, optim.more_ema_decays, strict=True)
     )
-    return TrainState(state.step + 1, params, stats, ema, more, opt_state, state.key), metrics
+    return TrainState(state.step + 1, params, stats, ema, more, opt_state, state.key, state.guard), metrics
 
 
 def draw_batch(
