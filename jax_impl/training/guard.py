@@ -1,4 +1,4 @@
-"""Steps that would do harm: found on the device, undone there, counted, and never waited for.
+"""Steps that would do harm: found on the device, skipped there, counted, and never waited for.
 
 optax.apply_if_finite is no substitute: it keeps the optimiser alone from such a step, not
 the moving averages and BatchNorm's statistics, and after its limit it lets the step through.
@@ -6,13 +6,11 @@ the moving averages and BatchNorm's statistics, and after its limit it lets the 
 
 from __future__ import annotations
 
-from dataclasses import replace
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 
 from jax_impl.config import OptimConfig
+from jax_impl.model.network import Tree
 from jax_impl.training.state import Guard, TrainState
 
 MEMORY = 100
@@ -20,38 +18,34 @@ MEMORY = 100
 NON_FINITE, SPIKE, IN_A_ROW = "non_finite", "spike", "in_a_row"
 
 
-def undo_if_harmful(
-    optim: OptimConfig, before: TrainState, after: TrainState, metrics: dict[str, jax.Array]
-) -> tuple[TrainState, dict[str, jax.Array]]:
-    """The state after a step that was taken, or that before it with nothing but its step and counters moved on.
+def judge(
+    optim: OptimConfig, state: TrainState, metrics: dict[str, jax.Array], stats: Tree
+) -> tuple[Guard, dict[str, jax.Array]]:
+    """The guard after a step from `state`, and marks to go among the step's metrics.
 
-    A step is undone where its loss, its gradient or its BatchNorm statistics are not
-    finite; and, with optim.spike_factor above 0, where its loss is more than that many
-    times the mean of the earlier ones. `metrics` holds the step's `loss` and `grad_norm`,
-    scalars; added to them are `non_finite` and `spike`, whether this step was undone for
-    it, and `in_a_row`, how many were up to this one.
-
-    It chooses element by element, because a branch would have a GPU ask the host.
+    A step is to be skipped where its loss, its gradient or its new BatchNorm statistics
+    are not finite; and, with optim.spike_factor above 0, where its loss is more than that
+    many times the mean of the earlier ones. `metrics` holds its `loss` and `grad_norm`,
+    scalars. The marks are `non_finite` and `spike`, whether it is skipped for that, and
+    `in_a_row`, how many have been up to this one; 0 says that it is taken.
     """
-    guard, loss = before.guard, metrics["loss"]
+    guard, loss = state.guard, metrics["loss"]
     # The norm is finite only where every gradient is.
     finite = jnp.isfinite(loss) & jnp.isfinite(metrics["grad_norm"])
-    for statistic in jax.tree.leaves(after.stats):
+    for statistic in jax.tree.leaves(stats):
         finite &= jnp.all(jnp.isfinite(statistic))
     spike = jnp.zeros((), bool)
     if optim.spike_factor > 0.0:
-        spike = finite & (before.taken >= MEMORY) & (loss > optim.spike_factor * guard.mean_loss)
+        spike = finite & (state.taken >= MEMORY) & (loss > optim.spike_factor * guard.mean_loss)
     good = finite & ~spike
-    mean_loss = guard.mean_loss + (loss - guard.mean_loss) / jnp.minimum(before.taken + 1, MEMORY)
-    guard = Guard(
+    mean_loss = guard.mean_loss + (loss - guard.mean_loss) / jnp.minimum(state.taken + 1, MEMORY)
+    after = Guard(
         guard.non_finite + ~finite,
         guard.spikes + spike,
         jnp.where(good, 0, guard.in_a_row + 1),
-        jnp.where(good, mean_loss, guard.mean_loss),
+        jnp.where(good, mean_loss.astype(guard.mean_loss.dtype), guard.mean_loss),
     )
-    learned = jax.tree.map(lambda new, old: jnp.where(good, new, old), _learned(after), _learned(before))
-    marks = {NON_FINITE: ~finite, SPIKE: spike, IN_A_ROW: guard.in_a_row}
-    return replace(after, **learned, guard=guard), metrics | marks
+    return after, {NON_FINITE: ~finite, SPIKE: spike, IN_A_ROW: after.in_a_row}
 
 
 def describe_skipped(state: TrainState) -> str:
@@ -60,8 +54,3 @@ def describe_skipped(state: TrainState) -> str:
     if non_finite + spikes == 0:
         return ""
     return f"{non_finite + spikes} of {step} steps were skipped: {non_finite} not finite, {spikes} loss spikes\n"
-
-
-def _learned(state: TrainState) -> dict[str, Any]:
-    """All of a state that a step may change for the worse."""
-    return {name: getattr(state, name) for name in ("params", "stats", "ema", "more_ema", "opt_state")}
