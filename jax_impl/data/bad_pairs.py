@@ -40,14 +40,12 @@ def check_share(names: Sequence[str], bad: Mapping[int, UserError], most: float)
         raise first
     if len(bad) / len(names) > most or len(bad) == len(names):
         raise UserError(
-            f"{len(bad)} or more of {len(names)} training pairs cannot be used, over data.max_bad_share ({most:g}): mend "
-            f"or remove them, `python -m jax_impl.doctor` lists all; the first: {first}"
+            f"{len(bad)} or more of {len(names)} training pairs cannot be used, over data.max_bad_share ({most:g}): "
+            f"mend or remove them, `python -m jax_impl.doctor` lists all; the first: {first}"
         )
 
 
-def stand_in(
-    names: Sequence[str], cond: np.ndarray, x0: np.ndarray, bad: Mapping[int, UserError]
-) -> tuple[str, ...]:
+def stand_in(names: Sequence[str], cond: np.ndarray, x0: np.ndarray, bad: Mapping[int, UserError]) -> tuple[str, ...]:
     """Put the next good pair, in order and around the end, in the place of each bad one; say so on stderr.
 
     Which one follows from the positions alone: it is the same on every resume and machine.

@@ -13,6 +13,7 @@ from jax_impl.config import OptimConfig
 
 Good = jax.Array | bool
 
+
 def learning_rate(config: OptimConfig, steps_per_epoch: int, epochs: int) -> optax.Schedule:
     """Learning rate as a function of the step counted from 0.
 

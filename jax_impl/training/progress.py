@@ -66,7 +66,9 @@ class Progress:
     def epoch(self, step: int, val_loss: float | None) -> None:
         """Log and show the losses of the epoch that ends with `step`. Raises UserError for one that is not finite."""
         if val_loss is not None and not math.isfinite(val_loss):
-            raise UserError(f"validation loss is {val_loss} after step {step}: training has diverged; {self._remedy(step)}")
+            raise UserError(
+                f"validation loss is {val_loss} after step {step}: training has diverged; {self._remedy(step)}"
+            )
         record: dict[str, float] = {"epoch": step // self.per_epoch}
         train_loss = self.log.mean_since(step - self.per_epoch, "loss")
         if train_loss is not None:

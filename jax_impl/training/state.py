@@ -79,8 +79,8 @@ def with_params(
     # Copies: the step donates its state, and two leaves must not share a buffer.
     ema = jax.tree.map(jnp.copy, params) if config.optim.ema_decay > 0 else {}
     more = tuple(jax.tree.map(jnp.copy, params) for _ in config.optim.more_ema_decays)
-    counts = (jnp.zeros((), jnp.int32) for _ in range(4))
-    step, guard = next(counts), Guard(*counts, jnp.zeros((), jnp.float32))
+    step, non_finite, spikes, in_a_row = (jnp.zeros((), jnp.int32) for _ in range(4))
+    guard = Guard(non_finite, spikes, in_a_row, jnp.zeros((), jnp.float32))
     return TrainState(step, params, stats, ema, more, optimizer.init(params), key, guard)
 
 

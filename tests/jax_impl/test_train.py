@@ -105,7 +105,7 @@ def test_other_pictures_or_settings_of_the_weights_are_refused(
     config = small_config()
     pairs, held_out = pairs_of(config)
     changed = dataclasses.replace(pairs, x0=pairs.x0 ^ 1)
-    with pytest.raises(UserError, match="the train pairs are not those that run .*the names are the same"):
+    with pytest.raises(UserError, match=r"the train pairs are not those that run .*the names are the same"):
         train(config, trained_run, changed, held_out, resume=True)
     weights = tmp_path / "model.safetensors"
     bundle.main(["--run", str(trained_run), "--output", str(weights)])

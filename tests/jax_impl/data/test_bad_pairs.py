@@ -97,7 +97,7 @@ def test_a_mended_picture_is_noticed_and_said_on_resume(tmp_path: Path) -> None:
     bad, whole = load(config(data, 0.5), "train"), load(config(kept, 0.5), "train")
     write_data(tmp_path, bad, bad)
     check_data(tmp_path, bad, bad)
-    with pytest.raises(UserError, match="c where e was: .* a picture that cannot be read mended or damaged"):
+    with pytest.raises(UserError, match=r"c where e was: .* a picture that cannot be read mended or damaged"):
         check_data(tmp_path, whole, bad)
 
 
