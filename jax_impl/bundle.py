@@ -131,22 +131,22 @@ def training_facts(run: Path, trained: TrainedRun) -> dict[str, object]:
     Raises UserError where the run bundles averaged weights, to which AdamW's moments do
     not belong, and where its log does not say which epoch the checkpoint is of.
     """
-    optim, step = trained.config.optim, int(trained.state.step)
+    optim, step, taken = trained.config.optim, int(trained.state.step), int(trained.state.taken)
     if trained.state.ema:
         raise UserError(
             f"--optimizer: run {run} bundles averaged weights (optim.ema_decay {optim.ema_decay}), and AdamW's moments "
             "belong to the raw ones; leave out --optimizer, or train with --optim.ema-decay 0"
         )
     epoch, loss = progress(run, step)
-    schedule = "cosine" if optim.schedule == "cosine" else "warm-up" if step < optim.warmup_steps else "step"
+    schedule = "cosine" if optim.schedule == "cosine" else "warm-up" if taken < optim.warmup_steps else "step"
     rate = optim.learning_rate
     for _ in range(int(epoch) // optim.decay_epochs):
         rate *= optim.decay_factor
     if schedule != "step":
         per_epoch = round(step / epoch) if step else 1
-        rate = float(jnp.asarray(learning_rate(optim, per_epoch, trained.config.train.epochs)(step)))
+        rate = float(jnp.asarray(learning_rate(optim, per_epoch, trained.config.train.epochs)(taken)))
     return {
-        "step": step,
+        "step": taken,
         "epoch": int(epoch),
         "loss": loss,
         "learning_rate": rate,

@@ -79,12 +79,16 @@ class DataConfig:
     """Number of built-in training scenes."""
     synthetic_val_pairs: int = 16
     """Number of built-in validation scenes."""
+    max_bad_share: float = 0.01
+    """Largest share of training pairs that may hold a picture that cannot be decoded or is too small to learn from;
+    another pair stands in for each."""
     augment: AugmentConfig = field(default_factory=AugmentConfig)
 
     def __post_init__(self) -> None:
         _need(self.path != "", "data.path", self.path, "name a folder, a manifest or `synthetic`")
         _need(8 <= self.size <= 4096, "data.size", self.size, "choose 8 to 4096 pixels")
         _need(0.0 <= self.val_share < 1.0, "data.val_share", self.val_share, "choose a value from 0 to below 1")
+        _need_share("data.max_bad_share", self.max_bad_share)
         for name in ("repeats", "synthetic_pairs", "synthetic_val_pairs"):
             _need(getattr(self, name) >= 1, f"data.{name}", getattr(self, name), "choose at least 1")
 
@@ -179,6 +183,11 @@ class OptimConfig:
     """Decay of the moving average of the weights, which is what gets published; 0 switches it off."""
     more_ema_decays: tuple[float, ...] = ()
     """Decays of further averages, kept to choose from when the run is bundled."""
+    max_skipped: int = 10
+    """Most steps in a row that may be skipped because something in them was not finite or their loss was a spike; one
+    more ends the run."""
+    spike_factor: float = 0.0
+    """A step whose loss is more than this many times the mean of about the last hundred is skipped; 0 for no limit."""
 
     def __post_init__(self) -> None:
         _need(self.learning_rate > 0.0, "optim.learning_rate", self.learning_rate, "choose a value above 0")
@@ -188,6 +197,13 @@ class OptimConfig:
         _need(self.warmup_steps >= 0, "optim.warmup_steps", self.warmup_steps, "choose 0 or more")
         _need(self.clip_norm >= 0.0, "optim.clip_norm", self.clip_norm, "choose 0 or more")
         _need(0.0 <= self.ema_decay < 1.0, "optim.ema_decay", self.ema_decay, "choose 0 to below 1")
+        _need(self.max_skipped >= 0, "optim.max_skipped", self.max_skipped, "choose 0 or more")
+        _need(
+            self.spike_factor == 0.0 or self.spike_factor > 1.0,
+            "optim.spike_factor",
+            self.spike_factor,
+            "choose a value above 1, such as 10, or 0 for no limit",
+        )
         decays = (self.ema_decay, *self.more_ema_decays)
         _need(
             all(0.0 < decay < 1.0 for decay in self.more_ema_decays) and len(set(decays)) == len(decays),

@@ -89,9 +89,9 @@ def check_data(run: Path, pairs: Pairs, held_out: Pairs) -> None:
         raise UserError(f"{path} is damaged; start a new run in another folder") from None
     for split, now in (("train", pairs), ("val", held_out)):
         if before.get(split) != _fingerprint(now):
+            change = _change(before.get(split, {}).get("names", []), list(now.names))
             raise UserError(
-                f"the {split} pairs are not those that run {run} was started with ({len(now.names)} now, "
-                f"{len(before.get(split, {}).get('names', []))} then, or other pictures); name the same data with "
+                f"the {split} pairs are not those that run {run} was started with ({change}); name the same data with "
                 "--data.path, or start a new run from its weights with --init-from"
             )
 
@@ -102,6 +102,15 @@ def trained_names(run: Path) -> tuple[str, ...] | None:
         return tuple(json.loads((run / DATA).read_text())["train"]["names"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
+
+
+def _change(before: list[str], now: list[str]) -> str:
+    if len(before) != len(now):
+        return f"{len(now)} now, {len(before)} then"
+    for old, new in zip(before, now, strict=True):
+        if old != new:
+            return f"{new} where {old} was: was a file renamed, or a picture that cannot be read mended or damaged?"
+    return "the names are the same, their pictures are not"
 
 
 def _fingerprint(pairs: Pairs) -> dict[str, object]:
@@ -119,6 +128,8 @@ FREE_ON_RESUME = {
     "train.sample_steps",
     "train.tensorboard",
     "data.path",
+    "data.max_bad_share",
+    "optim.max_skipped",
 }
 """Settings that a resumed run may change: they do not alter the steps to come. What lies at data.path is checked."""
 

@@ -26,6 +26,7 @@ from jax_impl.run_folder import (
     write_data,
 )
 from jax_impl.training.checkpoint import list_checkpoints, restore_newest, save
+from jax_impl.training.guard import describe_skipped
 from jax_impl.training.interrupt import StopSignal
 from jax_impl.training.optim import learning_rate, make_optimizer
 from jax_impl.training.progress import Progress
@@ -73,7 +74,7 @@ def train(
     """Train from the state that the settings imply to the last epoch, leaving checkpoints and pictures in `folder`.
 
     Returns 0, or the number of the signal that ended it early. Raises UserError when a
-    resumed run meets other data or a broken checkpoint, and when the loss is not finite.
+    resumed run meets other data or a broken checkpoint, and when too many steps in a row were skipped.
     """
     settings = config.train
     per_epoch = steps_per_epoch(len(pairs.names), config.data.repeats, settings.batch_size)
@@ -104,7 +105,7 @@ def train(
         save(folder, state, settings.keep_checkpoints)
     write_data(folder, pairs, held_out)
     write_config(folder, config)
-    progress = Progress(folder, config, first, per_epoch)
+    progress = Progress(folder, config, first, per_epoch, int(state.guard.in_a_row))
     with StopSignal() as stop:
         for step in range(first + 1, total + 1):
             indices = batch_indices(settings.seed, step - 1, len(pairs.names), config.data.repeats, settings.batch_size)
@@ -118,17 +119,20 @@ def train(
                 if settings.sample_every and (last or epoch % settings.sample_every == 0):
                     sampler.save(folder, epoch, weights, state.stats)
                 plot_losses(folder)
-                if last or epoch % settings.checkpoint_every == 0:
-                    save(folder, state, settings.keep_checkpoints)
+                # Weights after which nothing but skipped steps came may be ruined: saved only where they would be lost.
+                if last or (epoch % settings.checkpoint_every == 0 and not progress.in_a_row):
+                    save(folder, state, progress.checkpoints_to_keep())
             if not last and (stop.requested or progress.out_of_time()):
                 progress.flush()
-                save(folder, state, settings.keep_checkpoints)
+                save(folder, state, progress.checkpoints_to_keep())
                 plot_losses(folder)
                 progress.close()
+                print(describe_skipped(state), end="")
                 reason = "stopped" if stop.requested else "time is up"
                 print(f"{reason} after step {step} of {total}; go on with --resume --output-dir {folder}")
                 return stop.number
     progress.close()
+    print(describe_skipped(state), end="")
     print(f"run folder: {folder}")
     return 0
 

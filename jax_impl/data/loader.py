@@ -15,6 +15,7 @@ from tqdm import tqdm
 from export.edge.errors import UserError
 from export.edge.pictures import fit_square
 from jax_impl.config import DataConfig
+from jax_impl.data.bad_pairs import check_share, is_bad, stand_in
 from jax_impl.data.pairs import Pair, find_pairs, read_pair
 from jax_impl.data.synthetic import render_pair, scene_seed
 
@@ -33,6 +34,7 @@ class Pairs:
     """All pairs of a split, decoded and square."""
 
     names: tuple[str, ...]
+    """Of what the arrays hold: a pair that stands in for a bad one is there twice."""
     cond: np.ndarray
     """uint8 (pairs, size, size, 3)"""
     x0: np.ndarray
@@ -42,8 +44,10 @@ class Pairs:
 def load(config: DataConfig, split: Split) -> Pairs:
     """Decode every pair of a split and make it square by `config.fit`.
 
-    A `val` or `test` split without pairs gives empty arrays. Raises UserError where the
-    pairs cannot be found or read, a picture is smaller than 8 pixels on a side, the
+    A `val` or `test` split without pairs gives empty arrays. In `train`, up to
+    `config.max_bad_share` of the pairs may hold a picture that cannot be decoded or is
+    smaller than 8 pixels on a side; the next good pair stands in for each. Raises UserError
+    where more do, or any elsewhere, pairs cannot be found, a file cannot be read, the
     training split is empty, or the arrays would not fit in memory.
     """
     if config.path == SYNTHETIC:
@@ -59,10 +63,15 @@ def load(config: DataConfig, split: Split) -> Pairs:
             f"data.path {config.path} has pairs for {others} but none for train; add some, or drop the split"
         )
 
-    def decode(i: int) -> tuple[np.ndarray, np.ndarray]:
-        return squares(pairs[i], config)
+    def decode(i: int) -> tuple[np.ndarray, np.ndarray] | UserError:
+        try:
+            return squares(pairs[i], config)
+        except UserError as error:
+            if split == "train" and is_bad(pairs[i], error):
+                return error
+            raise
 
-    return _fill(tuple(pair.name for pair in pairs), config.size, decode, "reading")
+    return _fill(tuple(pair.name for pair in pairs), config.size, decode, "reading", config.max_bad_share)
 
 
 def remarks(config: DataConfig) -> tuple[str, ...]:
@@ -92,8 +101,14 @@ def squares(pair: Pair, config: DataConfig) -> tuple[np.ndarray, np.ndarray]:
     return cond, x0
 
 
-def _fill(names: tuple[str, ...], size: int, make: Callable[[int], tuple[np.ndarray, np.ndarray]], verb: str) -> Pairs:
-    """Both arrays, filled by `make(index)` on two threads."""
+def _fill(
+    names: tuple[str, ...],
+    size: int,
+    make: Callable[[int], tuple[np.ndarray, np.ndarray] | UserError],
+    verb: str,
+    max_bad_share: float = 0.0,
+) -> Pairs:
+    """Both arrays, filled by `make(index)` on two threads; an error that it returns is that of a bad pair."""
     count = len(names)
     needed = 2 * count * size * size * 3
     if needed > MAX_BYTES:
@@ -103,18 +118,27 @@ def _fill(names: tuple[str, ...], size: int, make: Callable[[int], tuple[np.ndar
         )
     cond, x0 = (np.empty((count, size, size, 3), np.uint8) for _ in range(2))
 
-    def place(i: int) -> None:
-        cond[i], x0[i] = make(i)
+    bad: dict[int, UserError] = {}
+
+    def place(i: int) -> UserError | None:
+        made = make(i)
+        if isinstance(made, UserError):
+            return made
+        cond[i], x0[i] = made
+        return None
 
     quiet = count < _BAR_FROM or not sys.stderr.isatty()
     with ThreadPoolExecutor(_THREADS) as pool:
         try:
-            for _ in tqdm(pool.map(place, range(count)), verb, count, disable=quiet, unit="pair", leave=False):
-                pass
+            placed = tqdm(pool.map(place, range(count)), verb, count, disable=quiet, unit="pair", leave=False)
+            for i, error in enumerate(placed):
+                if error is not None:
+                    bad[i] = error
+                    check_share(names, bad, max_bad_share)
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
-    return Pairs(names, cond, x0)
+    return Pairs(stand_in(names, cond, x0, bad), cond, x0)
 
 
 def steps_per_epoch(pairs: int, repeats: int, batch_size: int) -> int:

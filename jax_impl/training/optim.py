@@ -11,6 +11,8 @@ import optax
 
 from jax_impl.config import OptimConfig
 
+Good = jax.Array | bool
+
 
 def learning_rate(config: OptimConfig, steps_per_epoch: int, epochs: int) -> optax.Schedule:
     """Learning rate as a function of the step counted from 0.
@@ -48,29 +50,45 @@ def clip_by_global_norm(limit: float) -> optax.GradientTransformation:
     return optax.GradientTransformation(lambda params: optax.EmptyState(), update)
 
 
-def scale_by_adam(b1: float = 0.9, b2: float = 0.999, eps: float = 1e-8) -> optax.GradientTransformation:
+def scale_by_adam(b1: float = 0.9, b2: float = 0.999, eps: float = 1e-8) -> optax.GradientTransformationExtraArgs:
     """Adam's direction (Kingma & Ba 2015, algorithm 1), its moments' bias taken out to the last digit.
 
     optax.scale_by_adam, whose state this shares, forms 1 - β^n by raising a float32 β: for
     β = 0.999 the result is off by 1e-5 of itself, over hundreds of steps the same way. torch
-    takes it in float64. Here it is -expm1(n · log β), where only log β is rounded.
+    takes it in float64. Here it is -expm1(n · log β), where only log β is rounded. Its
+    update takes `good`, a bool scalar: where that is false the moments stay as they are.
     """
 
-    def update(updates: optax.Updates, state: Any, params: optax.Params | None = None) -> tuple:
+    def update(updates: optax.Updates, state: Any, params: optax.Params | None = None, *, good: Good = True) -> tuple:
         del params
-        mu = optax.tree.update_moment(updates, state.mu, b1, 1)
-        nu = optax.tree.update_moment_per_elem_norm(updates, state.nu, b2, 2)
+        mu = optax.tree.where(good, optax.tree.update_moment(updates, state.mu, b1, 1), state.mu)
+        nu = optax.tree.where(good, optax.tree.update_moment_per_elem_norm(updates, state.nu, b2, 2), state.nu)
         count = optax.safe_increment(state.count)
         unbias1, unbias2 = (-jnp.expm1(count * math.log(b)) for b in (b1, b2))
         direction = jax.tree.map(lambda m, v: (m / unbias1) / (jnp.sqrt(v / unbias2) + eps), mu, nu)
-        return direction, optax.ScaleByAdamState(count, mu, nu)
+        return direction, optax.ScaleByAdamState(jnp.where(good, count, state.count), mu, nu)
 
-    return optax.GradientTransformation(optax.scale_by_adam(b1, b2, eps).init, update)
+    return optax.GradientTransformationExtraArgs(optax.scale_by_adam(b1, b2, eps).init, update)
+
+
+def scale_by_learning_rate(schedule: optax.Schedule) -> optax.GradientTransformationExtraArgs:
+    """optax's own, but that a step whose `good` is false is not counted."""
+    inner = optax.scale_by_learning_rate(schedule)
+
+    def update(updates: optax.Updates, state: Any, params: optax.Params | None = None, *, good: Good = True) -> tuple:
+        scaled, after = inner.update(updates, state, params)
+        return scaled, optax.tree.where(good, after, state)
+
+    return optax.GradientTransformationExtraArgs(inner.init, update)
 
 
 def make_optimizer(config: OptimConfig, schedule: optax.Schedule) -> optax.GradientTransformation:
-    """Clipping, then AdamW (Loshchilov & Hutter 2019, algorithm 2) on every parameter."""
+    """Clipping, then AdamW (Loshchilov & Hutter 2019, algorithm 2) on every parameter.
+
+    Its update takes `good`, a bool scalar: where that is false its state stays as it is, and the updates are to be
+    thrown away.
+    """
     adamw = optax.chain(
-        scale_by_adam(), optax.add_decayed_weights(config.weight_decay), optax.scale_by_learning_rate(schedule)
+        scale_by_adam(), optax.add_decayed_weights(config.weight_decay), scale_by_learning_rate(schedule)
     )
     return optax.chain(clip_by_global_norm(config.clip_norm), adamw) if config.clip_norm > 0 else adamw

@@ -1,8 +1,9 @@
-"""What a run says while it goes on: its log, its bar, and the alarm for a loss that is not finite."""
+"""What a run says while it goes on: its log, its bar, and the alarm for too many skipped steps."""
 
 from __future__ import annotations
 
 import math
+import sys
 import time
 from pathlib import Path
 
@@ -11,7 +12,8 @@ from tqdm import tqdm
 from export.edge.errors import UserError
 from jax_impl.config import Config
 from jax_impl.training.checkpoint import list_checkpoints
-from jax_impl.training.report import MetricsLog
+from jax_impl.training.guard import IN_A_ROW, NON_FINITE, SPIKE
+from jax_impl.training.report import EPOCH_LOSS, MetricsLog
 from jax_impl.training.step import Metrics, fetch
 
 
@@ -19,11 +21,15 @@ class Progress:
     """Logs every step's metrics one step late, so that the device never waits for the host.
 
     `flush` before anything that depends on the log or keeps the state: it is there that
-    a loss that is not finite ends the run.
+    too many skipped steps end the run.
     """
 
-    def __init__(self, run: Path, config: Config, first: int, per_epoch: int) -> None:
+    def __init__(self, run: Path, config: Config, first: int, per_epoch: int, in_a_row: int) -> None:
         self.run, self.config, self.first, self.per_epoch = run, config, first, per_epoch
+        self.in_a_row = in_a_row
+        """Steps skipped up to the last one that was logged."""
+        self.skipped = 0
+        """Steps skipped since this process began to train."""
         self.log = MetricsLog(run, first, config.train.tensorboard)
         total = per_epoch * config.train.epochs
         self.bar = tqdm(total=total, initial=first, unit="step", dynamic_ncols=True, disable=None)
@@ -37,21 +43,36 @@ class Progress:
         self.bar.update()
 
     def flush(self) -> None:
-        """Log what is still pending. Raises UserError when its loss is not finite."""
+        """Log what is still pending. Raises UserError when more than optim.max_skipped steps in a row were skipped."""
         if self._pending is None:
             return
         step, metrics = self._pending
         self._pending = None
         figures = fetch(metrics)
-        if not math.isfinite(figures["loss"]):
-            raise UserError(self._diverged(step, figures["loss"]))
-        self.log.write(step, {"epoch": step / self.per_epoch, **figures})
+        marks = {name: int(figures.pop(name)) for name in (NON_FINITE, SPIKE, IN_A_ROW)}
+        self.in_a_row = marks[IN_A_ROW]
         rate = (step - self.first) * self.config.train.batch_size / self.seconds()
-        self.bar.set_postfix_str(f"loss {figures['loss']:.4f}, {rate:.1f} images/s", refresh=False)
+        shown = f"loss {figures['loss']:.4f}, {rate:.1f} images/s"
+        if self.in_a_row:
+            # What is not finite is not JSON, and `loss` is what means and plots are made of.
+            spike = {"spike_loss": figures["loss"]} if marks[SPIKE] else {}
+            figures = {"learning_rate": figures["learning_rate"], **marks, **spike}
+            self.skipped += 1
+        self.log.write(step, {"epoch": step / self.per_epoch, **figures})
+        self.bar.set_postfix_str(f"{shown}, {self.skipped} skipped" if self.skipped else shown, refresh=False)
+        if self.in_a_row > self.config.optim.max_skipped:
+            raise UserError(self._diverged(step, marks))
 
     def epoch(self, step: int, val_loss: float | None) -> None:
-        """Log and show the losses of the epoch that ends with `step`."""
-        record = {"epoch": step // self.per_epoch, "train_loss": self.log.mean_since(step - self.per_epoch, "loss")}
+        """Log and show the losses of the epoch that ends with `step`. Raises UserError for one that is not finite."""
+        if val_loss is not None and not math.isfinite(val_loss):
+            raise UserError(
+                f"validation loss is {val_loss} after step {step}: training has diverged; {self._remedy(step)}"
+            )
+        record: dict[str, float] = {"epoch": step // self.per_epoch}
+        train_loss = self.log.mean_since(step - self.per_epoch, "loss")
+        if train_loss is not None:
+            record[EPOCH_LOSS] = train_loss
         if val_loss is not None:
             record["val_loss"] = val_loss
         self.log.write(step, record)
@@ -65,15 +86,29 @@ class Progress:
         """Time since this process began to train."""
         return time.monotonic() - self.started
 
+    def checkpoints_to_keep(self) -> int:
+        """How many of the newest ones a save should leave; none goes while steps are being skipped."""
+        return sys.maxsize if self.in_a_row else self.config.train.keep_checkpoints
+
     def close(self) -> None:
         """Finish the bar and close the log."""
         self.bar.close()
         self.log.close()
 
-    def _diverged(self, step: int, loss: float) -> str:
-        kept = [checkpoint.step for checkpoint in list_checkpoints(self.run)]
-        rest = f"the checkpoint of step {kept[-1]} is from before" if kept else "there is no checkpoint yet"
+    def _diverged(self, step: int, marks: dict[str, int]) -> str:
+        optim = self.config.optim
+        what = "a loss or gradient that is not finite"
+        if marks[SPIKE]:
+            what = f"a loss over {optim.spike_factor:g} times its mean (optim.spike_factor)"
         return (
-            f"loss is {loss} at step {step}: training has diverged; start a new run with a smaller "
-            f"--optim.learning-rate than {self.config.optim.learning_rate} ({rest})"
+            f"step {step} has {what} and is number {self.in_a_row} in a row to be skipped, over optim.max_skipped "
+            f"({optim.max_skipped}): training has diverged; {self._remedy(step - self.in_a_row)}"
         )
+
+    def _remedy(self, good: int) -> str:
+        """What to do when the weights after step `good` are the last that may be worth something."""
+        kept = [checkpoint for checkpoint in list_checkpoints(self.run) if checkpoint.step <= good]
+        what = f"start a new run with a smaller --optim.learning-rate than {self.config.optim.learning_rate:g}"
+        if not kept:
+            return f"{what} (there is no checkpoint from before)"
+        return f"{what}, --init-from a bundle of this one ({kept[-1].folder} is from before)"

@@ -59,12 +59,13 @@ class MetricsLog:
             for name, value in record.items():
                 self.board.add_scalar(name, value, step)
 
-    def mean_since(self, step: int, name: str) -> float:
-        """Mean of a figure over the records of later steps, those before a resume included.
+    def mean_since(self, step: int, name: str) -> float | None:
+        """Mean of a figure over the records of later steps, those before a resume included; None where none has it.
 
         The mean reaches back to the last epoch's record, however early `step` is.
         """
-        return float(np.mean([r[name] for r in self.recent if r["step"] > step and name in r]))
+        values = [r[name] for r in self.recent if r["step"] > step and name in r]
+        return float(np.mean(values)) if values else None
 
     def close(self) -> None:
         """Flush and close the files."""

@@ -14,11 +14,26 @@ from jax_impl.model.network import Network, Tree, build
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
+class Guard:
+    """What is known of the steps so far by those that follow (see `guard`)."""
+
+    non_finite: jax.Array
+    """Steps skipped because something was not finite, int32 scalar."""
+    spikes: jax.Array
+    """Steps skipped because of a loss spike, int32 scalar."""
+    in_a_row: jax.Array
+    """Steps skipped since the last one that was taken, int32 scalar."""
+    mean_loss: jax.Array
+    """Running mean of the loss of taken steps, float32 scalar; 0 before the first."""
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
 class TrainState:
     """Weights, statistics, optimiser and randomness after `step` steps."""
 
     step: jax.Array
-    """Steps taken, int32 scalar."""
+    """Steps since training began, skipped ones included, int32 scalar."""
     params: Tree
     stats: Tree
     """BatchNorm's running statistics; empty for networks without it."""
@@ -29,6 +44,12 @@ class TrainState:
     opt_state: optax.OptState
     key: jax.Array
     """Root of all randomness; step n draws from fold_in(key, n), so it never changes."""
+    guard: Guard
+
+    @property
+    def taken(self) -> jax.Array:
+        """Steps that were not skipped, int32 scalar: those that the optimiser counts."""
+        return self.step - self.guard.non_finite - self.guard.spikes
 
 
 def create(config: Config, optimizer: optax.GradientTransformation) -> tuple[Network, TrainState]:
@@ -58,7 +79,9 @@ def with_params(
     # Copies: the step donates its state, and two leaves must not share a buffer.
     ema = jax.tree.map(jnp.copy, params) if config.optim.ema_decay > 0 else {}
     more = tuple(jax.tree.map(jnp.copy, params) for _ in config.optim.more_ema_decays)
-    return TrainState(jnp.zeros((), jnp.int32), params, stats, ema, more, optimizer.init(params), key)
+    step, non_finite, spikes, in_a_row = (jnp.zeros((), jnp.int32) for _ in range(4))
+    guard = Guard(non_finite, spikes, in_a_row, jnp.zeros((), jnp.float32))
+    return TrainState(step, params, stats, ema, more, optimizer.init(params), key, guard)
 
 
 def sampling_weights(state: TrainState) -> Tree:

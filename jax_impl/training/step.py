@@ -19,6 +19,7 @@ from jax_impl.diffusion.process import levels_at, q_sample, target
 from jax_impl.diffusion.schedule import Levels
 from jax_impl.model.blocks import BATCH_NORM_MOMENTUM
 from jax_impl.model.network import Network, Tree
+from jax_impl.training.guard import judge
 from jax_impl.training.state import TrainState
 
 
@@ -108,23 +109,34 @@ def update(
     """The state after one step on a batch already drawn, and the step's metrics; pure, and not jitted.
 
     cond, x0, eps: (batch, height, width, 3); t: integers (batch,). The metrics are those
-    of the loss, the gradient's global norm before clipping, and the learning rate.
+    of the loss, the gradient's global norm before clipping, the learning rate, and the
+    marks of `guard.judge`: a step that would do harm is skipped, which leaves all but step
+    and guard as they are, provided that the optimizer is one of `make_optimizer`.
     """
 
     def loss_of(params: Tree) -> tuple[jax.Array, tuple[Metrics, Tree]]:
         return diffusion_loss(problem, params, state.stats, cond, x0, t, eps, dropout_key=dropout_key)
 
     (_, (metrics, stats)), grads = jax.value_and_grad(loss_of, has_aux=True)(state.params)
-    updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
-    params = optax.apply_updates(state.params, updates)
-    metrics |= {"grad_norm": optax.tree.norm(grads), "learning_rate": jnp.asarray(schedule(state.step))}
+    metrics |= {"grad_norm": optax.tree.norm(grads), "learning_rate": jnp.asarray(schedule(state.taken))}
     optim = problem.config.optim
-    ema = update_ema(state.ema, params, state.step, optim.ema_decay) if state.ema else state.ema
-    more = tuple(
-        update_ema(average, params, state.step, decay)
-        for average, decay in zip(state.more_ema, optim.more_ema_decays, strict=True)
-    )
-    return TrainState(state.step + 1, params, stats, ema, more, opt_state, state.key), metrics
+    guard, marks = judge(optim, state, metrics, stats)
+    good = guard.in_a_row == 0
+
+    # Chosen part by part, each from what was chosen before: XLA then works in place, as it
+    # would not with one choice at the end, and a GPU asks the host nothing, as for a branch.
+    def choose(new: Tree, old: Tree) -> Tree:
+        return optax.tree.where(good, new, old)
+
+    move = optax.with_extra_args_support(optimizer).update
+    updates, opt_state = move(grads, state.opt_state, state.params, good=good)
+    params = choose(optax.apply_updates(state.params, updates), state.params)
+    averages = [(state.ema, optim.ema_decay)] if state.ema else []
+    averages += zip(state.more_ema, optim.more_ema_decays, strict=True)
+    moved = [choose(update_ema(average, params, state.step, decay), average) for average, decay in averages]
+    ema, more = (moved[0], moved[1:]) if state.ema else (state.ema, moved)
+    stats = choose(stats, state.stats)
+    return TrainState(state.step + 1, params, stats, ema, tuple(more), opt_state, state.key, guard), metrics | marks
 
 
 def draw_batch(

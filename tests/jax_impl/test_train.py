@@ -20,7 +20,7 @@ from jax_impl.data.loader import Pairs, load
 from jax_impl.run_folder import open_run
 from jax_impl.train import main, train
 from jax_impl.training.checkpoint import list_checkpoints
-from jax_impl.training.report import METRICS
+from jax_impl.training.report import METRICS, read_log
 from jax_impl.training.state import to_arrays
 
 SmallConfig = Callable[..., Config]
@@ -94,8 +94,7 @@ def test_weights_of_a_bundle_start_a_new_run(small_config: SmallConfig, tmp_path
 def test_without_held_out_pairs_it_trains_all_the_same(small_config: SmallConfig, tmp_path: Path) -> None:
     config = small_config(epochs=1)
     pairs, held_out = pairs_of(config)
-    nothing = Pairs((), held_out.cond[:0], held_out.x0[:0])
-    train(config, tmp_path / "run", pairs, nothing)
+    train(config, tmp_path / "run", pairs, nothing_like(held_out))
     assert "val_loss" not in (tmp_path / "run" / METRICS).read_text()
     assert (tmp_path / "run" / "training_samples" / "epoch_0001.png").exists()
 
@@ -106,7 +105,7 @@ def test_other_pictures_or_settings_of_the_weights_are_refused(
     config = small_config()
     pairs, held_out = pairs_of(config)
     changed = dataclasses.replace(pairs, x0=pairs.x0 ^ 1)
-    with pytest.raises(UserError, match="the train pairs are not those that run"):
+    with pytest.raises(UserError, match=r"the train pairs are not those that run .*the names are the same"):
         train(config, trained_run, changed, held_out, resume=True)
     weights = tmp_path / "model.safetensors"
     bundle.main(["--run", str(trained_run), "--output", str(weights)])
@@ -115,12 +114,54 @@ def test_other_pictures_or_settings_of_the_weights_are_refused(
         train(other, tmp_path / "run", pairs, held_out, init_from=weights)
 
 
-def test_a_loss_that_is_not_finite_ends_the_run(small_config: SmallConfig, tmp_path: Path) -> None:
-    config = small_config()
-    config = dataclasses.replace(config, optim=dataclasses.replace(config.optim, learning_rate=1e30, clip_norm=0.0))
-    with pytest.raises(UserError, match=r"training has diverged; start a new run with a smaller"):
-        train(config, tmp_path / "run", *pairs_of(config))
-    assert "NaN" not in (tmp_path / "run" / METRICS).read_text()
+def diverging(config: Config, **optim: object) -> Config:
+    """The settings with a learning rate after whose first step no loss is finite."""
+    settings = {"learning_rate": 1e30, "clip_norm": 0.0} | optim
+    return dataclasses.replace(config, optim=dataclasses.replace(config.optim, **settings))  # pyright: ignore
+
+
+def nothing_like(pairs: Pairs) -> Pairs:
+    return Pairs((), pairs.cond[:0], pairs.x0[:0])
+
+
+def test_too_many_skipped_steps_end_the_run_and_leave_its_checkpoints_alone(
+    small_config: SmallConfig, tmp_path: Path
+) -> None:
+    config, run = diverging(small_config(sample_every=0, keep_checkpoints=1), max_skipped=3), tmp_path / "run"
+    pairs, held_out = pairs_of(config)
+    with pytest.raises(UserError, match=r"step 5 .* number 4 .*max_skipped \(3\).* no checkpoint"):
+        train(config, run, pairs, nothing_like(held_out))
+    # The only checkpoint that was due, after step 3, came while steps were being skipped.
+    assert list_checkpoints(run) == []
+    text = (run / METRICS).read_text()
+    assert "NaN" not in text and "Infinity" not in text
+    records = read_log(run)
+    assert [r["in_a_row"] for r in records if "in_a_row" in r] == [1, 2, 3, 4]
+    assert [r["train_loss"] for r in records if "train_loss" in r] == [records[0]["loss"]]
+    with pytest.raises(UserError, match=r"validation loss is \w+ after step 3: training has diverged"):
+        train(config, tmp_path / "other", pairs, held_out)
+
+
+def test_a_run_that_skipped_resumes_exactly_and_keeps_what_came_before(
+    small_config: SmallConfig, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = diverging(small_config(sample_every=0, keep_checkpoints=1), max_skipped=5)
+    pairs, held_out = pairs_of(config)
+    nothing = nothing_like(held_out)
+    train(config, tmp_path / "unbroken", pairs, nothing)
+    assert "5 of 6 steps were skipped: 5 not finite, 0 loss spikes" in capsys.readouterr().out
+    short = dataclasses.replace(config, train=dataclasses.replace(config.train, max_minutes=1e-9))
+    steps = []
+    for _ in range(3):
+        train(short, tmp_path / "run", pairs, nothing, resume=bool(steps))
+        steps.append([c.step for c in list_checkpoints(tmp_path / "run")])
+    assert steps == [[1], [1, 2], [1, 2, 3]], "no save may push out the last one from before"
+    fewer = dataclasses.replace(config, optim=dataclasses.replace(config.optim, max_skipped=4))
+    with pytest.raises(UserError, match=r"step 6 .* number 5 in a row.*step_00000001 is from before"):
+        train(fewer, tmp_path / "run", pairs, nothing, resume=True)
+    assert train(config, tmp_path / "run", pairs, nothing, resume=True) == 0
+    assert_same_state(tmp_path / "run", tmp_path / "unbroken")
+    assert (tmp_path / "run" / METRICS).read_text() == (tmp_path / "unbroken" / METRICS).read_text()
 
 
 def test_what_a_new_run_starts_from_is_saved_before_its_first_step(

@@ -1,0 +1,71 @@
+"""Training pairs that cannot be learned from: told from other failures, counted, named, and stood in for."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from export.edge.errors import UserError
+from jax_impl.data.pairs import Pair
+
+SHOWN = 10
+"""Bad pairs that are named one by one."""
+
+
+def is_bad(pair: Pair, error: UserError) -> bool:
+    """Whether `error`, met in reading a pair, lies in what its pictures are.
+
+    It does not where a file is missing, may not be read, or where the disk or the memory
+    gave out: such a pair may well be a good one.
+    """
+    if isinstance(error.__cause__, MemoryError) or getattr(error.__cause__, "errno", None) is not None:
+        return False
+    try:
+        for locator in (pair.cond, pair.x0):
+            with locator.path.open("rb") as file:
+                file.read(1)
+    except OSError:
+        return False
+    return True
+
+
+def check_share(names: Sequence[str], bad: Mapping[int, UserError], most: float) -> None:
+    """Raise UserError when the bad ones among the pairs, by position, are a larger share than `most`, or all."""
+    if not bad:
+        return
+    first = next(iter(bad.values()))
+    if 1 / len(names) > most:
+        raise first
+    if len(bad) / len(names) > most or len(bad) == len(names):
+        raise UserError(
+            f"{len(bad)} or more of {len(names)} training pairs cannot be used, over data.max_bad_share ({most:g}): "
+            f"mend or remove them, `python -m jax_impl.doctor` lists all; the first: {first}"
+        )
+
+
+def stand_in(names: Sequence[str], cond: np.ndarray, x0: np.ndarray, bad: Mapping[int, UserError]) -> tuple[str, ...]:
+    """Put the next good pair, in order and around the end, in the place of each bad one; say so on stderr.
+
+    Which one follows from the positions alone: it is the same on every resume and machine.
+
+    Args:
+        names: of all pairs, at least one of which is good.
+        cond, x0: uint8 (pairs, size, size, 3), changed in place.
+        bad: why, by position.
+
+    Returns:
+        Names of the pairs whose pictures the arrays now hold.
+    """
+    held = list(names)
+    for position in sorted(bad):
+        other = position
+        while other in bad:
+            other = (other + 1) % len(names)
+        cond[position], x0[position], held[position] = cond[other], x0[other], names[other]
+    for position in sorted(bad)[:SHOWN]:
+        print(f"warning: {held[position]} stands in for {names[position]}: {bad[position]}", file=sys.stderr)
+    if len(bad) > SHOWN:
+        print(f"warning: and for {len(bad) - SHOWN} more", file=sys.stderr)
+    return tuple(held)
