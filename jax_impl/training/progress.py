@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from tqdm import tqdm
 
-from export.edge.errors import UserError
+from export.edge.errors import UserError, describe_os_error
 from jax_impl.config import Config
-from jax_impl.training.checkpoint import list_checkpoints
+from jax_impl.training.checkpoint import list_checkpoints, say
+from jax_impl.training.overhead import OVERHEAD, Overhead
 from jax_impl.training.report import MetricsLog
 from jax_impl.training.step import Metrics, fetch
 
@@ -22,12 +24,14 @@ class Progress:
     a loss that is not finite ends the run.
     """
 
-    def __init__(self, run: Path, config: Config, first: int, per_epoch: int) -> None:
+    def __init__(self, run: Path, config: Config, first: int, per_epoch: int, overhead: Overhead) -> None:
         self.run, self.config, self.first, self.per_epoch = run, config, first, per_epoch
+        self.overhead = overhead
         self.log = MetricsLog(run, first, config.train.tensorboard)
         total = per_epoch * config.train.epochs
         self.bar = tqdm(total=total, initial=first, unit="step", dynamic_ncols=True, disable=None)
-        self.started = time.monotonic()
+        # Monotonic: a clock that is set during the run changes nothing.
+        self.started = self.saved = time.monotonic()
         self._pending: tuple[int, Metrics] | None = None
 
     def step(self, step: int, metrics: Metrics) -> None:
@@ -43,7 +47,9 @@ class Progress:
         step, metrics = self._pending
         self._pending = None
         figures = fetch(metrics)
-        if not math.isfinite(figures["loss"]):
+        with self.overhead.measure("finiteness"):
+            finite = math.isfinite(figures["loss"])
+        if not finite:
             raise UserError(self._diverged(step, figures["loss"]))
         self.log.write(step, {"epoch": step / self.per_epoch, **figures})
         rate = (step - self.first) * self.config.train.batch_size / self.seconds()
@@ -65,10 +71,30 @@ class Progress:
         """Time since this process began to train."""
         return time.monotonic() - self.started
 
+    def time_to_save(self) -> bool:
+        """Whether the last checkpoint, or the start, is as old as the settings allow."""
+        return 0 < self.config.train.checkpoint_minutes * 60 <= time.monotonic() - self.saved
+
+    def settle(self) -> None:
+        """Bring the log to disk, whole, for a checkpoint that is about to be written."""
+        self.flush()
+        self.log.sync()
+        self.saved = time.monotonic()
+
+    def attempt(self, what: str, draw: Callable[[], object]) -> None:
+        """Do what a run can go on without; where the disk does not take it, say so in one line."""
+        try:
+            draw()
+        except OSError as error:
+            say(f"warning: {what} was not written ({describe_os_error(error)}); training goes on")
+
     def close(self) -> None:
-        """Finish the bar and close the log."""
+        """Finish the bar, close the log, and say and note what care has cost."""
         self.bar.close()
         self.log.close()
+        seconds = self.seconds()
+        print(self.overhead.line(seconds))
+        self.attempt(OVERHEAD, lambda: self.overhead.write(self.run, seconds))
 
     def _diverged(self, step: int, loss: float) -> str:
         kept = [checkpoint.step for checkpoint in list_checkpoints(self.run)]
