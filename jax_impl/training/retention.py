@@ -42,8 +42,12 @@ def is_kept_for_good(entry: Kept, policy: Retention) -> bool:
 
 def best_first(entries: Iterable[Kept]) -> list[Kept]:
     """Those with a validation loss, lowest first, of equals the newer."""
-    scored = [(entry.val_loss, -entry.step, entry) for entry in entries if entry.val_loss is not None]
-    return [entry for loss, _, entry in sorted(scored, key=lambda item: item[:2]) if math.isfinite(loss)]
+    scored = [
+        (entry.val_loss, -entry.step, entry)
+        for entry in entries
+        if entry.val_loss is not None and math.isfinite(entry.val_loss)
+    ]
+    return [entry for *_, entry in sorted(scored, key=lambda item: item[:2])]
 
 
 def to_delete(entries: Iterable[Kept], policy: Retention) -> set[int]:
