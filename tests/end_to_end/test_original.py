@@ -33,6 +33,7 @@ from jax_impl.training.report import MetricsLog
 from jax_impl.training.retention import Retention
 from jax_impl.training.state import TrainState, outline, with_params
 from jax_impl.training.step import Problem, diffusion_loss
+from jax_impl.training.writer import save
 from jax_impl.weights import read_bundle, warm_start
 from tests.parity.subject import to_nhwc, to_torch, with_weights
 from tests.torch_ref.original_network import Original, Script, batch, trained

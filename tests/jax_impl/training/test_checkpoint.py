@@ -79,9 +79,7 @@ def test_no_flipped_bit_passes_in_any_file(run: Path) -> None:
 
 
 @pytest.mark.parametrize("damage", ["data", "manifest", "exchanged", "no folder"])
-def test_a_damaged_checkpoint_is_named_and_the_one_before_it_taken(
-    run: Path, damage: str, make_state: MakeState
-) -> None:
+def test_a_damaged_one_is_named_and_the_one_before_it_taken(run: Path, damage: str, make_state: MakeState) -> None:
     newest, before = checkpoint_of(run, 3), checkpoint_of(run, 1)
     if damage == "data":
         flip(max(files_of(newest.folder).values(), key=lambda p: p.stat().st_size), 7777)

@@ -46,9 +46,7 @@ def test_a_donated_state_is_saved_as_it_was(tmp_path: Path, make_state: MakeStat
     np.testing.assert_array_equal(jax.tree.leaves(back.params)[0], before)
 
 
-def test_saving_a_step_again_keeps_what_is_whole_and_replaces_what_is_not(
-    tmp_path: Path, make_state: MakeState
-) -> None:
+def test_a_step_that_comes_again_is_saved_where_it_is_not_whole(tmp_path: Path, make_state: MakeState) -> None:
     save(tmp_path, make_state(1), Retention(1))
     whole = checkpoint_of(tmp_path, 1).manifest.stat()
     save(tmp_path, make_state(1), Retention(1))
