@@ -10,6 +10,8 @@ process that trains moves it to `model_checkpoints/damaged/`, readers pass over 
 from __future__ import annotations
 
 import itertools
+import os
+import re
 import shutil
 import sys
 from dataclasses import dataclass
@@ -154,6 +156,9 @@ def first_line(error: BaseException) -> str:
     """What an error says, in one short line."""
     if isinstance(error, OSError):
         return describe_os_error(error)
+    # How orbax's C++ core reports a failed write, at the end of a long line.
+    if number := re.search(r"os_error_code='(\d+)'", str(error)):
+        return describe_os_error(OSError(int(number[1]), os.strerror(int(number[1]))))
     return str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
 
 

@@ -14,6 +14,7 @@ import logging
 import math
 import os
 import shutil
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -122,11 +123,12 @@ class CheckpointWriter:
     def _save(self, step: int, arrays: Arrays, epoch: float, val_loss: float | None, report: bool) -> None:
         """The thread's work; what goes wrong in it is noted and said, never raised."""
         try:
-            self._commit(checkpoint_of(self.run, step), arrays, epoch, val_loss)
+            with _quiet():
+                self._commit(checkpoint_of(self.run, step), arrays, epoch, val_loss)
         except Exception as error:  # orbax reports what its C++ core cannot write as errors of several kinds
             self.failure = first_line(error)
             if report:
-                say(f"warning: checkpoint of step {step} was not written ({self.failure}), one is tried again later")
+                say(f"warning: checkpoint of step {step} was not written ({self.failure}); the next one is tried again")
             return
         self.failure = ""
         self._trusted.add(step)
@@ -146,12 +148,12 @@ class CheckpointWriter:
         folder.parent.mkdir(parents=True, exist_ok=True)
         remove_leftovers(self.run)
         try:
-            with self.overhead.measure("saving"), _quiet():
+            with self.overhead.measure("saving"):
                 ocp.save(str(folder.absolute()), arrays)
                 _sync(folder)
             with self.overhead.measure("digests"):
                 manifest = of_folder(folder, checkpoint.step, epoch, val_loss)
-            with self.overhead.measure("read-back"), _quiet():
+            with self.overhead.measure("read-back"):
                 _compare(ocp.load(str(folder.absolute()), arrays), arrays)
             with self.overhead.measure("manifests"):
                 write_bytes(checkpoint.manifest, to_bytes(manifest))
@@ -218,14 +220,23 @@ def _sync(folder: Path) -> None:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep orbax from logging the traceback of an error that it raises as well."""
-    logger = logging.getLogger("absl")
+    """Keep orbax from printing the traceback of an error that it raises as well.
+
+    Its log is one way; the other is that its C++ writers, still at work when it gave up,
+    call an event loop that is closed, which Python prints.
+    """
+    logger, hook = logging.getLogger("absl"), sys.unraisablehook
     before = logger.disabled
-    logger.disabled = True
+
+    def print_others(unraisable: sys.UnraisableHookArgs) -> None:
+        if str(unraisable.exc_value) != "Event loop is closed":
+            hook(unraisable)
+
+    logger.disabled, sys.unraisablehook = True, print_others
     try:
         yield
     finally:
-        logger.disabled = before
+        logger.disabled, sys.unraisablehook = before, hook
 
 
 def _clean_after_failure(run: Path) -> None:
