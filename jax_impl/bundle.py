@@ -21,6 +21,7 @@ from jax_impl.config import DataConfig
 from jax_impl.data.loader import batch_indices, load
 from jax_impl.model.network import Tree
 from jax_impl.run_folder import TrainedRun, open_run
+from jax_impl.training.checkpoint import NEWEST
 from jax_impl.training.optim import learning_rate
 from jax_impl.training.report import EPOCH_LOSS, METRICS, read_log
 from jax_impl.training.step import Batch, make_statistics_step
@@ -38,6 +39,8 @@ class BundleArgs:
     """Run folder, as given to training."""
     output: Path
     """File to write, such as model.safetensors."""
+    checkpoint: str = NEWEST
+    """Which of the run's checkpoints: `newest`, `best` (lowest validation loss) or the number of a step."""
     ema_decay: float | None = None
     """Which of the run's averages to write, by its decay, or 0 for the raw weights (default: optim.ema_decay)."""
     optimizer: Path | None = None
@@ -54,7 +57,7 @@ def main(argv: Sequence[str] | None = None) -> None:
                 raise UserError(f"{name} {path} must end in .safetensors, the format that is written")
     if args.optimizer is not None and args.optimizer.resolve() == args.output.resolve():
         raise UserError(f"--optimizer {args.optimizer} is the file of --output; name another")
-    trained = choose_average(open_run(args.run), args.ema_decay)
+    trained = choose_average(open_run(args.run, args.checkpoint), args.ema_decay)
     facts = training_facts(args.run, trained) if args.optimizer is not None else {}
     params, stats = final_weights(trained)
     digest = write_bundle(args.output, params, stats, trained.alphas_cumprod, trained.config)

@@ -224,6 +224,12 @@ class TrainConfig:
     """Epochs between checkpoints; one is always written at the end."""
     keep_checkpoints: int = 3
     """Newest checkpoints kept on disk."""
+    keep_best: int = 1
+    """Checkpoints kept for their validation loss, the lowest ones."""
+    keep_every: int = 0
+    """Epochs between the checkpoints that are kept for good, where one is written then; 0 for none."""
+    checkpoint_minutes: float = 10.0
+    """Also write a checkpoint, in the middle of an epoch, when the last one is this old; 0 for no such ones."""
     sample_every: int = 1
     """Epochs between sample pictures; 0 for none."""
     sample_steps: int = 50
@@ -232,13 +238,15 @@ class TrainConfig:
     """Stop, with a checkpoint, after the step in which this time is up; 0 for no limit."""
     tensorboard: bool = False
     """Also write TensorBoard event files."""
+    deterministic: bool = False
+    """Have XLA use only operations that repeat to the last bit, which a GPU needs for an exact resume."""
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size", "checkpoint_every", "keep_checkpoints", "sample_steps"):
             _need(getattr(self, name) >= 1, f"train.{name}", getattr(self, name), "choose at least 1")
         _need(0 <= self.seed < 2**32, "train.seed", self.seed, "choose 0 to 4294967295")
-        _need(self.sample_every >= 0, "train.sample_every", self.sample_every, "choose 0 or more")
-        _need(self.max_minutes >= 0.0, "train.max_minutes", self.max_minutes, "choose 0 or more")
+        for name in ("sample_every", "keep_best", "keep_every", "max_minutes", "checkpoint_minutes"):
+            _need(getattr(self, name) >= 0, f"train.{name}", getattr(self, name), "choose 0 or more")
 
 
 @dataclass(frozen=True)

@@ -30,6 +30,7 @@ from jax_impl.evaluation.perceptual import open_lpips
 from jax_impl.evaluation.report import contact_sheet, to_json, to_markdown
 from jax_impl.evaluation.scoring import METRICS, Metric, make_judge, score
 from jax_impl.run_folder import open_run, trained_names
+from jax_impl.training.checkpoint import NEWEST
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,8 @@ class EvaluateArgs:
     """What to score: an .onnx file; it runs through export.edge."""
     run: Path | None = None
     """Or a run folder; its weights are drawn with JAX."""
+    checkpoint: str = NEWEST
+    """Which of its checkpoints: `newest`, `best` (lowest validation loss) or the number of a step."""
     pictures: Path | None = None
     """Or a folder of pictures that any program made of the held-out inputs, each named like its pair."""
     baseline_run: Path | None = None
@@ -141,6 +144,8 @@ def check(args: EvaluateArgs) -> None:
     for name, value in drawn:
         if args.pictures is not None and value is not None:
             raise UserError(f"{name} says how to draw, and the pictures of --pictures are drawn already; leave it out")
+    if args.run is None and args.checkpoint != NEWEST:
+        raise UserError(f"--checkpoint {args.checkpoint} chooses among those of --run; name one, or leave it out")
     if args.pictures is not None and args.seeds > 1:
         raise UserError(f"--seeds is {args.seeds}, and --pictures holds one draw for each input; leave --seeds out")
     check_output_folder(args.output_dir, "--output-dir")
@@ -170,7 +175,7 @@ def open_subject(args: EvaluateArgs) -> Subject:
             {"artifact": args.artifact.name, "weights_digest": model.weights_digest},
         )
     if args.run is not None:
-        trained = open_run(args.run)
+        trained = open_run(args.run, args.checkpoint)
         for steps in wanted:
             check_steps(len(trained.alphas_cumprod), steps)
         weights = final_weights(trained)

@@ -17,7 +17,7 @@ from jax_impl.config import Config
 from jax_impl.config_json import from_json, to_json
 from jax_impl.data.loader import Pairs
 from jax_impl.diffusion.schedule import Levels, alphas_cumprod
-from jax_impl.training.checkpoint import restore_newest
+from jax_impl.training.checkpoint import NEWEST, check_wanted, restore
 from jax_impl.training.optim import learning_rate, make_optimizer
 from jax_impl.training.state import TrainState, outline
 from jax_impl.training.step import Problem
@@ -28,7 +28,7 @@ DATA = "data.json"
 
 @dataclass(frozen=True)
 class TrainedRun:
-    """A run's newest usable checkpoint, ready to draw with."""
+    """A run's checkpoint, ready to draw with."""
 
     config: Config
     problem: Problem
@@ -52,26 +52,26 @@ def read_config(run: Path) -> Config:
         raise UserError(f"{path}: {error}") from None
 
 
-def open_run(run: Path) -> TrainedRun:
-    """Restore a run's newest usable checkpoint."""
+def open_run(run: Path, wanted: str = NEWEST) -> TrainedRun:
+    """Restore a run's newest usable checkpoint, its `best`, or that of a step, without disturbing who trains there."""
+    check_wanted(wanted)
     config = read_config(run)
     # Restoring needs the state's shape only, to which the length of the schedule adds nothing.
     network, template = outline(config, make_optimizer(config.optim, learning_rate(config.optim, 1, 1)))
-    state, _, problems = restore_newest(run, template)
-    warn_of_damage(problems)
+    state, _, damages = restore(run, template, wanted)
+    for damage in damages:
+        print(f"warning: passed over a damaged checkpoint, {damage}", file=sys.stderr)
     levels = alphas_cumprod(config.diffusion)
     return TrainedRun(config, Problem(network, config, Levels.of(levels)), state, levels)
 
 
-def warn_of_damage(problems: list[str]) -> None:
-    """Say on stderr which newer checkpoints were passed over."""
-    for problem in problems:
-        print(f"warning: passed over a damaged checkpoint, {problem}", file=sys.stderr)
+def write_data(run: Path, pairs: Pairs, held_out: Pairs, *, warm: bool = False) -> None:
+    """Note in the run folder what it is trained on: names and a digest of the decoded pictures of both splits.
 
-
-def write_data(run: Path, pairs: Pairs, held_out: Pairs) -> None:
-    """Note in the run folder what it is trained on: names and a digest of the decoded pictures of both splits."""
-    write_json(run / DATA, {"train": _fingerprint(pairs), "val": _fingerprint(held_out)})
+    `warm` notes that it began with given weights, which only its checkpoints hold.
+    """
+    begun = {"warm_start": True} if warm else {}
+    write_json(run / DATA, {"train": _fingerprint(pairs), "val": _fingerprint(held_out), **begun})
 
 
 def check_data(run: Path, pairs: Pairs, held_out: Pairs) -> None:
@@ -94,6 +94,14 @@ def check_data(run: Path, pairs: Pairs, held_out: Pairs) -> None:
                 f"the {split} pairs are not those that run {run} was started with ({change}); name the same data with "
                 "--data.path, or start a new run from its weights with --init-from"
             )
+
+
+def began_warm(run: Path) -> bool:
+    """Whether a run began with given weights, so that it cannot be begun again from its seed."""
+    try:
+        return bool(json.loads((run / DATA).read_text()).get("warm_start"))
+    except (OSError, ValueError, AttributeError):
+        return False
 
 
 def trained_names(run: Path) -> tuple[str, ...] | None:
@@ -124,6 +132,9 @@ FREE_ON_RESUME = {
     "train.max_minutes",
     "train.checkpoint_every",
     "train.keep_checkpoints",
+    "train.keep_best",
+    "train.keep_every",
+    "train.checkpoint_minutes",
     "train.sample_every",
     "train.sample_steps",
     "train.tensorboard",

@@ -25,6 +25,7 @@ from jax_impl.diffusion.samplers import make_plan
 from jax_impl.draw import Wishes, make_draw, resolve
 from jax_impl.model.network import Tree
 from jax_impl.run_folder import open_run
+from jax_impl.training.checkpoint import NEWEST
 from jax_impl.training.step import Problem
 from jax_impl.weights import open_bundle
 
@@ -39,6 +40,8 @@ class SampleArgs:
     """Picture to write; with several photos, a folder for them."""
     run: Path | None = None
     """Run folder, as given to training."""
+    checkpoint: str = NEWEST
+    """Which of the run's checkpoints: `newest`, `best` (lowest validation loss) or the number of a step."""
     weights: Path | None = None
     """Instead of a run: a bundle, model.safetensors."""
     sampler: AnySamplerName | None = None
@@ -71,7 +74,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         raise UserError(f"--seed {args.seed} is out of range; choose 0 to {2**63 - 1}")
     if args.batch_size < 1:
         raise UserError(f"--batch-size is {args.batch_size}: choose at least 1")
-    problem, params, stats, alphas_cumprod = open_weights(args.run, args.weights)
+    problem, params, stats, alphas_cumprod = open_weights(args.run, args.weights, args.checkpoint)
     diffusion = problem.config.diffusion
     config = resolve(diffusion, Wishes(args.sampler, args.steps, args.spacing, args.guidance, args.eta))
     plan = make_plan(alphas_cumprod, config, diffusion.prediction)
@@ -103,17 +106,21 @@ def main(argv: Sequence[str] | None = None) -> None:
     print(args.output)
 
 
-def open_weights(run: Path | None, weights: Path | None) -> tuple[Problem, Tree, Tree, np.ndarray]:
+def open_weights(
+    run: Path | None, weights: Path | None, checkpoint: str = NEWEST
+) -> tuple[Problem, Tree, Tree, np.ndarray]:
     """What drawing takes, from the one that is named: (problem, params, stats, alphas_cumprod).
 
     Raises UserError for both or neither, and for what cannot be opened.
     """
     if weights is not None and run is None:
+        if checkpoint != NEWEST:
+            raise UserError(f"--checkpoint {checkpoint} chooses among those of --run; name one, or leave it out")
         return open_bundle(weights)
     if run is None or weights is not None:
         named = "neither --run nor --weights" if run is None else "both --run and --weights"
         raise UserError(f"{named} are given; name a run folder or a bundle")
-    trained = open_run(run)
+    trained = open_run(run, checkpoint)
     return trained.problem, *final_weights(trained), trained.alphas_cumprod
 
 

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import shlex
 import sys
 from collections.abc import Sequence
+from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 
 import jax
@@ -11,45 +15,62 @@ import jax.numpy as jnp
 import optax
 
 from export.edge.errors import UserError, run
-from jax_impl.cli import TrainArgs, parse
+from jax_impl.cli import PROGRAM, TrainArgs, parse
 from jax_impl.config import Config
 from jax_impl.data.loader import Pairs, batch_indices, load, remarks, steps_per_epoch
 from jax_impl.diffusion.schedule import Levels, alphas_cumprod
 from jax_impl.model.network import Network, count
 from jax_impl.run_folder import (
     CONFIG,
+    DATA,
+    began_warm,
     check_data,
     check_resume,
     read_config,
-    warn_of_damage,
     write_config,
     write_data,
 )
-from jax_impl.training.checkpoint import list_checkpoints, restore_newest, save
+from jax_impl.training.checkpoint import list_checkpoints, remove_leftovers, restore, set_aside
 from jax_impl.training.guard import describe_skipped
 from jax_impl.training.interrupt import StopSignal
+from jax_impl.training.lock import LOCK, claim
 from jax_impl.training.optim import learning_rate, make_optimizer
+from jax_impl.training.overhead import Overhead
 from jax_impl.training.progress import Progress
-from jax_impl.training.report import Sampler, plot_losses
+from jax_impl.training.report import PLOT, SAMPLES, Sampler, plot_losses
+from jax_impl.training.retention import Retention
 from jax_impl.training.state import TrainState, create, outline, sampling_weights, with_params
 from jax_impl.training.step import Batch, Problem, make_train_step, make_validation_loss
+from jax_impl.training.writer import CheckpointWriter
 from jax_impl.weights import warm_start
 
 SHOWN_PAIRS = 4
 """Held-out pairs in a sample picture."""
+DETERMINISTIC = "--xla_gpu_deterministic_ops=true"
+"""XLA's flag against operations whose sums depend on chance; it also keeps it from timing kernels to choose one."""
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Parse the command line and train."""
     args = parse(sys.argv[1:] if argv is None else argv)
-    config = prepare(args)
-    for remark in remarks(config.data):
-        print(remark)
-    pairs, held_out = load(config.data, "train"), load(config.data, "val")
-    print(f"{len(pairs.names)} training pairs, {len(held_out.names)} held out, {config.data.size} × {config.data.size}")
-    number = train(config, args.output_dir, pairs, held_out, resume=args.resume, init_from=args.init_from)
+    # Another process that trains there is named before the data are read.
+    with claim(args.output_dir) if (args.output_dir / LOCK).exists() else nullcontext():
+        config = prepare(args)
+        if config.train.deterministic:
+            make_deterministic()
+        for remark in remarks(config.data):
+            print(remark)
+        pairs, held_out = load(config.data, "train"), load(config.data, "val")
+        size = config.data.size
+        print(f"{len(pairs.names)} training pairs, {len(held_out.names)} held out, {size} × {size}")
+        number = train(config, args.output_dir, pairs, held_out, resume=args.resume, init_from=args.init_from)
     if number:
         sys.exit(128 + number)
+
+
+def make_deterministic() -> None:
+    """Ask XLA for operations that repeat to the last bit; before anything has started its backend."""
+    os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {DETERMINISTIC}".strip()
 
 
 def prepare(args: TrainArgs) -> Config:
@@ -57,15 +78,21 @@ def prepare(args: TrainArgs) -> Config:
     config, folder = args.config(), args.output_dir
     if folder.exists() and not folder.is_dir():
         raise UserError(f"--output-dir {folder} is a file; name a folder")
-    if args.resume:
-        if args.init_from is not None:
-            raise UserError("--resume and --init-from exclude each other; a resumed run has its own weights")
-        check_resume(read_config(folder), config)
-    elif list_checkpoints(folder) and not (folder / CONFIG).exists():
-        raise UserError(f"--output-dir {folder} holds checkpoints of an unknown run; remove it, or name another folder")
-    elif (folder / CONFIG).exists():
-        raise UserError(f"--output-dir {folder} holds a run already; add --resume to go on, or name another folder")
+    if not args.resume:
+        check_new(folder)
+        return config
+    if args.init_from is not None:
+        raise UserError("--resume and --init-from exclude each other; a resumed run has its own weights")
+    check_resume(read_config(folder), config)
     return config
+
+
+def check_new(folder: Path) -> None:
+    """Raise UserError when a folder holds a run."""
+    if (folder / CONFIG).exists():
+        raise UserError(f"--output-dir {folder} holds a run already; add --resume to go on, or name another folder")
+    if list_checkpoints(folder):
+        raise UserError(f"--output-dir {folder} holds checkpoints of an unknown run; remove it, or name another folder")
 
 
 def train(
@@ -74,79 +101,129 @@ def train(
     """Train from the state that the settings imply to the last epoch, leaving checkpoints and pictures in `folder`.
 
     Returns 0, or the number of the signal that ended it early. Raises UserError when a
-    resumed run meets other data or a broken checkpoint, and when too many steps in a row were skipped.
+    resumed run meets other data or no checkpoint is whole, when another process trains
+    in `folder`, when too many steps in a row were skipped, and when the log or the last
+    checkpoint cannot be written; another checkpoint, a plot or a picture that cannot be
+    is said and training goes on.
     """
     settings = config.train
     per_epoch = steps_per_epoch(len(pairs.names), config.data.repeats, settings.batch_size)
     total = per_epoch * settings.epochs
     schedule = learning_rate(config.optim, per_epoch, settings.epochs)
     optimizer = make_optimizer(config.optim, schedule)
-    if resume:
-        check_data(folder, pairs, held_out)
-        network, state = newest_state(folder, config, optimizer)
-    else:
-        network, state = create(config, optimizer)
-    if init_from is not None:
-        state = with_params(*warm_start(init_from, config, state.params, state.stats), config, optimizer, state.key)
-    first = int(state.step)
-    print(f"{count(state.params):,} parameters, {settings.epochs} epochs of {per_epoch} steps, on {jax.devices()[0]}")
+    begun = None if resume else begin(config, optimizer, init_from)
+    overhead = Overhead()
+    with claim(folder):
+        if begun is None:
+            check_data(folder, pairs, held_out)
+            network, state = newest_state(folder, config, optimizer, overhead)
+        else:
+            # Anew: another process may have been quicker.
+            check_new(folder)
+            network, state = begun
+        first = int(state.step)
+        print(
+            f"{count(state.params):,} parameters, {settings.epochs} epochs of {per_epoch} steps, on {jax.devices()[0]}"
+        )
 
-    levels = alphas_cumprod(config.diffusion)
-    problem = Problem(network, config, Levels.of(levels))
-    train_step = make_train_step(problem, optimizer, schedule)
-    validation_loss = make_validation_loss(problem)
-    resident, held = (Batch(jnp.asarray(p.cond), jnp.asarray(p.x0)) for p in (pairs, held_out))
-    shown = held_out if held_out.names else pairs
-    sampler = Sampler(problem, levels, Batch(shown.cond[:SHOWN_PAIRS], shown.x0[:SHOWN_PAIRS]), settings.sample_steps)
+        levels = alphas_cumprod(config.diffusion)
+        problem = Problem(network, config, Levels.of(levels))
+        train_step = make_train_step(problem, optimizer, schedule)
+        validation_loss = make_validation_loss(problem)
+        resident, held = (Batch(jnp.asarray(p.cond), jnp.asarray(p.x0)) for p in (pairs, held_out))
+        shown = held_out if held_out.names else pairs
+        samples = Batch(shown.cond[:SHOWN_PAIRS], shown.x0[:SHOWN_PAIRS])
+        sampler = Sampler(problem, levels, samples, settings.sample_steps)
 
-    folder.mkdir(parents=True, exist_ok=True)
-    if init_from is not None:
-        # Before there is a config to resume from: the run folder alone must say where the run began.
-        save(folder, state, settings.keep_checkpoints)
-    write_data(folder, pairs, held_out)
-    write_config(folder, config)
-    progress = Progress(folder, config, first, per_epoch, int(state.guard.in_a_row))
-    with StopSignal() as stop:
-        for step in range(first + 1, total + 1):
-            indices = batch_indices(settings.seed, step - 1, len(pairs.names), config.data.repeats, settings.batch_size)
-            state, metrics = train_step(state, resident, jnp.asarray(indices))
-            progress.step(step, metrics)
-            last = step == total
-            if step % per_epoch == 0:
-                progress.flush()
-                epoch, weights = step // per_epoch, sampling_weights(state)
-                progress.epoch(step, validation_loss(weights, state.stats, held) if held_out.names else None)
-                if settings.sample_every and (last or epoch % settings.sample_every == 0):
-                    sampler.save(folder, epoch, weights, state.stats)
-                plot_losses(folder)
-                # Weights after which nothing but skipped steps came may be ruined: saved only where they would be lost.
-                if last or (epoch % settings.checkpoint_every == 0 and not progress.in_a_row):
-                    save(folder, state, progress.checkpoints_to_keep())
-            if not last and (stop.requested or progress.out_of_time()):
-                progress.flush()
-                save(folder, state, progress.checkpoints_to_keep())
-                plot_losses(folder)
-                progress.close()
-                print(describe_skipped(state), end="")
-                reason = "stopped" if stop.requested else "time is up"
-                print(f"{reason} after step {step} of {total}; go on with --resume --output-dir {folder}")
-                return stop.number
-    progress.close()
+        trusted = (first,) if resume else ()
+        with CheckpointWriter(folder, Retention.of(settings), overhead, trusted) as writer, StopSignal() as stop:
+            if init_from is not None:
+                # Before there is a config to resume from: the run folder alone must say where the run began.
+                writer.finish(state, 0.0)
+            if not (folder / DATA).exists():
+                write_data(folder, pairs, held_out, warm=init_from is not None)
+            write_config(folder, config)
+            progress = Progress(folder, config, first, per_epoch, overhead, int(state.guard.in_a_row))
+            for step in range(first + 1, total + 1):
+                indices = batch_indices(
+                    settings.seed, step - 1, len(pairs.names), config.data.repeats, settings.batch_size
+                )
+                state, metrics = train_step(state, resident, jnp.asarray(indices))
+                progress.step(step, metrics)
+                last, val_loss = step == total, None
+                due = progress.time_to_save()
+                if step % per_epoch == 0:
+                    progress.flush()
+                    epoch, weights = step // per_epoch, sampling_weights(state)
+                    val_loss = validation_loss(weights, state.stats, held) if held_out.names else None
+                    progress.epoch(step, val_loss)
+                    if settings.sample_every and (last or epoch % settings.sample_every == 0):
+                        progress.attempt(SAMPLES, partial(sampler.save, folder, epoch, weights, state.stats))
+                    progress.attempt(PLOT, partial(plot_losses, folder))
+                    due = due or epoch % settings.checkpoint_every == 0
+                stopped = not last and (stop.requested or progress.out_of_time())
+                if due or last or stopped:
+                    progress.settle()
+                    doubtful = progress.in_a_row > 0
+                    if last or stopped:
+                        # What nobody comes after to try again has to succeed.
+                        writer.finish(state, step / per_epoch, val_loss, doubtful=doubtful)
+                    elif not doubtful:
+                        writer.submit(state, step / per_epoch, val_loss)
+                if stopped:
+                    progress.attempt(PLOT, partial(plot_losses, folder))
+                    progress.close()
+                    print(describe_skipped(state), end="")
+                    reason = "stopped" if stop.requested else "time is up"
+                    print(f"{reason} after step {step} of {total}; go on with: {resuming(folder)}")
+                    return stop.number
+            progress.close()
     print(describe_skipped(state), end="")
     print(f"run folder: {folder}")
     return 0
 
 
-def newest_state(folder: Path, config: Config, optimizer: optax.GradientTransformation) -> tuple[Network, TrainState]:
-    """The network and the state to resume from; a fresh one when the run was stopped before its first checkpoint."""
-    if not list_checkpoints(folder):
-        print("no checkpoint yet: starting from the first step")
-        return create(config, optimizer)
-    network, template = outline(config, optimizer)
-    state, found, problems = restore_newest(folder, template)
-    warn_of_damage(problems)
-    print(f"resuming after step {found.step}")
+def begin(
+    config: Config, optimizer: optax.GradientTransformation, init_from: Path | None
+) -> tuple[Network, TrainState]:
+    """The network and the state of a new run, with the weights of a bundle where one is named."""
+    network, state = create(config, optimizer)
+    if init_from is not None:
+        state = with_params(*warm_start(init_from, config, state.params, state.stats), config, optimizer, state.key)
     return network, state
+
+
+def newest_state(
+    folder: Path, config: Config, optimizer: optax.GradientTransformation, overhead: Overhead
+) -> tuple[Network, TrainState]:
+    """The network and the state to resume from; a fresh one when the run was stopped before its first checkpoint.
+
+    Damaged newer checkpoints are set aside and leftovers of saves removed, so the caller
+    holds the run's lock. Raises UserError, and moves nothing, when none is whole.
+    """
+    if list_checkpoints(folder):
+        network, template = outline(config, optimizer)
+        with overhead.measure("digests"):
+            state, found, damages = restore(folder, template)
+        for damage in damages:
+            set_aside(damage)
+        print(f"resuming after step {found.step}")
+    elif began_warm(folder):
+        raise UserError(
+            f"run {folder} began with the weights of a bundle, and its checkpoints are gone; start a new run in "
+            "another folder with --init-from"
+        )
+    else:
+        print("no checkpoint yet: starting from the first step")
+        network, state = create(config, optimizer)
+    for name in remove_leftovers(folder):
+        print(f"removed {name}, which an interrupted save left")
+    return network, state
+
+
+def resuming(folder: Path) -> str:
+    """The command line that goes on with a run: what it was asked for is in its folder."""
+    return f"{PROGRAM} --resume --output-dir {shlex.quote(str(folder))}"
 
 
 def cli() -> None:

@@ -1,30 +1,35 @@
-"""Checkpoints on disk: written by orbax, committed and verified by a digest manifest of our own.
+"""Checkpoints on disk: found, judged by their manifests, loaded, set aside.
 
-`model_checkpoints/step_00000120/` holds what orbax writes; `step_00000120.json` beside it
-names every file with its SHA-256 and is renamed into place last. A folder without a
-manifest is the leftover of an interrupted save: orbax alone would take it for the newest
-checkpoint, and would load a flipped bit without an error.
+`model_checkpoints/step_00000120/` holds what orbax writes; `step_00000120.json` beside it,
+renamed into place last, makes it a checkpoint. A folder without a manifest is the
+leftover of an interrupted save: orbax alone would take it for the newest checkpoint,
+and would load a flipped bit without an error. What is damaged is never deleted: the
+process that trains moves it to `model_checkpoints/damaged/`, readers pass over it.
 """
 
 from __future__ import annotations
 
-import contextlib
-import json
-import logging
+import itertools
+import os
+import re
 import shutil
-import time
-from collections.abc import Iterator
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 import jax
 from orbax.checkpoint import v1 as ocp
+from tqdm import tqdm
 
-from export.edge.errors import UserError
-from export.edge.files import sha256_file, write_json
+from export.edge.errors import UserError, describe_os_error
+from export.edge.files import sync_folder
+from jax_impl.training.manifest import find_fault_in, read_manifest
+from jax_impl.training.retention import Kept, best_first
 from jax_impl.training.state import TrainState, from_arrays, to_arrays
 
 FOLDER = "model_checkpoints"
+DAMAGED = "damaged"
+NEWEST, BEST = "newest", "best"
 
 
 @dataclass(frozen=True)
@@ -36,80 +41,156 @@ class Checkpoint:
     manifest: Path
 
 
+@dataclass(frozen=True)
+class Damage:
+    """A checkpoint that cannot be believed, and why."""
+
+    checkpoint: Checkpoint
+    fault: str
+
+    def __str__(self) -> str:
+        return f"{self.checkpoint.folder.name}: {self.fault}"
+
+
+def checkpoint_of(run: Path, step: int) -> Checkpoint:
+    """Where the checkpoint of a step lies, whether or not it is there."""
+    folder = run / FOLDER / f"step_{step:08d}"
+    return Checkpoint(step, folder, folder.with_suffix(".json"))
+
+
 def list_checkpoints(run: Path) -> list[Checkpoint]:
-    """Committed checkpoints of a run, oldest first."""
+    """Committed checkpoints of a run, oldest first, damaged ones among them."""
     found = []
-    for manifest in sorted((run / FOLDER).glob("step_*.json")):
+    for manifest in (run / FOLDER).glob("step_*.json"):
         digits = manifest.stem.removeprefix("step_")
-        if digits.isdigit():
-            found.append(Checkpoint(int(digits), manifest.with_suffix(""), manifest))
-    return found
-
-
-def save(run: Path, state: TrainState, keep: int) -> Checkpoint:
-    """Write the state as the newest checkpoint of a run, then delete all but the newest `keep`.
-
-    On an error, a full disk included, what was written is removed and the earlier
-    checkpoints stay; the error goes on to the caller.
-    """
-    step = int(state.step)
-    root = run / FOLDER
-    root.mkdir(parents=True, exist_ok=True)
-    checkpoint = Checkpoint(step, root / f"step_{step:08d}", root / f"step_{step:08d}.json")
-    if checkpoint.manifest.exists():
-        if find_fault(checkpoint) is None:
-            return checkpoint
-        checkpoint.manifest.unlink()
-    _clean_leftovers(root)
-    try:
-        with _quiet():
-            ocp.save(str(checkpoint.folder.absolute()), to_arrays(state))
-        files = {str(f.relative_to(checkpoint.folder)): sha256_file(f) for f in _files(checkpoint.folder)}
-        write_json(checkpoint.manifest, {"step": step, "files": files})
-    except BaseException as error:
-        _clean_after_failure(root)
-        # Orbax reports a failed write of its C++ core as a ValueError or RuntimeError.
-        if isinstance(error, ValueError | RuntimeError):
-            raise UserError(
-                f"checkpoint {checkpoint.folder} was not written ({_first_line(error)}); "
-                f"see that {root} has free space and may be written"
-            ) from error
-        raise
-    for old in list_checkpoints(run)[:-keep]:
-        old.manifest.unlink()
-        shutil.rmtree(old.folder, ignore_errors=True)
-    return checkpoint
-
-
-def restore_newest(run: Path, template: TrainState) -> tuple[TrainState, Checkpoint, list[str]]:
-    """The newest checkpoint that is whole: (state, checkpoint, what was wrong with newer ones).
-
-    `template` may be an outline. Raises UserError when there is none, or when it holds
-    other arrays than `template`.
-    """
-    problems: list[str] = []
-    for checkpoint in reversed(list_checkpoints(run)):
-        fault = find_fault(checkpoint)
-        if fault is None:
-            return _load(checkpoint, template), checkpoint, problems
-        problems.append(f"{checkpoint.folder.name}: {fault}")
-    detail = f" ({'; '.join(problems)})" if problems else ""
-    raise UserError(f"run {run} has no usable checkpoint{detail}; train it first, or name another run")
+        if digits.isdecimal() and checkpoint_of(run, int(digits)).manifest == manifest:
+            found.append(checkpoint_of(run, int(digits)))
+    return sorted(found, key=lambda checkpoint: checkpoint.step)
 
 
 def find_fault(checkpoint: Checkpoint) -> str | None:
-    """What is wrong with a checkpoint's files, or None when every digest fits."""
+    """What is wrong with a checkpoint's manifest or files, or None when every digest fits."""
     try:
-        listed = json.loads(checkpoint.manifest.read_text())["files"]
-        present = {str(f.relative_to(checkpoint.folder)) for f in _files(checkpoint.folder)}
-        if present != set(listed):
-            return f"{len(present ^ set(listed))} files are missing or too many"
-        for name, digest in listed.items():
-            if sha256_file(checkpoint.folder / name) != digest:
-                return f"{name} is damaged"
-    except (ValueError, KeyError, TypeError, AttributeError):
-        return "its manifest is damaged"
-    return None
+        manifest = read_manifest(checkpoint.manifest)
+        if manifest.step != checkpoint.step:
+            return f"its manifest is that of step {manifest.step}"
+        return find_fault_in(manifest, checkpoint.folder)
+    except ValueError as error:
+        return str(error)
+    except OSError as error:
+        return describe_os_error(error)
+
+
+def restore(run: Path, template: TrainState, wanted: str = NEWEST) -> tuple[TrainState, Checkpoint, list[Damage]]:
+    """The wanted checkpoint: (state, checkpoint, what was passed over because it is damaged).
+
+    `wanted` is `newest`, `best` (the lowest validation loss) or a step; of the first two
+    the next one is taken where one is damaged. A run that trains meanwhile may delete
+    what is being read: then the search starts again. `template` may be an outline.
+    Raises UserError when there is none, or when it holds other arrays than `template`.
+    """
+    damages: dict[int, Damage] = {}
+    while True:
+        checkpoint = next((c for c in _by_preference(run, wanted) if c.step not in damages), None)
+        if checkpoint is None:
+            raise UserError(_none_left(run, wanted, list(damages.values())))
+        fault = find_fault(checkpoint)
+        if fault is None:
+            try:
+                return _load(checkpoint, template), checkpoint, list(damages.values())
+            except UserError:
+                raise
+            except Exception as error:  # orbax raises many kinds
+                if checkpoint.manifest.exists():
+                    raise UserError(
+                        f"checkpoint {checkpoint.folder} is as it was written, but orbax cannot read it "
+                        f"({first_line(error)}); use the version that wrote it"
+                    ) from error
+        elif checkpoint.manifest.exists():
+            damages[checkpoint.step] = Damage(checkpoint, fault)
+
+
+def set_aside(damage: Damage) -> Path:
+    """Move a damaged checkpoint with its manifest to `damaged/`, and say so; for the holder of the run's lock alone.
+
+    The folder goes first: without its manifest it would be taken for a leftover, were
+    this interrupted.
+    """
+    checkpoint = damage.checkpoint
+    root = checkpoint.folder.parent / DAMAGED
+    root.mkdir(exist_ok=True)
+    parts = [part for part in (checkpoint.folder, checkpoint.manifest) if part.exists()]
+    names = itertools.chain([checkpoint.folder.name], (f"{checkpoint.folder.name}-{n}" for n in itertools.count(2)))
+    name = next(name for name in names if not any((root / f"{name}{part.suffix}").exists() for part in parts))
+    for part in parts:
+        part.rename(root / f"{name}{part.suffix}")
+    sync_folder(checkpoint.folder.parent)
+    say(f"warning: damaged checkpoint {damage}; it is set aside in {root / name}")
+    return root / name
+
+
+def remove_leftovers(run: Path) -> list[str]:
+    """Remove data folders that no manifest vouches for; returns their names. For the holder of the lock alone."""
+    found = []
+    for folder in (run / FOLDER).glob("step_*"):
+        if folder.is_dir() and not (run / FOLDER / f"{folder.name.split('.')[0]}.json").exists():
+            shutil.rmtree(folder, ignore_errors=True)
+            found.append(folder.name)
+    return found
+
+
+def say(line: str) -> None:
+    """Print one line on stderr, from any thread, without tearing the progress bar."""
+    tqdm.write(line, file=sys.stderr)
+    sys.stderr.flush()
+
+
+def check_wanted(wanted: str) -> str:
+    """Return `wanted` where it can name a checkpoint, else raise UserError."""
+    if wanted not in (NEWEST, BEST) and not wanted.isdecimal():
+        raise UserError(f"--checkpoint is {wanted}: choose {NEWEST}, {BEST} or the number of a step")
+    return wanted
+
+
+def first_line(error: BaseException) -> str:
+    """What an error says, in one short line."""
+    if isinstance(error, OSError):
+        return describe_os_error(error)
+    # How orbax's C++ core reports a failed write, at the end of a long line.
+    if number := re.search(r"os_error_code='(\d+)'", str(error)):
+        return describe_os_error(OSError(int(number[1]), os.strerror(int(number[1]))))
+    return str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
+
+
+def _by_preference(run: Path, wanted: str) -> list[Checkpoint]:
+    """Checkpoints in the order in which they are to be tried."""
+    found = list_checkpoints(run)[::-1]
+    if wanted == NEWEST:
+        return found
+    if wanted != BEST:
+        return [checkpoint for checkpoint in found if checkpoint.step == int(wanted)]
+    scored, unreadable = [], []
+    for checkpoint in found:
+        try:
+            scored.append(Kept(checkpoint.step, val_loss=read_manifest(checkpoint.manifest).val_loss))
+        except (OSError, ValueError):
+            unreadable.append(checkpoint)
+    # What cannot be read comes first, to be reported: it might have been the best.
+    return unreadable + [checkpoint_of(run, entry.step) for entry in best_first(scored)]
+
+
+def _none_left(run: Path, wanted: str, damages: list[Damage]) -> str:
+    detail = f" ({'; '.join(map(str, damages))})" if damages else ""
+    there = [checkpoint.step for checkpoint in list_checkpoints(run)]
+    if wanted == BEST and len(there) > len(damages):
+        return f"run {run} has no usable checkpoint with a validation loss{detail}; choose --checkpoint newest"
+    if wanted not in (NEWEST, BEST):
+        return f"run {run} has no usable checkpoint of step {wanted}{detail}; there are {there}"
+    if damages:
+        remedy = "restore one of them from a copy, or train anew in another folder"
+    else:
+        remedy = "train it first, or name another run"
+    return f"run {run} has no usable checkpoint{detail}; {remedy}"
 
 
 def _load(checkpoint: Checkpoint, template: TrainState) -> TrainState:
@@ -126,43 +207,3 @@ def _load(checkpoint: Checkpoint, template: TrainState) -> TrainState:
     sharding = jax.sharding.SingleDeviceSharding(jax.devices()[0])
     abstract = {n: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=sharding) for n, a in wanted.items()}
     return from_arrays(template, ocp.load(str(checkpoint.folder.absolute()), abstract))
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep orbax from logging the traceback of an error that it raises as well."""
-    logger = logging.getLogger("absl")
-    before = logger.disabled
-    logger.disabled = True
-    try:
-        yield
-    finally:
-        logger.disabled = before
-
-
-def _files(folder: Path) -> list[Path]:
-    return sorted(f for f in folder.rglob("*") if f.is_file())
-
-
-def _clean_leftovers(root: Path) -> bool:
-    """Remove data folders that no manifest vouches for; returns whether there were any."""
-    found = False
-    for folder in root.glob("step_*"):
-        if folder.is_dir() and not (root / f"{folder.name.split('.')[0]}.json").exists():
-            shutil.rmtree(folder, ignore_errors=True)
-            found = True
-    return found
-
-
-def _clean_after_failure(root: Path) -> None:
-    """Remove what a failed save left, and what orbax's writers, still at work when it gave up, put there again."""
-    calm = 0
-    for _ in range(100):
-        calm = 0 if _clean_leftovers(root) else calm + 1
-        if calm == 5:
-            return
-        time.sleep(0.1)
-
-
-def _first_line(error: BaseException) -> str:
-    return str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__

@@ -5,11 +5,15 @@ from __future__ import annotations
 import os
 import signal
 import threading
+from contextlib import suppress
 from types import FrameType, TracebackType
 
 
 class StopSignal:
-    """While entered, the first SIGINT or SIGTERM only sets `requested` and says so; a second one acts as usual.
+    """While entered, the first SIGINT or SIGTERM only sets `requested` and says so; a second one ends the process.
+
+    It ends at once, by the operating system's own doing, as with kill -9: a KeyboardInterrupt
+    would wait for the thread that writes a checkpoint.
 
     Outside the main thread, where Python takes no signal handlers, it does nothing.
     """
@@ -34,15 +38,13 @@ class StopSignal:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._restore()
+        for number, handler in self._before.items():
+            signal.signal(number, handler)  # type: ignore[arg-type]
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         self.number = number
-        self._restore()
+        for other in self.SIGNALS:
+            signal.signal(other, signal.SIG_DFL)
         # Not print: a handler may run in the middle of one.
-        os.write(2, b"\nfinishing this step, then saving; again to stop at once\n")
-
-    def _restore(self) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)  # type: ignore[arg-type]
-        self._before = {}
+        with suppress(OSError):
+            os.write(2, b"\nfinishing this step, then saving; again to stop at once\n")

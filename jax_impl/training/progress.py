@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import math
-import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from tqdm import tqdm
 
-from export.edge.errors import UserError
+from export.edge.errors import UserError, describe_os_error
 from jax_impl.config import Config
-from jax_impl.training.checkpoint import list_checkpoints
+from jax_impl.training.checkpoint import list_checkpoints, say
 from jax_impl.training.guard import IN_A_ROW, NON_FINITE, SPIKE
+from jax_impl.training.overhead import OVERHEAD, Overhead
 from jax_impl.training.report import EPOCH_LOSS, MetricsLog
 from jax_impl.training.step import Metrics, fetch
 
@@ -24,8 +25,11 @@ class Progress:
     too many skipped steps end the run.
     """
 
-    def __init__(self, run: Path, config: Config, first: int, per_epoch: int, in_a_row: int) -> None:
+    def __init__(
+        self, run: Path, config: Config, first: int, per_epoch: int, overhead: Overhead, in_a_row: int
+    ) -> None:
         self.run, self.config, self.first, self.per_epoch = run, config, first, per_epoch
+        self.overhead = overhead
         self.in_a_row = in_a_row
         """Steps skipped up to the last one that was logged."""
         self.skipped = 0
@@ -33,7 +37,8 @@ class Progress:
         self.log = MetricsLog(run, first, config.train.tensorboard)
         total = per_epoch * config.train.epochs
         self.bar = tqdm(total=total, initial=first, unit="step", dynamic_ncols=True, disable=None)
-        self.started = time.monotonic()
+        # Monotonic: a clock that is set during the run changes nothing.
+        self.started = self.saved = time.monotonic()
         self._pending: tuple[int, Metrics] | None = None
 
     def step(self, step: int, metrics: Metrics) -> None:
@@ -86,14 +91,30 @@ class Progress:
         """Time since this process began to train."""
         return time.monotonic() - self.started
 
-    def checkpoints_to_keep(self) -> int:
-        """How many of the newest ones a save should leave; none goes while steps are being skipped."""
-        return sys.maxsize if self.in_a_row else self.config.train.keep_checkpoints
+    def time_to_save(self) -> bool:
+        """Whether the last checkpoint, or the start, is as old as the settings allow."""
+        return 0 < self.config.train.checkpoint_minutes * 60 <= time.monotonic() - self.saved
+
+    def settle(self) -> None:
+        """Bring the log to disk, whole, for a checkpoint that is about to be written."""
+        self.flush()
+        self.log.sync()
+        self.saved = time.monotonic()
+
+    def attempt(self, what: str, draw: Callable[[], object]) -> None:
+        """Do what a run can go on without; where the disk does not take it, say so in one line."""
+        try:
+            draw()
+        except OSError as error:
+            say(f"warning: {what} was not written ({describe_os_error(error)}); training goes on")
 
     def close(self) -> None:
-        """Finish the bar and close the log."""
+        """Finish the bar, close the log, and say and note what care has cost."""
         self.bar.close()
         self.log.close()
+        seconds = self.seconds()
+        print(self.overhead.line(seconds))
+        self.attempt(OVERHEAD, lambda: self.overhead.write(self.run, seconds))
 
     def _diverged(self, step: int, marks: dict[str, int]) -> str:
         optim = self.config.optim

@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 import json
-import sys
+import os
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from io import FileIO
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from export.edge.errors import UserError, describe_os_error
 from export.edge.files import atomic_file
 from export.edge.noise import START, normal
 from export.edge.pictures import grid, save_picture, to_uint8
 from jax_impl.draw import Wishes, make_draw, resolve
 from jax_impl.model.network import Tree
+from jax_impl.training.board import Board
 from jax_impl.training.step import Batch, Problem, to_unit
-
-if TYPE_CHECKING:
-    from tensorboardX import SummaryWriter
 
 METRICS = "metrics.jsonl"
 SAMPLES = "training_samples"
@@ -39,6 +39,10 @@ class MetricsLog:
     Opened at `step`, it drops the records of later steps: a resumed run writes them
     again, and the log has neither gaps nor doubles. Of what it wrote it remembers the
     records since the last epoch's own, which is the one that holds `train_loss`.
+
+    Writing raises UserError where the disk is full or broken, which ends the run: a
+    checkpoint from after a record that is missing would leave a gap that nothing mends,
+    while a resume from the last checkpoint writes the same records again.
     """
 
     def __init__(self, run: Path, step: int, tensorboard: bool) -> None:
@@ -48,16 +52,24 @@ class MetricsLog:
             for record in _records(run):
                 if record["step"] <= step:
                     kept.write(self._remember(record))
-        self.file = self.path.open("a", encoding="utf-8")
-        self.board = _summary_writer()(str(run / "tensorboard"), purge_step=step + 1) if tensorboard else None
+        # Without a buffer, what a failed write left in it cannot come out later.
+        self.file = self.path.open("ab", buffering=0)
+        self.board = Board(run / "tensorboard", step + 1) if tensorboard else None
 
     def write(self, step: int, record: dict[str, float]) -> None:
         """Append one record: its step, epoch and figures. Raises ValueError when one is NaN or infinite."""
-        self.file.write(self._remember({"step": step, **record}))
-        self.file.flush()
-        if self.board is not None:
-            for name, value in record.items():
-                self.board.add_scalar(name, value, step)
+        line = self._remember({"step": step, **record}).encode()
+        with self._writing():
+            _append(self.file, line)
+            if self.board is not None:
+                self.board.write(step, record)
+
+    def sync(self) -> None:
+        """Bring the log to disk: before a checkpoint that counts on what is in it."""
+        with self._writing():
+            os.fsync(self.file.fileno())
+            if self.board is not None:
+                self.board.flush()
 
     def mean_since(self, step: int, name: str) -> float | None:
         """Mean of a figure over the records of later steps, those before a resume included; None where none has it.
@@ -69,9 +81,20 @@ class MetricsLog:
 
     def close(self) -> None:
         """Flush and close the files."""
-        self.file.close()
-        if self.board is not None:
-            self.board.close()
+        with self._writing():
+            self.file.close()
+            if self.board is not None:
+                self.board.close()
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise UserError(
+                f"{self.path} cannot be written ({describe_os_error(error)}); training ends here, as a gap in it could "
+                "not be mended: --resume goes on from the newest checkpoint"
+            ) from error
 
     def _remember(self, record: dict[str, float]) -> str:
         """Note a record for `mean_since`; returns its line."""
@@ -81,6 +104,18 @@ class MetricsLog:
         else:
             self.recent.append(record)
         return line
+
+
+def _append(file: FileIO, line: bytes) -> None:
+    """Write a whole line at the end of a file without a buffer, or none of it."""
+    before, left = os.fstat(file.fileno()).st_size, line
+    try:
+        while left:
+            left = left[file.write(left) :]
+    except OSError:
+        with suppress(OSError):
+            os.ftruncate(file.fileno(), before)
+        raise
 
 
 def read_log(run: Path) -> list[dict[str, float]]:
@@ -106,24 +141,6 @@ def _records(run: Path) -> Iterator[dict[str, float]]:
 def _refuse(constant: str) -> float:
     """Python's reader would take NaN and Infinity, which are not JSON."""
     raise ValueError(f"{constant} is not JSON")
-
-
-def _summary_writer() -> type[SummaryWriter]:
-    """TensorBoard's writer, without torch.
-
-    tensorboardX imports torch wherever it is installed, for tensors that are never
-    handed to it here. None in sys.modules makes that import fail, as it would on a
-    machine without torch.
-    """
-    absent = "torch" not in sys.modules
-    if absent:
-        sys.modules["torch"] = None  # type: ignore[assignment]
-    try:
-        from tensorboardX import SummaryWriter
-    finally:
-        if absent:
-            del sys.modules["torch"]
-    return SummaryWriter
 
 
 def plot_losses(run: Path) -> None:

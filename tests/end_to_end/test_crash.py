@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from jax_impl.run_folder import CONFIG, open_run
-from jax_impl.training.checkpoint import list_checkpoints
+from jax_impl.training.checkpoint import FOLDER, list_checkpoints
 from jax_impl.training.report import METRICS, read_log
 from jax_impl.training.state import to_arrays
 
@@ -45,15 +45,14 @@ def finish(folder: Path, *words: str) -> Path:
     return folder
 
 
-def kill_when(folder: Path, reached: Callable[[], object]) -> None:
-    """Start the run and kill it as soon as `reached` holds."""
-    with start(folder, *SMALL) as process:
+def kill_when(folder: Path, reached: Callable[[], object], *words: str) -> None:
+    """Start the run, with more words, and kill it as soon as `reached` holds."""
+    with start(folder, *SMALL, *words) as process:
         deadline = time.monotonic() + 300
         while not reached() and process.poll() is None and time.monotonic() < deadline:
             time.sleep(0.002)
         process.kill()
         assert process.wait() == -signal.SIGKILL, folder.with_suffix(".txt").read_text()
-    assert reached()
 
 
 def assert_same_run(a: Path, b: Path) -> None:
@@ -76,6 +75,7 @@ def unbroken(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_killed_after_a_checkpoint(unbroken: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     kill_when(run, lambda: list_checkpoints(run))
+    assert list_checkpoints(run)
     assert list_checkpoints(run)[-1].step < STEPS
     finish(run, "--resume")
     assert_same_run(run, unbroken)
@@ -84,7 +84,22 @@ def test_killed_after_a_checkpoint(unbroken: Path, tmp_path: Path) -> None:
 def test_killed_before_the_first_checkpoint(unbroken: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     kill_when(run, lambda: read_log(run))
+    assert read_log(run)
     assert (run / CONFIG).is_file()
     assert list_checkpoints(run) == []
     finish(run, "--resume")
+    assert_same_run(run, unbroken)
+
+
+def test_killed_in_a_save_in_the_middle_of_an_epoch(unbroken: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+
+    def saving() -> bool:
+        folders = {path.name.split(".")[0] for path in (run / FOLDER).glob("step_*") if path.is_dir()}
+        return bool(list_checkpoints(run)) and bool(folders - {c.folder.name for c in list_checkpoints(run)})
+
+    kill_when(run, saving, "--train.checkpoint-minutes", "1e-9")
+    assert 0 < list_checkpoints(run)[-1].step < STEPS // EPOCHS
+    finish(run, "--resume", "--train.checkpoint-minutes", "0")
+    assert "resuming after step" in run.with_suffix(".txt").read_text()
     assert_same_run(run, unbroken)

@@ -28,11 +28,12 @@ from jax_impl.diffusion.schedule import Levels, alphas_cumprod
 from jax_impl.model.network import Tree, flatten
 from jax_impl.presets import PRESETS
 from jax_impl.run_folder import open_run, write_config
-from jax_impl.training.checkpoint import save
 from jax_impl.training.optim import learning_rate, make_optimizer
 from jax_impl.training.report import MetricsLog
+from jax_impl.training.retention import Retention
 from jax_impl.training.state import TrainState, outline, with_params
 from jax_impl.training.step import Problem, diffusion_loss
+from jax_impl.training.writer import save
 from jax_impl.weights import read_bundle, warm_start
 from tests.parity.subject import to_nhwc, to_torch, with_weights
 from tests.torch_ref.original_network import Original, Script, batch, trained
@@ -183,7 +184,7 @@ def test_the_script_takes_the_step_that_jax_would_have_taken(imported: Imported,
     # What a run keeps of it, and the commands that take it to the script.
     log.close()
     reached = replace(state, step=jnp.asarray(STEPS), params=params, stats=stats, opt_state=opt_state)
-    save(run, reached, 1)
+    save(run, reached, Retention(1))
     write_config(run, config)
     model, moments, out = (tmp_path / name for name in ("m.safetensors", "o.safetensors", "model.pth"))
     bundle.main(["--run", str(run), "--output", str(model), "--optimizer", str(moments)])

@@ -20,10 +20,11 @@ from jax_impl import bundle
 from jax_impl.config import Config, DataConfig, OptimConfig, SeedModelConfig
 from jax_impl.model.network import flatten
 from jax_impl.run_folder import TrainedRun, open_run, write_config
-from jax_impl.training.checkpoint import save
 from jax_impl.training.optim import learning_rate, make_optimizer
 from jax_impl.training.report import METRICS, MetricsLog
+from jax_impl.training.retention import Retention
 from jax_impl.training.state import outline
+from jax_impl.training.writer import save
 
 STEPS, PER_EPOCH = 11, 4
 
@@ -40,7 +41,7 @@ def write_run(folder: Path, optim: OptimConfig) -> Path:
         values = rng.random(leaf.shape) if jnp.issubdtype(leaf.dtype, jnp.floating) else np.full(leaf.shape, STEPS)
         return jnp.asarray(values, leaf.dtype)
 
-    save(folder, jax.tree.map(draw, template), 1)
+    save(folder, jax.tree.map(draw, template), Retention(1))
     write_config(folder, config)
     log = MetricsLog(folder, 0, False)
     # The log may be ahead of the newest checkpoint, as after a crash.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import shutil
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -19,8 +20,8 @@ from jax_impl.config import Config
 from jax_impl.data.loader import Pairs, load
 from jax_impl.run_folder import open_run
 from jax_impl.train import main, train
-from jax_impl.training.checkpoint import list_checkpoints
-from jax_impl.training.report import METRICS, read_log
+from jax_impl.training.checkpoint import DAMAGED, list_checkpoints
+from jax_impl.training.report import METRICS, PLOT, read_log
 from jax_impl.training.state import to_arrays
 
 SmallConfig = Callable[..., Config]
@@ -67,13 +68,82 @@ def test_a_stopped_and_resumed_run_equals_the_unbroken_one(
     assert (tmp_path / "run" / METRICS).read_text() == (unbroken / METRICS).read_text()
 
 
+def test_checkpoints_by_the_minute_change_no_numbers_and_are_resumed_from(
+    small_config: SmallConfig, tmp_path: Path, trained_run: Path
+) -> None:
+    config, run = small_config(checkpoint_minutes=1e-9, keep_checkpoints=9), tmp_path / "run"
+    pairs = pairs_of(config)
+    train(config, run, *pairs)
+    assert [c.step for c in list_checkpoints(run)] == [1, 2, 3, 4, 5, 6]
+    assert_same_state(run, trained_run)
+    for checkpoint in list_checkpoints(run)[4:]:
+        checkpoint.manifest.unlink()
+    train(small_config(checkpoint_minutes=0), run, *pairs, resume=True)
+    assert_same_state(run, trained_run)
+    assert (run / METRICS).read_text() == (trained_run / METRICS).read_text()
+
+
+def test_what_is_damaged_is_set_aside_by_who_trains_and_the_steps_are_taken_again(
+    small_config: SmallConfig, tmp_path: Path, trained_run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config, run = small_config(), tmp_path / "run"
+    shutil.copytree(trained_run, run)
+    older, newest = list_checkpoints(run)
+    weights = max(newest.folder.rglob("*"), key=lambda p: p.stat().st_size if p.is_file() else -1)
+    weights.write_bytes(weights.read_bytes()[:-1])
+    assert int(open_run(run).state.step) == older.step
+    assert f"passed over a damaged checkpoint, {newest.folder.name}: " in capsys.readouterr().err
+    train(config, run, *pairs_of(config), resume=True)
+    assert f"damaged checkpoint {newest.folder.name}: " in capsys.readouterr().err
+    assert (newest.folder.parent / DAMAGED / newest.folder.name).is_dir()
+    assert_same_state(run, trained_run)
+    assert (run / METRICS).read_text() == (trained_run / METRICS).read_text()
+
+
+def test_where_none_is_whole_nothing_is_moved_or_begun_again(
+    small_config: SmallConfig, tmp_path: Path, trained_run: Path
+) -> None:
+    config, run = small_config(), tmp_path / "run"
+    shutil.copytree(trained_run, run)
+    for checkpoint in list_checkpoints(run):
+        checkpoint.manifest.write_text("{")
+    for _ in range(2):
+        with pytest.raises(UserError, match=r"no usable checkpoint \(step_0+6: .*step_0+3: "):
+            train(config, run, *pairs_of(config), resume=True)
+    assert len(list_checkpoints(run)) == 2
+
+
+def test_a_plot_that_cannot_be_written_is_said_and_passed_over(
+    small_config: SmallConfig, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config, run = small_config(epochs=1), tmp_path / "run"
+    (run / PLOT).mkdir(parents=True)
+    assert train(config, run, *pairs_of(config)) == 0
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"warning: {PLOT} was not written (")
+    assert [c.step for c in list_checkpoints(run)] == [3]
+
+
+def test_deterministic_asks_xla_before_it_starts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XLA_FLAGS", "--xla_cpu_enable_fast_math=false")
+    words = ["tiny", "--data.path", str(tmp_path / "nowhere"), "--output-dir", str(tmp_path / "run")]
+    with pytest.raises(UserError):
+        main(words)
+    assert "deterministic" not in os.environ["XLA_FLAGS"]
+    with pytest.raises(UserError):
+        main([*words, "--train.deterministic"])
+    assert os.environ["XLA_FLAGS"] == "--xla_cpu_enable_fast_math=false --xla_gpu_deterministic_ops=true"
+
+
 def test_time_limit_stops_with_a_checkpoint(
     small_config: SmallConfig, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     config = small_config(max_minutes=1e-9)
     train(config, tmp_path / "run", *pairs_of(config))
     assert [c.step for c in list_checkpoints(tmp_path / "run")] == [1]
-    assert "time is up after step 1 of 6" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "time is up after step 1 of 6" in said
+    assert f"python -m jax_impl.train --resume --output-dir {tmp_path / 'run'}\n" in said
 
 
 def test_weights_of_a_bundle_start_a_new_run(small_config: SmallConfig, tmp_path: Path, trained_run: Path) -> None:
@@ -180,6 +250,11 @@ def test_what_a_new_run_starts_from_is_saved_before_its_first_step(
     before, after = open_run(trained_run).state.ema, open_run(tmp_path / "run").state.params
     for a, b in zip(jax.tree.leaves(before), jax.tree.leaves(after), strict=True):
         np.testing.assert_array_equal(a, b)
+    monkeypatch.undo()
+    # Without it the run could only begin again from other weights, which it must not do in silence.
+    list_checkpoints(tmp_path / "run")[0].manifest.unlink()
+    with pytest.raises(UserError, match="began with the weights of a bundle"):
+        train(config, tmp_path / "run", *pairs_of(config), resume=True)
 
 
 TINY_WORDS = ["tiny", "--data.synthetic-pairs", "2", "--data.synthetic-val-pairs", "1"]

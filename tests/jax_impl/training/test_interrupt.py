@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import threading
-from collections.abc import Iterator
 
 import pytest
 
@@ -19,27 +20,29 @@ def test_the_first_signal_only_asks(number: signal.Signals) -> None:
         assert not stop.requested
         os.kill(os.getpid(), number)
         assert stop.requested
-        assert signal.getsignal(number) == before
+        assert signal.getsignal(number) == signal.SIG_DFL
     assert signal.getsignal(number) == before
 
 
-@pytest.fixture
-def ctrl_c() -> Iterator[None]:
-    """Python's own answer to Ctrl-C, which a job in a shell's background starts without."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
+TWICE = """
+import os, signal, sys, threading, time
+from jax_impl.training.interrupt import StopSignal
+threading.Thread(target=time.sleep, args=(600,)).start()
+with StopSignal():
+    os.kill(os.getpid(), int(sys.argv[1]))
+    print("asked", flush=True)
+    os.kill(os.getpid(), int(sys.argv[2]))
+    time.sleep(600)
+"""
 
 
-@pytest.mark.usefixtures("ctrl_c")
-def test_a_second_ctrl_c_interrupts() -> None:
-    def twice() -> None:
-        with StopSignal():
-            os.kill(os.getpid(), signal.SIGINT)
-            os.kill(os.getpid(), signal.SIGINT)
-
-    with pytest.raises(KeyboardInterrupt):
-        twice()
+@pytest.mark.skipif(os.name != "posix", reason="ends by a signal")
+@pytest.mark.parametrize("second", [signal.SIGINT, signal.SIGTERM])
+def test_a_second_one_ends_the_process_whatever_its_threads_do(second: signal.Signals) -> None:
+    command = [sys.executable, "-c", TWICE, str(int(signal.SIGINT)), str(int(second))]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
+    assert (done.returncode, done.stdout) == (-second, "asked\n")
+    assert "again to stop at once" in done.stderr and "Traceback" not in done.stderr
 
 
 def test_other_threads_may_use_it() -> None:

@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from export.edge.errors import UserError
+from jax_impl.training.overhead import OVERHEAD
 from jax_impl.training.report import METRICS, PLOT, SAMPLES, MetricsLog, Thinned, plot_losses, read_log
 
 
@@ -134,3 +136,17 @@ def test_a_run_leaves_its_reports(trained_run: Path) -> None:
     assert [p.name for p in pictures] == ["epoch_0001.png", "epoch_0002.png"]
     assert Image.open(pictures[0]).size[0] > 3 * 16
     assert (trained_run / PLOT).exists()
+    overhead = json.loads((trained_run / OVERHEAD).read_text())
+    assert 0 < overhead["care_seconds"] == pytest.approx(sum(overhead["care"].values()))
+    assert overhead["care_share"] == pytest.approx(overhead["care_seconds"] / overhead["training_seconds"])
+
+
+def test_a_log_that_cannot_be_written_ends_in_one_line(tmp_path: Path) -> None:
+    log = MetricsLog(tmp_path, 0, tensorboard=False)
+    log.write(1, {"epoch": 0.5, "loss": 1.0})
+    log.close()
+    log.file = Path("/dev/full").open("ab", buffering=0)  # noqa: SIM115
+    with pytest.raises(UserError, match=r"metrics\.jsonl cannot be written \(the disk is full.*--resume goes on"):
+        log.write(2, {"epoch": 1.0, "loss": 1.0})
+    log.close()
+    assert [r["step"] for r in read_log(tmp_path)] == [1]

@@ -1,0 +1,252 @@
+"""Checkpoints written in the background, checked before they count.
+
+A save copies the state to host memory; a thread then lets orbax write it, flushes the
+files to disk, takes their digests, loads them back and compares every bit with the
+copy, and only then renames the manifest into place, which is what commits it. A save
+that fails is said in one line, removes what it wrote, leaves the earlier checkpoints
+alone and lets training go on. One save is in flight at most: the next one waits for it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import math
+import os
+import shutil
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+
+import jax
+import numpy as np
+from orbax.checkpoint import v1 as ocp
+
+from export.edge.errors import UserError
+from export.edge.files import sync_folder, write_bytes
+from jax_impl.training.checkpoint import (
+    Checkpoint,
+    Damage,
+    checkpoint_of,
+    find_fault,
+    first_line,
+    list_checkpoints,
+    remove_leftovers,
+    say,
+    set_aside,
+)
+from jax_impl.training.manifest import Manifest, files_of, of_folder, read_manifest, to_bytes
+from jax_impl.training.overhead import Overhead
+from jax_impl.training.retention import Kept, Retention, is_kept_for_good, to_delete
+from jax_impl.training.state import TrainState, to_arrays
+
+Arrays = dict[str, np.ndarray]
+
+
+def save(run: Path, state: TrainState, policy: Retention, epoch: float = 0.0, val_loss: float | None = None) -> None:
+    """Write the state as the newest checkpoint of a run, in the foreground; then delete what `policy` does not keep.
+
+    Raises UserError when it cannot be written.
+    """
+    with CheckpointWriter(run, policy, Overhead()) as writer:
+        writer.finish(state, epoch, val_loss)
+
+
+class CheckpointWriter:
+    """The one who writes, keeps and deletes the checkpoints of a run; its process holds the run's lock.
+
+    `trusted` are the steps whose checkpoints this process has verified already. Leaving
+    it waits for the save in flight.
+    """
+
+    def __init__(self, run: Path, policy: Retention, overhead: Overhead, trusted: tuple[int, ...] = ()) -> None:
+        self.run, self.policy, self.overhead = run, policy, overhead
+        self.failure = ""
+        """Why the last save failed; empty when it did not."""
+        self._trusted = set(trusted)
+        self._thread: threading.Thread | None = None
+
+    def __enter__(self) -> CheckpointWriter:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.join()
+
+    def submit(self, state: TrainState, epoch: float, val_loss: float | None = None) -> None:
+        """Start to save the state after `epoch` epochs; returns once it is copied to the host.
+
+        Waits for the save in flight first. The state may be donated to the next step at once.
+        """
+        self._submit(state, epoch, val_loss, report=True, retain=True)
+
+    def join(self) -> None:
+        """Wait for the save in flight, if there is one; `failure` then says how it went."""
+        if self._thread is not None:
+            self._thread.join()
+            self._thread = None
+
+    def finish(self, state: TrainState, epoch: float, val_loss: float | None = None, *, doubtful: bool = False) -> None:
+        """Save the state, wait, and try once more where that fails. For a `doubtful` state no other is deleted.
+
+        Raises UserError, with the newest good checkpoint, when it fails again.
+        """
+        for report in (True, False):
+            self._submit(state, epoch, val_loss, report, retain=not doubtful)
+            self.join()
+            if not self.failure:
+                return
+        raise UserError(
+            f"checkpoint {checkpoint_of(self.run, int(state.step)).folder} was not written ({self.failure}); "
+            f"see that {self.run} has free space and may be written ({self._newest()})"
+        )
+
+    def _submit(self, state: TrainState, epoch: float, val_loss: float | None, report: bool, retain: bool) -> None:
+        self.join()
+        step = int(state.step)
+        if step in self._trusted and checkpoint_of(self.run, step).manifest.exists():
+            self.failure = ""
+            return
+        with self.overhead.measure("saving"):
+            # Copies: on a CPU the host's view is the device's own buffer, which the next step overwrites.
+            arrays = {name: np.array(array) for name, array in jax.device_get(to_arrays(state)).items()}
+        scored = val_loss if val_loss is not None and math.isfinite(val_loss) else None
+        self._thread = threading.Thread(
+            target=self._save, args=(step, arrays, epoch, scored, report, retain), name="checkpoint"
+        )
+        self._thread.start()
+
+    def _save(
+        self, step: int, arrays: Arrays, epoch: float, val_loss: float | None, report: bool, retain: bool
+    ) -> None:
+        """The thread's work; what goes wrong in it is noted and said, never raised."""
+        try:
+            with _quiet():
+                self._commit(checkpoint_of(self.run, step), arrays, epoch, val_loss)
+        except Exception as error:  # orbax reports what its C++ core cannot write as errors of several kinds
+            self.failure = first_line(error)
+            if report:
+                say(f"warning: checkpoint of step {step} was not written ({self.failure}); the next one is tried again")
+            return
+        self.failure = ""
+        self._trusted.add(step)
+        try:
+            if retain:
+                self._retain()
+        except OSError as error:
+            say(f"warning: old checkpoints of {self.run} were not deleted ({first_line(error)})")
+
+    def _commit(self, checkpoint: Checkpoint, arrays: Arrays, epoch: float, val_loss: float | None) -> None:
+        folder = checkpoint.folder
+        if checkpoint.manifest.exists():
+            with self.overhead.measure("digests"):
+                fault = find_fault(checkpoint)
+            if fault is None:
+                return
+            set_aside(Damage(checkpoint, fault))
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        remove_leftovers(self.run)
+        try:
+            with self.overhead.measure("saving"):
+                ocp.save(str(folder.absolute()), arrays)
+                _sync(folder)
+            with self.overhead.measure("digests"):
+                manifest = of_folder(folder, checkpoint.step, epoch, val_loss)
+            with self.overhead.measure("read-back"):
+                _compare(ocp.load(str(folder.absolute()), arrays), arrays)
+            with self.overhead.measure("manifests"):
+                write_bytes(checkpoint.manifest, to_bytes(manifest))
+                if read_manifest(checkpoint.manifest) != manifest:
+                    raise OSError("the manifest does not read as it was written")
+        except BaseException:
+            checkpoint.manifest.unlink(missing_ok=True)
+            _clean_after_failure(self.run)
+            raise
+
+    def _retain(self) -> None:
+        """Delete what the policy does not keep; what turns out to be damaged is set aside and counts for nothing."""
+        entries = []
+        for checkpoint in list_checkpoints(self.run):
+            with self.overhead.measure("manifests"):
+                manifest = _read_or_none(checkpoint)
+            entry = Kept(checkpoint.step)
+            if manifest is not None:
+                entry = Kept(checkpoint.step, manifest.epoch, manifest.val_loss)
+            # What is kept for good is not on the line, and to read all of it again at every start could take long.
+            if checkpoint.step not in self._trusted and not is_kept_for_good(entry, self.policy):
+                with self.overhead.measure("digests"):
+                    fault = find_fault(checkpoint)
+                if fault is not None:
+                    set_aside(Damage(checkpoint, fault))
+                    continue
+                self._trusted.add(checkpoint.step)
+            entries.append(entry)
+        for step in to_delete(entries, self.policy):
+            old = checkpoint_of(self.run, step)
+            old.manifest.unlink()
+            sync_folder(old.manifest.parent)
+            shutil.rmtree(old.folder, ignore_errors=True)
+
+    def _newest(self) -> str:
+        there = [checkpoint.step for checkpoint in list_checkpoints(self.run)]
+        return f"the newest checkpoint is that of step {there[-1]}" if there else "there is no earlier checkpoint"
+
+
+def _read_or_none(checkpoint: Checkpoint) -> Manifest | None:
+    try:
+        return read_manifest(checkpoint.manifest)
+    except (OSError, ValueError):
+        return None
+
+
+def _compare(loaded: Arrays, arrays: Arrays) -> None:
+    """Raise OSError unless both hold the same bits."""
+    for name, array in arrays.items():
+        back = np.asarray(loaded[name])
+        if back.dtype != array.dtype or back.shape != array.shape or back.tobytes() != array.tobytes():
+            raise OSError(f"{name} does not read as it was written; the disk or the memory is unreliable")
+
+
+def _sync(folder: Path) -> None:
+    """Flush every file below a folder, and the folders, to disk."""
+    for path in files_of(folder).values():
+        with path.open("rb") as file:
+            os.fsync(file.fileno())
+    for part in (folder, *(path for path in folder.rglob("*") if path.is_dir())):
+        sync_folder(part)
+    sync_folder(folder.parent)
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep orbax from printing the traceback of an error that it raises as well.
+
+    Its log is one way; the other is that its C++ writers, still at work when it gave up,
+    call an event loop that is closed, which Python prints.
+    """
+    logger, hook = logging.getLogger("absl"), sys.unraisablehook
+    before = logger.disabled
+
+    def print_others(unraisable: sys.UnraisableHookArgs) -> None:
+        if str(unraisable.exc_value) != "Event loop is closed":
+            hook(unraisable)
+
+    logger.disabled, sys.unraisablehook = True, print_others
+    try:
+        yield
+    finally:
+        logger.disabled, sys.unraisablehook = before, hook
+
+
+def _clean_after_failure(run: Path) -> None:
+    """Remove what a failed save left, and what orbax's writers, still at work when it gave up, put there again."""
+    calm = 0
+    for _ in range(100):
+        calm = 0 if remove_leftovers(run) else calm + 1
+        if calm == 5:
+            return
+        time.sleep(0.1)

@@ -1,0 +1,34 @@
+"""A state to save, drawn at random: what it holds matters, not how it came."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jax_impl.config import Config, DataConfig, OptimConfig, SeedModelConfig
+from jax_impl.training.optim import learning_rate, make_optimizer
+from jax_impl.training.state import TrainState, outline
+
+
+@pytest.fixture(scope="session")
+def make_state() -> Callable[..., TrainState]:
+    """`make_state(step=0, width=2, ema=0.9)`: a state of the seed network after that many steps."""
+
+    def make(step: int = 0, width: int = 2, ema: float = 0.9) -> TrainState:
+        config = Config(data=DataConfig(size=16), model=SeedModelConfig(width=width), optim=OptimConfig(ema_decay=ema))
+        _, template = outline(config, make_optimizer(config.optim, learning_rate(config.optim, 1, 1)))
+        rng = np.random.default_rng(width)
+
+        def draw(leaf: jax.ShapeDtypeStruct) -> jax.Array:
+            if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+                return jax.random.key(7)
+            return jnp.asarray(np.asarray(rng.random(leaf.shape), leaf.dtype))
+
+        return dataclasses.replace(jax.tree.map(draw, template), step=jnp.asarray(step, jnp.int32))
+
+    return make
