@@ -112,8 +112,9 @@ class Process:
 
 
 def train(run: Path, fresh: Sequence[str], extra: Mapping[str, str] | None = None, beside: str = "") -> Process:
-    """Train in a run folder: go on where it holds a run, else begin with the words `fresh`."""
-    words = ["--resume"] if (run / CONFIG).exists() else list(fresh)
+    """Train in a run folder: go on to the same end where it holds a run, else begin with the words `fresh`."""
+    length = list(fresh[(at := fresh.index("--train.epochs")) : at + 2])
+    words = ["--resume", *length] if (run / CONFIG).exists() else list(fresh)
     prints = Path(beside) if beside else run.with_name(f"{run.name}.log")
     return Process("jax_impl.train", [*words, "--output-dir", str(run)], prints, extra)
 

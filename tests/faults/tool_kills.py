@@ -27,7 +27,7 @@ def kill(tool: Tool, place: Path, count: int, rng: random.Random, log: list[str]
     calls: dict[bool, int] = {}
     for old in (False, True):
         # Over an older result last: its calls are other ones.
-        folder = fresh(place / f"{stem}_count")
+        folder = fresh(place / f"{stem}_calls{int(old)}")
         if old:
             tool.put_old(folder)
         process = tool.run(folder, {"FAULT_KILL": f"0:{folder}:{events}"})
