@@ -46,7 +46,9 @@ def disks(shop: Workshop, place: Path, count: int, seed: int, log: list[str]) ->
             swept(disk, base, words, unbroken, count // 3, log),
             midway(disk, words, unbroken, max(3, count // 10), rng, log),
         ]
-        rows += [tool_disks(tool, disk, place, log) for tool in shop.tools.values()]
+        # Pictures take a moment each, an export takes longer.
+        pages = {name: 16 if tool.module == "export.edge" else 6 for name, tool in shop.tools.items()}
+        rows += [tool_disks(tool, disk, pages[name], log) for name, tool in shop.tools.items()]
     return rows
 
 
@@ -153,8 +155,8 @@ def last_line(ended: Ended) -> str:
     return (ended.err.strip().splitlines() or [""])[-1][:300]
 
 
-def tool_disks(tool: Tool, disk: Path, place: Path, log: list[str]) -> Row:
-    """Fill the disk at pages of what a tool writes, over nothing and over an older result."""
+def tool_disks(tool: Tool, disk: Path, count: int, log: list[str]) -> Row:
+    """Fill the disk at up to `count` pages of what a tool writes, by turns over nothing and over an older result."""
     outcome = Outcome()
     empty(disk)
     before = used_kib(disk)
@@ -166,7 +168,7 @@ def tool_disks(tool: Tool, disk: Path, place: Path, log: list[str]) -> Row:
     if complaint := process.end().complaint(0):
         return Row(f"disk full, {tool.name}", 0, 1, "", (f"it fails with room enough: {complaint}",))
     new, most = contents(folder / tool.target), max(levels)
-    pages = spread(list(range(0, most, PAGE)), 6 if tool.module != "export.edge" else 16)
+    pages = spread(list(range(0, most, PAGE)), count)
     for n, room in enumerate(pages):
         empty(disk)
         folder.mkdir()

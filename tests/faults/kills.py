@@ -54,10 +54,11 @@ class Campaign:
     arrays: dict[int, Arrays] = field(default_factory=dict)
 
 
-def begin(folder: Path, epochs: int) -> Campaign:
-    """Train the unbroken run, and take its times."""
+def begin(folder: Path, epochs: int, warm: bool = True) -> Campaign:
+    """Train the unbroken run, and take its times: after all is compiled, or with that."""
     words = small_run(epochs)
-    finish(folder / "warm", small_run(1))  # compiles
+    if warm:
+        finish(folder / "warm", small_run(1))
     unbroken = folder / "unbroken"
     process = train(unbroken, words)
     process.wait_until(lambda: logged(unbroken))

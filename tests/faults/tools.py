@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -119,7 +120,7 @@ def state_of(tool: Tool, folder: Path, new: dict[str, bytes]) -> str | None:
     if tool.old.is_file():
         old = {tool.target: next(iter(old.values()))}
     if tool.together:
-        if found == old or (unvarying(found) == unvarying(new) and found.keys() == new.keys()):
+        if found == old or (found.keys() == new.keys() and unvarying(found) == unvarying(new)):
             return None
         kinds = {name: "old" if found.get(name) == old.get(name) else "other" for name in sorted(old.keys() | new)}
         return f"neither old nor new: {', '.join(f'{name} {kind}' for name, kind in kinds.items())}"
@@ -127,9 +128,20 @@ def state_of(tool: Tool, folder: Path, new: dict[str, bytes]) -> str | None:
     return f"{', '.join(odd)} neither old nor new" if odd else None
 
 
-def unvarying(found: Mapping[str, bytes]) -> dict[str, bytes]:
-    """Without the files that tell how long something took."""
-    return {name: data for name, data in found.items() if name not in TIMED}
+def unvarying(found: Mapping[str, bytes]) -> dict[str, object]:
+    """What is the same whenever it is made: without the files that tell how long something took."""
+    return {name: meaning(name, data) for name, data in found.items() if name not in TIMED}
+
+
+def meaning(name: str, data: bytes) -> object:
+    """The bytes of a file; of safetensors header and arrays, as its writer puts the header in any order."""
+    if not name.endswith(".safetensors"):
+        return data
+    try:
+        start = 8 + int.from_bytes(data[:8], "little")
+        return json.loads(data[8:start]), data[start:]
+    except ValueError:
+        return data
 
 
 def sampled_run(epochs: int) -> list[str]:
