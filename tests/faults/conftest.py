@@ -8,7 +8,7 @@ import pytest
 
 from tests.faults.kills import Campaign, begin
 
-EPOCHS = 3
+EPOCHS = 5
 
 
 @pytest.fixture(scope="session")

@@ -160,10 +160,10 @@ def tool_disks(tool: Tool, disk: Path, count: int, log: list[str]) -> Row:
     outcome = Outcome()
     empty(disk)
     before = used_kib(disk)
-    folder = disk / "out"
+    folder, prints = disk / "out", disk.parent / "tool.log"
     folder.mkdir()
     levels: set[int] = set()
-    process = tool.run(folder)
+    process = tool.run(folder, prints)
     process.wait_until(lambda: levels.add(used_kib(disk) - before))
     if complaint := process.end().complaint(0):
         return Row(f"disk full, {tool.name}", 0, 1, "", (f"it fails with room enough: {complaint}",))
@@ -175,7 +175,7 @@ def tool_disks(tool: Tool, disk: Path, count: int, log: list[str]) -> Row:
         if n % 2:
             tool.put_old(folder)
         fill(disk, room)
-        ended = tool.end(folder)
+        ended = tool.run(folder, prints).end()
         where = f"{tool.name} over {'an older result' if n % 2 else 'nothing'} with {room} KiB free"
         log.append(f"{where}: {ended.status}, {last_line(ended)}")
         outcome.tried += 1
@@ -186,7 +186,7 @@ def tool_disks(tool: Tool, disk: Path, count: int, log: list[str]) -> Row:
         if not complaint and leftovers(folder):
             complaint = f"{leftovers(folder)} temporary files are left"
         relieve(disk)
-        if not complaint and (again := tool.end(folder).complaint(0)):
+        if not complaint and (again := tool.run(folder, prints).end().complaint(0)):
             complaint = f"with room again: {again}"
         if complaint := complaint or state_of(tool, folder, new):
             outcome.failures.append(f"{where}: {complaint}")

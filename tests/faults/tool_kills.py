@@ -23,18 +23,18 @@ def kill(tool: Tool, place: Path, count: int, rng: random.Random, log: list[str]
     """Kill one tool `count` times, each time over nothing or over an older result."""
     stem = tool.name.replace(", ", "_").replace(" ", "_")
     reference = fresh(place / f"{stem}_new")
-    events = place / f"{stem}.count"
+    events, prints = place / f"{stem}.count", place / f"{stem}.log"
     calls: dict[bool, int] = {}
     for old in (False, True):
         # Over an older result last: its calls are other ones.
         folder = fresh(place / f"{stem}_calls{int(old)}")
         if old:
             tool.put_old(folder)
-        process = tool.run(folder, {"FAULT_KILL": f"0:{folder}:{events}"})
+        process = tool.run(folder, prints, {"FAULT_KILL": f"0:{folder}:{events}"})
         if complaint := process.end().complaint(0):
             return Row(f"kill -9, {tool.name}", 0, 1, "", (f"it fails unharmed: {complaint}",))
         calls[old] = int(events.read_text())
-    process = tool.run(reference)
+    process = tool.run(reference, prints)
     failures = [complaint] if (complaint := process.end().complaint(0)) else []
     seconds, new = process.age(), contents(reference / tool.target)
     left = struck = 0
@@ -44,14 +44,14 @@ def kill(tool: Tool, place: Path, count: int, rng: random.Random, log: list[str]
         if old:
             tool.put_old(folder)
         if timed:
-            process = tool.run(folder)
+            process = tool.run(folder, prints)
             moment = f"after {(delay := rng.uniform(0, 1.05 * seconds)):.3f} s"
             process.wait_for(delay)
             ended = process.send(signal.SIGKILL)
         else:
             call = rng.randint(1, calls[old])
             moment = f"before call {call} of {calls[old]} that change the folder"
-            ended = tool.run(folder, {"FAULT_KILL": f"{call}:{folder}:{events}"}).end()
+            ended = tool.run(folder, prints, {"FAULT_KILL": f"{call}:{folder}:{events}"}).end()
         struck += ended.status == -signal.SIGKILL
         where = f"{tool.name} over {'an older result' if old else 'nothing'}, killed {moment}"
         log.append(where)
@@ -60,7 +60,7 @@ def kill(tool: Tool, place: Path, count: int, rng: random.Random, log: list[str]
         elif old and not (folder / tool.target).exists():
             failures.append(f"{where}: the older result is gone")
         left += leftovers(folder)
-    again = tool.end(folder)
+    again = tool.run(folder, prints).end()
     if complaint := again.complaint(0) or state_of(tool, folder, new):
         failures.append(f"{tool.name}, again after a kill: {complaint}")
     outcome = f"{struck} struck; absent, old or new as a whole; {left} temporary files and folders left behind"

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from export.edge.pictures import save_picture
-from tests.faults.processes import Ended, Process, contents, small_run
+from tests.faults.processes import Process, contents, small_run
 
 TIMED = ("README.md", "SHA256SUMS")
 """Of an artifact: the card tells times that vary; its digest lies in the other."""
@@ -31,13 +31,9 @@ class Tool:
     together: bool
     """Whether the files of a folder must be all old or all new, or each for itself."""
 
-    def run(self, folder: Path, extra: Mapping[str, str] | None = None) -> Process:
-        """Start it; what it prints goes beside `folder`."""
-        return Process(self.module, self.words(folder), folder.with_name(f"{folder.name}.log"), extra)
-
-    def end(self, folder: Path) -> Ended:
-        """Let it run to its end."""
-        return self.run(folder).end()
+    def run(self, folder: Path, prints: Path, extra: Mapping[str, str] | None = None) -> Process:
+        """Start it, to write in `folder`."""
+        return Process(self.module, self.words(folder), prints, extra)
 
     def put_old(self, folder: Path) -> None:
         """Put there what was there before."""
