@@ -137,7 +137,7 @@ def kill_often(campaign: Campaign, run: Path, kills: int, rng: random.Random, mi
         struck += 1
     before, going_on = committed(run), (run / CONFIG).exists()
     try:
-        if len(before) < len(committed(campaign.unbroken)):
+        if max(before, default=0) < max(committed(campaign.unbroken)):
             finish(run, campaign.words)
             check_resumed(campaign, run.with_name(f"{run.name}.log.out").read_text(), before, going_on, run.name)
         difference = unlike_run(run, campaign.unbroken)
@@ -153,8 +153,8 @@ def kill_often(campaign: Campaign, run: Path, kills: int, rng: random.Random, mi
 
 
 def compare_commits(campaign: Campaign, run: Path) -> None:
-    """Every checkpoint of a finished run must hold what the unbroken run had at that step."""
-    for step in sorted(committed(run)):
+    """Every checkpoint of a finished run must hold what the unbroken run had at that step, if it saved there too."""
+    for step in sorted(committed(run) & committed(campaign.unbroken)):
         campaign.commits += 1
         if step not in campaign.arrays:
             campaign.arrays[step] = stored(campaign.unbroken, step)
