@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import jax
@@ -13,7 +14,7 @@ import optax
 from export.edge.errors import UserError, run
 from jax_impl.cli import TrainArgs, parse
 from jax_impl.config import Config
-from jax_impl.data.loader import Pairs, batch_indices, load, remarks, steps_per_epoch
+from jax_impl.data.loader import Pairs, Source, decode, open_held_out_pairs, open_pairs, remarks, steps_per_epoch
 from jax_impl.diffusion.schedule import Levels, alphas_cumprod
 from jax_impl.model.network import Network, count
 from jax_impl.run_folder import (
@@ -26,6 +27,7 @@ from jax_impl.run_folder import (
     write_data,
 )
 from jax_impl.training.checkpoint import list_checkpoints, restore_newest, save
+from jax_impl.training.feed import open_feed
 from jax_impl.training.interrupt import StopSignal
 from jax_impl.training.optim import learning_rate, make_optimizer
 from jax_impl.training.progress import Progress
@@ -44,8 +46,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     config = prepare(args)
     for remark in remarks(config.data):
         print(remark)
-    pairs, held_out = load(config.data, "train"), load(config.data, "val")
-    print(f"{len(pairs.names)} training pairs, {len(held_out.names)} held out, {config.data.size} × {config.data.size}")
+    pairs, held_out = open_pairs(config.data), open_held_out_pairs(config.data)
+    where = "streamed" if isinstance(pairs, Source) else "in memory"
+    print(
+        f"{len(pairs.names)} training pairs {where}, {len(held_out.names)} held out, "
+        f"{config.data.size} × {config.data.size}"
+    )
     number = train(config, args.output_dir, pairs, held_out, resume=args.resume, init_from=args.init_from)
     if number:
         sys.exit(128 + number)
@@ -68,7 +74,13 @@ def prepare(args: TrainArgs) -> Config:
 
 
 def train(
-    config: Config, folder: Path, pairs: Pairs, held_out: Pairs, *, resume: bool = False, init_from: Path | None = None
+    config: Config,
+    folder: Path,
+    pairs: Pairs | Source,
+    held_out: Pairs,
+    *,
+    resume: bool = False,
+    init_from: Path | None = None,
 ) -> int:
     """Train from the state that the settings imply to the last epoch, leaving checkpoints and pictures in `folder`.
 
@@ -94,9 +106,8 @@ def train(
     problem = Problem(network, config, Levels.of(levels))
     train_step = make_train_step(problem, optimizer, schedule)
     validation_loss = make_validation_loss(problem)
-    resident, held = (Batch(jnp.asarray(p.cond), jnp.asarray(p.x0)) for p in (pairs, held_out))
-    shown = held_out if held_out.names else pairs
-    sampler = Sampler(problem, levels, Batch(shown.cond[:SHOWN_PAIRS], shown.x0[:SHOWN_PAIRS]), settings.sample_steps)
+    feed, held = open_feed(pairs, config), Batch(jnp.asarray(held_out.cond), jnp.asarray(held_out.x0))
+    sampler = Sampler(problem, levels, first_pairs(held_out if held_out.names else pairs), settings.sample_steps)
 
     folder.mkdir(parents=True, exist_ok=True)
     if init_from is not None:
@@ -105,10 +116,9 @@ def train(
     write_data(folder, pairs, held_out)
     write_config(folder, config)
     progress = Progress(folder, config, first, per_epoch)
-    with StopSignal() as stop:
+    with StopSignal() as stop, feed:
         for step in range(first + 1, total + 1):
-            indices = batch_indices(settings.seed, step - 1, len(pairs.names), config.data.repeats, settings.batch_size)
-            state, metrics = train_step(state, resident, jnp.asarray(indices))
+            state, metrics = train_step(state, *feed.batch(step - 1))
             progress.step(step, metrics)
             last = step == total
             if step % per_epoch == 0:
@@ -131,6 +141,13 @@ def train(
     progress.close()
     print(f"run folder: {folder}")
     return 0
+
+
+def first_pairs(pairs: Pairs | Source) -> Batch:
+    """The first few pairs of a set, to show."""
+    if isinstance(pairs, Source):
+        pairs = decode(replace(pairs, names=pairs.names[:SHOWN_PAIRS]))
+    return Batch(pairs.cond[:SHOWN_PAIRS], pairs.x0[:SHOWN_PAIRS])
 
 
 def newest_state(folder: Path, config: Config, optimizer: optax.GradientTransformation) -> tuple[Network, TrainState]:

@@ -1,12 +1,13 @@
-"""Decoded pairs in memory, and which of them make up each batch."""
+"""Pairs to train on, in memory or read as they are needed, and which of them make up each batch."""
 
 from __future__ import annotations
 
 import functools
+import hashlib
 import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -17,12 +18,13 @@ from export.edge.pictures import fit_square
 from jax_impl.config import DataConfig
 from jax_impl.data.pairs import Pair, find_pairs, read_pair
 from jax_impl.data.synthetic import render_pair, scene_seed
+from jax_impl.data.tfds_source import open_tfds
 
 Split = Literal["train", "val", "test"]
 SYNTHETIC = "synthetic"
 """The `path` that stands for the built-in scenes."""
 MAX_BYTES = 16 * 2**30
-"""Decoded pictures stay in memory; more than this is refused before anything is read."""
+"""Pictures that have to be in memory all at once: more than this is refused before anything is read."""
 SMALLEST_SIDE = 8
 _THREADS = 2
 _BAR_FROM = 200
@@ -39,18 +41,37 @@ class Pairs:
     """uint8 (pairs, size, size, 3)"""
 
 
-def load(config: DataConfig, split: Split) -> Pairs:
-    """Decode every pair of a split and make it square by `config.fit`.
+@dataclass(frozen=True)
+class Source:
+    """All pairs of a split, each decoded when it is asked for, from any thread."""
 
-    A `val` or `test` split without pairs gives empty arrays. Raises UserError where the
-    pairs cannot be found or read, a picture is smaller than 8 pixels on a side, the
-    training split is empty, or the arrays would not fit in memory.
+    names: tuple[str, ...]
+    size: int
+    read: Callable[[int], tuple[np.ndarray, np.ndarray]]
+    """cond and x0 at a position, each uint8 (size, size, 3); raises UserError for a picture that cannot be used."""
+    origin: Callable[[], str]
+    """Something cheap to know the data by without decoding it, such as the sizes of its files."""
+    verb: str = "reading"
+
+    @property
+    def bytes(self) -> int:
+        """What all of it takes, decoded."""
+        return 2 * len(self.names) * self.size * self.size * 3
+
+
+def open_source(config: DataConfig, split: Split) -> Source:
+    """The pairs of a split, found but not decoded; a `val` or `test` split may be empty.
+
+    Raises UserError where they cannot be found, and where the training split is empty.
     """
+    if config.tfds:
+        return _of_tfds(config, split)
     if config.path == SYNTHETIC:
         count = config.synthetic_pairs if split == "train" else config.synthetic_val_pairs
-        seeds = [scene_seed(split, index) for index in range(count)]
         names = tuple(f"{split}_{index:05d}" for index in range(count))
-        return _fill(names, config.size, lambda i: render_pair(seeds[i], config.size), "rendering")
+        return Source(
+            names, config.size, lambda i: render_pair(scene_seed(split, i), config.size), lambda: "scenes", "rendering"
+        )
     source = find_pairs(config)
     pairs = source.splits[split]
     if not pairs and split == "train":
@@ -59,14 +80,63 @@ def load(config: DataConfig, split: Split) -> Pairs:
             f"data.path {config.path} has pairs for {others} but none for train; add some, or drop the split"
         )
 
-    def decode(i: int) -> tuple[np.ndarray, np.ndarray]:
-        return squares(pairs[i], config)
+    def origin() -> str:
+        sizes = [locator.path.stat().st_size for pair in pairs for locator in (pair.cond, pair.x0)]
+        return hashlib.sha256(str(sizes).encode()).hexdigest()
 
-    return _fill(tuple(pair.name for pair in pairs), config.size, decode, "reading")
+    return Source(tuple(pair.name for pair in pairs), config.size, lambda i: squares(pairs[i], config), origin)
+
+
+def _of_tfds(config: DataConfig, split: Split) -> Source:
+    prepared = open_tfds(config)
+    positions = prepared.positions[split]
+
+    def read(i: int) -> tuple[np.ndarray, np.ndarray]:
+        cond, x0 = (fit_square(picture, config.size, config.fit) for picture in prepared.read(split, int(positions[i])))
+        return cond, x0
+
+    names = tuple(f"{split}_{position:06d}" for position in positions.tolist())
+    return Source(names, config.size, read, lambda: prepared.origin)
+
+
+def open_pairs(config: DataConfig) -> Pairs | Source:
+    """The training pairs: decoded, where they take at most `config.in_memory_mb`, else to be read as they are needed.
+
+    Either way batches are the same. Raises UserError as `open_source` and `load` do.
+    """
+    source = open_source(config, "train")
+    return source if source.bytes > config.in_memory_mb * 2**20 else decode(source)
+
+
+def open_held_out_pairs(config: DataConfig) -> Pairs:
+    """At most `config.max_val_pairs` of the validation pairs, spread evenly over them, decoded."""
+    source = open_source(config, "val")
+    count, most = len(source.names), config.max_val_pairs
+    if count <= most:
+        return decode(source)
+    chosen = [i * count // most for i in range(most)]
+    return decode(replace(source, names=tuple(source.names[i] for i in chosen), read=lambda i: source.read(chosen[i])))
+
+
+def load(config: DataConfig, split: Split) -> Pairs:
+    """Decode every pair of a split and make it square by `config.fit`.
+
+    A `val` or `test` split without pairs gives empty arrays. Raises UserError where the
+    pairs cannot be found or read, a picture is smaller than 8 pixels on a side, the
+    training split is empty, or the arrays would not fit in memory.
+    """
+    return decode(open_source(config, split))
+
+
+def decode(source: Source) -> Pairs:
+    """All pairs of a source in memory; raises UserError where they would not fit or one cannot be used."""
+    return _fill(source.names, source.size, source.read, source.verb)
 
 
 def remarks(config: DataConfig) -> tuple[str, ...]:
     """One line each on what a person who starts a training run should know: held-out pairs, pictures left out."""
+    if config.tfds:
+        return open_tfds(config).notes
     if config.path == SYNTHETIC:
         return ()
     source = find_pairs(config)

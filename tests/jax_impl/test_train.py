@@ -14,11 +14,11 @@ import pytest
 
 from export.edge.errors import UserError
 from jax_impl import bundle
-from jax_impl import train as train_module
 from jax_impl.config import Config
 from jax_impl.data.loader import Pairs, load
 from jax_impl.run_folder import open_run
 from jax_impl.train import main, train
+from jax_impl.training import feed as feed_module
 from jax_impl.training.checkpoint import list_checkpoints
 from jax_impl.training.report import METRICS
 from jax_impl.training.state import to_arrays
@@ -49,7 +49,7 @@ def test_a_stopped_and_resumed_run_equals_the_unbroken_one(
     config = small_config(kind)
     pairs = pairs_of(config)
     calls = 0
-    batch_indices = train_module.batch_indices
+    batch_indices = feed_module.batch_indices
 
     def signalling(*args: int) -> np.ndarray:
         nonlocal calls
@@ -58,7 +58,7 @@ def test_a_stopped_and_resumed_run_equals_the_unbroken_one(
             os.kill(os.getpid(), signal.SIGTERM)
         return batch_indices(*args)
 
-    monkeypatch.setattr(train_module, "batch_indices", signalling)
+    monkeypatch.setattr(feed_module, "batch_indices", signalling)
     assert train(config, tmp_path / "run", *pairs) == signal.SIGTERM
     assert [c.step for c in list_checkpoints(tmp_path / "run")][-1] == at
     monkeypatch.undo()
@@ -133,7 +133,7 @@ def test_what_a_new_run_starts_from_is_saved_before_its_first_step(
     def crash(*args: int) -> None:
         raise RuntimeError("power cut")
 
-    monkeypatch.setattr(train_module, "batch_indices", crash)
+    monkeypatch.setattr(feed_module, "batch_indices", crash)
     with pytest.raises(RuntimeError):
         train(config, tmp_path / "run", *pairs_of(config), init_from=weights)
     before, after = open_run(trained_run).state.ema, open_run(tmp_path / "run").state.params
