@@ -15,7 +15,7 @@ from export.edge.errors import UserError, run
 from export.edge.files import check_output_folder
 from export.edge.pictures import LARGEST_SIZE
 from jax_impl.config import DataConfig, Fit, Layout
-from jax_impl.data.loader import SMALLEST_SIDE, SYNTHETIC
+from jax_impl.data.loader import SMALLEST_SIDE, SYNTHETIC, Split
 from jax_impl.data.pairs import find_pairs
 from jax_impl.data.tfds_source import library
 
@@ -85,7 +85,7 @@ def find_examples(args: PrepareArgs) -> Examples:
         synthetic_val_pairs=args.synthetic_val_pairs,
     )
     if args.path == SYNTHETIC:
-        counts = {"train": config.synthetic_pairs, "val": config.synthetic_val_pairs}
+        counts: dict[Split, int] = {"train": config.synthetic_pairs, "val": config.synthetic_val_pairs}
         return tfds_builder.scenes(counts, args.size or SCENE_SIZE)
     source = find_pairs(config)
     for note in source.notes:

@@ -13,7 +13,7 @@ import re
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import tensorflow_datasets as tfds
@@ -23,7 +23,7 @@ from export.edge.errors import UserError
 from export.edge.files import sha256_file
 from export.edge.pictures import fit_square
 from jax_impl.data.pairs import PairSource, read_pair
-from jax_impl.data.synthetic import render_pair, scene_seed
+from jax_impl.data.synthetic import Split, render_pair, scene_seed
 
 Encoded = tuple[bytes, bytes]
 SPLITS = ("train", "val", "test")
@@ -42,12 +42,12 @@ class Examples:
     """(split, position) -> the two pictures as the bytes of PNG, JPEG and so on."""
 
 
-@dataclasses.dataclass(kw_only=True)
+@dataclasses.dataclass(kw_only=True, repr=False)
 class PairedImagesConfig(tfds.core.BuilderConfig):
-    """A configuration of `paired_images`; `examples` is None where it is only read."""
+    """A configuration of `paired_images` that can be written."""
 
-    examples: Examples | None = None
-    progress: Callable[[], object] | None = None
+    examples: Examples
+    progress: Callable[[], object]
     """Called once for each pair written."""
 
 
@@ -68,21 +68,29 @@ class PairedImages(tfds.core.GeneratorBasedBuilder):
         )
 
     def _split_generators(self, dl_manager: object) -> dict[str, Iterator[tuple[int, dict[str, Any]]]]:
-        examples = self.builder_config.examples
+        examples = self._config.examples
         return {split: self._generate_examples(split) for split in SPLITS if examples.names[split]}
 
     def _generate_examples(self, split: str) -> Iterator[tuple[int, dict[str, Any]]]:
-        config = self.builder_config
+        config = self._config
         names = config.examples.names[split]
         for i, name in enumerate(names):
             cond, x0 = config.examples.encoded(split, i)
             # Evenly over the whole range: beyond a gigabyte tfds sorts bucket by bucket, by the leading digits of keys.
             yield i * (_KEY_SPACE // len(names)), {"cond": cond, "x0": x0, "name": name}
-            if config.progress is not None:
-                config.progress()
+            config.progress()
+
+    @property
+    def _config(self) -> PairedImagesConfig:
+        config = self.builder_config
+        if not isinstance(config, PairedImagesConfig):
+            raise UserError(
+                f"{self.name} is written by `python -m jax_impl.prepare` alone, from given pairs"
+            )
+        return config
 
 
-def scenes(counts: Mapping[Literal["train", "val", "test"], int], size: int) -> Examples:
+def scenes(counts: Mapping[Split, int], size: int) -> Examples:
     """The built-in scenes, `counts` of each split, as PNG files of `size` × `size` pixels."""
     first = render_pair(scene_seed("train", 0), size)[0].tobytes()
     # The first scene's pixels stand for the painter: when it paints otherwise, the name changes.
@@ -133,7 +141,7 @@ def folder(source: PairSource, root: Path, side: int, fit: str, progress: Callab
     return Examples(f"{stem}{size}_{_digest(parts)}", names, encoded)
 
 
-def builder_of(examples: Examples, data_dir: Path, progress: Callable[[], object] | None = None) -> PairedImages:
+def builder_of(examples: Examples, data_dir: Path, progress: Callable[[], object]) -> PairedImages:
     """The builder that writes `examples` below `data_dir`, or has done so; raises UserError without training pairs."""
     if not examples.names["train"]:
         raise UserError(f"{examples.name} has no pairs for train; add some, or drop the split")

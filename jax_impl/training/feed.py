@@ -11,7 +11,6 @@ import os
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
-from types import TracebackType
 from typing import Any, Protocol
 
 import jax
@@ -57,9 +56,7 @@ class Feed(Protocol):
 
     def __enter__(self) -> Feed: ...
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None: ...
+    def __exit__(self, *error: object) -> None: ...
 
 
 def open_feed(pairs: Pairs | Source, config: Config, shard: Shard = WHOLE) -> Feed:
@@ -100,7 +97,7 @@ class ResidentFeed:
     def __enter__(self) -> ResidentFeed:
         return self
 
-    def __exit__(self, *_: object) -> None: ...
+    def __exit__(self, *error: object) -> None: ...
 
 
 class StreamedFeed:
@@ -141,7 +138,7 @@ class StreamedFeed:
     def __enter__(self) -> StreamedFeed:
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
 
 

@@ -43,19 +43,8 @@ def data_dir(photos: Path) -> Path:
     """The photos and a few built-in scenes, prepared."""
     output = photos.parent / "prepared"
     prepare.main([str(photos), "--output-dir", str(output)])
-    prepare.main(
-        [
-            "synthetic",
-            "--size",
-            "16",
-            "--synthetic-pairs",
-            "5",
-            "--synthetic-val-pairs",
-            "2",
-            "--output-dir",
-            str(output),
-        ]
-    )
+    words = ["synthetic", "--size", "16", "--synthetic-pairs", "5", "--synthetic-val-pairs", "2"]
+    prepare.main([*words, "--output-dir", str(output)])
     return output
 
 
@@ -186,9 +175,7 @@ def test_files_without_random_access_are_named(tmp_path: Path, data_dir: Path) -
 
 def test_without_the_libraries_the_message_names_them(prepared: Config, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "tensorflow_datasets", None)
-    with pytest.raises(
-        UserError, match=r"data\.tfds needs tensorflow_datasets; `pip install tensorflow-datasets array"
-    ):
+    with pytest.raises(UserError, match=r"data\.tfds needs tensorflow_datasets; `pip install tensorflow-datasets"):
         load(prepared("scenes", val_share=0.123), "train")
 
 

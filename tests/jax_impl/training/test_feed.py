@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from export.edge.errors import UserError
 from jax_impl import bundle, prepare
 from jax_impl.config import Config, DataConfig, TrainConfig
-from jax_impl.data.loader import Pairs, Source, batch_indices, decode, open_held_out_pairs, open_pairs, open_source
+from jax_impl.data.loader import Pairs, Source, batch_indices, open_held_out_pairs, open_pairs
 from jax_impl.run_folder import DATA, check_data, open_run, write_data
 from jax_impl.train import train
 from jax_impl.training.feed import Feed, Order, Shard, open_feed
@@ -108,19 +108,8 @@ def assert_same_state(a: Path, b: Path) -> None:
 def test_training_is_the_same_from_memory_from_a_stream_and_from_a_prepared_data_set(
     small_config: Callable[..., Config], trained_run: Path, tmp_path: Path
 ) -> None:
-    prepare.main(
-        [
-            "synthetic",
-            "--size",
-            "16",
-            "--synthetic-pairs",
-            "6",
-            "--synthetic-val-pairs",
-            "3",
-            "--output-dir",
-            str(tmp_path),
-        ]
-    )
+    words = ["synthetic", "--size", "16", "--synthetic-pairs", "6", "--synthetic-val-pairs", "3"]
+    prepare.main([*words, "--output-dir", str(tmp_path)])
     config = small_config()
     streamed = dataclasses.replace(config.data, in_memory_mb=0)
     prepared = dataclasses.replace(streamed, tfds="paired_images", tfds_dir=str(tmp_path))
@@ -133,13 +122,9 @@ def test_training_is_the_same_from_memory_from_a_stream_and_from_a_prepared_data
         metrics = [(folder / "metrics.jsonl").read_text() for folder in (tmp_path / name, trained_run)]
         assert metrics[0] == metrics[1]
     # What was begun in memory may go on from a stream, and the other way round.
-    train(
-        config,
-        tmp_path / "streamed",
-        decode(open_source(config.data, "train")),
-        open_held_out_pairs(config.data),
-        resume=True,
-    )
+    pairs = open_pairs(config.data)
+    assert isinstance(pairs, Pairs)
+    assert train(config, tmp_path / "streamed", pairs, open_held_out_pairs(config.data), resume=True) == 0
 
 
 def test_statistics_of_a_bundle_are_the_same_either_way(trained_seed_run: Path) -> None:
