@@ -27,6 +27,7 @@ from jax_impl.run_folder import (
     write_data,
 )
 from jax_impl.training.checkpoint import list_checkpoints, restore_newest, save
+from jax_impl.training.dry_run import describe, estimate
 from jax_impl.training.feed import open_feed
 from jax_impl.training.interrupt import StopSignal
 from jax_impl.training.optim import learning_rate, make_optimizer
@@ -52,6 +53,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         f"{len(pairs.names)} training pairs {where}, {len(held_out.names)} held out, "
         f"{config.data.size} × {config.data.size}"
     )
+    if args.dry_run:
+        print("\n".join(describe(estimate(config, pairs), config)))
+        return
     number = train(config, args.output_dir, pairs, held_out, resume=args.resume, init_from=args.init_from)
     if number:
         sys.exit(128 + number)

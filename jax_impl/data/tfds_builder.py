@@ -84,9 +84,7 @@ class PairedImages(tfds.core.GeneratorBasedBuilder):
     def _config(self) -> PairedImagesConfig:
         config = self.builder_config
         if not isinstance(config, PairedImagesConfig):
-            raise UserError(
-                f"{self.name} is written by `python -m jax_impl.prepare` alone, from given pairs"
-            )
+            raise UserError(f"{self.name} is written by `python -m jax_impl.prepare` alone, from given pairs")
         return config
 
 
