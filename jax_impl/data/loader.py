@@ -28,6 +28,8 @@ MAX_BYTES = 16 * 2**30
 SMALLEST_SIDE = 8
 _THREADS = 2
 _BAR_FROM = 200
+_WORDS_OF_A_BLOCK = 4
+"""Of Philox4x64, which is advanced by whole blocks."""
 
 
 @dataclass(frozen=True)
@@ -207,20 +209,22 @@ def batch_indices(seed: int, step: int, pairs: int, repeats: int, batch_size: in
     if pairs < 1:
         raise UserError("there are no pairs to make a batch of; add some to the training split")
     steps = steps_per_epoch(pairs, repeats, batch_size)
-    order = _epoch_order(seed, step // steps, pairs, max(repeats, -(-batch_size // pairs)))
     start = step % steps * batch_size
-    return order[start : start + batch_size].copy()
+    first, last = start // pairs, (start + batch_size - 1) // pairs
+    order = np.concatenate([_shuffle(seed, step // steps, number, pairs) for number in range(first, last + 1)])
+    return order[start - first * pairs :][:batch_size]
 
 
-@functools.lru_cache(maxsize=4)
-def _epoch_order(seed: int, epoch: int, pairs: int, shuffles: int) -> np.ndarray:
-    """`shuffles` permutations of 0..pairs-1 in a row, int32.
+@functools.lru_cache(maxsize=8)
+def _shuffle(seed: int, epoch: int, number: int, pairs: int) -> np.ndarray:
+    """Permutation `number` from 0 of those of an epoch, of 0..pairs-1, int32.
 
-    They sort raw words of the counter-based Philox generator, whose stream is fixed, where
-    `Generator.permutation` may change between versions of numpy.
+    All of an epoch sort the raw words of one stream of the counter-based Philox generator,
+    which is fixed, where `Generator.permutation` may change between versions of numpy.
     """
     generator = np.random.Philox(key=np.array([seed, epoch], np.uint64))
-    words = generator.random_raw(shuffles * pairs).reshape(shuffles, pairs)
-    order = np.argsort(words, axis=1, kind="stable").astype(np.int32).reshape(-1)
+    blocks, rest = divmod(number * pairs, _WORDS_OF_A_BLOCK)
+    words = generator.advance(blocks).random_raw(rest + pairs)[rest:]
+    order = np.argsort(words, kind="stable").astype(np.int32)
     order.flags.writeable = False
     return order
