@@ -19,7 +19,7 @@ ALLOWED = {
     "export.edge.artifact": {"numpy", "PIL", "onnxruntime", "export.edge"},
     "jax_impl": {
         *("jax", "flax", "optax", "orbax", "grain", "tensorflow_datasets", "numpy", "PIL", "matplotlib"),
-        *("safetensors", "tyro", "tqdm", "tensorboardX", "export.edge"),
+        *("safetensors", "tyro", "tqdm", "tensorboardX", "array_record", "importlib_resources", "export.edge"),
     },
     "torch_ref": {"torch", "numpy", "safetensors", "export.edge"},
     "export.web": {"numpy", "PIL", "export.edge"},
