@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -74,8 +76,8 @@ def sources(data: DataConfig, memory: Pairs, file_size: int, folder: Path) -> It
     yield f"folder of JPEGs of {file_size} × {file_size}", open_source(plain, "train")
     for title, size in ((f"prepared, JPEGs of {file_size} × {file_size}", 0), ("prepared, squares of PNG", data.size)):
         place = folder / f"prepared_{size}"
-        words = [str(photos), "--output-dir", str(place), "--size", str(size), "--val-share", "0"]
-        prepare.main(words)
+        with contextlib.redirect_stdout(io.StringIO()):
+            prepare.main([str(photos), "--output-dir", str(place), "--size", str(size), "--val-share", "0"])
         stored = replace(data, path="synthetic", tfds="paired_images", tfds_dir=str(place), val_share=0.0)
         yield title, open_source(stored, "train")
 
