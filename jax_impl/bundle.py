@@ -18,13 +18,14 @@ import tyro
 from export.edge.errors import UserError, run
 from export.edge.files import check_output_file
 from jax_impl.config import DataConfig
-from jax_impl.data.loader import batch_indices, load
+from jax_impl.data.loader import open_pairs
 from jax_impl.model.network import Tree
 from jax_impl.run_folder import TrainedRun, open_run
 from jax_impl.training.checkpoint import NEWEST
+from jax_impl.training.feed import open_feed
 from jax_impl.training.optim import learning_rate
 from jax_impl.training.report import EPOCH_LOSS, METRICS, read_log
-from jax_impl.training.step import Batch, make_statistics_step
+from jax_impl.training.step import make_statistics_step
 from jax_impl.weights import write_bundle, write_optimizer
 
 STATISTICS_BATCHES = 50
@@ -104,20 +105,18 @@ def estimate_statistics(trained: TrainedRun, params: Tree) -> Tree:
     config = trained.config
     data: DataConfig = config.data
     try:
-        pairs = load(data, "train")
+        pairs = open_pairs(data)
     except UserError as error:
         raise UserError(
             f"{error} (BatchNorm's statistics for the averaged weights are estimated from the training data: work in "
             "the folder that training was started in, or put the data back)"
         ) from None
-    resident = Batch(jnp.asarray(pairs.cond), jnp.asarray(pairs.x0))
     step = make_statistics_step(trained.problem)
     mean, stats = None, trained.state.stats
-    for n in range(STATISTICS_BATCHES):
-        indices = batch_indices(config.train.seed, n, len(pairs.names), data.repeats, config.train.batch_size)
-        batch_stats = step(params, stats, resident, jnp.asarray(indices), jax.random.key(n))
-        weight = 1.0 / (n + 1)
-        mean = batch_stats if mean is None else jax.tree.map(lambda m, b, w=weight: m + w * (b - m), mean, batch_stats)
+    with open_feed(pairs, config) as feed:
+        for n in range(STATISTICS_BATCHES):
+            new, weight = step(params, stats, *feed.batch(n), jax.random.key(n)), 1.0 / (n + 1)
+            mean = new if mean is None else jax.tree.map(lambda m, b, w=weight: m + w * (b - m), mean, new)
     return mean
 
 

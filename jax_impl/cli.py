@@ -29,6 +29,8 @@ class TrainArgs(Config):
     """Go on from the newest checkpoint in output-dir."""
     init_from: Path | None = None
     """Start from the weights of this model.safetensors instead of random ones."""
+    dry_run: tyro.conf.FlagCreatePairsOff[bool] = False
+    """Say what memory and time the run would take, from a few steps, and write nothing."""
 
     def config(self) -> Config:
         """The settings without the folders."""

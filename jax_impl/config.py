@@ -82,6 +82,18 @@ class DataConfig:
     max_bad_share: float = 0.01
     """Largest share of training pairs that may hold a picture that cannot be decoded or is too small to learn from;
     another pair stands in for each."""
+    tfds: str = ""
+    """Train on this prepared data set of TensorFlow Datasets instead: NAME, NAME/CONFIG or NAME/CONFIG:VERSION."""
+    tfds_dir: str = "~/tensorflow_datasets"
+    """Folder of prepared data sets."""
+    tfds_features: tuple[str, ...] = ()
+    """Its features with the guiding picture and with the target; by default its only two pictures, in their order."""
+    in_memory_mb: int = 4096
+    """A training set that takes more than this, decoded, is read as it is needed; others stay on the device."""
+    threads: int = 0
+    """Threads that read such a set; 0 for one per core, at most 16."""
+    max_val_pairs: int = 2000
+    """Most held-out pairs that training looks at, spread over their split."""
     augment: AugmentConfig = field(default_factory=AugmentConfig)
 
     def __post_init__(self) -> None:
@@ -89,7 +101,21 @@ class DataConfig:
         _need(8 <= self.size <= 4096, "data.size", self.size, "choose 8 to 4096 pixels")
         _need(0.0 <= self.val_share < 1.0, "data.val_share", self.val_share, "choose a value from 0 to below 1")
         _need_share("data.max_bad_share", self.max_bad_share)
-        for name in ("repeats", "synthetic_pairs", "synthetic_val_pairs"):
+        _need(
+            self.tfds == "" or self.path == "synthetic",
+            "data.tfds",
+            self.tfds,
+            f"data.path ({self.path}) is given as well; name one of them",
+        )
+        _need(
+            len(set(self.tfds_features)) == len(self.tfds_features) and len(self.tfds_features) in (0, 2),
+            "data.tfds_features",
+            self.tfds_features,
+            "name two different features, such as cond x0, or none",
+        )
+        _need(self.in_memory_mb >= 0, "data.in_memory_mb", self.in_memory_mb, "choose 0 or more")
+        _need(0 <= self.threads <= 256, "data.threads", self.threads, "choose 0 to 256")
+        for name in ("repeats", "synthetic_pairs", "synthetic_val_pairs", "max_val_pairs"):
             _need(getattr(self, name) >= 1, f"data.{name}", getattr(self, name), "choose at least 1")
 
 

@@ -50,6 +50,10 @@ class EvaluationData:
     synthetic_pairs: int = 256
     """Built-in scenes to learn baselines from: as many as in training."""
     synthetic_val_pairs: int = 16
+    tfds: str = ""
+    """Or a prepared data set of TensorFlow Datasets, as in training."""
+    tfds_dir: str = DataConfig.tfds_dir
+    tfds_features: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -214,6 +218,9 @@ def data_config(data: EvaluationData, size: int, fit: Fit) -> DataConfig:
         val_share=data.val_share,
         synthetic_pairs=data.synthetic_pairs,
         synthetic_val_pairs=data.synthetic_val_pairs,
+        tfds=data.tfds,
+        tfds_dir=data.tfds_dir,
+        tfds_features=data.tfds_features,
     )
 
 
@@ -221,8 +228,9 @@ def other_data(held_out: HeldOut, runs: Sequence[Path | None]) -> list[str]:
     """A warning for each run that was trained on other pairs than those of train here."""
     if held_out.train is None:
         return []
+    place = held_out.data.tfds or held_out.data.path
     return [
-        f"run {folder} was trained on other pairs than train of {held_out.data.path}, perhaps on those scored here; "
+        f"run {folder} was trained on other pairs than train of {place}, perhaps on those scored here; "
         "score with the data and the --data.val-share it was trained with"
         for folder in runs
         if folder is not None and trained_names(folder) not in (None, held_out.train.names)

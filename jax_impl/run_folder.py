@@ -15,7 +15,7 @@ from export.edge.errors import UserError
 from export.edge.files import write_json, write_text
 from jax_impl.config import Config
 from jax_impl.config_json import from_json, to_json
-from jax_impl.data.loader import Pairs
+from jax_impl.data.loader import Pairs, Source
 from jax_impl.diffusion.schedule import Levels, alphas_cumprod
 from jax_impl.training.checkpoint import NEWEST, check_wanted, restore
 from jax_impl.training.optim import learning_rate, make_optimizer
@@ -65,8 +65,8 @@ def open_run(run: Path, wanted: str = NEWEST) -> TrainedRun:
     return TrainedRun(config, Problem(network, config, Levels.of(levels)), state, levels)
 
 
-def write_data(run: Path, pairs: Pairs, held_out: Pairs, *, warm: bool = False) -> None:
-    """Note in the run folder what it is trained on: names and a digest of the decoded pictures of both splits.
+def write_data(run: Path, pairs: Pairs | Source, held_out: Pairs, *, warm: bool = False) -> None:
+    """Note in the run folder what it is trained on: names and digests of both splits.
 
     `warm` notes that it began with given weights, which only its checkpoints hold.
     """
@@ -74,11 +74,14 @@ def write_data(run: Path, pairs: Pairs, held_out: Pairs, *, warm: bool = False) 
     write_json(run / DATA, {"train": _fingerprint(pairs), "val": _fingerprint(held_out), **begun})
 
 
-def check_data(run: Path, pairs: Pairs, held_out: Pairs) -> None:
+def check_data(run: Path, pairs: Pairs | Source, held_out: Pairs) -> None:
     """Raise UserError when the pairs are not those that the run was started with.
 
     Moved folders are fine; added, removed or changed pictures are not: batches, epochs
-    and held-out pairs would no longer be the same.
+    and held-out pairs would no longer be the same. Of pairs that stream in, a change is
+    seen where it touches the names, what `Source.origin` tells (the sizes of all files,
+    the parts of a prepared data set) or one of SAMPLED pairs: all of them would take as
+    long as an epoch.
     """
     path = run / DATA
     if not path.exists():
@@ -88,8 +91,10 @@ def check_data(run: Path, pairs: Pairs, held_out: Pairs) -> None:
     except ValueError:
         raise UserError(f"{path} is damaged; start a new run in another folder") from None
     for split, now in (("train", pairs), ("val", held_out)):
-        if before.get(split) != _fingerprint(now):
-            change = _change(before.get(split, {}).get("names", []), list(now.names))
+        noted, found = before.get(split, {}), _fingerprint(now)
+        # Digests of another kind say nothing: the run may have held in memory what now streams in.
+        if any(noted[key] != found[key] for key in noted.keys() & found.keys()) or "names" not in noted:
+            change = _change(noted.get("names", []), list(now.names))
             raise UserError(
                 f"the {split} pairs are not those that run {run} was started with ({change}); name the same data with "
                 "--data.path, or start a new run from its weights with --init-from"
@@ -121,10 +126,21 @@ def _change(before: list[str], now: list[str]) -> str:
     return "the names are the same, their pictures are not"
 
 
-def _fingerprint(pairs: Pairs) -> dict[str, object]:
+SAMPLED = 64
+"""Pairs, spread evenly, whose decoded pictures stand for those of a set that streams in."""
+
+
+def _fingerprint(pairs: Pairs | Source) -> dict[str, object]:
+    count, sample = len(pairs.names), hashlib.sha256()
+    for i in sorted({k * count // SAMPLED for k in range(SAMPLED)} if count else ()):
+        for picture in (pairs.cond[i], pairs.x0[i]) if isinstance(pairs, Pairs) else pairs.read(i):
+            sample.update(picture.tobytes())
+    found: dict[str, object] = {"names": list(pairs.names), "sample": sample.hexdigest()}
+    if isinstance(pairs, Source):
+        return {**found, "origin": pairs.origin()}
     digest = hashlib.sha256(pairs.cond.tobytes())
     digest.update(pairs.x0.tobytes())
-    return {"names": list(pairs.names), "sha256": digest.hexdigest()}
+    return {**found, "sha256": digest.hexdigest()}
 
 
 FREE_ON_RESUME = {
@@ -141,6 +157,9 @@ FREE_ON_RESUME = {
     "data.path",
     "data.max_bad_share",
     "optim.max_skipped",
+    "data.tfds_dir",
+    "data.in_memory_mb",
+    "data.threads",
 }
 """Settings that a resumed run may change: they do not alter the steps to come. What lies at data.path is checked."""
 

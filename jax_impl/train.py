@@ -7,6 +7,7 @@ import shlex
 import sys
 from collections.abc import Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -17,7 +18,16 @@ import optax
 from export.edge.errors import UserError, run
 from jax_impl.cli import PROGRAM, TrainArgs, parse
 from jax_impl.config import Config
-from jax_impl.data.loader import Pairs, batch_indices, load, remarks, steps_per_epoch
+from jax_impl.data.loader import (
+    Pairs,
+    Source,
+    decode,
+    open_held_out_pairs,
+    open_pairs,
+    remarks,
+    steps_per_epoch,
+    tolerant,
+)
 from jax_impl.diffusion.schedule import Levels, alphas_cumprod
 from jax_impl.model.network import Network, count
 from jax_impl.run_folder import (
@@ -31,6 +41,8 @@ from jax_impl.run_folder import (
     write_data,
 )
 from jax_impl.training.checkpoint import list_checkpoints, remove_leftovers, restore, set_aside
+from jax_impl.training.dry_run import describe, estimate
+from jax_impl.training.feed import open_feed
 from jax_impl.training.guard import describe_skipped
 from jax_impl.training.interrupt import StopSignal
 from jax_impl.training.lock import LOCK, claim
@@ -54,15 +66,18 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Parse the command line and train."""
     args = parse(sys.argv[1:] if argv is None else argv)
     # Another process that trains there is named before the data are read.
-    with claim(args.output_dir) if (args.output_dir / LOCK).exists() else nullcontext():
+    with claim(args.output_dir) if (args.output_dir / LOCK).exists() and not args.dry_run else nullcontext():
         config = prepare(args)
         if config.train.deterministic:
             make_deterministic()
         for remark in remarks(config.data):
             print(remark)
-        pairs, held_out = load(config.data, "train"), load(config.data, "val")
-        size = config.data.size
-        print(f"{len(pairs.names)} training pairs, {len(held_out.names)} held out, {size} × {size}")
+        pairs, held_out = open_pairs(config.data), open_held_out_pairs(config.data)
+        where, size = "streamed" if isinstance(pairs, Source) else "in memory", config.data.size
+        print(f"{len(pairs.names)} training pairs {where}, {len(held_out.names)} held out, {size} × {size}")
+        if args.dry_run:
+            print("\n".join(describe(estimate(config, pairs), config)))
+            return
         number = train(config, args.output_dir, pairs, held_out, resume=args.resume, init_from=args.init_from)
     if number:
         sys.exit(128 + number)
@@ -96,7 +111,13 @@ def check_new(folder: Path) -> None:
 
 
 def train(
-    config: Config, folder: Path, pairs: Pairs, held_out: Pairs, *, resume: bool = False, init_from: Path | None = None
+    config: Config,
+    folder: Path,
+    pairs: Pairs | Source,
+    held_out: Pairs,
+    *,
+    resume: bool = False,
+    init_from: Path | None = None,
 ) -> int:
     """Train from the state that the settings imply to the last epoch, leaving checkpoints and pictures in `folder`.
 
@@ -130,13 +151,15 @@ def train(
         problem = Problem(network, config, Levels.of(levels))
         train_step = make_train_step(problem, optimizer, schedule)
         validation_loss = make_validation_loss(problem)
-        resident, held = (Batch(jnp.asarray(p.cond), jnp.asarray(p.x0)) for p in (pairs, held_out))
-        shown = held_out if held_out.names else pairs
-        samples = Batch(shown.cond[:SHOWN_PAIRS], shown.x0[:SHOWN_PAIRS])
-        sampler = Sampler(problem, levels, samples, settings.sample_steps)
+        held = Batch(jnp.asarray(held_out.cond), jnp.asarray(held_out.x0))
+        sampler = Sampler(problem, levels, first_pairs(held_out if held_out.names else pairs), settings.sample_steps)
 
         trusted = (first,) if resume else ()
-        with CheckpointWriter(folder, Retention.of(settings), overhead, trusted) as writer, StopSignal() as stop:
+        with (
+            CheckpointWriter(folder, Retention.of(settings), overhead, trusted) as writer,
+            StopSignal() as stop,
+            open_feed(pairs, config) as feed,
+        ):
             if init_from is not None:
                 # Before there is a config to resume from: the run folder alone must say where the run began.
                 writer.finish(state, 0.0)
@@ -145,10 +168,7 @@ def train(
             write_config(folder, config)
             progress = Progress(folder, config, first, per_epoch, overhead, int(state.guard.in_a_row))
             for step in range(first + 1, total + 1):
-                indices = batch_indices(
-                    settings.seed, step - 1, len(pairs.names), config.data.repeats, settings.batch_size
-                )
-                state, metrics = train_step(state, resident, jnp.asarray(indices))
+                state, metrics = train_step(state, *feed.batch(step - 1))
                 progress.step(step, metrics)
                 last, val_loss = step == total, None
                 due = progress.time_to_save()
@@ -181,6 +201,14 @@ def train(
     print(describe_skipped(state), end="")
     print(f"run folder: {folder}")
     return 0
+
+
+def first_pairs(pairs: Pairs | Source) -> Batch:
+    """The first few pairs of a set, to show."""
+    if isinstance(pairs, Source):
+        good = tolerant(pairs)
+        pairs = decode(replace(good, names=good.names[:SHOWN_PAIRS]))
+    return Batch(pairs.cond[:SHOWN_PAIRS], pairs.x0[:SHOWN_PAIRS])
 
 
 def begin(

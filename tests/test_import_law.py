@@ -19,7 +19,8 @@ ALLOWED = {
     "export.edge.artifact": {"numpy", "PIL", "onnxruntime", "export.edge"},
     "jax_impl": {
         *("jax", "flax", "optax", "orbax", "grain", "tensorflow_datasets", "numpy", "PIL", "matplotlib"),
-        *("safetensors", "tyro", "tqdm", "tensorboardX", "filelock", "export.edge"),
+        *("safetensors", "tyro", "tqdm", "tensorboardX", "filelock", "array_record", "importlib_resources"),
+        "export.edge",
     },
     "torch_ref": {"torch", "numpy", "safetensors", "export.edge"},
     "export.web": {"numpy", "PIL", "export.edge"},

@@ -9,7 +9,7 @@ import io
 import threading
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import IO, Any, Literal, get_args
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
@@ -70,24 +70,33 @@ def open_photo(path: Path) -> tuple[np.ndarray, Tags]:
     except OSError as error:
         raise UserError(f"picture {path}: {describe_os_error(error)}") from error
     with file:
-        image = _open_header(file, path)
-        width, height = image.size
-        if width * height > MAX_PIXELS:
-            raise UserError(
-                f"picture {path} has {width} x {height} pixels, more than the limit of {MAX_PIXELS // 1_000_000} "
-                "million; make it smaller first"
-            )
-        try:
-            image.load()
-            return np.array(to_rgb(upright(image))), read_tags(image)
-        # A damaged file makes Pillow's decoders raise nearly anything: OSError, ValueError, SyntaxError, zlib.error...
-        except Exception as error:
-            raise UserError(
-                f"picture {path} is damaged or cut short ({error}); get a whole copy of it or save it again"
-            ) from error
+        return _decode(file, path)
 
 
-def _open_header(file: io.BufferedReader, path: Path) -> Image.Image:
+def decode_picture(data: bytes, name: str) -> np.ndarray:
+    """The picture in the bytes of a file, as `open_picture` has it; `name` says in errors where they are from."""
+    return _decode(io.BytesIO(data), name)[0]
+
+
+def _decode(file: IO[bytes], path: Path | str) -> tuple[np.ndarray, Tags]:
+    image = _open_header(file, path)
+    width, height = image.size
+    if width * height > MAX_PIXELS:
+        raise UserError(
+            f"picture {path} has {width} x {height} pixels, more than the limit of {MAX_PIXELS // 1_000_000} "
+            "million; make it smaller first"
+        )
+    try:
+        image.load()
+        return np.array(to_rgb(upright(image))), read_tags(image)
+    # A damaged file makes Pillow's decoders raise nearly anything: OSError, ValueError, SyntaxError, zlib.error...
+    except Exception as error:
+        raise UserError(
+            f"picture {path} is damaged or cut short ({error}); get a whole copy of it or save it again"
+        ) from error
+
+
+def _open_header(file: IO[bytes], path: Path | str) -> Image.Image:
     """Read the header alone. Our own limit stands in for Pillow's, which warns, names no remedy and is global."""
     with _opening:
         before, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None

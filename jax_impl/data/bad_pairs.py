@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+import threading
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
 from export.edge.errors import UserError
 from jax_impl.data.pairs import Pair
 
+Read = Callable[[int], tuple[np.ndarray, np.ndarray]]
+"""cond and x0 at a position, each uint8 (size, size, 3)."""
 SHOWN = 10
 """Bad pairs that are named one by one."""
 
@@ -69,3 +72,34 @@ def stand_in(names: Sequence[str], cond: np.ndarray, x0: np.ndarray, bad: Mappin
     if len(bad) > SHOWN:
         print(f"warning: and for {len(bad) - SHOWN} more", file=sys.stderr)
     return tuple(held)
+
+
+def standing_in(names: Sequence[str], read: Read, is_bad_at: Callable[[int, UserError], bool], most: float) -> Read:
+    """`read`, but that at a bad position it reads the next good one, in order and around the end; from any thread.
+
+    The first ones are named on stderr when they are met. Raises UserError as `check_share`
+    does once too many were, and what `read` raises elsewhere.
+    """
+    bad: dict[int, UserError] = {}
+    lock = threading.Lock()
+
+    def note(position: int, error: UserError) -> None:
+        with lock:
+            if position not in bad:
+                bad[position] = error
+                check_share(names, bad, most)
+                if len(bad) <= SHOWN:
+                    print(f"warning: the next pair stands in for {names[position]}: {error}", file=sys.stderr)
+
+    def read_good(position: int) -> tuple[np.ndarray, np.ndarray]:
+        while True:
+            if position not in bad:
+                try:
+                    return read(position)
+                except UserError as error:
+                    if not is_bad_at(position, error):
+                        raise
+                    note(position, error)
+            position = (position + 1) % len(names)
+
+    return read_good

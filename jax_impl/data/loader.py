@@ -1,12 +1,13 @@
-"""Decoded pairs in memory, and which of them make up each batch."""
+"""Pairs to train on, in memory or read as they are needed, and which of them make up each batch."""
 
 from __future__ import annotations
 
 import functools
+import hashlib
 import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -15,18 +16,21 @@ from tqdm import tqdm
 from export.edge.errors import UserError
 from export.edge.pictures import fit_square
 from jax_impl.config import DataConfig
-from jax_impl.data.bad_pairs import check_share, is_bad, stand_in
+from jax_impl.data.bad_pairs import check_share, is_bad, stand_in, standing_in
 from jax_impl.data.pairs import Pair, find_pairs, read_pair
 from jax_impl.data.synthetic import render_pair, scene_seed
+from jax_impl.data.tfds_source import open_tfds
 
 Split = Literal["train", "val", "test"]
 SYNTHETIC = "synthetic"
 """The `path` that stands for the built-in scenes."""
 MAX_BYTES = 16 * 2**30
-"""Decoded pictures stay in memory; more than this is refused before anything is read."""
+"""Pictures that have to be in memory all at once: more than this is refused before anything is read."""
 SMALLEST_SIDE = 8
 _THREADS = 2
 _BAR_FROM = 200
+_WORDS_OF_A_BLOCK = 4
+"""Of Philox4x64, which is advanced by whole blocks."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +45,101 @@ class Pairs:
     """uint8 (pairs, size, size, 3)"""
 
 
+@dataclass(frozen=True)
+class Source:
+    """All pairs of a split, each decoded when it is asked for, from any thread."""
+
+    names: tuple[str, ...]
+    size: int
+    read: Callable[[int], tuple[np.ndarray, np.ndarray]]
+    """cond and x0 at a position, each uint8 (size, size, 3); raises UserError for a picture that cannot be used."""
+    origin: Callable[[], str]
+    """Something cheap to know the data by without decoding it, such as the sizes of its files."""
+    verb: str = "reading"
+    is_bad: Callable[[int, UserError], bool] = lambda position, error: False
+    """Whether an error that `read` raised at a position lies in what the pictures are: another pair may stand in."""
+    max_bad_share: float = 0.0
+    """Of the pairs, how many may be bad."""
+
+    @property
+    def bytes(self) -> int:
+        """What all of it takes, decoded."""
+        return 2 * len(self.names) * self.size * self.size * 3
+
+
+def open_source(config: DataConfig, split: Split) -> Source:
+    """The pairs of a split, found but not decoded; a `val` or `test` split may be empty.
+
+    Raises UserError where they cannot be found, and where the training split is empty.
+    """
+    if config.tfds:
+        return _of_tfds(config, split)
+    if config.path == SYNTHETIC:
+        count = config.synthetic_pairs if split == "train" else config.synthetic_val_pairs
+        names = tuple(f"{split}_{index:05d}" for index in range(count))
+        return Source(
+            names, config.size, lambda i: render_pair(scene_seed(split, i), config.size), lambda: "scenes", "rendering"
+        )
+    source = find_pairs(config)
+    pairs = source.splits[split]
+    if not pairs and split == "train":
+        others = ", ".join(name for name, members in source.splits.items() if members)
+        raise UserError(
+            f"data.path {config.path} has pairs for {others} but none for train; add some, or drop the split"
+        )
+
+    def origin() -> str:
+        sizes = [locator.path.stat().st_size for pair in pairs for locator in (pair.cond, pair.x0)]
+        return hashlib.sha256(str(sizes).encode()).hexdigest()
+
+    return Source(
+        tuple(pair.name for pair in pairs),
+        config.size,
+        lambda i: squares(pairs[i], config),
+        origin,
+        is_bad=lambda i, error: split == "train" and is_bad(pairs[i], error),
+        max_bad_share=config.max_bad_share,
+    )
+
+
+def _of_tfds(config: DataConfig, split: Split) -> Source:
+    prepared = open_tfds(config)
+    positions = prepared.positions[split]
+
+    def read(i: int) -> tuple[np.ndarray, np.ndarray]:
+        cond, x0 = (fit_square(picture, config.size, config.fit) for picture in prepared.read(split, int(positions[i])))
+        return cond, x0
+
+    names = tuple(f"{split}_{position:06d}" for position in positions.tolist())
+    return Source(
+        names,
+        config.size,
+        read,
+        lambda: prepared.origin,
+        is_bad=lambda i, error: split == "train",
+        max_bad_share=config.max_bad_share,
+    )
+
+
+def open_pairs(config: DataConfig) -> Pairs | Source:
+    """The training pairs: decoded, where they take at most `config.in_memory_mb`, else to be read as they are needed.
+
+    Either way batches are the same. Raises UserError as `open_source` and `load` do.
+    """
+    source = open_source(config, "train")
+    return source if source.bytes > config.in_memory_mb * 2**20 else decode(source)
+
+
+def open_held_out_pairs(config: DataConfig) -> Pairs:
+    """At most `config.max_val_pairs` of the validation pairs, spread evenly over them, decoded."""
+    source = open_source(config, "val")
+    count, most = len(source.names), config.max_val_pairs
+    if count <= most:
+        return decode(source)
+    chosen = [i * count // most for i in range(most)]
+    return decode(replace(source, names=tuple(source.names[i] for i in chosen), read=lambda i: source.read(chosen[i])))
+
+
 def load(config: DataConfig, split: Split) -> Pairs:
     """Decode every pair of a split and make it square by `config.fit`.
 
@@ -50,32 +149,32 @@ def load(config: DataConfig, split: Split) -> Pairs:
     where more do, or any elsewhere, pairs cannot be found, a file cannot be read, the
     training split is empty, or the arrays would not fit in memory.
     """
-    if config.path == SYNTHETIC:
-        count = config.synthetic_pairs if split == "train" else config.synthetic_val_pairs
-        seeds = [scene_seed(split, index) for index in range(count)]
-        names = tuple(f"{split}_{index:05d}" for index in range(count))
-        return _fill(names, config.size, lambda i: render_pair(seeds[i], config.size), "rendering")
-    source = find_pairs(config)
-    pairs = source.splits[split]
-    if not pairs and split == "train":
-        others = ", ".join(name for name, members in source.splits.items() if members)
-        raise UserError(
-            f"data.path {config.path} has pairs for {others} but none for train; add some, or drop the split"
-        )
+    return decode(open_source(config, split))
 
-    def decode(i: int) -> tuple[np.ndarray, np.ndarray] | UserError:
+
+def decode(source: Source) -> Pairs:
+    """All pairs of a source in memory; raises UserError where they would not fit or too many cannot be used."""
+
+    def make(i: int) -> tuple[np.ndarray, np.ndarray] | UserError:
         try:
-            return squares(pairs[i], config)
+            return source.read(i)
         except UserError as error:
-            if split == "train" and is_bad(pairs[i], error):
+            if source.is_bad(i, error):
                 return error
             raise
 
-    return _fill(tuple(pair.name for pair in pairs), config.size, decode, "reading", config.max_bad_share)
+    return _fill(source.names, source.size, make, source.verb, source.max_bad_share)
+
+
+def tolerant(source: Source) -> Source:
+    """The same pairs, where the next good one stands in for each that is bad, as `decode` has it."""
+    return replace(source, read=standing_in(source.names, source.read, source.is_bad, source.max_bad_share))
 
 
 def remarks(config: DataConfig) -> tuple[str, ...]:
     """One line each on what a person who starts a training run should know: held-out pairs, pictures left out."""
+    if config.tfds:
+        return open_tfds(config).notes
     if config.path == SYNTHETIC:
         return ()
     source = find_pairs(config)
@@ -161,20 +260,22 @@ def batch_indices(seed: int, step: int, pairs: int, repeats: int, batch_size: in
     if pairs < 1:
         raise UserError("there are no pairs to make a batch of; add some to the training split")
     steps = steps_per_epoch(pairs, repeats, batch_size)
-    order = _epoch_order(seed, step // steps, pairs, max(repeats, -(-batch_size // pairs)))
     start = step % steps * batch_size
-    return order[start : start + batch_size].copy()
+    first, last = start // pairs, (start + batch_size - 1) // pairs
+    order = np.concatenate([_shuffle(seed, step // steps, number, pairs) for number in range(first, last + 1)])
+    return order[start - first * pairs :][:batch_size]
 
 
-@functools.lru_cache(maxsize=4)
-def _epoch_order(seed: int, epoch: int, pairs: int, shuffles: int) -> np.ndarray:
-    """`shuffles` permutations of 0..pairs-1 in a row, int32.
+@functools.lru_cache(maxsize=8)
+def _shuffle(seed: int, epoch: int, number: int, pairs: int) -> np.ndarray:
+    """Permutation `number` from 0 of those of an epoch, of 0..pairs-1, int32.
 
-    They sort raw words of the counter-based Philox generator, whose stream is fixed, where
-    `Generator.permutation` may change between versions of numpy.
+    All of an epoch sort the raw words of one stream of the counter-based Philox generator,
+    which is fixed, where `Generator.permutation` may change between versions of numpy.
     """
     generator = np.random.Philox(key=np.array([seed, epoch], np.uint64))
-    words = generator.random_raw(shuffles * pairs).reshape(shuffles, pairs)
-    order = np.argsort(words, axis=1, kind="stable").astype(np.int32).reshape(-1)
+    blocks, rest = divmod(number * pairs, _WORDS_OF_A_BLOCK)
+    words = generator.advance(blocks).random_raw(rest + pairs)[rest:]
+    order = np.argsort(words, kind="stable").astype(np.int32)
     order.flags.writeable = False
     return order

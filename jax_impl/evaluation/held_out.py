@@ -36,8 +36,8 @@ def open_held_out(data: DataConfig, split: Split) -> HeldOut:
     """Decode the pairs of a split and of train. Raises UserError where the split has none."""
     pairs = load(data, split)
     if not pairs.names:
-        raise UserError(f"--split {split} of {data.path} has no pairs; name another split")
-    source = None if data.path == SYNTHETIC else find_pairs(data)
+        raise UserError(f"--split {split} of {data.tfds or data.path} has no pairs; name another split")
+    source = None if data.tfds or data.path == SYNTHETIC else find_pairs(data)
     warnings = [] if source is None else _shared(source, split)
     train = pairs if split == "train" else None
     if train is None and (source is None or source.splits["train"]):

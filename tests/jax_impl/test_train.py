@@ -15,11 +15,11 @@ import pytest
 
 from export.edge.errors import UserError
 from jax_impl import bundle
-from jax_impl import train as train_module
 from jax_impl.config import Config
 from jax_impl.data.loader import Pairs, load
 from jax_impl.run_folder import open_run
 from jax_impl.train import main, train
+from jax_impl.training import feed as feed_module
 from jax_impl.training.checkpoint import DAMAGED, list_checkpoints
 from jax_impl.training.report import METRICS, PLOT, read_log
 from jax_impl.training.state import to_arrays
@@ -50,7 +50,7 @@ def test_a_stopped_and_resumed_run_equals_the_unbroken_one(
     config = small_config(kind)
     pairs = pairs_of(config)
     calls = 0
-    batch_indices = train_module.batch_indices
+    batch_indices = feed_module.batch_indices
 
     def signalling(*args: int) -> np.ndarray:
         nonlocal calls
@@ -59,7 +59,7 @@ def test_a_stopped_and_resumed_run_equals_the_unbroken_one(
             os.kill(os.getpid(), signal.SIGTERM)
         return batch_indices(*args)
 
-    monkeypatch.setattr(train_module, "batch_indices", signalling)
+    monkeypatch.setattr(feed_module, "batch_indices", signalling)
     assert train(config, tmp_path / "run", *pairs) == signal.SIGTERM
     assert [c.step for c in list_checkpoints(tmp_path / "run")][-1] == at
     monkeypatch.undo()
@@ -244,7 +244,7 @@ def test_what_a_new_run_starts_from_is_saved_before_its_first_step(
     def crash(*args: int) -> None:
         raise RuntimeError("power cut")
 
-    monkeypatch.setattr(train_module, "batch_indices", crash)
+    monkeypatch.setattr(feed_module, "batch_indices", crash)
     with pytest.raises(RuntimeError):
         train(config, tmp_path / "run", *pairs_of(config), init_from=weights)
     before, after = open_run(trained_run).state.ema, open_run(tmp_path / "run").state.params
@@ -294,3 +294,18 @@ def test_a_finished_run_can_be_resumed_in_vain(small_config: SmallConfig, traine
     before = (tmp_path / "run" / METRICS).read_text()
     train(config, tmp_path / "run", *pairs, resume=True)
     assert (tmp_path / "run" / METRICS).read_text() == before
+
+
+def test_a_dry_run_says_what_the_run_would_take_and_writes_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # As in the import law's test, which has compiled it, or will not have to.
+    words = ["tiny", "--data.size", "16", "--data.repeats", "1", "--data.synthetic-pairs", "4"]
+    words += ["--data.synthetic-val-pairs", "1", "--model.patch", "4", "--model.width", "8", "--model.groups", "4"]
+    words += ["--model.blocks", "1", "--train.epochs", "1", "--train.batch-size", "2", "--train.sample-steps", "1"]
+    main([*words, "--output-dir", str(tmp_path / "run"), "--dry-run"])
+    parameters, memory, step, run = capsys.readouterr().out.splitlines()[-4:]
+    assert int(parameters.split()[1].replace(",", "")) > 1000
+    assert "pictures 0.0 MiB" in memory and "pairs/s" in step
+    assert " 2 steps, " in run
+    assert list(tmp_path.iterdir()) == []

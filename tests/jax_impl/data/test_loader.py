@@ -121,7 +121,7 @@ def test_an_epoch_shows_every_pair_equally_often(size: tuple[int, int, int], see
 
 def test_batches_depend_on_seed_and_step_alone() -> None:
     batches = {(seed, step): batch_indices(seed, step, 100, 2, 8).tolist() for seed in (0, 1) for step in range(60)}
-    loader._epoch_order.cache_clear()
+    loader._shuffle.cache_clear()
     for (seed, step), batch in reversed(batches.items()):
         assert batch_indices(seed, step, 100, 2, 8).tolist() == batch
     assert batches[0, 0] != batches[1, 0]
