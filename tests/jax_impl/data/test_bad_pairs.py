@@ -14,7 +14,7 @@ from PIL import Image
 from export.edge.errors import UserError
 from jax_impl.config import DataConfig
 from jax_impl.data.bad_pairs import SHOWN, is_bad, stand_in
-from jax_impl.data.loader import Pairs, load
+from jax_impl.data.loader import Pairs, load, open_source, tolerant
 from jax_impl.data.pairs import find_pairs
 from jax_impl.run_folder import check_data, write_data
 
@@ -52,6 +52,24 @@ def test_the_next_good_pair_stands_in_and_is_named(tmp_path: Path, capsys: pytes
         " e stands in for c", " e stands in for d", " a stands in for f",
     ]  # fmt: skip
     assert "c.png" in lines[0] and "40 by 7 pixels" in lines[1] and "f.png" in lines[2]
+
+
+def test_read_as_they_are_needed_the_same_pairs_stand_in(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    spoil(write_pairs(tmp_path, "abcdef"))
+    mended = load(config(tmp_path, 0.5), "train")
+    capsys.readouterr()
+    source = tolerant(open_source(config(tmp_path, 0.5), "train"))
+    for position in (5, 3, 2, 0, 1, 4, 3):
+        cond, x0 = source.read(position)
+        np.testing.assert_array_equal(cond, mended.cond[position])
+        np.testing.assert_array_equal(x0, mended.x0[position])
+    named = [line.partition(": ")[2].partition(":")[0] for line in capsys.readouterr().err.splitlines()]
+    assert named == [f"the next pair stands in for {name}" for name in "fdc"]
+    strict = tolerant(open_source(config(tmp_path, 0.4), "train"))
+    strict.read(2)
+    strict.read(3)
+    with pytest.raises(UserError, match=r"3 or more of 6 training pairs .* data\.max_bad_share \(0\.4\)"):
+        strict.read(5)
 
 
 def test_too_many_are_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
