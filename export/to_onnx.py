@@ -17,7 +17,8 @@ from export.edge.files import atomic_file, check_input_file, check_output_folder
 from export.edge.layout import VARIANTS
 from export.edge.sampler import SAMPLERS
 from export.edge.spacing import SPACINGS
-from export.folder import check_sums, staged, write_configs, write_golden
+from export.edge.sums import check_sums
+from export.folder import staged, write_configs, write_golden
 from export.model_card import NOT_STATED, Facts, card, evaluation_lines, parity_lines, read_report
 from export.probes import listed, probe_pictures
 from export.publish import Outcome, publish, publish_sampler
