@@ -8,7 +8,6 @@ optimizer.safetensors` takes AdamW's moments along, either way.
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from export.edge.errors import UserError, run
+from export.edge.errors import Parser, UserError, run
 from export.edge.files import atomic_file, check_input_file, check_output_file
 from torch_ref.optimizer import (
     Training,
@@ -142,7 +141,7 @@ def _pace(optimizer: Path, training: Training) -> list[str]:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """The command line. Raises UserError for a suffix or a path that cannot be used."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m torch_ref.convert",
         description="Turn a .pth checkpoint of the original script into a bundle, or a bundle into such a checkpoint.",
     )

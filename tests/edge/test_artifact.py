@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -129,9 +130,19 @@ def test_files_that_are_no_model_are_refused(tmp_path: Path, content: bytes, mes
         artifact.open_artifact(path)
 
 
-def test_a_sealed_text_is_refused_by_onnxruntime_in_one_line(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_sealed_text_is_no_model(tmp_path: Path) -> None:
     path = tmp_path / "model.onnx"
     path.write_bytes(b"text " + artifact.UNSEALED.encode())
+    artifact.seal(path)
+    with pytest.raises(UserError, match="is no whole ONNX file"):
+        artifact.open_artifact(path)
+
+
+def test_what_onnxruntime_refuses_is_one_line(make_model: MakeModel, capfd: pytest.CaptureFixture[str]) -> None:
+    path = make_model()
+    model = onnx.load(path)
+    model.graph.node[0].op_type = "NoSuchOperator"
+    path.write_bytes(re.sub(rb"sha256:[0-9a-f]{64}", artifact.UNSEALED.encode(), model.SerializeToString()))
     artifact.seal(path)
     with pytest.raises(UserError, match=r"onnxruntime .* cannot open model .*model\.onnx") as caught:
         artifact.open_artifact(path)
@@ -173,10 +184,10 @@ def test_missing_files_and_folders_are_named(tmp_path: Path) -> None:
         ({"spacing": "karras"}, "spacing is 'karras', not one of trailing, leading, linspace, logsnr"),
         ({"coordinates": "1"}, "coordinates is '1', not one of false, true"),
         ({"threshold": "1.5"}, "threshold is 1.5, not a number from 0 to 1"),
-        ({"threshold": "NaN"}, "threshold is nan"),
+        ({"threshold": "NaN"}, "threshold is not JSON"),
         ({"threshold": "null"}, "threshold is None"),
         ({"clamp": "-1"}, "clamp is -1"),
-        ({"clamp": "NaN"}, "clamp is nan"),
+        ({"clamp": "NaN"}, "clamp is not JSON"),
         ({"clamp": "one"}, "clamp is not JSON"),
         ({"alphas_cumprod": "[0.9, 0.5"}, "alphas_cumprod is not JSON"),
         ({"alphas_cumprod": '{"a": 1}'}, "alphas_cumprod is not a list of numbers"),

@@ -85,7 +85,7 @@ def test_a_changed_file_does_not_fit_its_digest(path: Path, tmp_path: Path, chan
     else:
         tensors["stem.extra"] = tensors.pop("stem.bias")
     save_file(tensors, tmp_path / "changed.safetensors", metadata)
-    with pytest.raises(UserError, match="do not fit their digest"):
+    with pytest.raises(UserError, match="do not match their digest"):
         read_bundle(tmp_path / "changed.safetensors")
 
 
