@@ -14,7 +14,7 @@ import tyro
 from export.edge.errors import UserError
 
 Settings = TypeVar("Settings")
-_BOX = re.compile(r"[╭╮╰╯│]")
+_BOX = re.compile(r"[╭╮╰╯│]|^[+|]|[+|]$")
 
 
 def parse(kind: type[Settings], words: Sequence[str] | None, prog: str) -> Settings:
@@ -41,7 +41,8 @@ def one_line(prog: str) -> Iterator[None]:
 
 def _line(box: str, prog: str) -> str:
     """What the box says is wrong, and the first option that it proposes."""
-    mistake, *rest = re.split(r"─{3,}", "\n".join(_BOX.sub("", line) for line in box.splitlines()[1:]))
+    parts = re.split(r"[─-]{8,}", "\n".join(_BOX.sub("", line) for line in box.splitlines()[1:]))
+    mistake, *rest = [part for part in parts if part.strip()] or [box]
     meant = next((part for part in rest if "Perhaps you meant" in part), "")
     near = re.search(r"--\S+", meant)
     hint = f"; did you mean {near[0]}?" if near else ""

@@ -61,9 +61,12 @@ def open_artifact(path: Path, threads: int | None = None, expect_sha256: str | N
         raise UserError(f"threads {threads} is less than 1; give at least one or leave it out")
     data = read_sealed(path, expect_sha256)
     session = _open_session(data, path, threads)
-    metadata = session.get_modelmeta().custom_metadata_map
-    check_format(metadata, path)
-    _check_graph(session, path)
+    try:
+        metadata = session.get_modelmeta().custom_metadata_map
+        check_format(metadata, path)
+        _check_graph(session, path)
+    except UnicodeDecodeError as error:
+        raise UserError(f"model {path} holds names or metadata that are no text; export it again") from error
     return read_metadata(metadata, denoiser(session, path), path)
 
 

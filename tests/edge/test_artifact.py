@@ -241,3 +241,46 @@ print(sorted((heavy | {"jax_impl", "torch_ref"}) & set(sys.modules)))
 """
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout == "[]\n"
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"size": "999999999"}, "size is '999999999', not a whole number from 1 to 4096"),
+        ({"size_multiple": "8192"}, "size_multiple is"),
+        ({"steps": "1000000000"}, "steps is"),
+        ({"clamp": "true"}, "clamp is True"),
+        ({"guidance": "1e999"}, "guidance is not JSON"),
+        ({"alphas_cumprod": "[0.9, NaN]"}, "alphas_cumprod is not JSON"),
+        ({"alphas_cumprod": "[true, 0.5]"}, "alphas_cumprod is not a list of numbers"),
+        ({"alphas_cumprod": "[1" + 399 * "0" + "]"}, "alphas_cumprod is not JSON"),
+        ({"alphas_cumprod": 200_000 * "["}, "nested too deeply"),
+        ({"alphas_cumprod": json.dumps(100_001 * [0.5])}, "has 100001 numbers, more than 100000"),
+        ({"config": 7_000_000 * " "}, "config has more than 6,400,000 characters"),
+        ({"weights_digest": "\x1b[2J"}, r"weights_digest is '\\x1b\[2J'"),
+    ],
+)
+def test_metadata_that_mean_harm_are_one_line(make_model: MakeModel, changes: dict[str, str], message: str) -> None:
+    with pytest.raises(UserError, match=message) as caught:
+        artifact.open_artifact(make_model(**changes))
+    assert str(caught.value).isprintable() and len(str(caught.value)) < 3000
+
+
+def test_only_the_expected_file_is_opened(make_model: MakeModel) -> None:
+    path = make_model()
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    assert artifact.open_artifact(path, expect_sha256=digest.upper()).size == 32
+    # Whole and sealed, but another one.
+    make_model(gain=2.0)
+    with pytest.raises(UserError, match=f"not the expected {digest}; get the file that has"):
+        artifact.open_artifact(path, expect_sha256=digest)
+    with pytest.raises(UserError, match="--expect-sha256 abc is no SHA-256"):
+        artifact.open_artifact(path, expect_sha256="abc")
+
+
+def test_a_file_too_large_for_a_model_is_not_read(tmp_path: Path) -> None:
+    path = tmp_path / "model.onnx"
+    with path.open("wb") as file:
+        file.truncate(artifact.MOST_BYTES + 1)
+    with pytest.raises(UserError, match="has more than 1,073,741,824 bytes"):
+        artifact.open_artifact(path)

@@ -102,7 +102,7 @@ def test_files_that_are_no_safetensors(path: Path, tmp_path: Path) -> None:
     (tmp_path / "cut.safetensors").write_bytes(path.read_bytes()[:1000])
     (tmp_path / "text.safetensors").write_text("hello")
     for name in ("cut", "text"):
-        with pytest.raises(UserError, match="not a safetensors file"):
+        with pytest.raises(UserError, match="not a whole safetensors file"):
             read_bundle(tmp_path / f"{name}.safetensors")
     with pytest.raises(UserError, match="does not exist"):
         read_bundle(tmp_path / "none.safetensors")

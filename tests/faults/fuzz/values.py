@@ -24,7 +24,7 @@ JSON = st.recursive(
     max_leaves=8,
 )
 NAMES = st.one_of(
-    st.sampled_from(["a.png", "b.png", "", " ", ".", "..", "../a.png", "/etc/passwd", "sub/../a.png", "link.png"]),
+    st.sampled_from(["a.png", "b.png", "", " ", ".", "..", "../a.png", "/etc/passwd", "sub/../a.png", "sub/link.png"]),
     st.sampled_from(["x" * 300, "a.png/", "~", "a.png\x00", "con/" * 2000, "\x1b[31m", "//a.png", "folder", "fifo"]),
     st.text(max_size=12),
 )
