@@ -70,14 +70,14 @@ def to_pth(source: Path, target: Path, optimizer: Path | None = None, like: Path
         notes.append("note: without --optimizer the script starts with a fresh AdamW, at epoch 0")
     else:
         training = _paired(optimizer, source, bundle)
-        notes += _pace(optimizer, training)
         try:
+            notes += _pace(optimizer, training)
             order = training.facts.get("original", {}).get("order", order)
             if like is not None:
                 order = list(read_checkpoint(like).state)
             held = to_checkpoint(training, state, bundle.config, order)
             state |= batches(training, state)
-        except (KeyError, TypeError, ValueError) as error:
+        except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RuntimeError) as error:
             raise UserError(f"--optimizer {optimizer} is not complete ({error!r}); write it again") from error
     with atomic_file(target) as temporary:
         torch.save({"model_state_dict": {name: state[name] for name in order}, **held}, temporary)

@@ -28,6 +28,8 @@ FITS: tuple[str, ...] = get_args(Fit)
 MAX_PIXELS = 100_000_000
 """Pictures with more pixels than this are refused before they are decoded."""
 
+MAX_SIDE = 100_000
+"""And longer ones: a thread of pixels takes seconds to bring to a square."""
 MAX_BYTES = 2**30
 """So are larger files: with as many pixels of 16 bits, uncompressed, they have 600 million."""
 
@@ -70,7 +72,7 @@ def open_photo(path: Path) -> tuple[np.ndarray, Tags]:
     brought to 8 bits. Colours are not converted: the numbers stay in the space of the
     file's colour profile, which is among the Tags. Raises UserError, naming the file, when
     it is missing, is no picture, is damaged or cut short, or has more than MAX_PIXELS
-    pixels (known from the header, before anything is decoded) or MAX_BYTES bytes.
+    pixels (known from the header, before anything is decoded), MAX_SIDE on a side, or MAX_BYTES.
     """
     check_input_file(path, "picture")
     try:
@@ -87,6 +89,8 @@ def open_photo(path: Path) -> tuple[np.ndarray, Tags]:
                 f"picture {path} has {width} x {height} pixels, more than the limit of {MAX_PIXELS // 1_000_000} "
                 "million; make it smaller first"
             )
+        if max(width, height) > MAX_SIDE:
+            raise UserError(f"picture {path} is {width} x {height}, longer than {MAX_SIDE} pixels; cut it first")
         try:
             image.load()
             tags = read_tags(image)

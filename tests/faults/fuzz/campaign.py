@@ -134,7 +134,7 @@ def _door(worker: Worker, door: str, wanted: int, seed: int, folder: Path) -> tu
                 first += 1
                 outcomes[kind] += 1
                 if kind not in ("fine", "refused in one line"):
-                    kept = _keep(worker, door, folder)
+                    kept = _keep(worker, door, first - 1, folder)
                     failures.append(f"{door}, {kind}: {kept} ({' '.join(detail.split())[-400:]})")
                 if worker.process.poll() is not None:
                     worker = Worker(worker.folder)
@@ -144,11 +144,14 @@ def _door(worker: Worker, door: str, wanted: int, seed: int, folder: Path) -> tu
     return Row(f"broken input: {door}", wanted, len(failures), good, tuple(failures)), worker
 
 
-def _keep(worker: Worker, door: str, folder: Path) -> Path:
-    """Copy the input that the process met last."""
-    newest = max(worker.folder.glob("input.*"), key=lambda path: path.stat().st_mtime_ns)
+def _keep(worker: Worker, door: str, index: int, folder: Path) -> Path:
+    """Copy the input of a batch that went wrong: its own file where the process wrote one, else the last it met."""
+    failed = list(worker.folder.glob(f"failed-{index}.*"))
+    met = max(worker.folder.glob("input.*"), key=lambda path: path.stat().st_mtime_ns)
     kept = folder / door
     kept.mkdir(exist_ok=True)
-    target = kept / f"{len(list(kept.iterdir())):03d}-{newest.name}"
-    shutil.copyfile(newest, target)
+    target = kept / f"{len(list(kept.iterdir())):03d}{met.suffix}"
+    shutil.copyfile(failed[0] if failed else met, target)
+    for path in failed:
+        path.unlink()
     return target

@@ -15,6 +15,7 @@ import numpy as np
 from hypothesis import strategies as st
 from safetensors import safe_open
 
+from export import denoiser_graph
 from export.edge import artifact
 from export.edge.artifact import open_artifact
 from export.edge.errors import UserError
@@ -25,7 +26,7 @@ from jax_impl.config_json import from_json
 from jax_impl.data.pairs import find_pairs
 from jax_impl.weights import read_bundle
 from tests.faults.fuzz import commands, values
-from tests.faults.fuzz.material import Material, bundled, sealed
+from tests.faults.fuzz.material import Material, bundled, ordered, sealed
 from tests.faults.fuzz.mutate import examples, mutate
 from torch_ref.convert import from_pth, to_pth
 from torch_ref.optimizer import Training, read_training, write_training
@@ -110,7 +111,7 @@ def _optimizer_file(material: Material, training: Training, facts: dict[str, Any
     """An optimizer file whose digest fits, whatever it says of the training."""
     path = material.folder / "odd-optimizer.safetensors"
     write_training(path, replace(training, facts=facts))
-    return path.read_bytes()
+    return ordered(path.read_bytes())
 
 
 def _repacked(whole: bytes, rng: Random) -> bytes:
@@ -119,7 +120,8 @@ def _repacked(whole: bytes, rng: Random) -> bytes:
     with zipfile.ZipFile(io.BytesIO(whole)) as old, zipfile.ZipFile(packed, "w") as new:
         for member in old.infolist():
             data = old.read(member)
-            new.writestr(member.filename, mutate(data, rng, data) if member.filename.endswith("data.pkl") else data)
+            data = mutate(data, rng, data) if member.filename.endswith("data.pkl") else data
+            new.writestr(zipfile.ZipInfo(member.filename), data)
     return packed.getvalue()
 
 
@@ -169,6 +171,7 @@ def _bundle(path: Path, material: Material) -> str | None:
     except UserError:
         ours = None
     theirs = load_bundle(path)
+    denoiser_graph.metadata(theirs)
     if ours is None:
         return None
     found = to_jax(theirs.model.state_dict(), theirs.config)
@@ -188,7 +191,7 @@ def _pth(path: Path, material: Material) -> str | None:
     from_pth(path, path.with_name("out.safetensors"), path.with_name("out-optimizer.safetensors"))
     wanted = read_checkpoint(material.folder / "whole.pth").state
     zipped = path.read_bytes()[:2] == b"PK"  # The older format has no checksums.
-    if path.stat().st_size and zipped and zipfile.ZipFile(path).testzip() is None and _pickle_differs(path, material):
+    if zipped and zipfile.ZipFile(path).testzip() is None and _pickle_differs(path, material):
         return None  # Another file, honestly made.
     same = all(np.array_equal(found.state[name].numpy(), value.numpy()) for name, value in wanted.items())
     return None if same or not zipped else SILENT

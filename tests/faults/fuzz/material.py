@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from onnx import helper
 from PIL import Image
+from safetensors.numpy import save
 
 from export.edge import artifact
 from export.edge.bundles import bundle_digest
@@ -81,11 +82,17 @@ def sealed(folder: Path, entries: dict[str, str]) -> bytes:
 
 def bundled(tensors: dict[str, np.ndarray], config: str) -> bytes:
     """A bundle whose digests fit, whatever its config says."""
-    from safetensors.numpy import save
-
     digest = weights_digest(tensors)
     held = {"format": "dawn2dusk", "format_version": "1", "config": config, "weights_digest": digest}
-    return save(tensors, held | {"digest": bundle_digest(digest, config)})
+    return ordered(save(tensors, held | {"digest": bundle_digest(digest, config)}))
+
+
+def ordered(data: bytes) -> bytes:
+    """A safetensors file with the entries of its header in order: the library's differs from one process to another."""
+    length = int.from_bytes(data[:8], "little")
+    header = json.dumps(json.loads(data[8 : 8 + length]), sort_keys=True).encode()
+    header += b" " * (-len(header) % 8)
+    return len(header).to_bytes(8, "little") + header + data[8 + length :]
 
 
 def _scene(size: int) -> np.ndarray:
@@ -142,7 +149,7 @@ def _artifact_folder(folder: Path) -> bytes:
 
 
 def _bundles(folder: Path) -> list[bytes]:
-    return [write_bundle(folder / f"{kind}.safetensors", kind).read_bytes() for kind in ("unet", "seed")]
+    return [ordered(write_bundle(folder / f"{kind}.safetensors", kind).read_bytes()) for kind in ("unet", "seed")]
 
 
 def _original() -> tuple[dict[str, Any], np.ndarray, dict[str, torch.Tensor]]:
@@ -172,7 +179,7 @@ def _optimizer(folder: Path) -> bytes:
     }
     path = folder / "optimizer.safetensors"
     write_training(path, Training(tensors, {k: abs(v) for k, v in tensors.items()}, facts, digest))
-    return path.read_bytes()
+    return ordered(path.read_bytes())
 
 
 def _checkpoints(folder: Path) -> list[bytes]:

@@ -34,7 +34,7 @@ def main(folder: Path) -> None:
         door, seed, count, first = line.split()
         made = inputs(door, material, int(count), int(seed))
         path = folder / f"input.{suffix(door)}"
-        for data in made[int(first) :]:
+        for index, data in enumerate(made[int(first) :], start=int(first)):
             path.write_bytes(data)
             print(json.dumps(["start", ""]), file=answers, flush=True)
             try:
@@ -46,6 +46,8 @@ def main(folder: Path) -> None:
                 answer = (REFUSED, "") if door not in ("picture",) else (TRACEBACK, repr(error))
             except BaseException as error:
                 answer = (TRACEBACK, "".join(traceback.format_exception(error, limit=-4))[-1500:])
+            if answer[0] not in (FINE, REFUSED):
+                path.with_name(f"failed-{index}{path.suffix}").write_bytes(data)
             print(json.dumps(answer), file=answers, flush=True)
 
 
