@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +23,11 @@ def read_bytes(path: Path, what: str, most: int) -> bytes:
     check_input_file(path, what)
     try:
         with path.open("rb") as file:
-            data = file.read(most + 1)
+            # Its size is asked first, so that nothing is read of a file too large, and then not relied on.
+            data = file.read(most + 1) if os.fstat(file.fileno()).st_size <= most else None
     except OSError as error:
         raise UserError(f"{what} {path}: {describe_os_error(error)}") from error
-    if len(data) > most:
+    if data is None or len(data) > most:
         raise too_large(path, what, most)
     return data
 

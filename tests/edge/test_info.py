@@ -71,6 +71,17 @@ def test_damage_is_found_wherever_it_is(artifact: Path, name: str) -> None:
         describe(artifact)
 
 
+def test_only_the_expected_file_is_described(artifact: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    digest = hashlib.sha256((artifact / "onnx/model.onnx").read_bytes()).hexdigest()
+    main(["info", str(artifact), "--expect-sha256", digest])
+    assert f"sha256       {digest}" in capsys.readouterr().out
+    for words in (["info", str(artifact)], [str(artifact), str(artifact / "config.json"), str(artifact / "out.png")]):
+        with pytest.raises(UserError, match=r"expected|not a picture"):
+            main([*words, "--expect-sha256", 64 * "0"])
+    with pytest.raises(UserError, match="--expect-sha256 0 is no SHA-256"):
+        main(["info", str(artifact), "--expect-sha256", "0"])
+
+
 def test_a_missing_file_and_a_wrong_word_are_named(artifact: Path) -> None:
     (artifact / "config.json").unlink()
     with pytest.raises(UserError, match=r"config\.json does not exist"):

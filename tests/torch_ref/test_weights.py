@@ -238,6 +238,22 @@ def test_configs_that_make_no_network(section: str, change: dict[str, Any], mess
         load_bundle(path)
 
 
+def test_a_config_that_was_changed_does_not_fit_its_digest(make_bundle: Make) -> None:
+    """The weights' own digest does not see it; files of before there was another are taken as they are."""
+    path = make_bundle("unet")
+    held = metadata_of(path)
+    changed = held | {"config": held["config"].replace('"timesteps": 100', '"timesteps":  100')}
+    assert changed != held
+    save_file(load_file(path), path, changed)
+    with pytest.raises(UserError, match="its config does not match its digest"):
+        load_bundle(path)
+    save_file(load_file(path), path, {key: value for key, value in changed.items() if key != "digest"})
+    assert load_bundle(path).config == json.loads(held["config"])
+    save_file(load_file(path), path, {"dig%st" if key == "digest" else key: value for key, value in held.items()})
+    with pytest.raises(UserError, match="its metadata hold dig%st"):
+        load_bundle(path)
+
+
 @pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"model": 1, "diffusion": {"timesteps": 100}}'])
 def test_texts_that_are_no_config(text: str, make_bundle: Make) -> None:
     path = make_bundle("unet")
