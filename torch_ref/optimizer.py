@@ -37,6 +37,7 @@ MOMENTS = ("exp_avg", "exp_avg_sq")
 """Torch's names for mu and nu."""
 STEP_LR = ("step_size", "gamma", "base_lrs", "last_epoch")
 """What StepLR's state dict holds in every version of torch."""
+MOST_FACTS = 100_000
 LEAVE_OUT = "leave out --optimizer to convert the weights alone"
 
 
@@ -140,9 +141,11 @@ def from_checkpoint(held: Mapping[str, Any], state: Mapping[str, Tensor], config
         },
     }
     try:
-        json.dumps(facts)
+        whole = _few(facts) and json.dumps(facts)
     except (TypeError, ValueError):
-        raise UserError(f"its optimiser or scheduler holds more than plain numbers; {LEAVE_OUT}") from None
+        whole = None
+    if not whole:
+        raise UserError(f"its optimiser or scheduler holds more than plain numbers; {LEAVE_OUT}")
     # BatchNorm's statistics have no moments; in the table their places must be filled all the same.
     mu, nu = (_without_statistics(to_jax({**state, **moments[kind]}, config)) for kind in MOMENTS)
     return Training(mu, nu, facts)
@@ -273,6 +276,19 @@ def _number(what: str, value: object) -> float:
 
 def _without_statistics(tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     return {name: array for name, array in tensors.items() if name.rpartition(".")[2] not in ("mean", "var")}
+
+
+def _few(facts: object) -> bool:
+    """Whether there are at most MOST_FACTS values in a tree: a pickle may hold one list a billion times in few bytes."""
+    left, count = [facts], 0
+    while left and count <= MOST_FACTS:
+        value = left.pop()
+        count += 1
+        if isinstance(value, Mapping):
+            left.extend(value.values())
+        elif isinstance(value, list | tuple):
+            left.extend(value)
+    return not left
 
 
 def _digest(tensors: Mapping[str, np.ndarray], text: str) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import onnx
 import pytest
+from PIL import Image
 
 from export.edge.__main__ import main
 from export.edge.errors import UserError
@@ -75,8 +76,10 @@ def test_only_the_expected_file_is_described(artifact: Path, capsys: pytest.Capt
     digest = hashlib.sha256((artifact / "onnx/model.onnx").read_bytes()).hexdigest()
     main(["info", str(artifact), "--expect-sha256", digest])
     assert f"sha256       {digest}" in capsys.readouterr().out
-    for words in (["info", str(artifact)], [str(artifact), str(artifact / "config.json"), str(artifact / "out.png")]):
-        with pytest.raises(UserError, match=r"expected|not a picture"):
+    photo, output = artifact / "photo.png", artifact / "out.png"
+    Image.new("RGB", (8, 8)).save(photo)
+    for words in (["info", str(artifact)], [str(artifact), str(photo), str(output)]):
+        with pytest.raises(UserError, match=f"has the SHA-256 {digest}, not the expected 0000"):
             main([*words, "--expect-sha256", 64 * "0"])
     with pytest.raises(UserError, match="--expect-sha256 0 is no SHA-256"):
         main(["info", str(artifact), "--expect-sha256", "0"])

@@ -240,20 +240,9 @@ def test_a_thread_of_pixels_is_refused_by_its_header(tmp_path: Path, width: int)
 def test_a_tile_larger_than_any_picture_is_refused_by_its_header(tmp_path: Path) -> None:
     """A small TIFF whose one tile would be decoded whole."""
     path = tmp_path / "a.tif"
-    tags = [
-        (256, 16),
-        (257, 16),
-        (258, 8),
-        (259, 8),
-        (262, 1),
-        (277, 1),
-        (322, 16000),
-        (323, 16000),
-        (324, 8),
-        (325, 8),
-    ]
-    entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags)
-    path.write_bytes(struct.pack("<2sHIH", b"II", 42, 8, len(tags)) + entries + bytes(12))
+    values = {256: 16, 257: 16, 258: 8, 259: 8, 262: 1, 277: 1, 322: 16000, 323: 16000, 324: 8, 325: 8}
+    entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in values.items())
+    path.write_bytes(struct.pack("<2sHIH", b"II", 42, 8, len(values)) + entries + bytes(12))
     with pytest.raises(UserError, match="more than the limit of 100 million"):
         pictures.open_picture(path)
 

@@ -110,7 +110,7 @@ def campaign(inputs: int, seed: int, folder: Path) -> list[Row]:
         worker = Worker(place)
         rows = []
         for door, share in SHARES.items():
-            row, worker = _door(worker, door, max(1, round(inputs * share / total)), seed, folder)
+            row, worker = _door(worker, door, -(-inputs * share // total), seed, folder)
             rows.append(row)
             print(f"{door}: {row.tried} tried, {row.wrong} wrong", file=sys.stderr, flush=True)
         worker.close()
