@@ -7,6 +7,7 @@ from typing import Literal
 
 from jax_impl.model_config import SeedModelConfig, UNetModelConfig
 from jax_impl.need import need as _need
+from jax_impl.need import need_finite
 from jax_impl.need import need_share as _need_share
 
 Layout = Literal["auto", "folders", "side-by-side", "manifest"]
@@ -286,6 +287,7 @@ class Config:
     train: TrainConfig = field(default_factory=TrainConfig)
 
     def __post_init__(self) -> None:
+        need_finite("", self)
         multiple = self.model.size_multiple
         nearest = round(self.data.size / multiple) * multiple
         _need(

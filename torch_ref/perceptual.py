@@ -7,7 +7,6 @@ pt_inception.pth inception.safetensors`: the Inception v3 of pytorch-fid.
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -16,7 +15,7 @@ import torch
 from safetensors.numpy import save_file
 from torch import Tensor
 
-from export.edge.errors import UserError, run
+from export.edge.errors import Parser, UserError, run
 from export.edge.files import atomic_file, check_input_file, check_output_file, weights_digest
 from torch_ref.original import load_pth
 
@@ -99,7 +98,7 @@ def _take(state: Mapping[str, object], name: str, path: Path) -> np.ndarray:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """The command line. Raises UserError for a path that cannot be used."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m torch_ref.perceptual",
         description="Turn the usual .pth weights of LPIPS or FID into safetensors.",
     )

@@ -86,6 +86,7 @@ def atomic_folder(path: Path) -> Iterator[Path]:
     temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
     try:
         yield temporary
+        sync_tree(temporary)
         temporary.chmod(0o755)
         temporary.replace(path)
         sync_folder(path.parent)
@@ -102,6 +103,17 @@ def sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def sync_tree(folder: Path) -> None:
+    """Flush all files below a folder, and the folders themselves, to disk: what a rename of it then publishes."""
+    for path in sorted(folder.rglob("*")):
+        if path.is_dir():
+            sync_folder(path)
+        else:
+            with path.open("rb+") as file:
+                os.fsync(file.fileno())
+    sync_folder(folder)
 
 
 def write_bytes(path: Path, data: bytes) -> None:

@@ -6,6 +6,8 @@ A picture is a uint8 RGB array (height, width, 3).
 from __future__ import annotations
 
 import io
+import math
+import os
 import threading
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,9 +16,10 @@ from typing import IO, Any, Literal, get_args
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from export.edge.decoding import to_rgb, upright
+from export.edge.decoding import to_array, upright
 from export.edge.errors import UserError, describe_os_error
 from export.edge.files import check_input_file, check_output_file, write_bytes
+from export.edge.reading import too_large
 from export.edge.tags import NONE, Tags, read_tags, save_options
 
 Fit = Literal["crop", "letterbox", "stretch"]
@@ -24,6 +27,11 @@ FITS: tuple[str, ...] = get_args(Fit)
 
 MAX_PIXELS = 100_000_000
 """Pictures with more pixels than this are refused before they are decoded."""
+
+MAX_SIDE = 100_000
+"""And longer ones: a thread of pixels takes seconds to bring to a square."""
+MAX_BYTES = 2**30
+"""So are larger files: with as many pixels of 16 bits, uncompressed, they have 600 million."""
 
 LARGEST_SIZE = 4096
 """Largest side that pictures are brought to for a network, pixels."""
@@ -46,6 +54,9 @@ PAD = 128
 BACKGROUND = (250, 250, 248)
 INK = (40, 40, 44)
 
+_TILE_WIDTH, _TILE_LENGTH = 322, 323
+"""Tags of TIFF 6.0, section 15."""
+
 _opening = threading.Lock()
 
 
@@ -62,7 +73,7 @@ def open_photo(path: Path) -> tuple[np.ndarray, Tags]:
     brought to 8 bits. Colours are not converted: the numbers stay in the space of the
     file's colour profile, which is among the Tags. Raises UserError, naming the file, when
     it is missing, is no picture, is damaged or cut short, or has more than MAX_PIXELS
-    pixels (known from the header, before anything is decoded).
+    pixels (known from the header, before anything is decoded), MAX_SIDE on a side, or MAX_BYTES.
     """
     check_input_file(path, "picture")
     try:
@@ -70,6 +81,8 @@ def open_photo(path: Path) -> tuple[np.ndarray, Tags]:
     except OSError as error:
         raise UserError(f"picture {path}: {describe_os_error(error)}") from error
     with file:
+        if os.fstat(file.fileno()).st_size > MAX_BYTES:
+            raise too_large(path, "picture", MAX_BYTES)
         return _decode(file, path)
 
 
@@ -81,14 +94,18 @@ def decode_picture(data: bytes, name: str) -> np.ndarray:
 def _decode(file: IO[bytes], path: Path | str) -> tuple[np.ndarray, Tags]:
     image = _open_header(file, path)
     width, height = image.size
-    if width * height > MAX_PIXELS:
+    if max(width * height, _tile_pixels(image)) > MAX_PIXELS:
         raise UserError(
             f"picture {path} has {width} x {height} pixels, more than the limit of {MAX_PIXELS // 1_000_000} "
             "million; make it smaller first"
         )
+    if max(width, height) > MAX_SIDE:
+        raise UserError(f"picture {path} is {width} x {height}, longer than {MAX_SIDE} pixels; cut it first")
     try:
         image.load()
-        return np.array(to_rgb(upright(image))), read_tags(image)
+        tags = read_tags(image)
+        image = upright(image)  # In place of the other, which may be large.
+        return to_array(image), tags
     # A damaged file makes Pillow's decoders raise nearly anything: OSError, ValueError, SyntaxError, zlib.error...
     except Exception as error:
         raise UserError(
@@ -108,6 +125,13 @@ def _open_header(file: IO[bytes], path: Path | str) -> Image.Image:
             ) from error
         finally:
             Image.MAX_IMAGE_PIXELS = before
+
+
+def _tile_pixels(image: Image.Image) -> int:
+    """Pixels of one tile of a TIFF file, which is decoded whole however little of it the picture needs."""
+    tags = getattr(image, "tag_v2", {})
+    sides = [tags.get(tag) for tag in (_TILE_WIDTH, _TILE_LENGTH)]
+    return math.prod(side for side in sides if isinstance(side, int)) if all(sides) else 0
 
 
 def resize(picture: np.ndarray, height: int, width: int) -> np.ndarray:
