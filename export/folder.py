@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -14,7 +15,7 @@ import numpy as np
 from export.edge import noise
 from export.edge.artifact import Artifact, open_artifact
 from export.edge.errors import UserError
-from export.edge.files import sha256_file, sync_folder, sync_tree, write_json, write_text
+from export.edge.files import exchange, sha256_file, sync_folder, sync_tree, write_json, write_text
 from export.edge.layout import OURS, SUMS, VARIANTS
 from export.edge.pictures import open_picture, save_picture
 from export.edge.reading import parse_json, read_text
@@ -32,10 +33,12 @@ GOLDEN_BAR = 2
 def staged(output: Path) -> Iterator[Path]:
     """Yield an empty folder; on success its files, with SHA256SUMS over them, become `output`, else nothing changes.
 
-    A new `output` appears in one rename. In one that is there the files are replaced one by one, with no SHA256SUMS
-    among them until all are; files of an earlier export that this one lacks are removed, any others stay.
+    A new `output` appears in one rename, and takes the place of an earlier export in one where the system can do that.
+    Where other files lie there too, they stay, and files of the export are replaced one by one, with no SHA256SUMS
+    among them until all are; those that this one lacks are removed.
     """
-    inside = output if output.is_dir() else output.parent
+    beside = not output.exists() or _may_be_replaced(output)
+    inside = output.parent if beside else output
     place = Path(tempfile.mkdtemp(dir=inside, prefix=f".{output.name}."))
     try:
         new = place / "artifact"
@@ -46,7 +49,7 @@ def staged(output: Path) -> Iterator[Path]:
         sync_tree(new)
         if not output.exists():
             new.replace(output)
-        else:
+        elif not (beside and _holds_nothing_else(output) and exchange(new, output)):
             for name in OURS:
                 if name not in names:
                     (output / name).unlink(missing_ok=True)
@@ -58,6 +61,19 @@ def staged(output: Path) -> Iterator[Path]:
         sync_folder(inside)
     finally:
         shutil.rmtree(place, ignore_errors=True)
+
+
+def _may_be_replaced(folder: Path) -> bool:
+    """Whether another folder can take a folder's name: not where it is a link, a mount, or its parent is read-only."""
+    parent = folder.absolute().parent
+    same_disk = folder.stat().st_dev == parent.stat().st_dev
+    return same_disk and not folder.is_symlink() and os.access(parent, os.W_OK)
+
+
+def _holds_nothing_else(folder: Path) -> bool:
+    """Whether a folder holds files of an export alone."""
+    files = (path for path in folder.rglob("*") if path.is_symlink() or not path.is_dir())
+    return all(path.relative_to(folder).as_posix() in OURS for path in files)
 
 
 def write_configs(folder: Path, bundle: Bundle, model: Artifact) -> None:

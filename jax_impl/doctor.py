@@ -16,7 +16,8 @@ from tqdm import tqdm
 
 from export.edge.errors import UserError, run
 from export.edge.files import check_output_file, write_json
-from export.edge.pictures import BACKGROUND, check_output_picture, fit_square, grid, resize, save_picture
+from export.edge.pictures import check_output_picture, fit_square, resize, save_picture
+from export.edge.sheets import BACKGROUND, grid
 from jax_impl.command import parse
 from jax_impl.config import DataConfig, Direction, Fit, Layout
 from jax_impl.data.checkup import Seen, see
