@@ -279,7 +279,7 @@ def _without_statistics(tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarr
 
 
 def _few(facts: object) -> bool:
-    """Whether a tree has at most MOST_FACTS values: a pickle may hold one list a billion times in few bytes."""
+    """Whether there are at most MOST_FACTS values in a tree: a pickle may hold one list a billion times."""
     left, count = [facts], 0
     while left and count <= MOST_FACTS:
         value = left.pop()

@@ -197,7 +197,7 @@ def test_paths_that_cannot_be_used(bundle: str, output: str, message: str, make_
         (["--steps", "3"], "ddpm adds noise in its steps"),
         (["--no-sampler", "--sampler", "ddim"], "which --no-sampler leaves out"),
         (["--calibrate", "{d}/none"], "--calibrate .*none is no folder"),
-        (["--evaluation", "{d}/model.safetensors"], "--evaluation .* is not JSON"),
+        (["--evaluation", "{d}/model.safetensors"], "--evaluation .* is not UTF-8 text"),
         (["--parity", "{d}/none.json"], r"--parity .*none\.json does not exist"),
     ],
 )
