@@ -88,7 +88,7 @@ class DataConfig:
     tfds_dir: str = "~/tensorflow_datasets"
     """Folder of prepared data sets."""
     tfds_features: tuple[str, ...] = ()
-    """Its features with the guiding picture and with the target; by default its only two pictures, in their order."""
+    """Its features with the guiding picture and with the target; by default its only two, by alphabet."""
     in_memory_mb: int = 4096
     """A training set that takes more than this, decoded, is read as it is needed; others stay on the device."""
     threads: int = 0
