@@ -21,7 +21,7 @@ import tyro
 
 from export.edge.errors import UserError, run
 from export.edge.files import check_output_file, write_json, write_text
-from jax_impl.bench_child import Child, Gone
+from jax_impl.bench_child import Child, GoneError
 from jax_impl.bench_table import table
 from jax_impl.config import AugmentConfig, Config, UNetModelConfig
 from jax_impl.config_json import to_json
@@ -156,7 +156,7 @@ def measure(preset: str, config: Config, args: BenchArgs, *, with_torch: bool) -
             try:
                 way.facts = child.hear()
                 racers.append((way, child))
-            except Gone as gone:
+            except GoneError as gone:
                 way.error = str(gone)
             return way
 
@@ -170,7 +170,10 @@ def measure(preset: str, config: Config, args: BenchArgs, *, with_torch: bool) -
         if args.profile is not None and ours.error is None:
             place = args.profile / f"{preset}_{case.size}_{case.batch_size}_{dtype}"
             child = next(child for way, child in racers if way is ours)
-            case.top = child.ask({"steps": 3, "trace": str(place)})["top"]
+            try:
+                case.top = child.ask({"steps": 3, "trace": str(place)})["top"]
+            except GoneError as gone:
+                print(f"no profile of {place.name}: {gone}")
     asked = args.peak_tflops * 1e12 if args.peak_tflops else None
     facts = ours.facts
     case.peak_flops = asked or facts.get("matmul_flops") or peak_flops(facts.get("device", ""), dtype)
@@ -186,7 +189,7 @@ def take_turns(racers: Sequence[tuple[Way, Child]], args: BenchArgs) -> None:
                 continue
             try:
                 answer = child.ask({"steps": steps.get(way.title, 2)})
-            except Gone as gone:
+            except GoneError as gone:
                 way.error = str(gone)
                 continue
             each = answer["seconds"] / steps.get(way.title, 2)

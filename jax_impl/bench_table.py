@@ -25,7 +25,6 @@ def _cells(case: Case, way: Way) -> list[str]:
     if taken is None:
         return [way.error or "not measured", *[""] * (len(HEAD) - 2)]
     facts, formula = way.facts, case.ways[0].facts.get("formula_flops")
-    known = formula is not None and case.peak_flops is not None
     waited = facts.get("compile_seconds", facts.get("first_seconds"))
     counted = [facts.get("xla_flops"), facts.get("formula_flops")]
     return [
@@ -33,7 +32,7 @@ def _cells(case: Case, way: Way) -> list[str]:
         f"{case.batch_size / taken:.1f}",
         f"{1e3 * taken:.1f}",
         f"{waited:.1f}" if waited is not None else "",
-        f"{100 * formula / taken / case.peak_flops:.1f} %" if known else "",
+        f"{100 * formula / taken / case.peak_flops:.1f} %" if formula and case.peak_flops else "",
         ", ".join(f"{flops / 1e9:.3g}" for flops in counted if flops is not None),
         f"{way.peak_bytes / 1e6:.0f}" if way.peak_bytes is not None else "",
     ]

@@ -20,7 +20,7 @@ def keep_programs() -> Path | None:
     A folder that JAX was told already, by JAX_COMPILATION_CACHE_DIR, stays.
     """
     asked = os.environ.get(SWITCH, "")
-    told = jax.config.jax_compilation_cache_dir
+    told: str | None = getattr(jax.config, "jax_compilation_cache_dir")  # noqa: B009
     if asked == "off" or told:
         return Path(told) if told else None
     home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")

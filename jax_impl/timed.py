@@ -19,6 +19,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from export.edge.errors import run
 from jax_impl.config import Config
 from jax_impl.config_json import from_json
 from jax_impl.diffusion.schedule import Levels, alphas_cumprod
@@ -42,7 +43,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         _say(race.facts)
         for line in sys.stdin:
             order = json.loads(line)
-            _say(race.trace(Path(order["trace"]), order["steps"]) if order.get("trace") else race.answer(order["steps"]))
+            steps, folder = order["steps"], order.get("trace")
+            _say(race.answer(steps) if folder is None else race.trace(Path(folder), steps))
     except jax.errors.JaxRuntimeError as error:
         short = "out of memory" if "RESOURCE_EXHAUSTED" in str(error) else str(error).strip().splitlines()[0]
         _say({"error": short})
@@ -134,4 +136,4 @@ def _say(answer: Mapping[str, Any]) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from export.edge.errors import run
 from torch_ref.trainer import Drawn, Metrics, Trainer
 from torch_ref.weights import build_model
 
@@ -34,7 +35,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     except torch.OutOfMemoryError:
         _say({"error": "out of memory"})
     except RuntimeError as error:  # The CPU's allocator has no class of its own.
-        short = "out of memory" if "not enough memory" in str(error) else str(error).strip().splitlines()[0]
+        full = any(said in str(error) for said in ("not enough memory", "can't allocate memory"))
+        short = "out of memory" if full else str(error).strip().splitlines()[0]
         _say({"error": short})
 
 
@@ -100,4 +102,4 @@ def _say(answer: Mapping[str, Any]) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -43,8 +43,9 @@ class UpConv(nnx.ConvTranspose):
         """(batch, h, w, in_channels) to (batch, 2h, 2w, out_channels)."""
         b, h, w, _ = x.shape
         # The kernel's layout, (2, 2, out, in), is that of the gradient of a convolution, as in torch.
-        y = jnp.einsum("bhwi,kloi->bhkwlo", x, self.kernel[...]).reshape(b, 2 * h, 2 * w, self.out_features)
-        return y + self.bias[...]
+        assert self.bias is not None
+        y = jnp.einsum("bhwi,kloi->bhkwlo", x, self.kernel[...])
+        return y.reshape(b, 2 * h, 2 * w, self.out_features) + self.bias[...]
 
 
 class UpBlock(nnx.Module):

@@ -7,7 +7,6 @@ from functools import cache
 import jax
 import jax.numpy as jnp
 import pytest
-from flax import nnx
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
