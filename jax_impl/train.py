@@ -17,6 +17,7 @@ import optax
 
 from export.edge.errors import UserError, run
 from jax_impl.cli import PROGRAM, TrainArgs, parse
+from jax_impl.compiled import keep_programs
 from jax_impl.config import Config
 from jax_impl.data.loader import (
     Pairs,
@@ -65,6 +66,7 @@ DETERMINISTIC = "--xla_gpu_deterministic_ops=true"
 def main(argv: Sequence[str] | None = None) -> None:
     """Parse the command line and train."""
     args = parse(sys.argv[1:] if argv is None else argv)
+    keep_programs()
     # Another process that trains there is named before the data are read.
     with claim(args.output_dir) if (args.output_dir / LOCK).exists() and not args.dry_run else nullcontext():
         config = prepare(args)
