@@ -13,11 +13,11 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
-from safetensors.numpy import save_file
+from safetensors.numpy import save as to_bytes
 
 from export.edge.bundles import bundle_digest, check_bundle_metadata, check_schedule
 from export.edge.errors import UserError
-from export.edge.files import atomic_file, weights_digest
+from export.edge.files import weights_digest, write_bytes
 from jax_impl.config import Config
 from jax_impl.config_json import from_json, to_json
 from jax_impl.diffusion.schedule import Levels
@@ -55,8 +55,8 @@ def write_bundle(path: Path, params: Tree, stats: Tree, alphas_cumprod: np.ndarr
         "weights_digest": digest,
         "digest": bundle_digest(digest, text),
     }
-    with atomic_file(path) as temporary:
-        save_file(tensors, temporary, metadata)
+    # As bytes: where the disk is full, the library raises an error of its own.
+    write_bytes(path, to_bytes(tensors, metadata))
     return digest
 
 
@@ -75,8 +75,8 @@ def write_optimizer(path: Path, mu: Tree, nu: Tree, facts: Mapping[str, object])
         "training": training,
         "digest": weights_digest({**tensors, "training": np.frombuffer(training.encode(), np.uint8)}),
     }
-    with atomic_file(path) as temporary:
-        save_file(tensors, temporary, metadata)
+    # As bytes: where the disk is full, the library raises an error of its own.
+    write_bytes(path, to_bytes(tensors, metadata))
 
 
 def read_bundle(path: Path) -> Bundle:

@@ -19,13 +19,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors.numpy import save_file
+from safetensors.numpy import save as to_bytes
 from torch import Tensor, nn
 from torch.optim import AdamW
 from torch.optim.lr_scheduler import StepLR
 
 from export.edge.errors import UserError
-from export.edge.files import atomic_file, weights_digest
+from export.edge.files import weights_digest, write_bytes
 from export.edge.reading import parse_json
 from torch_ref.original import parameters
 from torch_ref.tensor_file import read_tensors
@@ -68,8 +68,8 @@ def write_training(path: Path, training: Training) -> None:
         "training": text,
         "digest": _digest(tensors, text),
     }
-    with atomic_file(path) as temporary:
-        save_file(tensors, temporary, metadata)
+    # As bytes: where the disk is full, the library raises an error of its own.
+    write_bytes(path, to_bytes(tensors, metadata))
 
 
 def read_training(path: Path) -> Training:

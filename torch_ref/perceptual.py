@@ -12,11 +12,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.numpy import save_file
+from safetensors.numpy import save as to_bytes
 from torch import Tensor
 
 from export.edge.errors import Parser, UserError, run
-from export.edge.files import atomic_file, check_input_file, check_output_file, weights_digest
+from export.edge.files import check_input_file, check_output_file, weights_digest, write_bytes
 from torch_ref.original import load_pth
 
 FORMAT_VERSION = "1"
@@ -75,8 +75,8 @@ def inception_weights(path: Path) -> dict[str, np.ndarray]:
 def save(path: Path, weights: Mapping[str, np.ndarray], kind: str) -> None:
     """Write the weights with their digest, atomically."""
     metadata = {"format": kind, "format_version": FORMAT_VERSION, "weights_digest": weights_digest(weights)}
-    with atomic_file(path) as temporary:
-        save_file(dict(weights), temporary, metadata)
+    # As bytes: where the disk is full, the library raises an error of its own.
+    write_bytes(path, to_bytes(dict(weights), metadata))
 
 
 def _state(path: Path) -> Mapping[str, object]:

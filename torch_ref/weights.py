@@ -17,12 +17,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors.numpy import save_file
+from safetensors.numpy import save as to_bytes
 from torch import Tensor, nn
 
 from export.edge.bundles import bundle_digest, check_bundle_metadata, check_schedule
 from export.edge.errors import UserError
-from export.edge.files import atomic_file, weights_digest
+from export.edge.files import weights_digest, write_bytes
 from export.edge.metadata import MOST_TIMESTEPS
 from export.edge.reading import parse_json
 from torch_ref.base import UNet
@@ -217,8 +217,8 @@ def save_bundle(
         "weights_digest": digest,
         "digest": bundle_digest(digest, text),
     }
-    with atomic_file(path) as temporary:
-        save_file(tensors, temporary, metadata)
+    # As bytes: where the disk is full, the library raises an error of its own.
+    write_bytes(path, to_bytes(tensors, metadata))
     return digest
 
 
