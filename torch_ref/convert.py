@@ -8,6 +8,7 @@ optimizer.safetensors` takes AdamW's moments along, either way.
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +17,7 @@ import numpy as np
 import torch
 
 from export.edge.errors import Parser, UserError, run
-from export.edge.files import atomic_file, check_input_file, check_output_file
+from export.edge.files import check_input_file, check_output_file, write_bytes
 from torch_ref.optimizer import (
     Training,
     batches,
@@ -79,8 +80,10 @@ def to_pth(source: Path, target: Path, optimizer: Path | None = None, like: Path
             state |= batches(training, state)
         except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RuntimeError) as error:
             raise UserError(f"--optimizer {optimizer} is not complete ({error!r}); write it again") from error
-    with atomic_file(target) as temporary:
-        torch.save({"model_state_dict": {name: state[name] for name in order}, **held}, temporary)
+    # As bytes: where the disk is full, the library raises an error of its own.
+    packed = io.BytesIO()
+    torch.save({"model_state_dict": {name: state[name] for name in order}, **held}, packed)
+    write_bytes(target, packed.getvalue())
     return notes
 
 

@@ -78,6 +78,10 @@ def atomic_file(path: Path) -> Iterator[Path]:
         temporary.chmod(0o666 & ~umask)
         temporary.replace(path)
         sync_folder(path.parent)
+    except OSError as error:
+        if error.filename in (None, name):  # a failed write names no file
+            error.filename = str(path)
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 
