@@ -67,6 +67,7 @@ class CheckpointWriter:
         self.failure = ""
         """Why the last save failed; empty when it did not."""
         self._trusted = set(trusted)
+        logging.getLogger("asyncio").addFilter(_is_news)
         self._thread: threading.Thread | None = None
 
     def __enter__(self) -> CheckpointWriter:
@@ -240,6 +241,11 @@ def _quiet() -> Iterator[None]:
         yield
     finally:
         logger.disabled, sys.unraisablehook = before, hook
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    """False for asyncio's account of an orbax writer that failed: it comes whenever that is collected, and is known."""
+    return "exception was never retrieved" not in record.getMessage()
 
 
 def _clean_after_failure(run: Path) -> None:
