@@ -31,7 +31,7 @@ class UpConv(nnx.ConvTranspose):
     """ConvTranspose 2×2 of stride 2, whose windows do not overlap: one linear map of every pixel to four.
 
     Written as the matrix product that it is. As a convolution with a dilated input its
-    gradient took two thirds of a training step of XLA on a CPU.
+    gradient took two fifths of a training step of XLA on a CPU.
     """
 
     def __init__(self, in_channels: int, out_channels: int, rngs: nnx.Rngs) -> None:
