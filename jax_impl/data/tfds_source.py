@@ -73,11 +73,13 @@ def _open(name: str, data_dir: str, features: tuple[str, ...], direction: str, v
     bare = tfds.decode.DeserializeMethod.RAW_BYTES
     try:
         stored = {known: builder.as_data_source(split, deserialize_method=bare) for known, split in splits.items()}
-    except (NotImplementedError, ValueError) as error:
+    except NotImplementedError:
         raise UserError(
             f"data.tfds {name} in {folder} is not in array_record files, which random access needs; prepare it with "
-            f"file_format='array_record' ({type(error).__name__})"
+            "file_format='array_record'"
         ) from None
+    except ValueError as error:  # what the library says of a folder that lacks files, or does not say their format
+        raise UserError(f"data.tfds {name} in {folder} is incomplete ({error}); prepare it again") from error
     positions = {split: np.arange(len(stored.get(split, ()))) for split in ("train", "val", "test")}
     notes = [f"{name}: {cond} to {x0}, from {folder}"]
     home = {split: split for split in positions}

@@ -107,14 +107,6 @@ class SeedUNet(nnx.Module):
 
 
 def _max_pool(x: jax.Array) -> jax.Array:
-    """Largest of 2 × 2 pixels: (b, h, w, c) to (b, h // 2, w // 2, c).
-
-    Not `nnx.max_pool`, whose gradient searches the windows anew; nor `jnp.max`, whose gradient divides by how many
-    pixels equal the largest: none may, where XLA computes them a second time and rounds otherwise. Where pixels tie,
-    they share the gradient here and the first one takes it there: after a ReLU ties are zeros, whose gradient the ReLU
-    ends either way.
-    """
-    b, h, w, c = x.shape
-    x = x[:, : h // 2 * 2, : w // 2 * 2].reshape(b, h // 2, 2, w // 2, 2, c)
-    rows = jnp.maximum(x[:, :, 0], x[:, :, 1])
-    return jnp.maximum(rows[:, :, :, 0], rows[:, :, :, 1])
+    # Not a `jnp.max` over windows: its gradient divides by how many pixels equal the largest, and none may, where XLA
+    # computes them a second time and rounds otherwise.
+    return nnx.max_pool(x, window_shape=(2, 2), strides=(2, 2))

@@ -29,6 +29,13 @@ class Outcome:
     ended: Counter[str] = field(default_factory=Counter)
     failures: list[str] = field(default_factory=list)
 
+    def add(self, where: str, ended: Ended, difference: str | None) -> None:
+        """Count a training that ended, and note what was wrong with its end or with what it left."""
+        self.tried += 1
+        self.ended[what_failed(ended)] += 1
+        if complaint := ended.complaint(0, 2) or difference:
+            self.failures.append(f"{where}: {complaint}")
+
     def row(self, fault: str, then: str) -> Row:
         """As a row of the table."""
         ends = ", ".join(f"{n} {what}" for what, n in self.ended.most_common())
@@ -74,10 +81,7 @@ def swept(disk: Path, base: Path | None, words: list[str], unbroken: Path, count
         ended = train(run, words, beside=str(disk.parent / "train.log")).end()
         where = f"training {'on from a checkpoint' if base else 'from the start'} with {room} KiB free"
         log.append(f"{where}: {ended.status}, {last_line(ended)}")
-        outcome.tried += 1
-        outcome.ended[what_failed(ended)] += 1
-        if complaint := ended.complaint(0, 2) or lost(run, kept) or resumed(disk, run, words, unbroken):
-            outcome.failures.append(f"{where}: {complaint}")
+        outcome.add(where, ended, lost(run, kept) or resumed(disk, run, words, unbroken))
     fault = f"disk full at each write, training {'on' if base else 'anew'}"
     return outcome.row(fault, "earlier checkpoints intact; with room again, bit-identical")
 
@@ -95,12 +99,9 @@ def midway(disk: Path, words: list[str], unbroken: Path, count: int, rng: random
         process.wait_for(seconds)
         relieve(disk)
         ended = process.end()
-        where = f"{room} KiB free for {seconds:.2f} s after the first commit"
+        where = f"{n}, {room} KiB free for {seconds:.2f} s after the first commit"
         log.append(f"{where}: {ended.status}, {last_line(ended)}")
-        outcome.tried += 1
-        outcome.ended[what_failed(ended)] += 1
-        if complaint := ended.complaint(0, 2) or lost(run, kept) or resumed(disk, run, words, unbroken):
-            outcome.failures.append(f"{n}, {where}: {complaint}")
+        outcome.add(where, ended, lost(run, kept) or resumed(disk, run, words, unbroken))
     return outcome.row("disk full for a while in mid-run", "earlier checkpoints intact; in the end bit-identical")
 
 
