@@ -30,6 +30,11 @@ def from_json(text: str) -> Config:
         tree = parse_json(text)
     except ValueError as error:
         raise UserError(f"config is not JSON ({error}); restore the file that the run wrote") from None
+    return from_tree(tree)
+
+
+def from_tree(tree: object) -> Config:
+    """As `from_json`, from what the text says."""
     return typing.cast(Config, _build(Config, tree, "config"))
 
 

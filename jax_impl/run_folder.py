@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import json
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +12,7 @@ import numpy as np
 
 from export.edge.errors import UserError
 from jax_impl.config import Config
-from jax_impl.config_json import from_json
+from jax_impl.config_json import from_tree
 from jax_impl.data.loader import Pairs, Source
 from jax_impl.diffusion.schedule import Levels, alphas_cumprod
 from jax_impl.sealed_json import read_sealed, write_sealed
@@ -48,7 +47,7 @@ def read_config(run: Path) -> Config:
         raise UserError(f"run {run} has no {CONFIG}; name the folder given to training as --output-dir")
     tree = read_sealed(path, "configuration")
     try:
-        return from_json(json.dumps(tree))
+        return from_tree(tree)
     except UserError as error:
         raise UserError(f"{path}: {error}") from None
 

@@ -15,7 +15,7 @@ from export.edge.artifact import Artifact, open_artifact
 from export.edge.errors import UserError
 from export.to_onnx import export
 from jax_impl.config import Config, ModelConfig, SeedModelConfig
-from jax_impl.config_json import from_json, to_json
+from jax_impl.config_json import from_tree, to_json
 from jax_impl.data.loader import batch_indices, load
 from jax_impl.diffusion.schedule import Levels, alphas_cumprod
 from jax_impl.model.network import Network, Tree, flatten, outline
@@ -139,7 +139,7 @@ def from_bundle(path: Path, folder: Path, size: int | None = None) -> Subject:
     and a size that the network cannot take.
     """
     bundle = load_bundle(path)
-    config = from_json(json.dumps(bundle.config))
+    config = from_tree(bundle.config)
     config = replace(config, model=comparable(config.model))
     for module in bundle.model.modules():
         if isinstance(module, torch.nn.Dropout):
