@@ -21,7 +21,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 
-import jax
 import numpy as np
 from orbax.checkpoint import v1 as ocp
 
@@ -30,6 +29,7 @@ from export.edge.files import sync_folder, write_bytes
 from jax_impl.training.checkpoint import (
     Checkpoint,
     Damage,
+    alone,
     checkpoint_of,
     find_fault,
     first_line,
@@ -41,6 +41,7 @@ from jax_impl.training.checkpoint import (
 from jax_impl.training.manifest import Manifest, files_of, of_folder, read_manifest, to_bytes
 from jax_impl.training.overhead import Overhead
 from jax_impl.training.retention import Kept, Retention, is_kept_for_good, to_delete
+from jax_impl.training.sharding import leads, to_host
 from jax_impl.training.state import TrainState, to_arrays
 
 Arrays = dict[str, np.ndarray]
@@ -57,6 +58,9 @@ def save(run: Path, state: TrainState, policy: Retention, epoch: float = 0.0, va
 
 class CheckpointWriter:
     """The one who writes, keeps and deletes the checkpoints of a run; its process holds the run's lock.
+
+    Of several processes the first one is that; the others call the same methods at the same
+    time, to give it their part of the state.
 
     `trusted` are the steps whose checkpoints this process has verified already. Leaving
     it waits for the save in flight.
@@ -82,7 +86,8 @@ class CheckpointWriter:
 
         Waits for the save in flight first. The state may be donated to the next step at once.
         """
-        self._submit(state, epoch, val_loss, report=True, retain=True)
+        self.join()
+        self._start(*self._copy(state), epoch, val_loss, report=True, retain=True)
 
     def join(self) -> None:
         """Wait for the save in flight, if there is one; `failure` then says how it went."""
@@ -95,25 +100,28 @@ class CheckpointWriter:
 
         Raises UserError, with the newest good checkpoint, when it fails again.
         """
+        self.join()
+        step, arrays = self._copy(state)
         for report in (True, False):
-            self._submit(state, epoch, val_loss, report, retain=not doubtful)
+            self._start(step, arrays, epoch, val_loss, report, retain=not doubtful)
             self.join()
             if not self.failure:
                 return
         raise UserError(
-            f"checkpoint {checkpoint_of(self.run, int(state.step)).folder} was not written ({self.failure}); "
+            f"checkpoint {checkpoint_of(self.run, step).folder} was not written ({self.failure}); "
             f"see that {self.run} has free space and may be written ({self._newest()})"
         )
 
-    def _submit(self, state: TrainState, epoch: float, val_loss: float | None, report: bool, retain: bool) -> None:
-        self.join()
-        step = int(state.step)
-        if step in self._trusted and checkpoint_of(self.run, step).manifest.exists():
+    def _copy(self, state: TrainState) -> tuple[int, Arrays]:
+        with self.overhead.measure("saving"):
+            return int(state.step), {name: to_host(array) for name, array in to_arrays(state).items()}
+
+    def _start(
+        self, step: int, arrays: Arrays, epoch: float, val_loss: float | None, report: bool, retain: bool
+    ) -> None:
+        if not leads() or (step in self._trusted and checkpoint_of(self.run, step).manifest.exists()):
             self.failure = ""
             return
-        with self.overhead.measure("saving"):
-            # Copies: on a CPU the host's view is the device's own buffer, which the next step overwrites.
-            arrays = {name: np.array(array) for name, array in jax.device_get(to_arrays(state)).items()}
         scored = val_loss if val_loss is not None and math.isfinite(val_loss) else None
         self._thread = threading.Thread(
             target=self._save, args=(step, arrays, epoch, scored, report, retain), name="checkpoint"
@@ -152,12 +160,15 @@ class CheckpointWriter:
         remove_leftovers(self.run)
         try:
             with self.overhead.measure("saving"):
-                ocp.save(str(folder.absolute()), arrays)
+                with alone():
+                    ocp.save(str(folder.absolute()), arrays)
                 _sync(folder)
             with self.overhead.measure("digests"):
                 manifest = of_folder(folder, checkpoint.step, epoch, val_loss)
             with self.overhead.measure("read-back"):
-                _compare(ocp.load(str(folder.absolute()), arrays), arrays)
+                with alone():
+                    loaded = ocp.load(str(folder.absolute()), arrays)
+                _compare(loaded, arrays)
             with self.overhead.measure("manifests"):
                 write_bytes(checkpoint.manifest, to_bytes(manifest))
                 if read_manifest(checkpoint.manifest) != manifest:
