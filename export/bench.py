@@ -6,7 +6,6 @@ moment of the machine hits all alike. Ratios come first: milliseconds are this m
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import statistics
@@ -22,7 +21,7 @@ import numpy as np
 from PIL import Image
 
 from export.edge.artifact import open_artifact
-from export.edge.errors import UserError, run
+from export.edge.errors import Parser, UserError, run
 from export.edge.files import check_input_file, write_json
 from export.edge.layout import variants
 from export.edge.pictures import SAVE_OPTIONS, save_picture
@@ -56,7 +55,7 @@ class Line:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """The command line. Raises UserError for a folder that is no artifact and numbers that measure nothing."""
-    parser = argparse.ArgumentParser(prog="python -m export.bench", description="Time an artifact beside PyTorch.")
+    parser = Parser(prog="python -m export.bench", description="Time an artifact beside PyTorch.")
     parser.add_argument("artifact", type=Path, help="the folder that export.to_onnx wrote")
     parser.add_argument("--threads", type=int, nargs="+", default=[1, os.cpu_count() or 1], help="default: 1 and all")
     parser.add_argument("--steps", type=int, default=STEPS, help=f"of every picture (default: {STEPS})")

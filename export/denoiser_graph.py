@@ -15,6 +15,7 @@ import torch
 
 from export.edge import artifact
 from export.edge.errors import UserError
+from export.edge.metadata import FORMAT, FORMAT_VERSION, LATER_KEYS, VALUE_RANGE
 from torch_ref.base import UNet
 from torch_ref.weights import Bundle
 
@@ -41,7 +42,7 @@ def build_graph(bundle: Bundle) -> onnx.ModelProto:
 
 
 def metadata(bundle: Bundle) -> dict[str, str]:
-    """All that a sampler needs beside the graph, keys as in `export.edge.artifact.METADATA_KEYS` and `LATER_KEYS`.
+    """All that a sampler needs beside the graph, keys as in `export.edge.metadata.METADATA_KEYS` and `LATER_KEYS`.
 
     Raises UserError when the bundle's config lacks one of the settings; older bundles lack
     the later ones.
@@ -49,8 +50,8 @@ def metadata(bundle: Bundle) -> dict[str, str]:
     try:
         data, diffusion, model = (bundle.config[section] for section in ("data", "diffusion", "model"))
         return {
-            "format": artifact.FORMAT,
-            "format_version": artifact.FORMAT_VERSION,
+            "format": FORMAT,
+            "format_version": FORMAT_VERSION,
             "alphas_cumprod": json.dumps(bundle.alphas_cumprod.tolist()),
             "prediction": str(diffusion["prediction"]),
             "clamp": json.dumps(diffusion["clamp"]),
@@ -61,10 +62,10 @@ def metadata(bundle: Bundle) -> dict[str, str]:
             "size": str(data["size"]),
             "size_multiple": str(bundle.model.size_multiple),
             "fit": str(data["fit"]),
-            "value_range": artifact.VALUE_RANGE,
+            "value_range": VALUE_RANGE,
             "steps": str(diffusion["sample_steps"]),
             "sampler": str(diffusion["sampler"]),
-            "spacing": str(diffusion.get("spacing", artifact.LATER_KEYS["spacing"])),
+            "spacing": str(diffusion.get("spacing", LATER_KEYS["spacing"])),
             "weights_digest": bundle.weights_digest,
             "config": json.dumps(model),
             "file_digest": artifact.UNSEALED,

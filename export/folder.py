@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import shutil
 import tempfile
@@ -16,28 +15,14 @@ import numpy as np
 from export.edge import noise
 from export.edge.artifact import Artifact, open_artifact
 from export.edge.errors import UserError
-from export.edge.files import check_input_file, sha256_file, sync_folder, write_json, write_text
-from export.edge.layout import VARIANTS
+from export.edge.files import exchange, sha256_file, sync_folder, sync_tree, write_json, write_text
+from export.edge.layout import OURS, SUMS, VARIANTS
 from export.edge.pictures import open_picture, save_picture
+from export.edge.reading import parse_json, read_text
 from export.probes import paint
-from export.publish import SAMPLER
 from export.scoring import draw, working_side
 from torch_ref.weights import Bundle
 
-SUMS = "SHA256SUMS"
-OURS = (
-    *(f"onnx/{name}" for name in (*VARIANTS.values(), SAMPLER)),
-    "model.safetensors",
-    "config.json",
-    "preprocessor_config.json",
-    "sampler_config.json",
-    "README.md",
-    "golden/input.png",
-    "golden/output.png",
-    "golden/golden.json",
-    SUMS,
-)
-"""Everything that an export may write, and may replace or remove."""
 GOLDEN_SCENE = 1000
 """Of `export.probes.paint`; no other use of it paints this one."""
 GOLDEN_BAR = 2
@@ -48,10 +33,12 @@ GOLDEN_BAR = 2
 def staged(output: Path) -> Iterator[Path]:
     """Yield an empty folder; on success its files, with SHA256SUMS over them, become `output`, else nothing changes.
 
-    A new `output` appears in one rename. In one that is there the files are replaced one by one, with no SHA256SUMS
-    among them until all are; files of an earlier export that this one lacks are removed, any others stay.
+    A new `output` appears in one rename, and takes the place of an earlier export in one where the system can do that.
+    Where other files lie there too, they stay, and files of the export are replaced one by one, with no SHA256SUMS
+    among them until all are; those that this one lacks are removed.
     """
-    inside = output if output.is_dir() else output.parent
+    beside = not output.exists() or _may_be_replaced(output)
+    inside = output.parent if beside else output
     place = Path(tempfile.mkdtemp(dir=inside, prefix=f".{output.name}."))
     try:
         new = place / "artifact"
@@ -59,21 +46,34 @@ def staged(output: Path) -> Iterator[Path]:
         yield new
         names = sorted(path.relative_to(new).as_posix() for path in new.rglob("*") if path.is_file())
         write_text(new / SUMS, "".join(f"{sha256_file(new / name)}  {name}\n" for name in names))
-        for name in names:
-            with (new / name).open("rb+") as file:
-                os.fsync(file.fileno())
+        sync_tree(new)
         if not output.exists():
             new.replace(output)
-        else:
+        elif not (beside and _holds_nothing_else(output) and exchange(new, output)):
             for name in OURS:
                 if name not in names:
                     (output / name).unlink(missing_ok=True)
             for name in (*names, SUMS):
                 (output / name).parent.mkdir(exist_ok=True)
                 (new / name).replace(output / name)
-        sync_folder(output)
+            for folder in {(output / name).parent for name in names}:
+                sync_folder(folder)
+        sync_folder(inside)
     finally:
         shutil.rmtree(place, ignore_errors=True)
+
+
+def _may_be_replaced(folder: Path) -> bool:
+    """Whether another folder can take a folder's name: not where it is a link, a mount, or its parent is read-only."""
+    parent = folder.absolute().parent
+    same_disk = folder.stat().st_dev == parent.stat().st_dev
+    return same_disk and not folder.is_symlink() and os.access(parent, os.W_OK)
+
+
+def _holds_nothing_else(folder: Path) -> bool:
+    """Whether a folder holds files of an export alone."""
+    files = (path for path in folder.rglob("*") if path.is_symlink() or not path.is_dir())
+    return all(path.relative_to(folder).as_posix() in OURS for path in files)
 
 
 def write_configs(folder: Path, bundle: Bundle, model: Artifact) -> None:
@@ -136,31 +136,15 @@ def write_golden(folder: Path, model: Artifact) -> None:
 def check_golden(folder: Path) -> int:
     """Draw the golden picture again; the largest difference, levels of 255. Raises UserError for files of others."""
     golden = folder / "golden"
-    path = check_input_file(golden / "golden.json", "golden")
+    path = golden / "golden.json"
     try:
-        seed = json.loads(path.read_text(encoding="utf-8"))["seed"]
+        seed = parse_json(read_text(path, "golden"))["seed"]
     except (ValueError, KeyError, TypeError) as error:
         raise UserError(f"golden {path} has no seed ({error}); export the bundle again") from error
+    if type(seed) is not int or not 0 <= seed < 2**64:
+        raise UserError(f"golden {path} has the seed {seed!r}, not a whole number below 2^64; export the bundle again")
     drawn = draw(open_artifact(folder / "onnx" / VARIANTS["fp32"]), open_picture(golden / "input.png"), seed).picture
     wanted = open_picture(golden / "output.png")
     if drawn.shape != wanted.shape:
         raise UserError(f"golden {golden}: input and output differ in size; export the bundle again")
     return int(np.abs(drawn.astype(int) - wanted.astype(int)).max())
-
-
-def check_sums(folder: Path) -> int:
-    """Compare every file with its line in SHA256SUMS; how many there are.
-
-    Raises UserError for the first file that is missing or differs, and for lines that are none.
-    """
-    path = check_input_file(folder / SUMS, "artifact's digests")
-    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
-    for line in lines:
-        digest, _, name = line.partition("  ")
-        if name not in OURS:
-            raise UserError(f"{path} names {name!r}, which is no file of an export; export the bundle again")
-        if sha256_file(check_input_file(folder / name, "file of the artifact")) != digest:
-            raise UserError(
-                f"{folder / name} is damaged: its content does not match its digest in {SUMS}; get a fresh copy of it"
-            )
-    return len(lines)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from export.edge.errors import UserError
-from export.edge.files import check_input_file
+from export.edge.reading import parse_json, read_text
 from export.publish import Outcome
 from export.scoring import STEPS
 from torch_ref.weights import Bundle
@@ -44,9 +44,8 @@ def read_report(
 
     Raises UserError when it is missing, is not JSON, lacks what is shown, or names other weights.
     """
-    check_input_file(path, what)
     try:
-        report = json.loads(path.read_text(encoding="utf-8"))
+        report = parse_json(read_text(path, what))
     except ValueError as error:
         raise UserError(f"{what} {path} is not JSON ({error}); give the file that the command wrote") from error
     try:

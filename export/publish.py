@@ -16,14 +16,13 @@ from export.edge import artifact, noise
 from export.edge.artifact import open_artifact
 from export.edge.errors import UserError
 from export.edge.guidance import guided
-from export.edge.layout import VARIANTS
+from export.edge.layout import SAMPLER, VARIANTS
 from export.edge.pictures import to_float
 from export.edge.sampler import iterate
 from export.edge.translate import make_plan
 from export.scoring import BARS, Score, nchw, no_noise, score, visited
 from torch_ref.base import UNet
 
-SAMPLER = "sampler.onnx"
 SAMPLER_BAR = 5e-4
 """Largest difference of a picture in [0, 1] from the host loop's."""
 LEAST_ERRORS = (0.03, 0.003, 0.0003)

@@ -12,12 +12,13 @@ from typing import Any
 from export.denoiser_graph import build_graph
 from export.edge import artifact
 from export.edge.artifact import open_artifact
-from export.edge.errors import UserError, run
+from export.edge.errors import Parser, UserError, run
 from export.edge.files import atomic_file, check_input_file, check_output_folder, write_text
 from export.edge.layout import VARIANTS
 from export.edge.sampler import SAMPLERS
 from export.edge.spacing import SPACINGS
-from export.folder import check_sums, staged, write_configs, write_golden
+from export.edge.sums import check_sums
+from export.folder import staged, write_configs, write_golden
 from export.model_card import NOT_STATED, Facts, card, evaluation_lines, parity_lines, read_report
 from export.probes import listed, probe_pictures
 from export.publish import Outcome, publish, publish_sampler
@@ -100,7 +101,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m export.to_onnx",
         description="Write trained weights as a folder of checked ONNX files, with all that belongs to them.",
     )

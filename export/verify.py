@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,13 +9,14 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from export.edge.artifact import Artifact, open_artifact
-from export.edge.errors import UserError, run
-from export.edge.layout import VARIANTS
+from export.edge.artifact import Artifact, open_artifact, read_sealed
+from export.edge.errors import Parser, UserError, run
+from export.edge.layout import SAMPLER, SUMS, VARIANTS
 from export.edge.spacing import check_steps
-from export.folder import GOLDEN_BAR, SUMS, check_golden, check_sums
+from export.edge.sums import check_sums
+from export.folder import GOLDEN_BAR, check_golden
 from export.probes import listed, opened, probe_pictures
-from export.publish import SAMPLER, SAMPLER_BAR, sampler_difference
+from export.publish import SAMPLER_BAR, sampler_difference
 from export.scoring import BARS, STEPS, score, working_side
 from torch_ref.weights import Bundle, load_bundle
 
@@ -83,7 +83,7 @@ def _difference(bundle: Bundle, artifact: Artifact, x_t: np.ndarray, cond: np.nd
 
 def main(argv: Sequence[str] | None = None) -> None:
     """The command line. Raises UserError for an artifact or a file that is not sound."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m export.verify",
         description="Check an artifact: its digests, its ONNX file against torch on the same weights, the final "
         "pictures of every variant, the sampling loop, the golden picture. Or compare one ONNX file with torch.",
@@ -93,10 +93,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--pictures", type=Path, metavar="DIR", help="guiding pictures (default: painted ones)")
     parser.add_argument("--targets", type=Path, metavar="DIR", help="the true pictures, named like those of --pictures")
     parser.add_argument("--steps", type=int, help=f"of a scored picture (default {STEPS})")
+    parser.add_argument("--expect-sha256", metavar="DIGEST", help="the SHA-256 that model.onnx must have")
     parser.add_argument("--threads", type=int, help="processor threads; default: one for each physical core")
     args = parser.parse_args(argv)
     if args.threads is not None and args.threads < 1:
         raise UserError(f"--threads {args.threads} is less than 1; give at least one or leave it out")
+    if args.expect_sha256 is not None:
+        read_sealed(args.source / "onnx" / VARIANTS["fp32"] if args.model is None else args.model, args.expect_sha256)
     if args.model is not None:
         against_torch(args.source, args.model, args.threads)
         return

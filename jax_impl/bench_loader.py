@@ -17,6 +17,7 @@ from PIL import Image
 
 from export.edge.errors import UserError, run
 from jax_impl import prepare
+from jax_impl.command import parse
 from jax_impl.config import Config, DataConfig
 from jax_impl.data.loader import Pairs, Source, decode, open_source
 from jax_impl.data.synthetic import render_pair, scene_seed
@@ -46,7 +47,7 @@ class BenchArgs:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Parse the command line, measure, print a table."""
-    args = tyro.cli(BenchArgs, args=argv, prog="python -m jax_impl.bench_loader")
+    args = parse(BenchArgs, argv, "python -m jax_impl.bench_loader")
     if args.pairs < args.batch_size or args.batch_size < 1:
         raise UserError(f"--pairs is {args.pairs}: choose at least --batch-size ({args.batch_size})")
     config = PRESETS[args.preset]()

@@ -13,10 +13,10 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import optax
-import tyro
 
 from export.edge.errors import UserError, run
 from export.edge.files import check_output_file
+from jax_impl.command import parse
 from jax_impl.config import DataConfig
 from jax_impl.data.loader import open_pairs
 from jax_impl.model.network import Tree
@@ -50,7 +50,7 @@ class BundleArgs:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Parse the command line and write the bundle."""
-    args = tyro.cli(BundleArgs, args=argv, prog="python -m jax_impl.bundle")
+    args = parse(BundleArgs, argv, "python -m jax_impl.bundle")
     for name, path in (("--output", args.output), ("--optimizer", args.optimizer)):
         if path is not None:
             check_output_file(path, name)

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import tyro
 
+from jax_impl.command import one_line
 from jax_impl.config import Config
 from jax_impl.presets import PRESETS
 from jax_impl.run_folder import read_config
@@ -54,7 +55,9 @@ def parse(argv: Sequence[str]) -> TrainArgs:
     words = list(argv)
     if not words or (words[0] not in PRESETS and words[0] not in ("-h", "--help")):
         if "--resume" in words:
-            return tyro.cli(TrainArgs, args=words, default=_of_run(_output_dir(words)), config=SETTINGS, prog=PROGRAM)
+            default = _of_run(_output_dir(words))
+            with one_line(PROGRAM):
+                return tyro.cli(TrainArgs, args=words, default=default, config=SETTINGS, prog=PROGRAM)
         words.insert(0, DEFAULT_PRESET)
     presets = {name: make() for name, make in PRESETS.items()}
     kinds = tyro.extras.subcommand_type_from_defaults(
@@ -62,9 +65,9 @@ def parse(argv: Sequence[str]) -> TrainArgs:
         {name: make.__doc__ or name for name, make in PRESETS.items()},
         prefix_names=False,
     )
-    return cast(
-        TrainArgs, tyro.cli(cast(Any, kinds), args=words, config=SETTINGS, prog=PROGRAM, description=TrainArgs.__doc__)
-    )
+    kind: Any = kinds
+    with one_line(PROGRAM):
+        return tyro.cli(kind, args=words, config=SETTINGS, prog=PROGRAM, description=TrainArgs.__doc__)
 
 
 def _settings(config: Config) -> dict[str, Any]:

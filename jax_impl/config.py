@@ -7,6 +7,7 @@ from typing import Literal
 
 from jax_impl.model_config import SeedModelConfig, UNetModelConfig
 from jax_impl.need import need as _need
+from jax_impl.need import need_finite
 from jax_impl.need import need_share as _need_share
 
 Layout = Literal["auto", "folders", "side-by-side", "manifest"]
@@ -87,7 +88,7 @@ class DataConfig:
     tfds_dir: str = "~/tensorflow_datasets"
     """Folder of prepared data sets."""
     tfds_features: tuple[str, ...] = ()
-    """Its features with the guiding picture and with the target; by default its only two pictures, in their order."""
+    """Its features with the guiding picture and with the target; by default its only two, by alphabet."""
     in_memory_mb: int = 4096
     """A training set that takes more than this, decoded, is read as it is needed; others stay on the device."""
     threads: int = 0
@@ -295,6 +296,7 @@ class Config:
     train: TrainConfig = field(default_factory=TrainConfig)
 
     def __post_init__(self) -> None:
+        need_finite("", self)
         multiple = self.model.size_multiple
         nearest = round(self.data.size / multiple) * multiple
         _need(

@@ -5,11 +5,13 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import json
+import reprlib
 import types
 import typing
 from typing import Any, Literal
 
 from export.edge.errors import UserError
+from export.edge.reading import parse_json
 from jax_impl.config import Config, ModelConfig, SeedModelConfig, UNetModelConfig
 
 
@@ -25,7 +27,7 @@ def from_json(text: str) -> Config:
     one), a value of the wrong type, or a value that a field refuses.
     """
     try:
-        tree = json.loads(text)
+        tree = parse_json(text)
     except ValueError as error:
         raise UserError(f"config is not JSON ({error}); restore the file that the run wrote") from None
     return typing.cast(Config, _build(Config, tree, "config"))
@@ -33,12 +35,12 @@ def from_json(text: str) -> Config:
 
 def _build(kind: type, tree: object, where: str) -> object:
     if not isinstance(tree, dict):
-        raise UserError(f"{where} is {tree!r}: an object of settings belongs here")
+        raise UserError(f"{where} is {reprlib.repr(tree)}: an object of settings belongs here")
     hints = typing.get_type_hints(kind)
     for key in tree:
         if key not in hints:
-            near = difflib.get_close_matches(str(key), hints, n=1, cutoff=0.0)
-            raise UserError(f"{where}.{key} is not a setting; did you mean {where}.{near[0]}?")
+            near = difflib.get_close_matches(key[:80], hints, n=1, cutoff=0.0)
+            raise UserError(f"{where}.{key[:80]} is not a setting; did you mean {where}.{near[0]}?")
     return kind(**{key: _value(hints[key], value, f"{where}.{key}") for key, value in tree.items()})
 
 
@@ -50,12 +52,12 @@ def _value(hint: Any, value: Any, where: str) -> Any:
     if hint == ModelConfig:
         kinds = {"seed": SeedModelConfig, "unet": UNetModelConfig}
         name = value.get("architecture") if isinstance(value, dict) else None
-        if name not in kinds:
-            raise UserError(f"{where}.architecture is {name!r}: choose one of {', '.join(kinds)}")
+        if not isinstance(name, str) or name not in kinds:
+            raise UserError(f"{where}.architecture is {reprlib.repr(name)}: choose one of {', '.join(kinds)}")
         return _build(kinds[name], value, where)
     if origin is Literal:
         if value not in options:
-            raise UserError(f"{where} is {value!r}: choose one of {', '.join(map(str, options))}")
+            raise UserError(f"{where} is {reprlib.repr(value)}: choose one of {', '.join(map(str, options))}")
         return value
     if origin is tuple and isinstance(value, list):
         return tuple(_value(options[0], item, where) for item in value)
@@ -66,4 +68,6 @@ def _value(hint: Any, value: Any, where: str) -> Any:
         return float(value)
     if isinstance(wanted, type) and isinstance(value, wanted) and (wanted is bool) == isinstance(value, bool):
         return value
-    raise UserError(f"{where} is {value!r}: a value of type {getattr(wanted, '__name__', wanted)} belongs here")
+    raise UserError(
+        f"{where} is {reprlib.repr(value)}: a value of type {getattr(wanted, '__name__', wanted)} belongs here"
+    )

@@ -16,7 +16,9 @@ from tqdm import tqdm
 
 from export.edge.errors import UserError, run
 from export.edge.files import check_output_file, write_json
-from export.edge.pictures import BACKGROUND, check_output_picture, fit_square, grid, resize, save_picture
+from export.edge.pictures import check_output_picture, fit_square, resize, save_picture
+from export.edge.sheets import BACKGROUND, grid
+from jax_impl.command import parse
 from jax_impl.config import DataConfig, Direction, Fit, Layout
 from jax_impl.data.checkup import Seen, see
 from jax_impl.data.findings import Finding, boxes, judge, label, smallest_side
@@ -55,7 +57,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     Returns normally, warnings or not; raises UserError where nothing can be trained on.
     """
     words = sys.argv[1:] if argv is None else list(argv)
-    args = tyro.cli(DoctorArgs, prog="python -m jax_impl.doctor", args=words)
+    args = parse(DoctorArgs, words, "python -m jax_impl.doctor")
     if args.path == SYNTHETIC:
         raise UserError("data.path synthetic is drawn, not read, and needs no check; name a folder of your own pairs")
     check_output_picture(args.output)

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import cast
 
 import numpy as np
-import tyro
 
 from export.edge.artifact import open_artifact
 from export.edge.errors import UserError, run
@@ -20,6 +19,7 @@ from export.edge.files import check_output_folder, write_json, write_text
 from export.edge.pictures import save_picture
 from export.edge.spacing import check_steps
 from jax_impl.bundle import final_weights
+from jax_impl.command import parse
 from jax_impl.config import DataConfig, Direction, Fit, Layout, SamplerName, SpacingName
 from jax_impl.data.loader import Split
 from jax_impl.draw import Wishes
@@ -94,7 +94,7 @@ class EvaluateArgs:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Parse the command line, score, and write the three files."""
-    args = tyro.cli(EvaluateArgs, args=argv, prog="python -m jax_impl.evaluate")
+    args = parse(EvaluateArgs, argv, "python -m jax_impl.evaluate")
     check(args)
     metrics, features = dict(METRICS), None if args.fid is None else open_inception(args.fid)
     if args.lpips is not None:

@@ -78,16 +78,16 @@ class UNetModelConfig:
         need(self.patch in (1, 2, 4, 8), "model.patch", self.patch, "choose 1, 2, 4 or 8 pixels")
         need(self.groups >= 1, "model.groups", self.groups, "choose at least 1")
         need(
-            self.width >= 1 and self.width % self.groups == 0,
+            1 <= self.width <= 4096 and self.width % self.groups == 0,
             "model.width",
             self.width,
-            f"choose a multiple of model.groups ({self.groups})",
+            f"choose a multiple of model.groups ({self.groups}) up to 4096",
         )
         need(
-            len(self.multipliers) >= 1 and all(m >= 1 for m in self.multipliers),
+            1 <= len(self.multipliers) <= 8 and all(1 <= m <= 64 for m in self.multipliers),
             "model.multipliers",
             self.multipliers,
-            "name at least one level, each at least 1",
+            "name one to eight levels, each from 1 to 64",
         )
         need(1 <= self.blocks <= 16, "model.blocks", self.blocks, "choose 1 to 16")
         need(0.0 <= self.dropout < 1.0, "model.dropout", self.dropout, "choose 0 to below 1")

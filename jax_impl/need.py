@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
+import math
+from typing import Any
+
 from export.edge.errors import UserError
 
 
@@ -14,3 +18,15 @@ def need(condition: bool, name: str, value: object, rule: str) -> None:
 def need_share(name: str, value: float) -> None:
     """Raise UserError unless the value lies from 0 to 1."""
     need(0.0 <= value <= 1.0, name, value, "it is a share; choose a value from 0 to 1")
+
+
+def need_finite(name: str, settings: Any) -> None:
+    """Raise UserError for the first float in a tree of settings, called `name`, that is NaN or infinite."""
+    if dataclasses.is_dataclass(settings):
+        for field in dataclasses.fields(settings):
+            need_finite(f"{name}.{field.name}".lstrip("."), getattr(settings, field.name))
+    elif isinstance(settings, tuple):
+        for value in settings:
+            need_finite(name, value)
+    else:
+        need(not isinstance(settings, float) or math.isfinite(settings), name, settings, "choose a finite number")

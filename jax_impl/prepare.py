@@ -14,6 +14,7 @@ from tqdm import tqdm
 from export.edge.errors import UserError, run
 from export.edge.files import check_output_folder
 from export.edge.pictures import LARGEST_SIZE
+from jax_impl.command import parse
 from jax_impl.config import DataConfig, Fit, Layout
 from jax_impl.data.loader import SMALLEST_SIDE, SYNTHETIC, Split
 from jax_impl.data.pairs import find_pairs
@@ -50,7 +51,7 @@ class PrepareArgs:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Parse the command line, and write the data set unless the same content is there already."""
-    args = tyro.cli(PrepareArgs, args=argv, prog="python -m jax_impl.prepare")
+    args = parse(PrepareArgs, argv, "python -m jax_impl.prepare")
     if args.size != 0 and not SMALLEST_SIDE <= args.size <= LARGEST_SIZE:
         raise UserError(f"--size is {args.size}: choose {SMALLEST_SIDE} to {LARGEST_SIZE} pixels, or 0")
     output = args.output_dir.expanduser()

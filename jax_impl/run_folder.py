@@ -12,11 +12,11 @@ from pathlib import Path
 import numpy as np
 
 from export.edge.errors import UserError
-from export.edge.files import write_json, write_text
 from jax_impl.config import Config
-from jax_impl.config_json import from_json, to_json
+from jax_impl.config_json import from_json
 from jax_impl.data.loader import Pairs, Source
 from jax_impl.diffusion.schedule import Levels, alphas_cumprod
+from jax_impl.sealed_json import read_sealed, write_sealed
 from jax_impl.training.checkpoint import NEWEST, check_wanted, restore
 from jax_impl.training.optim import learning_rate, make_optimizer
 from jax_impl.training.state import TrainState, outline
@@ -38,17 +38,18 @@ class TrainedRun:
 
 def write_config(run: Path, config: Config) -> None:
     """Save the resolved configuration in the run folder."""
-    write_text(run / CONFIG, to_json(config) + "\n")
+    write_sealed(run / CONFIG, dataclasses.asdict(config))
 
 
 def read_config(run: Path) -> Config:
-    """The configuration a run was started with; UserError when the folder is not a run."""
+    """The configuration a run was started with; UserError when the folder is not a run, or the file is damaged."""
     path = run / CONFIG
     if not path.is_file():
         raise UserError(f"run {run} has no {CONFIG}; name the folder given to training as --output-dir")
+    tree = read_sealed(path, "configuration")
     try:
-        return from_json(path.read_text())
-    except (UserError, UnicodeDecodeError) as error:
+        return from_json(json.dumps(tree))
+    except UserError as error:
         raise UserError(f"{path}: {error}") from None
 
 
@@ -71,7 +72,7 @@ def write_data(run: Path, pairs: Pairs | Source, held_out: Pairs, *, warm: bool 
     `warm` notes that it began with given weights, which only its checkpoints hold.
     """
     begun = {"warm_start": True} if warm else {}
-    write_json(run / DATA, {"train": _fingerprint(pairs), "val": _fingerprint(held_out), **begun})
+    write_sealed(run / DATA, {"train": _fingerprint(pairs), "val": _fingerprint(held_out), **begun})
 
 
 def check_data(run: Path, pairs: Pairs | Source, held_out: Pairs) -> None:
@@ -85,11 +86,11 @@ def check_data(run: Path, pairs: Pairs | Source, held_out: Pairs) -> None:
     """
     path = run / DATA
     if not path.exists():
-        return
-    try:
-        before = json.loads(path.read_text())
-    except ValueError:
-        raise UserError(f"{path} is damaged; start a new run in another folder") from None
+        raise UserError(
+            f"run {run} has no {DATA}, which says what it was trained on; restore it from a copy, or start a new run "
+            "from its weights with --init-from"
+        )
+    before = read_sealed(path, "record of the pairs")
     for split, now in (("train", pairs), ("val", held_out)):
         noted, found = before.get(split, {}), _fingerprint(now)
         # Digests of another kind say nothing: the run may have held in memory what now streams in.
@@ -104,16 +105,16 @@ def check_data(run: Path, pairs: Pairs | Source, held_out: Pairs) -> None:
 def began_warm(run: Path) -> bool:
     """Whether a run began with given weights, so that it cannot be begun again from its seed."""
     try:
-        return bool(json.loads((run / DATA).read_text()).get("warm_start"))
-    except (OSError, ValueError, AttributeError):
+        return bool(read_sealed(run / DATA, "record of the pairs").get("warm_start"))
+    except UserError:
         return False
 
 
 def trained_names(run: Path) -> tuple[str, ...] | None:
     """Names of the pairs that a run was trained on; None where its folder does not say."""
     try:
-        return tuple(json.loads((run / DATA).read_text())["train"]["names"])
-    except (OSError, ValueError, KeyError, TypeError):
+        return tuple(read_sealed(run / DATA, "record of the pairs")["train"]["names"])
+    except (UserError, KeyError, TypeError):
         return None
 
 

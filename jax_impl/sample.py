@@ -20,6 +20,7 @@ from export.edge.noise import START, normal
 from export.edge.pictures import SUFFIXES, check_output_picture, check_size, open_photo, save_picture, to_float, working
 from export.edge.tags import Tags
 from jax_impl.bundle import final_weights
+from jax_impl.command import parse
 from jax_impl.config import AnySamplerName, Config, SpacingName
 from jax_impl.diffusion.samplers import make_plan
 from jax_impl.draw import Wishes, make_draw, resolve
@@ -68,7 +69,7 @@ class SampleArgs:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Parse the command line and draw a picture for every photo."""
-    args = tyro.cli(SampleArgs, args=argv, prog="python -m jax_impl.sample")
+    args = parse(SampleArgs, argv, "python -m jax_impl.sample")
     jobs = plan_jobs(args.input, args.output)
     if not 0 <= args.seed < 2**63:
         raise UserError(f"--seed {args.seed} is out of range; choose 0 to {2**63 - 1}")

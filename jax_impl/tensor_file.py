@@ -5,17 +5,19 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 
 from export.edge.errors import UserError
-from export.edge.files import check_input_file
+from export.edge.reading import check_tensor_file
 
 
 def read_tensors(path: Path, what: str) -> tuple[dict[str, str], dict[str, np.ndarray]]:
     """The metadata and the tensors of a safetensors file; UserError, which calls it `what`, where it is none."""
-    check_input_file(path, what)
+    check_tensor_file(path, what)
     try:
         with safe_open(path, framework="numpy") as file:
             return file.metadata() or {}, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no dict)
-    except SafetensorError as error:
-        raise UserError(f"{what} {path}: this is not a safetensors file ({error}); write it again") from None
+    except OSError:
+        raise
+    except Exception as error:  # Kinds of numbers that numpy lacks fail in many ways.
+        raise UserError(f"{what} {path} is not a whole safetensors file ({error}); write it again") from error

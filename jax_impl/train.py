@@ -17,6 +17,7 @@ from jax.sharding import Mesh
 
 from export.edge.errors import UserError, run
 from jax_impl.cli import PROGRAM, TrainArgs, parse
+from jax_impl.compiled import keep_programs
 from jax_impl.config import Config
 from jax_impl.data.loader import (
     Pairs,
@@ -70,6 +71,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parse(sys.argv[1:] if argv is None else argv)
     if args.train.deterministic:
         make_deterministic()
+    keep_programs()
     join(args.coordinator, args.processes, args.process, detect=args.distributed)
     with together():
         number = start(args)

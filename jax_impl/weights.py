@@ -13,10 +13,11 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
-from safetensors.numpy import save_file
+from safetensors.numpy import save as to_bytes
 
+from export.edge.bundles import bundle_digest, check_bundle_metadata, check_schedule
 from export.edge.errors import UserError
-from export.edge.files import atomic_file, weights_digest
+from export.edge.files import weights_digest, write_bytes
 from jax_impl.config import Config
 from jax_impl.config_json import from_json, to_json
 from jax_impl.diffusion.schedule import Levels
@@ -46,14 +47,16 @@ def write_bundle(path: Path, params: Tree, stats: Tree, alphas_cumprod: np.ndarr
     tensors = {name: np.asarray(leaf) for name, leaf in (flatten(params) | flatten(stats)).items()}
     tensors[SCHEDULE] = np.asarray(alphas_cumprod, np.float64)
     digest = weights_digest(tensors)
+    text = json.dumps(json.loads(to_json(config)))
     metadata = {
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
-        "config": json.dumps(json.loads(to_json(config))),
+        "config": text,
         "weights_digest": digest,
+        "digest": bundle_digest(digest, text),
     }
-    with atomic_file(path) as temporary:
-        save_file(tensors, temporary, metadata)
+    # As bytes: where the disk is full, the library raises an error of its own.
+    write_bytes(path, to_bytes(tensors, metadata))
     return digest
 
 
@@ -72,8 +75,8 @@ def write_optimizer(path: Path, mu: Tree, nu: Tree, facts: Mapping[str, object])
         "training": training,
         "digest": weights_digest({**tensors, "training": np.frombuffer(training.encode(), np.uint8)}),
     }
-    with atomic_file(path) as temporary:
-        save_file(tensors, temporary, metadata)
+    # As bytes: where the disk is full, the library raises an error of its own.
+    write_bytes(path, to_bytes(tensors, metadata))
 
 
 def read_bundle(path: Path) -> Bundle:
@@ -86,10 +89,18 @@ def read_bundle(path: Path) -> Bundle:
             f"weights {path} have format version {metadata.get('format_version')!r}, this program reads "
             f"{FORMAT_VERSION}; bundle the run again"
         )
-    if weights_digest(tensors) != metadata.get("weights_digest"):
-        raise UserError(f"weights {path} do not fit their digest; the file is damaged, bundle the run again")
-    schedule = tensors.pop(SCHEDULE)
-    return Bundle(tensors, schedule, from_json(metadata["config"]))
+    check_bundle_metadata(path, "weights", metadata, weights_digest(tensors))
+    schedule = tensors.pop(SCHEDULE, None)
+    if schedule is None:
+        raise UserError(f"weights {path} lack {SCHEDULE}; bundle the run again")
+    try:
+        config = from_json(metadata["config"])
+        check_schedule(schedule, config.diffusion.timesteps)
+    except UserError as error:
+        raise UserError(f"weights {path}: {error}") from None
+    if odd := next((name for name, value in tensors.items() if value.dtype != np.float32), None):
+        raise UserError(f"weights {path} hold {odd} as {tensors[odd].dtype}, not float32; bundle the run again")
+    return Bundle(tensors, schedule, config)
 
 
 def fill(template: Tree, weights: Mapping[str, np.ndarray], where: str) -> Tree:

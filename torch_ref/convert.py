@@ -8,7 +8,7 @@ optimizer.safetensors` takes AdamW's moments along, either way.
 
 from __future__ import annotations
 
-import argparse
+import io
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -16,8 +16,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from export.edge.errors import UserError, run
-from export.edge.files import atomic_file, check_input_file, check_output_file
+from export.edge.errors import Parser, UserError, run
+from export.edge.files import check_input_file, check_output_file, write_bytes
 from torch_ref.optimizer import (
     Training,
     batches,
@@ -71,17 +71,19 @@ def to_pth(source: Path, target: Path, optimizer: Path | None = None, like: Path
         notes.append("note: without --optimizer the script starts with a fresh AdamW, at epoch 0")
     else:
         training = _paired(optimizer, source, bundle)
-        notes += _pace(optimizer, training)
         try:
+            notes += _pace(optimizer, training)
             order = training.facts.get("original", {}).get("order", order)
             if like is not None:
                 order = list(read_checkpoint(like).state)
             held = to_checkpoint(training, state, bundle.config, order)
             state |= batches(training, state)
-        except (KeyError, TypeError, ValueError) as error:
+        except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RuntimeError) as error:
             raise UserError(f"--optimizer {optimizer} is not complete ({error!r}); write it again") from error
-    with atomic_file(target) as temporary:
-        torch.save({"model_state_dict": {name: state[name] for name in order}, **held}, temporary)
+    # As bytes: where the disk is full, the library raises an error of its own.
+    packed = io.BytesIO()
+    torch.save({"model_state_dict": {name: state[name] for name in order}, **held}, packed)
+    write_bytes(target, packed.getvalue())
     return notes
 
 
@@ -142,7 +144,7 @@ def _pace(optimizer: Path, training: Training) -> list[str]:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """The command line. Raises UserError for a suffix or a path that cannot be used."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m torch_ref.convert",
         description="Turn a .pth checkpoint of the original script into a bundle, or a bundle into such a checkpoint.",
     )

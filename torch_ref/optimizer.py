@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import math
+import reprlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,15 +19,16 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
+from safetensors.numpy import save as to_bytes
 from torch import Tensor, nn
 from torch.optim import AdamW
 from torch.optim.lr_scheduler import StepLR
 
 from export.edge.errors import UserError
-from export.edge.files import atomic_file, check_input_file, weights_digest
+from export.edge.files import weights_digest, write_bytes
+from export.edge.reading import parse_json
 from torch_ref.original import parameters
+from torch_ref.tensor_file import read_tensors
 from torch_ref.weights import TORCH_ONLY, from_jax, to_jax
 
 FORMAT = "dawn2dusk-optimizer"
@@ -35,6 +37,7 @@ MOMENTS = ("exp_avg", "exp_avg_sq")
 """Torch's names for mu and nu."""
 STEP_LR = ("step_size", "gamma", "base_lrs", "last_epoch")
 """What StepLR's state dict holds in every version of torch."""
+MOST_FACTS = 100_000
 LEAVE_OUT = "leave out --optimizer to convert the weights alone"
 
 
@@ -65,19 +68,13 @@ def write_training(path: Path, training: Training) -> None:
         "training": text,
         "digest": _digest(tensors, text),
     }
-    with atomic_file(path) as temporary:
-        save_file(tensors, temporary, metadata)
+    # As bytes: where the disk is full, the library raises an error of its own.
+    write_bytes(path, to_bytes(tensors, metadata))
 
 
 def read_training(path: Path) -> Training:
     """Open an `optimizer.safetensors`; UserError for a file that is missing, broken, damaged or of another kind."""
-    check_input_file(path, "--optimizer")
-    try:
-        with safe_open(path, framework="numpy") as file:
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
-            metadata = file.metadata() or {}
-    except (SafetensorError, TypeError, ValueError, AttributeError) as error:
-        raise UserError(f"--optimizer {path} is not a whole safetensors file ({error}); write it again") from error
+    metadata, tensors = read_tensors(path, "--optimizer")
     kind = metadata.get("format"), metadata.get("format_version")
     if kind != (FORMAT, FORMAT_VERSION):
         raise UserError(
@@ -90,8 +87,13 @@ def read_training(path: Path) -> Training:
     mu, nu = (
         {name[3:]: value for name, value in tensors.items() if name.startswith(prefix)} for prefix in ("mu.", "nu.")
     )
-    facts = json.loads(text)
-    return Training(mu, nu, facts, facts.pop("weights_digest"))
+    try:
+        facts = parse_json(text)
+        return Training(mu, nu, facts, facts.pop("weights_digest"))
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(
+            f"--optimizer {path} does not say where the training stands ({error}); write it again"
+        ) from None
 
 
 def from_checkpoint(held: Mapping[str, Any], state: Mapping[str, Tensor], config: Mapping[str, Any]) -> Training:
@@ -139,9 +141,11 @@ def from_checkpoint(held: Mapping[str, Any], state: Mapping[str, Tensor], config
         },
     }
     try:
-        json.dumps(facts)
+        whole = _few(facts) and json.dumps(facts)
     except (TypeError, ValueError):
-        raise UserError(f"its optimiser or scheduler holds more than plain numbers; {LEAVE_OUT}") from None
+        whole = None
+    if not whole:
+        raise UserError(f"its optimiser or scheduler holds more than plain numbers; {LEAVE_OUT}")
     # BatchNorm's statistics have no moments; in the table their places must be filled all the same.
     mu, nu = (_without_statistics(to_jax({**state, **moments[kind]}, config)) for kind in MOMENTS)
     return Training(mu, nu, facts)
@@ -260,14 +264,31 @@ def _number(what: str, value: object) -> float:
     if isinstance(value, Tensor) and value.numel() == 1:
         value = value.item()
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise UserError(f"its {what} is {value!r}, expected a number; {LEAVE_OUT}")
-    if what != "loss" and not math.isfinite(value):
-        raise UserError(f"its {what} is {value}; {LEAVE_OUT}")
-    return float(value)
+        raise UserError(f"its {what} is {reprlib.repr(value)}, expected a number; {LEAVE_OUT}")
+    try:
+        number = float(value)
+    except OverflowError:
+        raise UserError(f"its {what} is a number past all reason; {LEAVE_OUT}") from None
+    if what != "loss" and not math.isfinite(number):
+        raise UserError(f"its {what} is {number}; {LEAVE_OUT}")
+    return number
 
 
 def _without_statistics(tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     return {name: array for name, array in tensors.items() if name.rpartition(".")[2] not in ("mean", "var")}
+
+
+def _few(facts: object) -> bool:
+    """Whether there are at most MOST_FACTS values in a tree: a pickle may hold one list a billion times."""
+    left, count = [facts], 0
+    while left and count <= MOST_FACTS:
+        value = left.pop()
+        count += 1
+        if isinstance(value, Mapping):
+            left.extend(value.values())
+        elif isinstance(value, list | tuple):
+            left.extend(value)
+    return not left
 
 
 def _digest(tensors: Mapping[str, np.ndarray], text: str) -> str:

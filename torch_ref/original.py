@@ -23,6 +23,7 @@ from torch import Tensor
 
 from export.edge.errors import UserError
 from export.edge.files import check_input_file
+from export.edge.reading import MOST_WEIGHTS, too_large
 from torch_ref.weights import TORCH_ONLY, build_model
 
 ORDER = ("time_mlp", "inc", "down1", "down2", "down3", "bottleneck", "time_proj", "up1", "up2", "up3", "outc")
@@ -86,8 +87,15 @@ def in_order(names: Iterable[str]) -> list[str]:
 def load_pth(path: Path) -> object:
     """What `torch.save` wrote, executing nothing; UserError where it holds code, is damaged, or is another file."""
     try:
+        if path.stat().st_size > MOST_WEIGHTS:
+            raise too_large(path, "checkpoint", MOST_WEIGHTS)
         if zipfile.is_zipfile(path):
             with zipfile.ZipFile(path) as archive:
+                # Torch packs nothing: what is packed may be a bomb, and what is larger than the file is one.
+                members = archive.infolist()
+                unpacked = sum(member.file_size for member in members)
+                if unpacked > path.stat().st_size or any(m.compress_type != zipfile.ZIP_STORED for m in members):
+                    raise _damaged(path)
                 # Torch writes a checksum for every tensor, and reads over one that does not fit.
                 if archive.testzip() is not None:
                     raise _damaged(path)

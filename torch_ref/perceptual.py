@@ -7,17 +7,16 @@ pt_inception.pth inception.safetensors`: the Inception v3 of pytorch-fid.
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.numpy import save_file
+from safetensors.numpy import save as to_bytes
 from torch import Tensor
 
-from export.edge.errors import UserError, run
-from export.edge.files import atomic_file, check_input_file, check_output_file, weights_digest
+from export.edge.errors import Parser, UserError, run
+from export.edge.files import check_input_file, check_output_file, weights_digest, write_bytes
 from torch_ref.original import load_pth
 
 FORMAT_VERSION = "1"
@@ -76,8 +75,8 @@ def inception_weights(path: Path) -> dict[str, np.ndarray]:
 def save(path: Path, weights: Mapping[str, np.ndarray], kind: str) -> None:
     """Write the weights with their digest, atomically."""
     metadata = {"format": kind, "format_version": FORMAT_VERSION, "weights_digest": weights_digest(weights)}
-    with atomic_file(path) as temporary:
-        save_file(dict(weights), temporary, metadata)
+    # As bytes: where the disk is full, the library raises an error of its own.
+    write_bytes(path, to_bytes(dict(weights), metadata))
 
 
 def _state(path: Path) -> Mapping[str, object]:
@@ -99,7 +98,7 @@ def _take(state: Mapping[str, object], name: str, path: Path) -> np.ndarray:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """The command line. Raises UserError for a path that cannot be used."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m torch_ref.perceptual",
         description="Turn the usual .pth weights of LPIPS or FID into safetensors.",
     )

@@ -9,6 +9,7 @@ parameter that it leaves over or cannot fill is an error.
 from __future__ import annotations
 
 import json
+import reprlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,14 +17,17 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
+from safetensors.numpy import save as to_bytes
 from torch import Tensor, nn
 
+from export.edge.bundles import bundle_digest, check_bundle_metadata, check_schedule
 from export.edge.errors import UserError
-from export.edge.files import atomic_file, check_input_file, weights_digest
+from export.edge.files import weights_digest, write_bytes
+from export.edge.metadata import MOST_TIMESTEPS
+from export.edge.reading import parse_json
 from torch_ref.base import UNet
 from torch_ref.seed_unet import SeedUNet
+from torch_ref.tensor_file import read_tensors
 from torch_ref.unet import ResidualUNet
 
 FORMAT = "dawn2dusk"
@@ -48,6 +52,8 @@ LEAVES: dict[tuple[type[nn.Module], str], tuple[str, tuple[int, ...]]] = {
 }
 JAX_ONLY = ("compute_dtype", "remat")
 """Settings of the residual family that decide how JAX trains it; here arithmetic is that of the weights' dtype."""
+MOST_BLOCKS, MOST_LEVELS, MOST_CHANNELS = 16, 8, 4096
+"""Of a network: blocks of a level, levels, and channels or any other number."""
 TORCH_ONLY = "num_batches_tracked"
 """BatchNorm's count of training batches: JAX has none, torch does not need it at a fixed momentum; it becomes 0."""
 
@@ -103,6 +109,12 @@ def build_model(config: Mapping[str, Any]) -> UNet:
     model, steps = _section(config, "model"), _timesteps(config)
     architecture = model.get("architecture")
     fields = {key: value for key, value in model.items() if key != "architecture"}
+    for key, value in fields.items():
+        # A network is built before anything shows that its weights are not there.
+        most = MOST_BLOCKS if key == "blocks" else MOST_CHANNELS
+        numbers = value if isinstance(value, list) else [value]
+        if len(numbers) > MOST_LEVELS or any(isinstance(n, int | float) and not n <= most for n in numbers):
+            raise UserError(f"config model.{key[:80]} is {reprlib.repr(value)}, past all reason; bundle the run again")
     try:
         if architecture == "seed":
             if fields.get("output_activation") not in ("none", "tanh"):
@@ -110,12 +122,12 @@ def build_model(config: Mapping[str, Any]) -> UNet:
             return SeedUNet(**fields, timesteps=steps)
         if architecture == "unet":
             return ResidualUNet(**{key: value for key, value in fields.items() if key not in JAX_ONLY})
-    except (TypeError, ValueError, RuntimeError, ZeroDivisionError, IndexError) as error:
+    except (TypeError, ValueError, ArithmeticError, RuntimeError, IndexError) as error:
         # The networks' signatures are the list of settings: an unknown or impossible one fails there.
         raise UserError(
-            f"config model {json.dumps(dict(model))} makes no network ({error}); bundle the run again"
+            f"config model {reprlib.repr(dict(model))} makes no network ({error}); bundle the run again"
         ) from error
-    raise UserError(f"config model.architecture is {architecture!r}: choose one of seed, unet")
+    raise UserError(f"config model.architecture is {reprlib.repr(architecture)}: choose one of seed, unet")
 
 
 def from_jax(tensors: Mapping[str, np.ndarray], config: Mapping[str, Any]) -> dict[str, Tensor]:
@@ -158,8 +170,7 @@ def load_bundle(path: Path) -> Bundle:
     Raises UserError for a file that is missing, broken, of another format or version,
     whose digest does not match, or whose tensors do not fill the network exactly.
     """
-    check_input_file(path, "bundle")
-    tensors, metadata = _read(path)
+    metadata, tensors = read_tensors(path, "bundle")
     found, version = metadata.get("format"), metadata.get("format_version")
     if found != FORMAT:
         raise UserError(f"bundle {path} has the format {found!r}, expected {FORMAT!r}; give a file of jax_impl.bundle")
@@ -168,10 +179,9 @@ def load_bundle(path: Path) -> Bundle:
             f"bundle {path} has format version {version!r}, this program reads {FORMAT_VERSION!r}; bundle the run again"
         )
     digest = weights_digest(tensors)
-    if digest != metadata.get("weights_digest"):
-        raise UserError(f"bundle {path} is damaged: its weights do not match its digest; bundle the run again")
+    check_bundle_metadata(path, "bundle", metadata, digest)
     try:
-        config = json.loads(metadata.get("config", ""))
+        config = parse_json(metadata["config"])
         alphas_cumprod = _schedule(tensors.pop(SCHEDULE, None), config)
         for name, array in tensors.items():
             if array.dtype != np.float32:
@@ -199,14 +209,16 @@ def save_bundle(
     tensors = to_jax(state_dict, config)
     tensors[SCHEDULE] = _schedule(np.asarray(alphas_cumprod), config)
     digest = weights_digest(tensors)
+    text = json.dumps(config)
     metadata = {
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
-        "config": json.dumps(config),
+        "config": text,
         "weights_digest": digest,
+        "digest": bundle_digest(digest, text),
     }
-    with atomic_file(path) as temporary:
-        save_file(tensors, temporary, metadata)
+    # As bytes: where the disk is full, the library raises an error of its own.
+    write_bytes(path, to_bytes(tensors, metadata))
     return digest
 
 
@@ -231,14 +243,17 @@ def _entries(model: UNet, renamed: Mapping[str, str] | None) -> Iterator[_Entry]
 def _section(config: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     section = config.get(name) if isinstance(config, Mapping) else None
     if not isinstance(section, Mapping):
-        raise UserError(f"config {name} is {section!r}: an object of settings belongs here; bundle the run again")
+        raise UserError(
+            f"config {name} is {reprlib.repr(section)}: an object of settings belongs here; bundle the run again"
+        )
     return section
 
 
 def _timesteps(config: Mapping[str, Any]) -> int:
     steps = _section(config, "diffusion").get("timesteps")
-    if not isinstance(steps, int) or steps < 1:
-        raise UserError(f"config diffusion.timesteps is {steps!r}: a whole number above 0 belongs here")
+    if not isinstance(steps, int) or isinstance(steps, bool) or not 1 <= steps <= MOST_TIMESTEPS:
+        wanted = f"a whole number from 1 to {MOST_TIMESTEPS} belongs here"
+        raise UserError(f"config diffusion.timesteps is {reprlib.repr(steps)}: {wanted}")
     return steps
 
 
@@ -259,21 +274,4 @@ def _schedule(alphas_cumprod: np.ndarray | None, config: Mapping[str, Any]) -> n
     """The checked noise schedule, float64 (T,)."""
     if alphas_cumprod is None:
         raise UserError(f"{SCHEDULE} is missing; bundle the run again")
-    steps = _timesteps(config)
-    if alphas_cumprod.dtype != np.float64 or alphas_cumprod.shape != (steps,):
-        raise UserError(
-            f"{SCHEDULE} is {alphas_cumprod.dtype} {alphas_cumprod.shape}, expected float64 ({steps},); "
-            "bundle the run again"
-        )
-    if not (np.diff(alphas_cumprod, prepend=1.0, append=0.0) < 0).all():
-        raise UserError(f"{SCHEDULE} does not fall strictly inside (0, 1); bundle the run again")
-    return alphas_cumprod
-
-
-def _read(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
-    """Tensors and metadata of a safetensors file."""
-    try:
-        with safe_open(path, framework="numpy") as file:
-            return {name: file.get_tensor(name).copy() for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
-    except (SafetensorError, TypeError, ValueError, AttributeError) as error:
-        raise UserError(f"bundle {path} is not a whole safetensors file ({error}); bundle the run again") from error
+    return check_schedule(alphas_cumprod, _timesteps(config))

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from export.edge import noise
-from export.edge.artifact import Artifact, open_artifact
+from export.edge.artifact import Artifact, check_sha256, open_artifact
 from export.edge.detail import DETAILS
 from export.edge.errors import Parser, UserError, run
 from export.edge.files import check_input_file, check_output_folder
@@ -51,6 +51,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("photo", type=Path, help="the photo to translate, or a folder of photos")
     parser.add_argument(
         "output", type=Path, help="where the result goes: .png, .jpg or .webp; for a folder of photos, another folder"
+    )
+    parser.add_argument(
+        "--expect-sha256", metavar="DIGEST", help="refuse to open the model unless its .onnx file has this SHA-256"
     )
     parser.add_argument(
         "--variant", choices=VARIANTS, help="which model of the folder: the precision of its weights (default fp32)"
@@ -137,6 +140,8 @@ def _check(arguments: argparse.Namespace) -> list[Job]:
         raise UserError(f"--threads {arguments.threads} is less than 1; give at least one")
     if not 0 <= arguments.seed < 2**64:
         raise UserError(f"--seed {arguments.seed} is outside 0 ... 2^64 - 1; choose a number inside")
+    if arguments.expect_sha256 is not None:
+        check_sha256(arguments.expect_sha256)
     if not 0.0 <= arguments.eta <= 1.0:
         raise UserError(f"--eta {arguments.eta} is outside 0 ... 1; choose a number inside")
     return jobs
@@ -165,7 +170,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def _translate_folder(arguments: argparse.Namespace, jobs: Sequence[Job]) -> None:
     started = time.perf_counter()
-    model = open_artifact(model_file(arguments.model, arguments.variant), arguments.threads)
+    model = _open_model(arguments)
     # Wishes that no photo could meet are told once, not once for each photo.
     make_plan(model, arguments.steps, arguments.sampler, arguments.eta, spacing=arguments.spacing)
     if arguments.size is not None:
@@ -189,7 +194,7 @@ def _translate_folder(arguments: argparse.Namespace, jobs: Sequence[Job]) -> Non
 def _translate_photo(arguments: argparse.Namespace) -> None:
     started = time.perf_counter()
     picture, tags = open_photo(arguments.photo)
-    model = open_artifact(model_file(arguments.model, arguments.variant), arguments.threads)
+    model = _open_model(arguments)
     height, width = picture.shape[:2]
     fit = model.fit if arguments.tile is None else "crop"
     tiled = arguments.tile is not None
@@ -218,6 +223,10 @@ def _translate_photo(arguments: argparse.Namespace) -> None:
     if arguments.film is not None:
         save_film(arguments.film, frames, result)
     print(f"{arguments.output} ({width} x {height}) in {time.perf_counter() - started:.1f} s")
+
+
+def _open_model(arguments: argparse.Namespace) -> Artifact:
+    return open_artifact(model_file(arguments.model, arguments.variant), arguments.threads, arguments.expect_sha256)
 
 
 def _draw(

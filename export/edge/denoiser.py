@@ -27,6 +27,8 @@ def denoiser(session: Any, path: Path) -> Denoise:
                 f"model {path} failed on pictures of {x_t.shape[2]} x {x_t.shape[1]} ({error}); free some memory or "
                 "export the model again"
             ) from error
+        if out.shape != feeds["x_t"].shape:
+            raise UserError(f"model {path} made {out.shape} of {feeds['x_t'].shape}; export the model again")
         return np.ascontiguousarray(out.transpose(0, 2, 3, 1))
 
     return denoise

@@ -4,20 +4,33 @@ from __future__ import annotations
 
 import argparse
 import errno
+import io
 import os
 import sys
 from collections.abc import Callable
 from typing import NoReturn
 
+_LONGEST = 2000
+"""Characters of a message."""
+
 
 class UserError(Exception):
     """Something the person at the keyboard can mend.
 
-    The message is one line that names the thing, its value and the remedy.
+    The message is one line that names the thing, its value and the remedy. What a hostile
+    file put into it can neither drive a terminal nor fill it: characters that do not print
+    are escaped, and the middle of a very long message is left out.
     """
 
     def __init__(self, message: str) -> None:
-        super().__init__(" ".join(message.split()))
+        if len(message) > _LONGEST:
+            message = f"{message[: _LONGEST * 2 // 3]} […] {message[-_LONGEST // 3 :]}"
+        super().__init__(printable(" ".join(message.split())))
+
+
+def printable(text: str) -> str:
+    """`text` with escapes in place of control characters and of bytes of a file name that are no text."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 class Parser(argparse.ArgumentParser):
@@ -29,7 +42,7 @@ class Parser(argparse.ArgumentParser):
 
 def describe_os_error(error: OSError) -> str:
     """One line for a failure of the operating system, with the file and a remedy."""
-    where = f" at {error.filename}" if error.filename else ""
+    where = f" at {printable(str(error.filename))}" if error.filename else ""
     remedies = {
         errno.ENOSPC: "the disk is full; free some space or write elsewhere",
         errno.EDQUOT: "the disk quota is used up; free some space or write elsewhere",
@@ -52,6 +65,8 @@ def run(main: Callable[[], object]) -> NoReturn:
     the operating system; 130 for Ctrl-C; 0 when the reader of a pipe has gone away.
     Anything else is a mistake of ours and keeps its traceback.
     """
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # A file's name may be no text in the terminal's encoding.
     try:
         main()
         sys.stdout.flush()

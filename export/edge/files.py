@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ctypes
 import hashlib
 import json
 import os
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -29,6 +31,8 @@ def check_output_file(path: Path, what: str = "output") -> Path:
         raise UserError(
             f"{what} {path}: the folder {path.parent} does not exist; create it with `mkdir -p {path.parent}`"
         )
+    if not os.access(path.parent, os.W_OK):
+        raise UserError(f"{what} {path}: nothing can be written in {path.parent}; choose another folder")
     return path
 
 
@@ -40,6 +44,8 @@ def check_output_folder(path: Path, what: str = "output folder") -> Path:
         raise UserError(
             f"{what} {path}: the folder {path.parent} does not exist; create it with `mkdir -p {path.parent}`"
         )
+    if not os.access(path.parent, os.W_OK):
+        raise UserError(f"{what} {path}: nothing can be written in {path.parent}; choose another folder")
     return path
 
 
@@ -59,7 +65,8 @@ def atomic_file(path: Path) -> Iterator[Path]:
     The bytes are flushed to disk before the rename, so `path` holds either its old
     content or all of the new one, whenever the power goes.
     """
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=path.suffix or ".tmp")
+    with _named(path):
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=path.suffix or ".tmp")
     os.close(handle)
     temporary = Path(name)
     try:
@@ -71,6 +78,10 @@ def atomic_file(path: Path) -> Iterator[Path]:
         temporary.chmod(0o666 & ~umask)
         temporary.replace(path)
         sync_folder(path.parent)
+    except OSError as error:
+        if error.filename in (None, name):  # a failed write names no file
+            error.filename = str(path)
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -83,14 +94,26 @@ def atomic_folder(path: Path) -> Iterator[Path]:
     """
     if path.exists():
         raise UserError(f"{path} exists already; remove it or name another folder")
-    temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
+    with _named(path):
+        temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
     try:
         yield temporary
+        sync_tree(temporary)
         temporary.chmod(0o755)
         temporary.replace(path)
         sync_folder(path.parent)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+@contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """Let the system's errors name the file that is to be, not the temporary one."""
+    try:
+        yield
+    except OSError as error:
+        error.filename = str(path)
+        raise
 
 
 def sync_folder(folder: Path) -> None:
@@ -102,6 +125,29 @@ def sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def exchange(a: Path, b: Path) -> bool:
+    """Let two files or folders of one file system change places in one step; False where the system cannot do that."""
+    if sys.platform != "linux":
+        return False
+    try:
+        call = ctypes.CDLL(None, use_errno=True).renameat2
+    except (OSError, AttributeError):  # another C library, or an old one
+        return False
+    here, both = -100, 2  # AT_FDCWD and RENAME_EXCHANGE of linux/fcntl.h and linux/fs.h
+    return call(here, os.fsencode(a), here, os.fsencode(b), both) == 0
+
+
+def sync_tree(folder: Path) -> None:
+    """Flush all files below a folder, and the folders themselves, to disk: what a rename of it then publishes."""
+    for path in sorted(folder.rglob("*")):
+        if path.is_dir():
+            sync_folder(path)
+        else:
+            with path.open("rb+") as file:
+                os.fsync(file.fileno())
+    sync_folder(folder)
 
 
 def write_bytes(path: Path, data: bytes) -> None:

@@ -11,7 +11,8 @@ from PIL import Image
 
 from export.edge.errors import UserError
 from export.edge.files import check_output_file, write_bytes
-from export.edge.pictures import film_strip, resize, save_picture, to_uint8, without_bars
+from export.edge.pictures import resize, save_picture, to_uint8, without_bars
+from export.edge.sheets import film_strip
 
 STRIPS = (".png", ".jpg", ".jpeg")
 ANIMATIONS = {".gif": "GIF", ".webp": "WEBP"}

@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from export.edge.files import atomic_folder, check_output_folder
-from export.edge.pictures import film_strip, save_picture, to_uint8
+from export.edge.pictures import save_picture, to_uint8
+from export.edge.sheets import film_strip
 
 KEPT = 10
 """How many of the steps are kept, evenly spaced, the last one among them."""

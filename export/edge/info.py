@@ -3,30 +3,29 @@
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from export.edge.artifact import FORMAT, FORMAT_VERSION, open_artifact
-from export.edge.errors import Parser, UserError
-from export.edge.files import check_input_file, sha256_file
-from export.edge.layout import model_file, variants
+from export.edge.artifact import open_artifact, read_sealed
+from export.edge.errors import Parser
+from export.edge.files import sha256_file
+from export.edge.layout import SUMS, model_file, variants
+from export.edge.metadata import FORMAT, FORMAT_VERSION
+from export.edge.onnx_file import onnx_versions
+from export.edge.sums import check_sums
 
-SUMS = "SHA256SUMS"
-_SUM = re.compile(r"([0-9a-f]{64}) [ *](.+)")
 
-
-def describe(path: Path) -> dict[str, Any]:
+def describe(path: Path, expect_sha256: str | None = None) -> dict[str, Any]:
     """What can be said of a model file or an artifact folder, ready for JSON.
 
-    Raises UserError when it is not one, and when it, another variant beside it, or a file
-    that the folder's SHA256SUMS lists is damaged or missing.
+    Raises UserError when it is not one, when the model file has another SHA-256 than
+    expected, and when it, another variant beside it, or a file that the folder's
+    SHA256SUMS lists is damaged or missing.
     """
     file = model_file(path)
-    check_input_file(file, "model")
-    model = open_artifact(file)
-    ir_version, opset = onnx_versions(file)
+    model = open_artifact(file, expect_sha256=expect_sha256)
+    ir_version, opset = onnx_versions(read_sealed(file))
     known: dict[str, Any] = {
         "file": str(file),
         "format": f"{FORMAT} {FORMAT_VERSION}",
@@ -47,73 +46,15 @@ def describe(path: Path) -> dict[str, Any]:
         "cond_dropout": model.cond_dropout,
         "weights_digest": model.weights_digest,
         "digest": "OK",
+        "sha256": sha256_file(file),
     }
     if path.is_dir():
         others = {name: other for name, other in variants(path).items() if other != file}
         for other in others.values():
             open_artifact(other)
         known["variants"] = {name: other.stat().st_size for name, other in others.items()}
-        known["files_checked"] = _check_sums(path)
+        known["files_checked"] = check_sums(path)
     return known
-
-
-def onnx_versions(path: Path) -> tuple[int, int]:
-    """(IR version, opset) of an ONNX file: fields 1 and 8 of its ModelProto, in protobuf's wire format.
-
-    onnxruntime does not tell them. An unknown one is 0.
-    """
-    ir_version = opset = 0
-    for number, value in _fields(path.read_bytes()):
-        if number == 1 and isinstance(value, int):
-            ir_version = value
-        elif number == 8 and isinstance(value, bytes):
-            imported = dict(_fields(value))
-            if imported.get(1, b"") in (b"", b"ai.onnx") and isinstance(version := imported.get(2), int):
-                opset = version
-    return ir_version, opset
-
-
-def _fields(data: bytes) -> Iterator[tuple[int, int | bytes]]:
-    """The fields of a protobuf message, as number and value; ends early where it makes no sense."""
-    place = 0
-
-    def varint() -> int:
-        nonlocal place
-        value = shift = 0
-        while place < len(data):
-            byte = data[place]
-            place += 1
-            value |= (byte & 0x7F) << shift
-            if byte < 0x80:
-                return value
-            shift += 7
-        raise EOFError
-
-    try:
-        while place < len(data):
-            number, kind = divmod(varint(), 8)
-            if kind == 0:
-                yield number, varint()
-                continue
-            length = varint() if kind == 2 else {1: 8, 5: 4}[kind]
-            yield number, data[place : place + length]
-            place += length
-    except (EOFError, KeyError):
-        return
-
-
-def _check_sums(folder: Path) -> int:
-    """How many files the folder's SHA256SUMS lists, all of them whole; 0 without one. Else UserError."""
-    sums = folder / SUMS
-    if not sums.is_file():
-        return 0
-    listed = [
-        match.groups() for line in sums.read_text(errors="replace").splitlines() if (match := _SUM.fullmatch(line))
-    ]
-    bad = [name for digest, name in listed if not (folder / name).is_file() or sha256_file(folder / name) != digest]
-    if bad:
-        raise UserError(f"artifact {folder}: {', '.join(bad)} missing or not as {SUMS} says; get a fresh copy")
-    return len(listed)
 
 
 def block(known: dict[str, Any]) -> str:
@@ -135,6 +76,7 @@ def block(known: dict[str, Any]) -> str:
         "guidance": f"{known['guidance']:g}{hidden}",
         "weights": known["weights_digest"],
         "digest": known["digest"],
+        "sha256": known["sha256"],
     }
     if known.get("variants"):
         rows["variants"] = ", ".join(f"{name} {size / 1e6:.1f} MB, OK" for name, size in known["variants"].items())
@@ -147,7 +89,8 @@ def main(argv: Sequence[str]) -> None:
     """The command line after the word `info`."""
     parser = Parser(prog="python -m export.edge info", description="Say what an exported model is.")
     parser.add_argument("model", type=Path, help="the .onnx file, or the folder that export.to_onnx wrote")
+    parser.add_argument("--expect-sha256", metavar="DIGEST", help="the SHA-256 that the .onnx file must have")
     parser.add_argument("--json", action="store_true", help="print it as JSON")
     arguments = parser.parse_args(argv)
-    known = describe(arguments.model)
+    known = describe(arguments.model, arguments.expect_sha256)
     print(json.dumps(known, indent=2) if arguments.json else block(known))

@@ -10,6 +10,23 @@ FOLDER = "onnx"
 VARIANTS = {"fp32": "model.onnx", "fp16": "model_fp16.onnx", "int8": "model_int8.onnx"}
 """The model's files in the folder `onnx` of an artifact, by the precision of their weights."""
 
+SAMPLER = "sampler.onnx"
+"""Beside them: the whole sampling loop in one graph."""
+SUMS = "SHA256SUMS"
+OURS = (
+    *(f"{FOLDER}/{name}" for name in (*VARIANTS.values(), SAMPLER)),
+    "model.safetensors",
+    "config.json",
+    "preprocessor_config.json",
+    "sampler_config.json",
+    "README.md",
+    "golden/input.png",
+    "golden/output.png",
+    "golden/golden.json",
+    SUMS,
+)
+"""Everything that an export may write, and may replace or remove."""
+
 
 def model_file(path: Path, variant: str | None = None) -> Path:
     """The model file that is meant by a file's own path, or by an artifact folder and a variant ("fp32" if None).

@@ -1,4 +1,4 @@
-"""The one door for pictures: opened, checked, oriented, resized, laid out and saved here and nowhere else.
+"""The one door for pictures: opened, checked, oriented, resized and saved here and nowhere else.
 
 A picture is a uint8 RGB array (height, width, 3).
 """
@@ -6,17 +6,19 @@ A picture is a uint8 RGB array (height, width, 3).
 from __future__ import annotations
 
 import io
+import math
+import os
 import threading
-from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, Any, Literal, get_args
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image
 
-from export.edge.decoding import to_rgb, upright
+from export.edge.decoding import to_array, upright
 from export.edge.errors import UserError, describe_os_error
 from export.edge.files import check_input_file, check_output_file, write_bytes
+from export.edge.reading import too_large
 from export.edge.tags import NONE, Tags, read_tags, save_options
 
 Fit = Literal["crop", "letterbox", "stretch"]
@@ -24,6 +26,11 @@ FITS: tuple[str, ...] = get_args(Fit)
 
 MAX_PIXELS = 100_000_000
 """Pictures with more pixels than this are refused before they are decoded."""
+
+MAX_SIDE = 100_000
+"""And longer ones: a thread of pixels takes seconds to bring to a square."""
+MAX_BYTES = 2**30
+"""So are larger files: with as many pixels of 16 bits, uncompressed, they have 600 million."""
 
 LARGEST_SIZE = 4096
 """Largest side that pictures are brought to for a network, pixels."""
@@ -43,8 +50,9 @@ nearly twice as fast as Pillow's 6, for files an eighth larger."""
 
 PAD = 128
 """Grey of the letterbox bars: the middle of the value range, so near to zero for the network."""
-BACKGROUND = (250, 250, 248)
-INK = (40, 40, 44)
+
+_TILE_WIDTH, _TILE_LENGTH = 322, 323
+"""Tags of TIFF 6.0, section 15."""
 
 _opening = threading.Lock()
 
@@ -62,7 +70,7 @@ def open_photo(path: Path) -> tuple[np.ndarray, Tags]:
     brought to 8 bits. Colours are not converted: the numbers stay in the space of the
     file's colour profile, which is among the Tags. Raises UserError, naming the file, when
     it is missing, is no picture, is damaged or cut short, or has more than MAX_PIXELS
-    pixels (known from the header, before anything is decoded).
+    pixels (known from the header, before anything is decoded), MAX_SIDE on a side, or MAX_BYTES.
     """
     check_input_file(path, "picture")
     try:
@@ -70,6 +78,8 @@ def open_photo(path: Path) -> tuple[np.ndarray, Tags]:
     except OSError as error:
         raise UserError(f"picture {path}: {describe_os_error(error)}") from error
     with file:
+        if os.fstat(file.fileno()).st_size > MAX_BYTES:
+            raise too_large(path, "picture", MAX_BYTES)
         return _decode(file, path)
 
 
@@ -81,14 +91,18 @@ def decode_picture(data: bytes, name: str) -> np.ndarray:
 def _decode(file: IO[bytes], path: Path | str) -> tuple[np.ndarray, Tags]:
     image = _open_header(file, path)
     width, height = image.size
-    if width * height > MAX_PIXELS:
+    if max(width * height, _tile_pixels(image)) > MAX_PIXELS:
         raise UserError(
             f"picture {path} has {width} x {height} pixels, more than the limit of {MAX_PIXELS // 1_000_000} "
             "million; make it smaller first"
         )
+    if max(width, height) > MAX_SIDE:
+        raise UserError(f"picture {path} is {width} x {height}, longer than {MAX_SIDE} pixels; cut it first")
     try:
         image.load()
-        return np.array(to_rgb(upright(image))), read_tags(image)
+        tags = read_tags(image)
+        image = upright(image)  # In place of the other, which may be large.
+        return to_array(image), tags
     # A damaged file makes Pillow's decoders raise nearly anything: OSError, ValueError, SyntaxError, zlib.error...
     except Exception as error:
         raise UserError(
@@ -108,6 +122,13 @@ def _open_header(file: IO[bytes], path: Path | str) -> Image.Image:
             ) from error
         finally:
             Image.MAX_IMAGE_PIXELS = before
+
+
+def _tile_pixels(image: Image.Image) -> int:
+    """Pixels of one tile of a TIFF file, which is decoded whole however little of it the picture needs."""
+    tags = getattr(image, "tag_v2", {})
+    sides = [tags.get(tag) for tag in (_TILE_WIDTH, _TILE_LENGTH)]
+    return math.prod(side for side in sides if isinstance(side, int)) if all(sides) else 0
 
 
 def resize(picture: np.ndarray, height: int, width: int) -> np.ndarray:
@@ -248,38 +269,3 @@ def save_picture(path: Path, picture: np.ndarray, tags: Tags = NONE) -> None:
     buffer = io.BytesIO()  # Encoded in memory first, so that a full disk is reported by the system, not by a codec.
     Image.fromarray(picture).save(buffer, kind, **SAVE_OPTIONS[kind], **save_options(tags))
     write_bytes(path, buffer.getvalue())
-
-
-def grid(rows: Sequence[Sequence[np.ndarray]], titles: Sequence[str] = (), gap: int = 4) -> np.ndarray:
-    """Pictures in rows on a light background, with a title over each column; uint8 (height, width, 3).
-
-    Every picture is brought to one height, that of the tallest, keeping its aspect ratio.
-    Rows may differ in length. Raises UserError when there is no picture at all or there are more titles than columns.
-    """
-    columns = max((len(row) for row in rows), default=0)
-    if columns == 0:
-        raise UserError("a grid of no pictures; give at least one")
-    if len(titles) > columns:
-        raise UserError(f"{len(titles)} titles for {columns} columns; give one for each column at most")
-    height = max(picture.shape[0] for row in rows for picture in row)
-    cells = [[resize(p, height, max(1, round(p.shape[1] * height / p.shape[0]))) for p in row] for row in rows]
-
-    font = ImageFont.load_default()
-    boxes = [font.getbbox(title) for title in titles] + [(0, 0, 0, 0)] * (columns - len(titles))
-    band = int(max(box[3] for box in boxes)) + 2 * gap if titles else 0
-    widths = [max(int(boxes[c][2]), *(row[c].shape[1] for row in cells if c < len(row))) for c in range(columns)]
-    lefts = [gap + sum(widths[:c]) + gap * c for c in range(columns)]
-    sheet = Image.new("RGB", (sum(widths) + gap * (columns + 1), band + (height + gap) * len(rows) + gap), BACKGROUND)
-    draw = ImageDraw.Draw(sheet)
-    for c, title in enumerate(titles):
-        draw.text((lefts[c] + (widths[c] - int(boxes[c][2])) // 2, gap), title, fill=INK, font=font)
-    for r, row in enumerate(cells):
-        for c, cell in enumerate(row):
-            place = (lefts[c] + (widths[c] - cell.shape[1]) // 2, gap + band + r * (height + gap))
-            sheet.paste(Image.fromarray(cell), place)
-    return np.array(sheet)
-
-
-def film_strip(frames: Sequence[np.ndarray]) -> np.ndarray:
-    """Pictures side by side in one row, in order; uint8 (height, width, 3)."""
-    return grid([frames])

@@ -67,7 +67,10 @@ def _even_in_log_snr(alphas_cumprod: np.ndarray, steps: int) -> np.ndarray:
     start = min(max(log_snr[-1], LEAST_LOG_SNR), log_snr[0])
     index = np.arange(steps)
     wanted = start + (log_snr[0] - start) * index / steps
-    nearest = np.abs(log_snr - wanted[:, None]).argmin(axis=1)
+    # By bisection, as log_snr never rises: a table of all differences would have steps * T entries.
+    below = np.minimum(np.searchsorted(-log_snr, -wanted), len(log_snr) - 1)
+    above = np.searchsorted(-log_snr, -log_snr[np.maximum(below - 1, 0)])
+    nearest = np.where(np.abs(log_snr[above] - wanted) <= np.abs(log_snr[below] - wanted), above, below)
     nearest[0] = len(alphas_cumprod) - 1
     # t falls strictly where t + index does not rise; and step i leaves a timestep for each of those behind it.
     return np.maximum(np.minimum.accumulate(nearest + index), steps - 1) - index

@@ -22,7 +22,7 @@ from PIL import Image
 
 from export.edge.artifact import Artifact, open_artifact
 from export.edge.errors import UserError
-from export.edge.files import check_output_folder, sync_folder
+from export.edge.files import check_output_folder, sync_folder, sync_tree
 from export.edge.layout import VARIANTS, variants
 from export.edge.pictures import open_picture, resize
 from export.web import runtime, scenes
@@ -183,6 +183,7 @@ def _replace(output: Path, files: Mapping[str, bytes]) -> None:
             path = new / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(data)
+        sync_tree(new)
         if output.exists():
             output.replace(old)
         new.replace(output)

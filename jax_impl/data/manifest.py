@@ -5,18 +5,21 @@ from __future__ import annotations
 import csv
 import difflib
 import io
-import json
+import reprlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from export.edge.errors import UserError
+from export.edge.reading import parse_json, read_text
 from jax_impl.data.splits import split_name
 
 SUFFIXES = (".csv", ".jsonl")
 NAMES = ("pairs.csv", "pairs.jsonl", "manifest.csv", "manifest.jsonl")
 """A manifest of one of these names is found by itself."""
+
+MOST_ROWS = 1_000_000
 
 _OTHER_NAMES = {"source": ("src", "input", "cond", "sunrise", "a", "from", "left"),
                 "target": ("tgt", "output", "x0", "sunset", "b", "to", "right")}  # fmt: skip
@@ -50,15 +53,15 @@ def find_manifest(root: Path, any_name: bool) -> Path | None:
 
 
 def read_manifest(path: Path) -> tuple[Row, ...]:
-    """All rows of a manifest, checked.
+    """All rows of a manifest, a UTF-8 text, checked.
+
+    Its paths count from its own folder and must stay inside it, links followed; an absolute
+    one may be written where it leads there.
 
     Raises UserError, with the line, for a missing column or file, a path that leaves the
     manifest's folder, an unknown split or a pair that is listed twice.
     """
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError:
-        raise UserError(f"manifest {path} is not UTF-8 text; save it as UTF-8") from None
+    text = read_text(path, "manifest")
     if not text.strip():
         raise UserError(f"manifest {path} is empty; write a line `source,target` and one line per pair")
     records = _jsonl(path, text) if path.suffix.lower() == ".jsonl" else _csv(path, text)
@@ -68,12 +71,14 @@ def read_manifest(path: Path) -> tuple[Row, ...]:
     missing: list[str] = []
     for line, record in records:
         where = f"{path} line {line}"
+        if len(rows) == MOST_ROWS:
+            raise UserError(f"{where}: a manifest may list {MOST_ROWS:,} pairs, no more; split it")
         source, target = (_inside(folder, record[column], column, where) for column in ("source", "target"))
         split = record.get("split") or ""
         if not isinstance(split, str):
-            raise UserError(f"{where}: split is {split!r}; write train, val or test")
+            raise UserError(f"{where}: split is {reprlib.repr(split)}; write train, val or test")
         row = Row(line, source, target, split_name(split, where) if split.strip() else None)
-        missing += [f"line {line}: {file}" for file in (source, target) if not file.is_file()]
+        missing += [f"line {line}: {file}" for file in (source, target) if not _is_file(file)]
         if (earlier := seen.setdefault((source, target), line)) != line:
             raise UserError(f"{where} repeats the pair of line {earlier}; remove one of them")
         rows.append(row)
@@ -88,7 +93,7 @@ def read_manifest(path: Path) -> tuple[Row, ...]:
 def _inside(folder: Path, value: object, column: str, where: str) -> Path:
     """`value` as a path inside `folder`, links resolved."""
     if not isinstance(value, str) or not value.strip():
-        raise UserError(f"{where}: {column} is {value!r}; write the path of a picture")
+        raise UserError(f"{where}: {column} is {reprlib.repr(value)}; write the path of a picture")
     try:
         file = (folder / value.strip()).resolve()
     except (ValueError, OSError, RuntimeError):
@@ -98,9 +103,17 @@ def _inside(folder: Path, value: object, column: str, where: str) -> Path:
     return file
 
 
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # Such as a name that is too long for any file.
+        return False
+
+
 def _check_columns(present: list[str], where: str) -> None:
     for column, others in _OTHER_NAMES.items():
         if column not in present:
+            present = [name[:80] for name in present[:80]]
             near = next((name for name in present if name in others), None)
             near = near or next(iter(difflib.get_close_matches(column, present, n=1)), None)
             remedy = f"rename {near!r} to {column!r}" if near else f"it has {', '.join(map(repr, present)) or 'none'}"
@@ -134,8 +147,8 @@ def _jsonl(path: Path, text: str) -> Iterator[tuple[int, dict[str, Any]]]:
             continue
         where = f"{path} line {line}"
         try:
-            record = json.loads(content)
-        except (ValueError, RecursionError):
+            record = parse_json(content)
+        except ValueError:
             record = None
         if not isinstance(record, dict):
             raise UserError(f'{where} is not a JSON object; write {{"source": "a.jpg", "target": "b.jpg"}}')

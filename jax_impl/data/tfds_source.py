@@ -134,13 +134,14 @@ def _version(folder: Path) -> tuple[int, ...]:
 
 
 def _features(tfds: Any, features: Any, wanted: tuple[str, ...], name: str) -> tuple[str, str]:
-    """The names of the two picture features."""
+    """The names of the two picture features: those wanted, ours, or the only two by alphabet."""
     known = dict(features) if isinstance(features, tfds.features.FeaturesDict) else {}
-    pictures = [
+    # Sorted: read back from disk, features come in another order in every process.
+    pictures = sorted(
         key
         for key, feature in known.items()
         if type(feature) is tfds.features.Image and feature.np_dtype in (np.uint8, np.uint16)
-    ]
+    )
     if not wanted:
         wanted = OURS if set(OURS) <= set(pictures) else tuple(pictures)
     if len(wanted) == 2 and set(wanted) <= set(pictures):

@@ -199,19 +199,21 @@ def _none_left(run: Path, wanted: str, damages: list[Damage]) -> str:
     return f"run {run} has no usable checkpoint{detail}; {remedy}"
 
 
-def alone() -> ocp.Context:
-    """Orbax without a word to the other processes: it would wait for them, who do something else."""
+def _alone() -> ocp.Context:
+    """Orbax without a word to the other processes, each of which reads by itself."""
+    if jax.process_count() == 1:
+        return ocp.Context()
     me = jax.process_index()
     options = ocp.options.MultiprocessingOptions(
         primary_host=me, active_processes={me}, barrier_sync_key_prefix=f"process{me}"
     )
-    return ocp.Context(multiprocessing_options=options) if jax.process_count() > 1 else ocp.Context()
+    return ocp.Context(multiprocessing_options=options)
 
 
 def _load(checkpoint: Checkpoint, template: TrainState, mesh: Mesh) -> TrainState:
     wanted = jax.eval_shape(to_arrays, template)
     path = str(checkpoint.folder.absolute())
-    with alone():
+    with _alone():
         stored = ocp.metadata(path).metadata
     here = {name: (array.shape, array.dtype) for name, array in wanted.items()}
     there = {name: (tuple(array.shape), array.dtype) for name, array in stored.items()}
@@ -222,7 +224,7 @@ def _load(checkpoint: Checkpoint, template: TrainState, mesh: Mesh) -> TrainStat
                 f"{here.get(name)}; resume with the configuration the run was started with"
             )
     shardings = of_state(mesh, wanted)
-    with alone():
+    with _alone():
         if jax.process_count() == 1:
             abstract = {n: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=shardings[n]) for n, a in wanted.items()}
             return from_arrays(template, ocp.load(path, abstract))

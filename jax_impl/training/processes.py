@@ -40,6 +40,8 @@ def join(coordinator: str, processes: int, process: int, *, detect: bool) -> Non
             raise UserError(
                 f"--process is {process} of --processes {processes}: number them from 0 to one below their count"
             )
+    # On a CPU alone programs may overtake each other, and then processes meet in different ones.
+    jax.config.update("jax_cpu_enable_async_dispatch", False)
     try:
         jax.distributed.initialize(
             coordinator or None,

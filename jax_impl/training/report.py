@@ -16,7 +16,8 @@ import numpy as np
 from export.edge.errors import UserError, describe_os_error
 from export.edge.files import atomic_file
 from export.edge.noise import START, normal
-from export.edge.pictures import grid, save_picture, to_uint8
+from export.edge.pictures import save_picture, to_uint8
+from export.edge.sheets import grid
 from jax_impl.draw import Wishes, make_draw, resolve
 from jax_impl.model.network import Tree
 from jax_impl.training.board import Board

@@ -48,8 +48,8 @@ StepFunction = Callable[[TrainState, Batch, jax.Array | None], tuple[TrainState,
 
 
 def to_unit(pictures: jax.Array | np.ndarray) -> jax.Array:
-    """uint8 0…255 to float32 [-1, 1]."""
-    return (jnp.asarray(pictures, jnp.float32) - 127.5) / 127.5
+    """uint8 0…255 to [-1, 1], float32, or float64 where jax_enable_x64 is on."""
+    return (jnp.asarray(pictures, jnp.result_type(float)) - 127.5) / 127.5
 
 
 def diffusion_loss(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -129,9 +130,19 @@ def test_files_that_are_no_model_are_refused(tmp_path: Path, content: bytes, mes
         artifact.open_artifact(path)
 
 
-def test_a_sealed_text_is_refused_by_onnxruntime_in_one_line(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_sealed_text_is_no_model(tmp_path: Path) -> None:
     path = tmp_path / "model.onnx"
     path.write_bytes(b"text " + artifact.UNSEALED.encode())
+    artifact.seal(path)
+    with pytest.raises(UserError, match="is no whole ONNX file"):
+        artifact.open_artifact(path)
+
+
+def test_what_onnxruntime_refuses_is_one_line(make_model: MakeModel, capfd: pytest.CaptureFixture[str]) -> None:
+    path = make_model()
+    model = onnx.load(path)
+    model.graph.node[0].op_type = "NoSuchOperator"
+    path.write_bytes(re.sub(rb"sha256:[0-9a-f]{64}", artifact.UNSEALED.encode(), model.SerializeToString()))
     artifact.seal(path)
     with pytest.raises(UserError, match=r"onnxruntime .* cannot open model .*model\.onnx") as caught:
         artifact.open_artifact(path)
@@ -173,10 +184,10 @@ def test_missing_files_and_folders_are_named(tmp_path: Path) -> None:
         ({"spacing": "karras"}, "spacing is 'karras', not one of trailing, leading, linspace, logsnr"),
         ({"coordinates": "1"}, "coordinates is '1', not one of false, true"),
         ({"threshold": "1.5"}, "threshold is 1.5, not a number from 0 to 1"),
-        ({"threshold": "NaN"}, "threshold is nan"),
+        ({"threshold": "NaN"}, "threshold is not JSON"),
         ({"threshold": "null"}, "threshold is None"),
         ({"clamp": "-1"}, "clamp is -1"),
-        ({"clamp": "NaN"}, "clamp is nan"),
+        ({"clamp": "NaN"}, "clamp is not JSON"),
         ({"clamp": "one"}, "clamp is not JSON"),
         ({"alphas_cumprod": "[0.9, 0.5"}, "alphas_cumprod is not JSON"),
         ({"alphas_cumprod": '{"a": 1}'}, "alphas_cumprod is not a list of numbers"),
@@ -230,3 +241,46 @@ print(sorted((heavy | {"jax_impl", "torch_ref"}) & set(sys.modules)))
 """
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout == "[]\n"
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"size": "999999999"}, "size is '999999999', not a whole number from 1 to 4096"),
+        ({"size_multiple": "8192"}, "size_multiple is"),
+        ({"steps": "1000000000"}, "steps is"),
+        ({"clamp": "true"}, "clamp is True"),
+        ({"guidance": "1e999"}, "guidance is not JSON"),
+        ({"alphas_cumprod": "[0.9, NaN]"}, "alphas_cumprod is not JSON"),
+        ({"alphas_cumprod": "[true, 0.5]"}, "alphas_cumprod is not a list of numbers"),
+        ({"alphas_cumprod": "[1" + 399 * "0" + "]"}, "alphas_cumprod is not JSON"),
+        ({"alphas_cumprod": 200_000 * "["}, "nested too deeply"),
+        ({"alphas_cumprod": json.dumps(100_001 * [0.5])}, "has 100001 numbers, more than 100000"),
+        ({"config": 7_000_000 * " "}, "config has more than 6,400,000 characters"),
+        ({"weights_digest": "\x1b[2J"}, r"weights_digest is '\\x1b\[2J'"),
+    ],
+)
+def test_metadata_that_mean_harm_are_one_line(make_model: MakeModel, changes: dict[str, str], message: str) -> None:
+    with pytest.raises(UserError, match=message) as caught:
+        artifact.open_artifact(make_model(**changes))
+    assert str(caught.value).isprintable() and len(str(caught.value)) < 3000
+
+
+def test_only_the_expected_file_is_opened(make_model: MakeModel) -> None:
+    path = make_model()
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    assert artifact.open_artifact(path, expect_sha256=digest.upper()).size == 32
+    # Whole and sealed, but another one.
+    make_model(gain=2.0)
+    with pytest.raises(UserError, match=f"not the expected {digest}; get the file that has"):
+        artifact.open_artifact(path, expect_sha256=digest)
+    with pytest.raises(UserError, match="--expect-sha256 abc is no SHA-256"):
+        artifact.open_artifact(path, expect_sha256="abc")
+
+
+def test_a_file_too_large_for_a_model_is_not_read(tmp_path: Path) -> None:
+    path = tmp_path / "model.onnx"
+    with path.open("wb") as file:
+        file.truncate(artifact.MOST_BYTES + 1)
+    with pytest.raises(UserError, match="has more than 1,073,741,824 bytes"):
+        artifact.open_artifact(path)

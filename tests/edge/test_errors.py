@@ -72,3 +72,9 @@ def test_a_reader_that_goes_away_is_no_error() -> None:
     assert writer.stderr.read() == b""
     writer.stderr.close()
     assert writer.wait() == 0
+
+
+def test_a_message_cannot_drive_or_fill_a_terminal() -> None:
+    assert str(UserError("picture \x1b[2J\udcff.png is\nodd")) == r"picture \x1b[2J\udcff.png is odd"
+    long = str(UserError("config " + 10**6 * "x" + "; choose another"))
+    assert len(long) < 3000 and long.startswith("config x") and long.endswith("; choose another")

@@ -10,11 +10,13 @@ from pathlib import Path
 
 import onnx
 import pytest
+from PIL import Image
 
 from export.edge.__main__ import main
 from export.edge.errors import UserError
-from export.edge.info import SUMS, describe, onnx_versions
-from export.edge.layout import model_file, variants
+from export.edge.info import describe
+from export.edge.layout import SUMS, model_file, variants
+from export.edge.onnx_file import onnx_versions
 
 MakeModel = Callable[..., Path]
 
@@ -35,19 +37,12 @@ def artifact(make_model: MakeModel, tmp_path: Path) -> Path:
     return folder
 
 
-def test_the_versions_are_those_that_onnx_reads(make_model: MakeModel, tmp_path: Path) -> None:
+def test_the_versions_are_those_that_onnx_reads(make_model: MakeModel) -> None:
     path = make_model()
     model = onnx.load(path)
-    assert onnx_versions(path) == (model.ir_version, model.opset_import[0].version) == (8, 17)
+    assert onnx_versions(path.read_bytes()) == (model.ir_version, model.opset_import[0].version) == (8, 17)
     model.opset_import.insert(0, onnx.helper.make_opsetid("com.microsoft", 300))
-    onnx.save(model, tmp_path / "two.onnx")
-    assert onnx_versions(tmp_path / "two.onnx") == (8, 17)
-
-
-@pytest.mark.parametrize("data", [b"", b"\xff" * 30, b"\x08", b"\x0b\x00", b"\x42\x7f\x10"])
-def test_what_is_no_onnx_has_no_versions(tmp_path: Path, data: bytes) -> None:
-    (tmp_path / "no.onnx").write_bytes(data)
-    assert onnx_versions(tmp_path / "no.onnx") == (0, 0)
+    assert onnx_versions(model.SerializeToString()) == (8, 17)
 
 
 def test_a_folder_is_described_with_all_it_holds(artifact: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -73,13 +68,26 @@ def test_damage_is_found_wherever_it_is(artifact: Path, name: str) -> None:
     data = bytearray((artifact / name).read_bytes())
     data[len(data) // 2] ^= 1
     (artifact / name).write_bytes(data)
-    with pytest.raises(UserError, match=r"damaged|config\.json missing or not as SHA256SUMS says"):
+    with pytest.raises(UserError, match=f"{name} is damaged"):
         describe(artifact)
+
+
+def test_only_the_expected_file_is_described(artifact: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    digest = hashlib.sha256((artifact / "onnx/model.onnx").read_bytes()).hexdigest()
+    main(["info", str(artifact), "--expect-sha256", digest])
+    assert f"sha256       {digest}" in capsys.readouterr().out
+    photo, output = artifact / "photo.png", artifact / "out.png"
+    Image.new("RGB", (8, 8)).save(photo)
+    for words in (["info", str(artifact)], [str(artifact), str(photo), str(output)]):
+        with pytest.raises(UserError, match=f"has the SHA-256 {digest}, not the expected 0000"):
+            main([*words, "--expect-sha256", 64 * "0"])
+    with pytest.raises(UserError, match="--expect-sha256 0 is no SHA-256"):
+        main(["info", str(artifact), "--expect-sha256", "0"])
 
 
 def test_a_missing_file_and_a_wrong_word_are_named(artifact: Path) -> None:
     (artifact / "config.json").unlink()
-    with pytest.raises(UserError, match=r"config\.json missing"):
+    with pytest.raises(UserError, match=r"config\.json does not exist"):
         describe(artifact)
     with pytest.raises(UserError, match="none does not exist"):
         main(["info", str(artifact / "none")])

@@ -69,3 +69,19 @@ def test_steps_out_of_range_are_an_error(spacing: str, steps: int) -> None:
 def test_an_unknown_spacing_is_named() -> None:
     with pytest.raises(UserError, match="spacing 'karras' is unknown; choose one of trailing"):
         timesteps(SCHEDULE, 5, "karras")
+
+
+@given(total=st.integers(1, 300), data=st.data())
+def test_logsnr_is_the_nearest_of_all_timesteps(total: int, data: st.DataObject) -> None:
+    """As by the table of all differences, which the largest schedules have no memory for."""
+    steps = data.draw(st.integers(1, total))
+    values = data.draw(st.lists(st.floats(1e-9, 1 - 1e-9), min_size=total, max_size=total, unique=True))
+    schedule = np.sort(values)[::-1]
+    log_snr = np.log(schedule) - np.log1p(-schedule)
+    start = min(max(log_snr[-1], LEAST_LOG_SNR), log_snr[0])
+    wanted = start + (log_snr[0] - start) * np.arange(steps) / steps
+    nearest = np.abs(log_snr - wanted[:, None]).argmin(axis=1)
+    nearest[0] = total - 1
+    rows = np.arange(steps)
+    expected = np.maximum(np.minimum.accumulate(nearest + rows), steps - 1) - rows
+    np.testing.assert_array_equal(timesteps(schedule, steps, "logsnr"), expected)

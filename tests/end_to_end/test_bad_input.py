@@ -18,6 +18,7 @@ from export import to_onnx
 from export.edge import __main__ as edge
 from export.edge.errors import run
 from jax_impl import bundle, doctor, sample, train
+from jax_impl.data.loader import load
 from torch_ref import convert
 
 
@@ -150,7 +151,7 @@ def test_sizes_that_are_no_multiple_of_anything_are_handled(tmp_path: Path) -> N
     for i, size in enumerate([(33, 47), (101, 19), (50, 50)]):
         picture(tmp_path / f"data/A/{i}.png", size)
         picture(tmp_path / f"data/B/{i}.png", size)
-    pairs = train.load(train.parse(["tiny", "--data.path", str(tmp_path / "data"), "--data.size", "32"]).data, "train")
+    pairs = load(train.parse(["tiny", "--data.path", str(tmp_path / "data"), "--data.size", "32"]).data, "train")
     assert pairs.cond.shape[1:] == (32, 32, 3)
     assert pairs.cond.dtype == np.uint8
 

@@ -19,6 +19,8 @@ from export.edge.pictures import open_picture, to_float
 from export.edge.sampler import iterate
 from export.edge.translate import make_plan, translate
 from jax_impl import bundle, evaluate, sample, train
+from jax_impl.config import DataConfig
+from jax_impl.data.loader import load
 from jax_impl.data.synthetic import render_pair, scene_seed
 from jax_impl.draw import Wishes, make_draw, resolve
 from jax_impl.run_folder import open_run
@@ -74,15 +76,26 @@ def assert_agreement(artifact: Path, run: Path, picture: np.ndarray) -> None:
     np.testing.assert_allclose(in_jax, last.x, rtol=0, atol=1e-3)
 
 
-@pytest.mark.parametrize("layout", ["folders", "side-by-side", "manifest"])
-def test_from_pairs_to_a_picture(layout: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    path = write_pairs(tmp_path / "pairs", layout)
-    direction = "reverse" if layout == "side-by-side" else "forward"
-    data = ["--data.path", path, "--data.direction", direction]
+def test_all_layouts_hold_the_same_pairs(tmp_path: Path) -> None:
+    splits = {}
+    for layout in ("folders", "side-by-side", "manifest"):
+        path = write_pairs(tmp_path / layout, layout)
+        direction = "reverse" if layout == "side-by-side" else "forward"
+        config = DataConfig(path=path, size=16, direction=direction)
+        splits[layout] = [load(config, split) for split in ("train", "val")]
+    for other in ("side-by-side", "manifest"):
+        for found, wanted in zip(splits[other], splits["folders"], strict=True):
+            assert len(found.names) == len(wanted.names) > 0
+            np.testing.assert_array_equal(found.cond, wanted.cond)
+            np.testing.assert_array_equal(found.x0, wanted.x0)
+
+
+def test_from_pairs_to_a_picture(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data = ["--data.path", write_pairs(tmp_path / "pairs", "side-by-side"), "--data.direction", "reverse"]
     run, weights, artifact = tmp_path / "run", tmp_path / "model.safetensors", tmp_path / "artifact"
 
     train.main(["tiny", *data, *SMALL, "--output-dir", str(run)])
-    assert "8 training pairs, 2 held out" in capsys.readouterr().out
+    assert "8 training pairs in memory, 2 held out" in capsys.readouterr().out
     bundle.main(["--run", str(run), "--output", str(weights)])
     to_onnx.main([str(weights), "--output", str(artifact)])
     verify.main([str(artifact)])

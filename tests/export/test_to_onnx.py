@@ -17,8 +17,9 @@ import torch
 from onnx import numpy_helper
 
 from export import denoiser_graph, to_onnx
-from export.edge.artifact import LATER_KEYS, METADATA_KEYS, open_artifact
+from export.edge.artifact import open_artifact
 from export.edge.errors import UserError
+from export.edge.metadata import LATER_KEYS, METADATA_KEYS
 from torch_ref.weights import load_bundle
 
 Make = Callable[..., Path]
@@ -196,7 +197,7 @@ def test_paths_that_cannot_be_used(bundle: str, output: str, message: str, make_
         (["--steps", "3"], "ddpm adds noise in its steps"),
         (["--no-sampler", "--sampler", "ddim"], "which --no-sampler leaves out"),
         (["--calibrate", "{d}/none"], "--calibrate .*none is no folder"),
-        (["--evaluation", "{d}/model.safetensors"], "--evaluation .* is not JSON"),
+        (["--evaluation", "{d}/model.safetensors"], "--evaluation .* is not UTF-8 text"),
         (["--parity", "{d}/none.json"], r"--parity .*none\.json does not exist"),
     ],
 )

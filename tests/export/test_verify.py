@@ -98,6 +98,7 @@ def test_a_whole_artifact(exported: tuple[Path, Path], tmp_path: Path, capsys: p
     [
         (["{folder}/config.json"], "is no artifact's folder"),
         (["{folder}/onnx"], "SHA256SUMS does not exist"),
+        (["{folder}", "--expect-sha256", 64 * "0"], "not the expected 0000"),
         (["{folder}", "--threads", "0"], "--threads 0 is less than 1"),
         (["{folder}", "--steps", "0"], r"steps 0 is outside 1 \.\.\. 100"),
         (["{folder}", "--targets", "{folder}"], "needs --pictures"),

@@ -19,9 +19,9 @@ from export.edge.artifact import open_artifact, read_sealed
 from export.edge.errors import UserError
 from export.edge.info import describe
 from jax_impl import run_folder
-from jax_impl.config_json import from_json, to_json
+from jax_impl.config_json import to_json
 from jax_impl.data.loader import Pairs, load
-from jax_impl.run_folder import CONFIG, DATA, check_data, open_run
+from jax_impl.run_folder import CONFIG, DATA, check_data, open_run, read_config
 from jax_impl.training.state import to_arrays
 from tests.faults.mutations import IN_PLACE, KINDS, SHARES, Mutation, delete
 from tests.faults.processes import CHECKPOINTS, Arrays, committed, contents, stored, unlike
@@ -96,7 +96,7 @@ class RunJudge:
     def __init__(self, run: Path) -> None:
         steps = sorted(committed(run))
         *self.older, self.newest = (stored(run, step) for step in steps)
-        self.config = from_json((run / CONFIG).read_text())
+        self.config = read_config(run)
         self.pairs, self.held_out = load(self.config.data, "train"), load(self.config.data, "val")
         self.others = Pairs(self.pairs.names, 255 - self.pairs.cond, self.pairs.x0)
         self.manifest = f"{CHECKPOINTS}/step_{steps[-1]:08d}.json"

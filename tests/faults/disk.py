@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import shutil
+import signal
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -39,7 +40,7 @@ def disks(shop: Workshop, place: Path, count: int, seed: int, log: list[str]) ->
     rng = random.Random(seed)
     words = sampled_run(EPOCHS)
     unbroken = finish(place / "unbroken", words)
-    base = finish(place / "base", sampled_run(1))
+    base = interrupted(place / "base", words)
     with small_disk(place / "disk", DISK) as disk:
         rows = [
             swept(disk, None, words, unbroken, count - count // 3, log),
@@ -50,6 +51,14 @@ def disks(shop: Workshop, place: Path, count: int, seed: int, log: list[str]) ->
         pages = {name: 16 if tool.module == "export.edge" else 6 for name, tool in shop.tools.items()}
         rows += [tool_disks(tool, disk, pages[name], log) for name, tool in shop.tools.items()]
     return rows
+
+
+def interrupted(run: Path, words: list[str]) -> Path:
+    """A run that was killed after its first checkpoint."""
+    process = train(run, words)
+    process.wait_until(lambda: committed(run))
+    process.send(signal.SIGKILL)
+    return run
 
 
 def swept(disk: Path, base: Path | None, words: list[str], unbroken: Path, count: int, log: list[str]) -> Row:

@@ -17,7 +17,8 @@ import tyro
 from export.edge.errors import UserError, run
 from export.edge.metrics import psnr
 from export.edge.noise import START, normal
-from export.edge.pictures import check_output_picture, grid, save_picture, to_float, to_uint8
+from export.edge.pictures import check_output_picture, save_picture, to_float, to_uint8
+from export.edge.sheets import grid
 from jax_impl.bundle import final_weights
 from jax_impl.config import AnySamplerName
 from jax_impl.data.loader import load

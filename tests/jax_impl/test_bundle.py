@@ -41,7 +41,9 @@ def write_run(folder: Path, optim: OptimConfig) -> Path:
         values = rng.random(leaf.shape) if jnp.issubdtype(leaf.dtype, jnp.floating) else np.full(leaf.shape, STEPS)
         return jnp.asarray(values, leaf.dtype)
 
-    save(folder, jax.tree.map(draw, template), Retention(1))
+    state = jax.tree.map(draw, template)
+    # No step of it was skipped.
+    save(folder, dataclasses.replace(state, guard=jax.tree.map(jnp.zeros_like, state.guard)), Retention(1))
     write_config(folder, config)
     log = MetricsLog(folder, 0, False)
     # The log may be ahead of the newest checkpoint, as after a crash.

@@ -42,11 +42,19 @@ def test_a_setting_out_of_range_names_itself() -> None:
         parse(["tiny", "--train.epochs", "0"])
 
 
-def test_an_unknown_flag_ends_with_status_2(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as exit_:
-        parse(["tiny", "--trian.epochs", "3"])
-    assert exit_.value.code == 2
-    assert "--train.epochs" in capsys.readouterr().err
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["tiny", "--trian.epochs", "3"], r"--trian.epochs, 3; did you mean --train.epochs\?; see `python -m jax_impl"),
+        (["tinyy"], "Unrecognized options: tinyy; see"),
+        (["--train.epochs", "x"], "Error parsing --train.epochs"),
+        (["base", "--data.fit", "mirror"], r"'mirror' for argument '--data.fit'. Expected one of .*'stretch'"),
+    ],
+)
+def test_a_mistake_is_one_line(words: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(UserError, match=message):
+        parse(words)
+    assert capsys.readouterr() == ("", "")
 
 
 @pytest.mark.parametrize("flag", [["--output-dir", "{}"], ["--output-dir={}"], ["--output_dir={}"]])

@@ -149,6 +149,10 @@ def test_crops_must_fit_the_network_and_the_pictures(crop: int) -> None:
         (lambda: DiffusionConfig(guidance=1.5), "diffusion.cond_dropout"),
         (lambda: TrainConfig(batch_size=0), "train.batch_size"),
         (lambda: TrainConfig(seed=-1), "train.seed"),
+        (lambda: UNetModelConfig(width=10**9, groups=8), "model.width"),
+        (lambda: UNetModelConfig(multipliers=(1,) * 9), "model.multipliers"),
+        (lambda: Config(train=TrainConfig(max_minutes=float("inf"))), "train.max_minutes"),
+        (lambda: Config(optim=OptimConfig(learning_rate=float("inf"))), "optim.learning_rate"),
     ],
 )
 def test_each_refusal_names_its_field(make, name: str) -> None:

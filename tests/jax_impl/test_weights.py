@@ -85,7 +85,7 @@ def test_a_changed_file_does_not_fit_its_digest(path: Path, tmp_path: Path, chan
     else:
         tensors["stem.extra"] = tensors.pop("stem.bias")
     save_file(tensors, tmp_path / "changed.safetensors", metadata)
-    with pytest.raises(UserError, match="do not fit their digest"):
+    with pytest.raises(UserError, match="do not match their digest"):
         read_bundle(tmp_path / "changed.safetensors")
 
 
@@ -98,11 +98,20 @@ def test_files_that_are_not_ours(path: Path, tmp_path: Path, metadata: dict | No
         read_bundle(tmp_path / "other.safetensors")
 
 
+def test_a_config_that_was_changed_does_not_fit_its_digest(path: Path, tmp_path: Path) -> None:
+    with safe_open(path, framework="numpy") as file:
+        held = file.metadata()
+    changed = tmp_path / "changed.safetensors"
+    save_file(load_file(path), changed, held | {"config": held["config"].replace('"fit": "crop"', '"fit": "stretch"')})
+    with pytest.raises(UserError, match="its config does not match its digest"):
+        read_bundle(changed)
+
+
 def test_files_that_are_no_safetensors(path: Path, tmp_path: Path) -> None:
     (tmp_path / "cut.safetensors").write_bytes(path.read_bytes()[:1000])
     (tmp_path / "text.safetensors").write_text("hello")
     for name in ("cut", "text"):
-        with pytest.raises(UserError, match="not a safetensors file"):
+        with pytest.raises(UserError, match="not a whole safetensors file"):
             read_bundle(tmp_path / f"{name}.safetensors")
     with pytest.raises(UserError, match="does not exist"):
         read_bundle(tmp_path / "none.safetensors")

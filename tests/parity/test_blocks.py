@@ -7,13 +7,13 @@ from functools import cache
 import jax
 import jax.numpy as jnp
 import pytest
-from flax import nnx
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
 from jax_impl.model import attention as jax_attention
 from jax_impl.model import blocks as jax_blocks
+from jax_impl.model import seed_unet as jax_seed_unet
 from tests.parity.block_cases import BLOCKS
 from tests.parity.blocks import DTYPES, block, blocks
 from tests.parity.case import LONGEST, Size
@@ -129,12 +129,12 @@ def test_a_biased_running_variance(dtype: str, monkeypatch: pytest.MonkeyPatch) 
 def test_a_flipped_transposed_kernel(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without transpose_kernel and with the axes put so that the shapes fit, the kernel is mirrored in silence."""
 
-    def flipped(self: nnx.ConvTranspose, x: jax.Array) -> jax.Array:
+    def flipped(self: jax_seed_unet.UpConv, x: jax.Array) -> jax.Array:
         kernel = self.kernel[...].swapaxes(2, 3)
         return jax.lax.conv_transpose(x, kernel, (2, 2), "VALID", transpose_kernel=False) + self.bias[...]
 
     assert healthy(name)
-    monkeypatch.setattr(nnx.ConvTranspose, "__call__", flipped)
+    monkeypatch.setattr(jax_seed_unet.UpConv, "__call__", flipped)
     found = verdicts(name)
     assert not found["output"]
     assert not found["gradients"]

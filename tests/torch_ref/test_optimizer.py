@@ -90,6 +90,14 @@ def test_the_order_of_parameters_is_that_of_a_checkpoint_given(script: Script, h
             assert_same(back.optimizer.state[parameter], script.optimizer.state[theirs[name]], name)
 
 
+def doubled(times: int) -> list:
+    """A list of few lists that is as good as 2^times numbers long."""
+    made: list = [0]
+    for _ in range(times):
+        made = [made, made]
+    return made
+
+
 def within(part: str, **values: object) -> Callable[[Held], None]:
     """Put values into AdamW's group, its first entry, or StepLR's state; None takes one out."""
 
@@ -119,6 +127,7 @@ def within(part: str, **values: object) -> Callable[[Held], None]:
         (within("group", lr=torch.tensor([1e-4, 1e-4])), "lr is tensor"),
         (within("group", lr=math.inf), "lr is inf"),
         (within("group", more=torch.zeros(1)), "holds more than plain numbers"),
+        (within("group", more=doubled(60)), "holds more than plain numbers"),
         (within("entry", max_exp_avg_sq=torch.zeros(256, 1)), "expected AdamW's step, exp_avg, exp_avg_sq"),
         (within("entry", exp_avg=None), "expected AdamW's"),
         (within("entry", exp_avg=torch.zeros(1, 256)), r"exp_avg of time_mlp.0.weight is torch.float32 \(1, 256\)"),
@@ -159,6 +168,14 @@ def test_moments_of_other_or_averaged_weights_are_refused(
     with pytest.raises(UserError, match="holds averaged weights, and AdamW's moments belong to the raw ones"):
         convert(pair[0], tmp_path / "model.pth", "--optimizer", pair[1])
     assert not (tmp_path / "model.pth").exists()
+
+
+@pytest.mark.parametrize("original", [[], {"order": 3}, {"param_group": {}}, 1e300])
+def test_facts_of_another_shape(original: object, pair: tuple[Path, Path], tmp_path: Path) -> None:
+    training = read_training(pair[1])
+    write_training(tmp_path / "o.safetensors", replace(training, facts=training.facts | {"original": original}))
+    with pytest.raises(UserError, match="is not complete"):
+        convert(pair[0], tmp_path / "model.pth", "--optimizer", tmp_path / "o.safetensors")
 
 
 @pytest.mark.parametrize("change", ["moment", "fact"])

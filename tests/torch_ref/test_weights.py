@@ -14,6 +14,7 @@ import torch
 from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
+from export.edge.bundles import bundle_digest
 from export.edge.errors import UserError
 from export.edge.files import weights_digest
 from torch_ref.base import UNet
@@ -29,8 +30,9 @@ def metadata_of(path: Path) -> dict[str, str]:
 
 
 def rewrite(path: Path, tensors: dict[str, np.ndarray], **metadata: str) -> None:
-    """Write the bundle anew, with a digest that fits."""
-    save_file(tensors, path, metadata_of(path) | {"weights_digest": weights_digest(tensors)} | metadata)
+    """Write the bundle anew, with digests that fit."""
+    held = metadata_of(path) | {"weights_digest": weights_digest(tensors)} | metadata
+    save_file(tensors, path, held | {"digest": bundle_digest(held["weights_digest"], held["config"])})
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -218,8 +220,11 @@ def test_tensors_that_do_not_belong(name: str, value: np.ndarray | None, message
         ("model", {"multipliers": 2}, "makes no network"),
         ("model", {"width": "8"}, "makes no network"),
         ("model", {"width": -8}, "makes no network"),
-        ("model", {"width": 1_000_000_000}, "stem.kernel|stem.bias|shape|makes no network"),
-        ("model", {"width": 80_000}, "has the shape"),
+        ("model", {"width": 1_000_000_000}, "past all reason"),
+        ("model", {"width": 4000}, "has the shape"),
+        ("model", {"blocks": 1_000_000_000}, "past all reason"),
+        ("model", {"multipliers": 1000 * [1]}, "past all reason"),
+        ("diffusion", {"timesteps": 10**12}, "diffusion.timesteps is 1000000000000"),
         ("diffusion", {"timesteps": "many"}, "diffusion.timesteps is 'many'"),
         ("diffusion", {"timesteps": None}, "diffusion.timesteps is None"),
     ],
@@ -230,6 +235,22 @@ def test_configs_that_make_no_network(section: str, change: dict[str, Any], mess
     config[section] |= change
     rewrite(path, load_file(path), config=json.dumps(config))
     with pytest.raises(UserError, match=message):
+        load_bundle(path)
+
+
+def test_a_config_that_was_changed_does_not_fit_its_digest(make_bundle: Make) -> None:
+    """The weights' own digest does not see it; files of before there was another are taken as they are."""
+    path = make_bundle("unet")
+    held = metadata_of(path)
+    changed = held | {"config": held["config"].replace('"timesteps": 100', '"timesteps":  100')}
+    assert changed != held
+    save_file(load_file(path), path, changed)
+    with pytest.raises(UserError, match="its config does not match its digest"):
+        load_bundle(path)
+    save_file(load_file(path), path, {key: value for key, value in changed.items() if key != "digest"})
+    assert load_bundle(path).config == json.loads(held["config"])
+    save_file(load_file(path), path, {"dig%st" if key == "digest" else key: value for key, value in held.items()})
+    with pytest.raises(UserError, match="its metadata hold dig%st"):
         load_bundle(path)
 
 

@@ -204,6 +204,10 @@ def test_a_faulty_csv_is_refused_with_its_line(tmp_path: Path, text: str, messag
         ('\n{"source": "a.png"}\n', "line 2 has no column 'target'"),
         ('{"source": "a.png", "target": 3}\n', "line 1: target is 3"),
         ('{"source": "a.png", "target": "a.png", "split": 3}\n', "line 1: split is 3"),
+        ('{"source": "a.png", "source": "b.png", "target": "a.png"}\n', "line 1 is not a JSON object"),
+        ('{"source": ' + 100_000 * "[", "line 1 is not a JSON object"),
+        ('{"source": "' + 300 * "x" + '", "target": "a.png"}\n', "names a file that does not exist, line 1"),
+        ('{"source": "a\\u0000.png", "target": "a.png"}\n', "is not a path"),
     ],
 )
 def test_a_faulty_jsonl_is_refused_with_its_line(tmp_path: Path, text: str, message: str) -> None:

@@ -19,7 +19,7 @@ from jax_impl import prepare
 from jax_impl.config import DataConfig
 from jax_impl.data.loader import Pairs, load, open_source, remarks
 from jax_impl.data.synthetic import render_pair
-from jax_impl.data.tfds_source import find_folder
+from jax_impl.data.tfds_source import _features, find_folder
 
 Config = Callable[..., DataConfig]
 
@@ -148,6 +148,14 @@ class Filmed(tfds.core.GeneratorBasedBuilder):
         for i in range(10):
             left, right = (Image.fromarray(picture) for picture in render_pair(i, 20))
             yield i, {"label": i % 3, "left": left, "right": right, "note": str(i)}
+
+
+def test_the_only_two_pictures_are_taken_by_alphabet() -> None:
+    """Whatever their order, which differs from process to process."""
+    for names in (("right", "left"), ("left", "right")):
+        features = tfds.features.FeaturesDict({name: tfds.features.Image() for name in names})
+        assert _features(tfds, features, (), "filmed") == ("left", "right")
+        assert _features(tfds, features, ("right", "left"), "filmed") == ("right", "left")
 
 
 def test_a_data_set_by_somebody_else(tmp_path: Path) -> None:

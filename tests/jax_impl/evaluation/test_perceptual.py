@@ -127,7 +127,7 @@ def test_weights_that_cannot_be_used(lpips_file: Path, inception_file: Path, tmp
     with pytest.raises(UserError, match="does not fit its digest"):
         open_lpips(path)
     path.write_bytes(b"nothing")
-    with pytest.raises(UserError, match="not a safetensors file"):
+    with pytest.raises(UserError, match="not a whole safetensors file"):
         open_inception(path)
     with pytest.raises(UserError, match="at least 31 x 31 pixels, got 40 x 30"):
         open_lpips(lpips_file)(noise(1, 30, 40)[0], noise(1, 30, 40)[0])
