@@ -134,13 +134,13 @@ def to_host(array: jax.Array) -> np.ndarray:
     if array.is_fully_replicated:
         return np.array(array.addressable_data(0))
     # The parts are neighbours, and so mostly on this host.
-    parts = {shard.index: shard.data for shard in array.addressable_shards}
-    if sum(part.size for part in parts.values()) < array.size:
+    parts = {str(shard.index): shard for shard in array.addressable_shards}
+    if sum(shard.data.size for shard in parts.values()) < array.size:
         return np.array(multihost_utils.process_allgather(array, tiled=True))
-    gathered = np.empty(array.shape, array.dtype)
-    for index, part in parts.items():
-        gathered[index] = part
-    return gathered
+    result = np.empty(array.shape, array.dtype)
+    for shard in parts.values():
+        result[shard.index] = shard.data
+    return result
 
 
 def on_one_device(tree: Tree, mesh: Mesh) -> Tree:
