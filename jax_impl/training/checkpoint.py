@@ -201,13 +201,11 @@ def _none_left(run: Path, wanted: str, damages: list[Damage]) -> str:
 
 def _alone() -> ocp.Context:
     """Orbax without a word to the other processes, each of which reads by itself."""
-    if jax.process_count() == 1:
-        return ocp.Context()
-    me = jax.process_index()
-    options = ocp.options.MultiprocessingOptions(
-        primary_host=me, active_processes={me}, barrier_sync_key_prefix=f"process{me}"
-    )
-    return ocp.Context(multiprocessing_options=options)
+    context, me = ocp.Context(), jax.process_index()
+    if jax.process_count() > 1:
+        options = context.multiprocessing
+        options.primary_host, options.active_processes, options.barrier_sync_key_prefix = me, {me}, f"process{me}"
+    return context
 
 
 def _load(checkpoint: Checkpoint, template: TrainState, mesh: Mesh) -> TrainState:

@@ -87,8 +87,8 @@ def describe(found: Estimate, config: Config) -> list[str]:
     rate = config.train.batch_size / found.step_seconds
     return [
         f"parameters   {found.parameters:,}",
-        f"memory       {_mib(total)} a device, on {found.devices}: state {_mib(found.state)}, pictures {_mib(found.data)}, "
-        f"a step's work {_mib(found.work)}",
+        f"memory       {_mib(total)} a device, on {found.devices}: state {_mib(found.state)}, pictures "
+        f"{_mib(found.data)}, a step's work {_mib(found.work)}",
         f"a step       {found.step_seconds * 1000:.1f} ms, {rate:.1f} pairs/s, after {found.compile_seconds:.1f} s of "
         "compilation",
         f"the run      {found.steps:,} steps, {_duration(found.steps * found.step_seconds)}, beside validation, sample "

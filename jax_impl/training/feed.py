@@ -50,7 +50,8 @@ class Feed(Protocol):
     """Batches by number; a context that ends what reads ahead."""
 
     def batch(self, step: int) -> tuple[Batch, jax.Array | None]:
-        """Pairs, uint8, and the positions among them, int32 (batch,), of batch `step` from 0; or just these, and None."""
+        """Pairs, uint8, and the positions among them, int32 (batch,), of batch `step` from 0; or these alone, and
+        None."""
         ...
 
     def __enter__(self) -> Feed: ...

@@ -12,21 +12,21 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from export.edge.errors import UserError
 from jax_impl.config import Config
+from jax_impl.model.network import Tree
 
 DATA, FSDP = "data", "fsdp"
 SMALLEST_DIVIDED = 4096
 """Scalars in the smallest array that is divided: to gather a smaller one takes longer than its memory is worth."""
 
-Tree = Any
 
-
-def make_mesh(config: Config, devices: Sequence[jax.Device] | None = None) -> Mesh:
+def make_mesh(config: Config, devices: Sequence[Any] | None = None) -> Mesh:
     """The devices of a run, (data, fsdp): all there are, or `train.devices` of them.
 
     They stand in the order of their processes, so that each process has one block of every batch, and the devices
@@ -110,7 +110,7 @@ def put(value: np.ndarray | jax.Array, sharding: NamedSharding) -> jax.Array:
     """An array that every process has in full, placed."""
     if sharding.is_fully_addressable:
         return jax.device_put(value, sharding)
-    if jax.dtypes.issubdtype(value.dtype, jax.dtypes.prng_key):
+    if jnp.issubdtype(value.dtype, jax.dtypes.prng_key):
         return jax.random.wrap_key_data(put(jax.random.key_data(value), sharding))  # type: ignore[arg-type]
     host = np.asarray(value)
     return jax.make_array_from_callback(host.shape, sharding, lambda index: host[index])

@@ -166,9 +166,7 @@ def mean_gradient(
     """
     parts = problem.config.optim.accumulate
 
-    def part_of(
-        stats: Tree, drawn: tuple[jax.Array, ...], key: jax.Array | None
-    ) -> tuple[Tree, tuple[Tree, Metrics]]:
+    def part_of(stats: Tree, drawn: tuple[jax.Array, ...], key: jax.Array | None) -> tuple[Tree, tuple[Tree, Metrics]]:
         def loss_of(params: Tree) -> tuple[jax.Array, tuple[Metrics, Tree]]:
             return diffusion_loss(problem, params, stats, *drawn, dropout_key=key)
 

@@ -130,7 +130,9 @@ class CheckpointWriter:
             try:
                 ocp.save(str(folder.absolute()), arrays)
             except Exception as error:  # of many kinds, and the others wait for this process
-                raise UserError(f"checkpoint {folder} was not written ({first_line(error)}); see to its disk") from error
+                raise UserError(
+                    f"checkpoint {folder} was not written ({first_line(error)}); see to its disk"
+                ) from error
         return step, None
 
     def _start(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import socket
 import subprocess
@@ -32,7 +31,7 @@ WORDS = [
 def started(root: Path, words: list[str], output: Path) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "jax_impl.train", *words]
     with output.open("w") as file:
-        return subprocess.Popen(command, cwd=root, env=os.environ.copy(), stdout=file, stderr=subprocess.STDOUT, text=True)
+        return subprocess.Popen(command, cwd=root, stdout=file, stderr=subprocess.STDOUT, text=True)
 
 
 def pair(root: Path, words: list[str], folder: Path, name: str) -> list[subprocess.Popen[str]]:

@@ -16,7 +16,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jax_impl.config import AugmentConfig, Config, DataConfig, OptimConfig, SeedModelConfig, TrainConfig, UNetModelConfig
+from jax_impl.config import (
+    AugmentConfig,
+    Config,
+    DataConfig,
+    OptimConfig,
+    SeedModelConfig,
+    TrainConfig,
+    UNetModelConfig,
+)
 from jax_impl.data.loader import Pairs
 from jax_impl.diffusion.schedule import Levels, alphas_cumprod
 from jax_impl.training.checkpoint import restore

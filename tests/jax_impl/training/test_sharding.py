@@ -80,7 +80,7 @@ def test_a_batch_is_divided_among_devices_and_parts() -> None:
     config = Config(optim=OptimConfig(accumulate=2), train=TrainConfig(batch_size=4))
     with pytest.raises(UserError, match=r"4 in 2 parts \(optim.accumulate\): it is divided among 4 devices; .* 8"):
         make_mesh(config, jax.devices() * 4)
-    with pytest.raises(UserError, match="choose a divisor of train.batch_size"):
+    with pytest.raises(UserError, match=r"choose a divisor of train\.batch_size"):
         Config(optim=OptimConfig(accumulate=3), train=TrainConfig(batch_size=4))
 
 
