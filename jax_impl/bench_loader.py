@@ -87,7 +87,7 @@ def measure(config: Config, pairs: Pairs | Source, seconds: float) -> float:
     """Pairs a second that arrive on the device, over that time, once the first batches are there."""
     read_ahead = 4 + 2 * source_threads(config.data.threads)
     with open_feed(pairs, config) as feed:
-        gather = jax.jit(lambda pairs, indices: (pairs.cond[indices], pairs.x0[indices]))
+        gather = jax.jit(lambda pairs, indices: [side if indices is None else side[indices] for side in pairs])
         for step in range(read_ahead):  # What was read while the gathering was compiled is not counted.
             jax.block_until_ready(gather(*feed.batch(step)))
         began, count = time.perf_counter(), 0

@@ -30,6 +30,14 @@ class TrainArgs(Config):
     """Go on from the newest checkpoint in output-dir."""
     init_from: Path | None = None
     """Start from the weights of this model.safetensors instead of random ones."""
+    coordinator: str = ""
+    """HOST:PORT of process 0, where several processes train together; each is started with the same command line."""
+    processes: int = 0
+    """How many they are."""
+    process: int = -1
+    """The number of this one, from 0."""
+    distributed: tyro.conf.FlagCreatePairsOff[bool] = False
+    """Let SLURM, Open MPI or the TPU pod say which processes train together."""
     dry_run: tyro.conf.FlagCreatePairsOff[bool] = False
     """Say what memory and time the run would take, from a few steps, and write nothing."""
 

@@ -213,6 +213,9 @@ class OptimConfig:
     max_skipped: int = 10
     """Most steps in a row that may be skipped because something in them was not finite or their loss was a spike; one
     more ends the run."""
+    accumulate: int = 1
+    """Parts of a batch that pass through the network one after the other: their mean gradient is the batch's, in less
+    memory; BatchNorm then normalises each part by itself."""
     spike_factor: float = 0.0
     """A step whose loss is more than this many times the mean of about the last hundred is skipped; 0 for no limit."""
 
@@ -224,6 +227,7 @@ class OptimConfig:
         _need(self.warmup_steps >= 0, "optim.warmup_steps", self.warmup_steps, "choose 0 or more")
         _need(self.clip_norm >= 0.0, "optim.clip_norm", self.clip_norm, "choose 0 or more")
         _need(0.0 <= self.ema_decay < 1.0, "optim.ema_decay", self.ema_decay, "choose 0 to below 1")
+        _need(self.accumulate >= 1, "optim.accumulate", self.accumulate, "choose at least 1")
         _need(self.max_skipped >= 0, "optim.max_skipped", self.max_skipped, "choose 0 or more")
         _need(
             self.spike_factor == 0.0 or self.spike_factor > 1.0,
@@ -246,6 +250,11 @@ class TrainConfig:
 
     epochs: int = 50
     batch_size: int = 2
+    """Pairs in a step, over all devices."""
+    devices: int = 0
+    """Devices that each batch is divided among; 0 for all that are there."""
+    fsdp_devices: int = 1
+    """Neighbouring ones that weights, averages and the optimiser's moments are divided among too, to save memory."""
     seed: int = 0
     checkpoint_every: int = 10
     """Epochs between checkpoints; one is always written at the end."""
@@ -269,10 +278,10 @@ class TrainConfig:
     """Have XLA use only operations that repeat to the last bit, which a GPU needs for an exact resume."""
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size", "checkpoint_every", "keep_checkpoints", "sample_steps"):
+        for name in ("epochs", "batch_size", "fsdp_devices", "checkpoint_every", "keep_checkpoints", "sample_steps"):
             _need(getattr(self, name) >= 1, f"train.{name}", getattr(self, name), "choose at least 1")
         _need(0 <= self.seed < 2**32, "train.seed", self.seed, "choose 0 to 4294967295")
-        for name in ("sample_every", "keep_best", "keep_every", "max_minutes", "checkpoint_minutes"):
+        for name in ("devices", "sample_every", "keep_best", "keep_every", "max_minutes", "checkpoint_minutes"):
             _need(getattr(self, name) >= 0, f"train.{name}", getattr(self, name), "choose 0 or more")
 
 
@@ -295,6 +304,12 @@ class Config:
             "data.size",
             self.data.size,
             f"this model needs a multiple of {multiple}, such as {max(multiple, nearest)}",
+        )
+        _need(
+            self.train.batch_size % self.optim.accumulate == 0,
+            "optim.accumulate",
+            self.optim.accumulate,
+            f"choose a divisor of train.batch_size ({self.train.batch_size})",
         )
         crop = self.data.crop_size
         _need(

@@ -154,6 +154,8 @@ FREE_ON_RESUME = {
     "train.sample_every",
     "train.sample_steps",
     "train.tensorboard",
+    "train.devices",
+    "train.fsdp_devices",
     "data.path",
     "data.max_bad_share",
     "optim.max_skipped",

@@ -11,9 +11,9 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-import jax
 import jax.numpy as jnp
 import optax
+from jax.sharding import Mesh
 
 from export.edge.errors import UserError, run
 from jax_impl.cli import PROGRAM, TrainArgs, parse
@@ -49,9 +49,12 @@ from jax_impl.training.interrupt import StopSignal
 from jax_impl.training.lock import LOCK, claim
 from jax_impl.training.optim import learning_rate, make_optimizer
 from jax_impl.training.overhead import Overhead
+from jax_impl.training.processes import join, together
 from jax_impl.training.progress import Progress
 from jax_impl.training.report import PLOT, SAMPLES, Sampler, plot_losses
 from jax_impl.training.retention import Retention
+from jax_impl.training.sharding import Votes, from_first, leads, make_mesh, on_one_device, put_state
+from jax_impl.training.sharding import describe as describe_mesh
 from jax_impl.training.state import TrainState, create, outline, sampling_weights, with_params
 from jax_impl.training.step import Batch, Problem, make_train_step, make_validation_loss
 from jax_impl.training.writer import CheckpointWriter
@@ -66,12 +69,22 @@ DETERMINISTIC = "--xla_gpu_deterministic_ops=true"
 def main(argv: Sequence[str] | None = None) -> None:
     """Parse the command line and train."""
     args = parse(sys.argv[1:] if argv is None else argv)
+    if args.train.deterministic:
+        make_deterministic()
     keep_programs()
+    join(args.coordinator, args.processes, args.process, detect=args.distributed)
+    with together():
+        number = start(args)
+    if number:
+        sys.exit(128 + number)
+
+
+def start(args: TrainArgs) -> int:
+    """Check the settings, open the data and train; returns what `train` does."""
     # Another process that trains there is named before the data are read.
-    with claim(args.output_dir) if (args.output_dir / LOCK).exists() and not args.dry_run else nullcontext():
-        config = prepare(args)
-        if config.train.deterministic:
-            make_deterministic()
+    early = (args.output_dir / LOCK).exists() and not args.dry_run and leads()
+    with claim(args.output_dir) if early else nullcontext():
+        config = prepare(args) if leads() else args.config()
         for remark in remarks(config.data):
             print(remark)
         pairs, held_out = open_pairs(config.data), open_held_out_pairs(config.data)
@@ -79,10 +92,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         print(f"{len(pairs.names)} training pairs {where}, {len(held_out.names)} held out, {size} × {size}")
         if args.dry_run:
             print("\n".join(describe(estimate(config, pairs), config)))
-            return
-        number = train(config, args.output_dir, pairs, held_out, resume=args.resume, init_from=args.init_from)
-    if number:
-        sys.exit(128 + number)
+            return 0
+        return train(config, args.output_dir, pairs, held_out, resume=args.resume, init_from=args.init_from)
 
 
 def make_deterministic() -> None:
@@ -127,63 +138,72 @@ def train(
     resumed run meets other data or no checkpoint is whole, when another process trains
     in `folder`, when too many steps in a row were skipped, and when the log or the last
     checkpoint cannot be written; another checkpoint, a plot or a picture that cannot be
-    is said and training goes on.
+    is said and training goes on. Several processes call it at the same time; the first one
+    alone writes, validates and draws.
     """
-    settings = config.train
+    settings, mesh, leading = config.train, make_mesh(config), leads()
     per_epoch = steps_per_epoch(len(pairs.names), config.data.repeats, settings.batch_size)
     total = per_epoch * settings.epochs
     schedule = learning_rate(config.optim, per_epoch, settings.epochs)
     optimizer = make_optimizer(config.optim, schedule)
     begun = None if resume else begin(config, optimizer, init_from)
     overhead = Overhead()
-    with claim(folder):
+    with claim(folder) if leading else nullcontext():
         if begun is None:
-            check_data(folder, pairs, held_out)
-            network, state = newest_state(folder, config, optimizer, overhead)
+            if leading:
+                check_data(folder, pairs, held_out)
+            network, state = newest_state(folder, config, optimizer, overhead, mesh)
         else:
-            # Anew: another process may have been quicker.
-            check_new(folder)
+            if leading:
+                # Anew: another process may have been quicker.
+                check_new(folder)
             network, state = begun
+            state = put_state(state, mesh)
         first = int(state.step)
         print(
-            f"{count(state.params):,} parameters, {settings.epochs} epochs of {per_epoch} steps, on {jax.devices()[0]}"
+            f"{count(state.params):,} parameters, {settings.epochs} epochs of {per_epoch} steps, on "
+            f"{describe_mesh(mesh)}"
         )
 
         levels = alphas_cumprod(config.diffusion)
         problem = Problem(network, config, Levels.of(levels))
-        train_step = make_train_step(problem, optimizer, schedule)
+        train_step = make_train_step(problem, optimizer, schedule, mesh)
         validation_loss = make_validation_loss(problem)
         held = Batch(jnp.asarray(held_out.cond), jnp.asarray(held_out.x0))
         sampler = Sampler(problem, levels, first_pairs(held_out if held_out.names else pairs), settings.sample_steps)
 
-        trusted = (first,) if resume else ()
+        trusted, votes = (first,) if resume else (), Votes(mesh)
         with (
             CheckpointWriter(folder, Retention.of(settings), overhead, trusted) as writer,
             StopSignal() as stop,
-            open_feed(pairs, config) as feed,
+            open_feed(pairs, config, mesh) as feed,
         ):
             if init_from is not None:
                 # Before there is a config to resume from: the run folder alone must say where the run began.
                 writer.finish(state, 0.0)
-            if not (folder / DATA).exists():
+            if leading and not (folder / DATA).exists():
                 write_data(folder, pairs, held_out, warm=init_from is not None)
-            write_config(folder, config)
+            if leading:
+                write_config(folder, config)
             progress = Progress(folder, config, first, per_epoch, overhead, int(state.guard.in_a_row))
             for step in range(first + 1, total + 1):
                 state, metrics = train_step(state, *feed.batch(step - 1))
                 progress.step(step, metrics)
                 last, val_loss = step == total, None
-                due = progress.time_to_save()
+                number, late, due = votes.cast((stop.number, progress.out_of_time(), progress.time_to_save()))
                 if step % per_epoch == 0:
                     progress.flush()
-                    epoch, weights = step // per_epoch, sampling_weights(state)
-                    val_loss = validation_loss(weights, state.stats, held) if held_out.names else None
+                    epoch, (weights, stats) = (
+                        step // per_epoch,
+                        on_one_device((sampling_weights(state), state.stats), mesh),
+                    )
+                    val_loss = validation_loss(weights, stats, held) if held_out.names and leading else None
                     progress.epoch(step, val_loss)
                     if settings.sample_every and (last or epoch % settings.sample_every == 0):
-                        progress.attempt(SAMPLES, partial(sampler.save, folder, epoch, weights, state.stats))
+                        progress.attempt(SAMPLES, partial(sampler.save, folder, epoch, weights, stats))
                     progress.attempt(PLOT, partial(plot_losses, folder))
                     due = due or epoch % settings.checkpoint_every == 0
-                stopped = not last and (stop.requested or progress.out_of_time())
+                stopped = not last and (number or late)
                 if due or last or stopped:
                     progress.settle()
                     doubtful = progress.in_a_row > 0
@@ -196,9 +216,9 @@ def train(
                     progress.attempt(PLOT, partial(plot_losses, folder))
                     progress.close()
                     print(describe_skipped(state), end="")
-                    reason = "stopped" if stop.requested else "time is up"
+                    reason = "stopped" if number else "time is up"
                     print(f"{reason} after step {step} of {total}; go on with: {resuming(folder)}")
-                    return stop.number
+                    return number
             progress.close()
     print(describe_skipped(state), end="")
     print(f"run folder: {folder}")
@@ -224,17 +244,27 @@ def begin(
 
 
 def newest_state(
-    folder: Path, config: Config, optimizer: optax.GradientTransformation, overhead: Overhead
+    folder: Path, config: Config, optimizer: optax.GradientTransformation, overhead: Overhead, mesh: Mesh
 ) -> tuple[Network, TrainState]:
-    """The network and the state to resume from; a fresh one when the run was stopped before its first checkpoint.
+    """The network and the state to resume from, on a mesh; a fresh one when a run was stopped before its first save.
 
     Damaged newer checkpoints are set aside and leftovers of saves removed, so the caller
-    holds the run's lock. Raises UserError, and moves nothing, when none is whole.
+    holds the run's lock; of several processes the first one does that, and the others read
+    what it chose. Raises UserError, and moves nothing, when none is whole.
     """
+    if not leads():
+        chosen = int(from_first(-1))
+        if chosen < 0:
+            network, state = create(config, optimizer)
+            return network, put_state(state, mesh)
+        network, template = outline(config, optimizer)
+        return network, restore(folder, template, str(chosen), mesh)[0]
+    chosen = -1
     if list_checkpoints(folder):
         network, template = outline(config, optimizer)
         with overhead.measure("digests"):
-            state, found, damages = restore(folder, template)
+            state, found, damages = restore(folder, template, mesh=mesh)
+        chosen = found.step
         for damage in damages:
             set_aside(damage)
         print(f"resuming after step {found.step}")
@@ -246,8 +276,10 @@ def newest_state(
     else:
         print("no checkpoint yet: starting from the first step")
         network, state = create(config, optimizer)
+        state = put_state(state, mesh)
     for name in remove_leftovers(folder):
         print(f"removed {name}, which an interrupted save left")
+    from_first(chosen)
     return network, state
 
 

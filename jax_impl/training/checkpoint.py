@@ -18,6 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import jax
+import numpy as np
+from jax.sharding import Mesh
 from orbax.checkpoint import v1 as ocp
 from tqdm import tqdm
 
@@ -25,6 +27,7 @@ from export.edge.errors import UserError, describe_os_error
 from export.edge.files import sync_folder
 from jax_impl.training.manifest import find_fault_in, read_manifest
 from jax_impl.training.retention import Kept, best_first
+from jax_impl.training.sharding import of_state, put, single
 from jax_impl.training.state import TrainState, from_arrays, to_arrays
 
 FOLDER = "model_checkpoints"
@@ -81,12 +84,15 @@ def find_fault(checkpoint: Checkpoint) -> str | None:
         return describe_os_error(error)
 
 
-def restore(run: Path, template: TrainState, wanted: str = NEWEST) -> tuple[TrainState, Checkpoint, list[Damage]]:
+def restore(
+    run: Path, template: TrainState, wanted: str = NEWEST, mesh: Mesh | None = None
+) -> tuple[TrainState, Checkpoint, list[Damage]]:
     """The wanted checkpoint: (state, checkpoint, what was passed over because it is damaged).
 
     `wanted` is `newest`, `best` (the lowest validation loss) or a step; of the first two
     the next one is taken where one is damaged. A run that trains meanwhile may delete
     what is being read: then the search starts again. `template` may be an outline.
+    The state is divided over `mesh`, whatever it was saved from, or lies on one device.
     Raises UserError when there is none, or when it holds other arrays than `template`.
     """
     damages: dict[int, Damage] = {}
@@ -97,7 +103,7 @@ def restore(run: Path, template: TrainState, wanted: str = NEWEST) -> tuple[Trai
         fault = find_fault(checkpoint)
         if fault is None:
             try:
-                return _load(checkpoint, template), checkpoint, list(damages.values())
+                return _load(checkpoint, template, mesh or single()), checkpoint, list(damages.values())
             except UserError:
                 raise
             except Exception as error:  # orbax raises many kinds
@@ -193,9 +199,20 @@ def _none_left(run: Path, wanted: str, damages: list[Damage]) -> str:
     return f"run {run} has no usable checkpoint{detail}; {remedy}"
 
 
-def _load(checkpoint: Checkpoint, template: TrainState) -> TrainState:
+def _alone() -> ocp.Context:
+    """Orbax without a word to the other processes, each of which reads by itself."""
+    context, me = ocp.Context(), jax.process_index()
+    if jax.process_count() > 1:
+        options = context.multiprocessing
+        options.primary_host, options.active_processes, options.barrier_sync_key_prefix = me, {me}, f"process{me}"
+    return context
+
+
+def _load(checkpoint: Checkpoint, template: TrainState, mesh: Mesh) -> TrainState:
     wanted = jax.eval_shape(to_arrays, template)
-    stored = ocp.metadata(str(checkpoint.folder.absolute())).metadata
+    path = str(checkpoint.folder.absolute())
+    with _alone():
+        stored = ocp.metadata(path).metadata
     here = {name: (array.shape, array.dtype) for name, array in wanted.items()}
     there = {name: (tuple(array.shape), array.dtype) for name, array in stored.items()}
     for name in sorted(here.keys() | there.keys()):
@@ -204,6 +221,10 @@ def _load(checkpoint: Checkpoint, template: TrainState) -> TrainState:
                 f"checkpoint {checkpoint.folder} holds {there.get(name)} for {name}, this configuration needs "
                 f"{here.get(name)}; resume with the configuration the run was started with"
             )
-    sharding = jax.sharding.SingleDeviceSharding(jax.devices()[0])
-    abstract = {n: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=sharding) for n, a in wanted.items()}
-    return from_arrays(template, ocp.load(str(checkpoint.folder.absolute()), abstract))
+    shardings = of_state(mesh, wanted)
+    with _alone():
+        if jax.process_count() == 1:
+            abstract = {n: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=shardings[n]) for n, a in wanted.items()}
+            return from_arrays(template, ocp.load(path, abstract))
+        loaded = ocp.load(path, {name: np.empty(a.shape, a.dtype) for name, a in wanted.items()})
+    return from_arrays(template, {name: put(array, shardings[name]) for name, array in loaded.items()})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import dataclass
 from typing import Any, cast
@@ -14,6 +15,8 @@ from jax_impl.diffusion.schedule import Levels, alphas_cumprod
 from jax_impl.model.network import count
 from jax_impl.training.feed import open_feed
 from jax_impl.training.optim import learning_rate, make_optimizer
+from jax_impl.training.sharding import describe as describe_mesh
+from jax_impl.training.sharding import make_mesh, put_state
 from jax_impl.training.state import create
 from jax_impl.training.step import Problem, make_train_step
 
@@ -27,9 +30,9 @@ class Estimate:
 
     parameters: int
     state: int
-    """Weights, averages, statistics and the optimiser's moments."""
+    """Weights, averages, statistics and the optimiser's moments, on each device."""
     data: int
-    """Pictures that lie on the device."""
+    """Pictures that lie on each device."""
     work: int
     """What a step needs beside both, as compiled."""
     compile_seconds: float
@@ -37,20 +40,23 @@ class Estimate:
     """Of one step with its batch, in the mean over STEPS."""
     steps: int
     """Of the whole run."""
+    devices: str
+    """What it would run on, in words."""
 
 
 def estimate(config: Config, pairs: Pairs | Source) -> Estimate:
     """Compile the train step and take a few steps from a fresh state; nothing is written."""
-    settings = config.train
+    settings, mesh = config.train, make_mesh(config)
     per_epoch = steps_per_epoch(len(pairs.names), config.data.repeats, settings.batch_size)
     schedule = learning_rate(config.optim, per_epoch, settings.epochs)
     optimizer = make_optimizer(config.optim, schedule)
     network, state = create(config, optimizer)
+    state = put_state(state, mesh)
     parameters, bytes_of_state = count(state.params), _bytes(state)
     train_step = make_train_step(
-        Problem(network, config, Levels.of(alphas_cumprod(config.diffusion))), optimizer, schedule
+        Problem(network, config, Levels.of(alphas_cumprod(config.diffusion))), optimizer, schedule, mesh
     )
-    with open_feed(pairs, config) as feed:
+    with open_feed(pairs, config, mesh) as feed:
         batch = feed.batch(0)
         began = time.perf_counter()
         compiled = cast(Any, train_step).lower(state, *batch).compile()
@@ -71,6 +77,7 @@ def estimate(config: Config, pairs: Pairs | Source) -> Estimate:
         compile_seconds=compile_seconds,
         step_seconds=step_seconds,
         steps=per_epoch * settings.epochs,
+        devices=describe_mesh(mesh),
     )
 
 
@@ -80,8 +87,8 @@ def describe(found: Estimate, config: Config) -> list[str]:
     rate = config.train.batch_size / found.step_seconds
     return [
         f"parameters   {found.parameters:,}",
-        f"memory       {_mib(total)} on {jax.devices()[0]}: state {_mib(found.state)}, pictures {_mib(found.data)}, "
-        f"a step's work {_mib(found.work)}",
+        f"memory       {_mib(total)} a device, on {found.devices}: state {_mib(found.state)}, pictures "
+        f"{_mib(found.data)}, a step's work {_mib(found.work)}",
         f"a step       {found.step_seconds * 1000:.1f} ms, {rate:.1f} pairs/s, after {found.compile_seconds:.1f} s of "
         "compilation",
         f"the run      {found.steps:,} steps, {_duration(found.steps * found.step_seconds)}, beside validation, sample "
@@ -90,7 +97,8 @@ def describe(found: Estimate, config: Config) -> list[str]:
 
 
 def _bytes(tree: object) -> int:
-    return sum(leaf.nbytes for leaf in jax.tree.leaves(tree))
+    """On one device: on it lies a part of what is divided."""
+    return sum(math.prod(leaf.sharding.shard_shape(leaf.shape)) * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
 
 
 def _mib(size: int) -> str:

@@ -1,8 +1,9 @@
 """What each training step is given: the same batches from pairs on the device and from pairs that stream in.
 
 Batch n holds the pairs at `batch_indices(seed, n, ...)`, a pure function of its arguments: a run resumes at any step by
-its number alone. `make_train_step` takes pairs and the positions of those that make up the batch. Resident pairs are
-the whole set; streamed ones are the batch itself, in order.
+its number alone. Resident pairs are the whole set, on every device, beside the positions of those that make up the
+batch; each device gathers its own rows. Streamed ones are the batch itself: each process reads its block of the rows
+alone, and each device gets its part of that.
 """
 
 from __future__ import annotations
@@ -14,12 +15,13 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import jax
-import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh
 
 from export.edge.errors import UserError
 from jax_impl.config import Config
 from jax_impl.data.loader import Pairs, Source, batch_indices, tolerant
+from jax_impl.training.sharding import put, put_rows, rows, single, whole
 from jax_impl.training.step import Batch
 
 _MOST_THREADS = 16
@@ -44,14 +46,12 @@ class Shard:
         return slice(self.index * each, (self.index + 1) * each)
 
 
-WHOLE = Shard()
-
-
 class Feed(Protocol):
     """Batches by number; a context that ends what reads ahead."""
 
-    def batch(self, step: int) -> tuple[Batch, jax.Array]:
-        """Pairs on the device, uint8, and the positions among them, int32 (rows,), of batch `step` from 0."""
+    def batch(self, step: int) -> tuple[Batch, jax.Array | None]:
+        """Pairs, uint8, and the positions among them, int32 (batch,), of batch `step` from 0; or these alone, and
+        None."""
         ...
 
     def __enter__(self) -> Feed: ...
@@ -59,13 +59,17 @@ class Feed(Protocol):
     def __exit__(self, *error: object) -> None: ...
 
 
-def open_feed(pairs: Pairs | Source, config: Config, shard: Shard = WHOLE) -> Feed:
-    """The batches of a run: from the device where the pairs are decoded, else read as they are needed.
+def open_feed(pairs: Pairs | Source, config: Config, mesh: Mesh | None = None) -> Feed:
+    """The batches of a run on a mesh: from the devices where the pairs are decoded, else read as they are needed.
 
-    Raises UserError where there are no pairs, and where grain is missing that reads ahead.
+    Without a mesh they come to one device. Raises UserError where there are no pairs, and where grain is missing that
+    reads ahead.
     """
-    order = Order(len(pairs.names), config, shard)
-    return ResidentFeed(pairs, order) if isinstance(pairs, Pairs) else StreamedFeed(pairs, order)
+    mesh, count = mesh or single(), len(pairs.names)
+    if isinstance(pairs, Pairs):
+        return ResidentFeed(pairs, Order(count, config), mesh)
+    processes = sorted({device.process_index for device in mesh.devices.flat})
+    return StreamedFeed(pairs, Order(count, config, Shard(processes.index(jax.process_index()), len(processes))), mesh)
 
 
 @dataclass(frozen=True)
@@ -74,7 +78,7 @@ class Order:
 
     count: int
     config: Config
-    shard: Shard = WHOLE
+    shard: Shard = Shard()
 
     def __call__(self, step: int) -> np.ndarray:
         """Positions int32 (rows,) of batch `step` from 0."""
@@ -84,15 +88,15 @@ class Order:
 
 
 class ResidentFeed:
-    """All pairs on the device; batches are gathered there."""
+    """All pairs on every device; batches are gathered there."""
 
-    def __init__(self, pairs: Pairs, order: Order) -> None:
-        self.pairs = Batch(jnp.asarray(pairs.cond), jnp.asarray(pairs.x0))
-        self.order = order
+    def __init__(self, pairs: Pairs, order: Order, mesh: Mesh) -> None:
+        self.pairs = Batch(put(pairs.cond, whole(mesh)), put(pairs.x0, whole(mesh)))
+        self.order, self.rows = order, rows(mesh)
 
-    def batch(self, step: int) -> tuple[Batch, jax.Array]:
+    def batch(self, step: int) -> tuple[Batch, jax.Array | None]:
         """All pairs, and the positions of this batch."""
-        return self.pairs, jnp.asarray(self.order(step))
+        return self.pairs, put(self.order(step), self.rows)
 
     def __enter__(self) -> ResidentFeed:
         return self
@@ -101,32 +105,30 @@ class ResidentFeed:
 
 
 class StreamedFeed:
-    """Pairs decoded on threads, some batches ahead, and copied to the device; asked in order, or from anywhere."""
+    """Pairs decoded on threads, some batches ahead, and copied to the devices; asked in order, or from anywhere."""
 
-    def __init__(self, source: Source, order: Order) -> None:
+    def __init__(self, source: Source, order: Order, mesh: Mesh) -> None:
         self.grain = _library()
         self.batches = Batches(tolerant(source), order)
-        self.positions = jnp.arange(len(order(0)), dtype=jnp.int32)
+        self.mesh = mesh
         self.threads = source_threads(order.config.data.threads)
         self.next: int | None = None
         self.ahead: Iterator[Batch] | None = None
 
-    def batch(self, step: int) -> tuple[Batch, jax.Array]:
-        """The pairs of this batch, and their positions in order. Raises UserError for one that cannot be read."""
+    def batch(self, step: int) -> tuple[Batch, None]:
+        """The pairs of this batch. Raises UserError for one that cannot be read."""
         if self.ahead is None or step != self.next:
             self.close()
             self.ahead = self._from(step)
         self.next = step + 1
-        return next(self.ahead), self.positions
+        return next(self.ahead), None
 
     def _from(self, step: int) -> Iterator[Batch]:
         grain = self.grain
         options = grain.ReadOptions(num_threads=self.threads, prefetch_buffer_size=2 * self.threads)
         batches = grain.MapDataset.source(self.batches).slice(slice(step, None)).to_iter_dataset(options)
-        ahead = grain.experimental.device_put(
-            batches, jax.devices()[0], cpu_buffer_size=_ON_DEVICE, device_buffer_size=_ON_DEVICE
-        )
-        return iter(ahead)
+        placed = batches.map(lambda batch: Batch(*(put_rows(side, self.mesh) for side in batch)))
+        return iter(grain.experimental.ThreadPrefetchIterDataset(placed, prefetch_buffer_size=_ON_DEVICE))
 
     def close(self) -> None:
         """Stop reading ahead."""

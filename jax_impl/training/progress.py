@@ -15,11 +15,14 @@ from jax_impl.training.checkpoint import list_checkpoints, say
 from jax_impl.training.guard import IN_A_ROW, NON_FINITE, SPIKE
 from jax_impl.training.overhead import OVERHEAD, Overhead
 from jax_impl.training.report import EPOCH_LOSS, MetricsLog
+from jax_impl.training.sharding import leads
 from jax_impl.training.step import Metrics, fetch
 
 
 class Progress:
     """Logs every step's metrics one step late, so that the device never waits for the host.
+
+    Of several processes the first one alone writes and shows anything.
 
     `flush` before anything that depends on the log or keeps the state: it is there that
     too many skipped steps end the run.
@@ -34,9 +37,9 @@ class Progress:
         """Steps skipped up to the last one that was logged."""
         self.skipped = 0
         """Steps skipped since this process began to train."""
-        self.log = MetricsLog(run, first, config.train.tensorboard)
+        self.log = MetricsLog(run, first, config.train.tensorboard) if leads() else None
         total = per_epoch * config.train.epochs
-        self.bar = tqdm(total=total, initial=first, unit="step", dynamic_ncols=True, disable=None)
+        self.bar = tqdm(total=total, initial=first, unit="step", dynamic_ncols=True, disable=None if leads() else True)
         # Monotonic: a clock that is set during the run changes nothing.
         self.started = self.saved = time.monotonic()
         self._pending: tuple[int, Metrics] | None = None
@@ -63,7 +66,8 @@ class Progress:
             spike = {"spike_loss": figures["loss"]} if marks[SPIKE] else {}
             figures = {"learning_rate": figures["learning_rate"], **marks, **spike}
             self.skipped += 1
-        self.log.write(step, {"epoch": step / self.per_epoch, **figures})
+        if self.log is not None:
+            self.log.write(step, {"epoch": step / self.per_epoch, **figures})
         self.bar.set_postfix_str(f"{shown}, {self.skipped} skipped" if self.skipped else shown, refresh=False)
         if self.in_a_row > self.config.optim.max_skipped:
             raise UserError(self._diverged(step, marks))
@@ -74,6 +78,8 @@ class Progress:
             raise UserError(
                 f"validation loss is {val_loss} after step {step}: training has diverged; {self._remedy(step)}"
             )
+        if self.log is None:
+            return
         record: dict[str, float] = {"epoch": step // self.per_epoch}
         train_loss = self.log.mean_since(step - self.per_epoch, "loss")
         if train_loss is not None:
@@ -98,19 +104,23 @@ class Progress:
     def settle(self) -> None:
         """Bring the log to disk, whole, for a checkpoint that is about to be written."""
         self.flush()
-        self.log.sync()
+        if self.log is not None:
+            self.log.sync()
         self.saved = time.monotonic()
 
     def attempt(self, what: str, draw: Callable[[], object]) -> None:
         """Do what a run can go on without; where the disk does not take it, say so in one line."""
         try:
-            draw()
+            if self.log is not None:
+                draw()
         except OSError as error:
             say(f"warning: {what} was not written ({describe_os_error(error)}); training goes on")
 
     def close(self) -> None:
         """Finish the bar, close the log, and say and note what care has cost."""
         self.bar.close()
+        if self.log is None:
+            return
         self.log.close()
         seconds = self.seconds()
         print(self.overhead.line(seconds))

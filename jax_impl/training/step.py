@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jax.sharding import Mesh
 
 from jax_impl.config import Config
 from jax_impl.data.augment import augment
@@ -20,11 +21,12 @@ from jax_impl.diffusion.schedule import Levels
 from jax_impl.model.blocks import BATCH_NORM_MOMENTUM
 from jax_impl.model.network import Network, Tree
 from jax_impl.training.guard import judge
+from jax_impl.training.sharding import divided, gathered, rows, single, whole
 from jax_impl.training.state import TrainState
 
 
 class Batch(NamedTuple):
-    """Pairs as uint8 (batch, size, size, 3)."""
+    """Pairs as uint8 (pairs, size, size, 3)."""
 
     cond: jax.Array | np.ndarray
     x0: jax.Array | np.ndarray
@@ -42,12 +44,12 @@ DROPOUT_STREAM = 1000
 """Folded into a step's key for dropout: far from the keys that `draw_batch` splits off, which are numbered from 0."""
 
 Metrics = dict[str, jax.Array]
-StepFunction = Callable[[TrainState, Batch, jax.Array], tuple[TrainState, Metrics]]
+StepFunction = Callable[[TrainState, Batch, jax.Array | None], tuple[TrainState, Metrics]]
 
 
 def to_unit(pictures: jax.Array | np.ndarray) -> jax.Array:
-    """uint8 0…255 to float32 [-1, 1]."""
-    return (jnp.asarray(pictures, jnp.float32) - 127.5) / 127.5
+    """uint8 0…255 to [-1, 1], float32, or float64 where jax_enable_x64 is on."""
+    return (jnp.asarray(pictures, jnp.result_type(float)) - 127.5) / 127.5
 
 
 def diffusion_loss(
@@ -76,20 +78,24 @@ def diffusion_loss(
 
 
 def make_train_step(
-    problem: Problem, optimizer: optax.GradientTransformation, schedule: optax.Schedule
+    problem: Problem, optimizer: optax.GradientTransformation, schedule: optax.Schedule, mesh: Mesh | None = None
 ) -> StepFunction:
     """A jitted `train_step(state, pairs, indices)`; the state given is consumed.
 
-    pairs: the whole training set on the device; indices: int32 (batch,), the pairs of
-    this step. All randomness follows from the state's key and step.
+    pairs: the whole training set, on every device; indices: int32 (batch,), the pairs of
+    this step; or the batch itself, and None. All randomness follows from the state's key and
+    step. On a mesh the state is divided as `sharding.of_state` says, and indices, or the
+    batch, by rows; metrics are on every device. Without one, everything is on one device.
     """
-    config = problem.config
+    config, mesh = problem.config, mesh or single()
 
-    def train_step(state: TrainState, pairs: Batch, indices: jax.Array) -> tuple[TrainState, Metrics]:
+    def train_step(state: TrainState, pairs: Batch, indices: jax.Array | None) -> tuple[TrainState, Metrics]:
         key = jax.random.fold_in(state.key, state.step)
         drawn = draw_batch(config, key, pairs, indices)
+        drawn = jax.lax.with_sharding_constraint(drawn, rows(mesh))
         dropout_key = jax.random.fold_in(key, DROPOUT_STREAM)
-        return update(problem, optimizer, schedule, state, *drawn, dropout_key=dropout_key)
+        state, metrics = update(problem, optimizer, schedule, state, *drawn, dropout_key=dropout_key, mesh=mesh)
+        return divided(mesh, state), jax.lax.with_sharding_constraint(metrics, whole(mesh))
 
     return jax.jit(train_step, donate_argnums=0)
 
@@ -105,19 +111,21 @@ def update(
     eps: jax.Array,
     *,
     dropout_key: jax.Array | None = None,
+    mesh: Mesh | None = None,
 ) -> tuple[TrainState, Metrics]:
     """The state after one step on a batch already drawn, and the step's metrics; pure, and not jitted.
 
-    cond, x0, eps: (batch, height, width, 3); t: integers (batch,). The metrics are those
+    cond, x0, eps: (batch, height, width, 3); t: integers (batch,). `mesh` is where the state
+    is divided, if it is; then it is to be called inside `jax.jit`. The metrics are those
     of the loss, the gradient's global norm before clipping, the learning rate, and the
     marks of `guard.judge`: a step that would do harm is skipped, which leaves all but step
     and guard as they are, provided that the optimizer is one of `make_optimizer`.
     """
 
-    def loss_of(params: Tree) -> tuple[jax.Array, tuple[Metrics, Tree]]:
-        return diffusion_loss(problem, params, state.stats, cond, x0, t, eps, dropout_key=dropout_key)
-
-    (_, (metrics, stats)), grads = jax.value_and_grad(loss_of, has_aux=True)(state.params)
+    params = state.params if mesh is None else gathered(mesh, state.params)
+    grads, metrics, stats = mean_gradient(problem, params, state.stats, cond, x0, t, eps, dropout_key=dropout_key)
+    if mesh is not None:
+        grads = divided(mesh, grads)
     metrics |= {"grad_norm": optax.tree.norm(grads), "learning_rate": jnp.asarray(schedule(state.taken))}
     optim = problem.config.optim
     guard, marks = judge(optim, state, metrics, stats)
@@ -139,37 +147,89 @@ def update(
     return TrainState(state.step + 1, params, stats, ema, tuple(more), opt_state, state.key, guard), metrics | marks
 
 
+def mean_gradient(
+    problem: Problem,
+    params: Tree,
+    stats: Tree,
+    cond: jax.Array,
+    x0: jax.Array,
+    t: jax.Array,
+    eps: jax.Array,
+    *,
+    dropout_key: jax.Array | None = None,
+) -> tuple[Tree, Metrics, Tree]:
+    """Gradient of the loss on a batch, the loss and its terms, and the new BatchNorm statistics.
+
+    With optim.accumulate = n the batch passes in n parts of equal size, and what is returned is
+    the mean over them: with GroupNorm the same but for rounding and for what dropout drops, while
+    BatchNorm normalises each part by itself and moves its running statistics n times.
+    """
+    parts = problem.config.optim.accumulate
+
+    def part_of(stats: Tree, drawn: tuple[jax.Array, ...], key: jax.Array | None) -> tuple[Tree, tuple[Tree, Metrics]]:
+        def loss_of(params: Tree) -> tuple[jax.Array, tuple[Metrics, Tree]]:
+            return diffusion_loss(problem, params, stats, *drawn, dropout_key=key)
+
+        (_, (metrics, stats_after)), grads = jax.value_and_grad(loss_of, has_aux=True)(params)
+        return stats_after, (grads, metrics)
+
+    drawn = (cond, x0, t, eps)
+    if parts == 1:
+        stats, (grads, metrics) = part_of(stats, drawn, dropout_key)
+        return grads, metrics, stats
+
+    def split(rows: jax.Array) -> jax.Array:
+        # Part k has the rows k, k + n, …: those of every device stay there.
+        return rows.reshape(-1, parts, *rows.shape[1:]).swapaxes(0, 1)
+
+    def add(carry: tuple[Tree, Tree], part: tuple[jax.Array, tuple[jax.Array, ...]]) -> tuple[tuple[Tree, Tree], None]:
+        stats, total = carry
+        number, drawn = part
+        key = None if dropout_key is None else jax.random.fold_in(dropout_key, number)
+        stats, found = part_of(stats, drawn, key)
+        return (stats, jax.tree.map(jnp.add, total, found)), None
+
+    split_drawn = jax.tree.map(split, drawn)
+    first = jax.tree.map(lambda rows: rows[0], split_drawn)
+    _, shapes = jax.eval_shape(part_of, stats, first, dropout_key)
+    nothing = jax.tree.map(lambda found: jnp.zeros(found.shape, found.dtype), shapes)
+    (stats, total), _ = jax.lax.scan(add, (stats, nothing), (jnp.arange(parts), split_drawn))
+    grads, metrics = jax.tree.map(lambda found: found / parts, total)
+    return grads, metrics, stats
+
+
 def draw_batch(
-    config: Config, key: jax.Array, pairs: Batch, indices: jax.Array
+    config: Config, key: jax.Array, pairs: Batch, indices: jax.Array | None
 ) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
-    """Everything random about a step: (cond, x0, t, eps) of the pairs at `indices`, augmented, float32.
+    """Everything random about a step: (cond, x0, t, eps) of the pairs at `indices`, or of all, augmented, float32.
 
     With data.crop_size they are crops of that side, and for a network with coordinates
     cond then has 5 channels. With probability diffusion.cond_dropout a guiding picture is
     hidden: it becomes middle grey.
     """
     augment_key, t_key, eps_key = jax.random.split(key, 3)
-    cond, x0 = to_unit(pairs.cond[indices]), to_unit(pairs.x0[indices])
+    cond, x0 = (to_unit(side if indices is None else side[indices]) for side in pairs)
+    count = cond.shape[:1]
     cond, x0 = augment(augment_key, cond, x0, config.data.augment)
     # Keys of their own for what a run may do without, so that its other draws stay the same.
     if config.data.crop_size > 0:
         cond, x0 = random_crops(jax.random.fold_in(key, 4), cond, x0, config.data.crop_size)
         cond = cond[..., : config.model.cond_channels]
-    t = jax.random.randint(t_key, indices.shape, 0, config.diffusion.timesteps)
+    t = jax.random.randint(t_key, count, 0, config.diffusion.timesteps)
     if (dropout := config.diffusion.cond_dropout) > 0.0:
-        hidden = jax.random.bernoulli(jax.random.fold_in(key, 3), dropout, (*indices.shape, 1, 1, 1))
+        hidden = jax.random.bernoulli(jax.random.fold_in(key, 3), dropout, (*count, 1, 1, 1))
         cond = jnp.where(hidden, hide(cond), cond)
     return cond, x0, t, jax.random.normal(eps_key, x0.shape, x0.dtype)
 
 
-def make_statistics_step(problem: Problem) -> Callable[[Tree, Tree, Batch, jax.Array, jax.Array], Tree]:
+def make_statistics_step(problem: Problem) -> Callable[[Tree, Tree, Batch, jax.Array | None, jax.Array], Tree]:
     """A jitted (params, stats, pairs, indices, key) -> BatchNorm statistics of that batch alone.
 
     The running update new = old + m (batch - old) is undone: batch = old + (new - old) / m.
     """
 
     @jax.jit
-    def statistics(params: Tree, stats: Tree, pairs: Batch, indices: jax.Array, key: jax.Array) -> Tree:
+    def statistics(params: Tree, stats: Tree, pairs: Batch, indices: jax.Array | None, key: jax.Array) -> Tree:
         cond, x0, t, eps = draw_batch(problem.config, key, pairs, indices)
         _, (_, new) = diffusion_loss(problem, params, stats, cond, x0, t, eps)
         return jax.tree.map(lambda old, new: old + (new - old) / BATCH_NORM_MOMENTUM, stats, new)

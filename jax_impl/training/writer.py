@@ -41,6 +41,7 @@ from jax_impl.training.checkpoint import (
 from jax_impl.training.manifest import Manifest, files_of, of_folder, read_manifest, to_bytes
 from jax_impl.training.overhead import Overhead
 from jax_impl.training.retention import Kept, Retention, is_kept_for_good, to_delete
+from jax_impl.training.sharding import from_first, leads, to_host
 from jax_impl.training.state import TrainState, to_arrays
 
 Arrays = dict[str, np.ndarray]
@@ -57,6 +58,11 @@ def save(run: Path, state: TrainState, policy: Retention, epoch: float = 0.0, va
 
 class CheckpointWriter:
     """The one who writes, keeps and deletes the checkpoints of a run; its process holds the run's lock.
+
+    Of several processes the first one is that, and all call the same methods at the same
+    time: each writes its part while the steps wait, and the first one then takes the digests
+    and commits. Nothing is read back, as no process has all of it, and where one cannot write
+    its part the run ends.
 
     `trusted` are the steps whose checkpoints this process has verified already. Leaving
     it waits for the save in flight.
@@ -83,7 +89,8 @@ class CheckpointWriter:
 
         Waits for the save in flight first. The state may be donated to the next step at once.
         """
-        self._submit(state, epoch, val_loss, report=True, retain=True)
+        self.join()
+        self._start(*self._take(state), epoch, val_loss, report=True, retain=True)
 
     def join(self) -> None:
         """Wait for the save in flight, if there is one; `failure` then says how it went."""
@@ -96,25 +103,44 @@ class CheckpointWriter:
 
         Raises UserError, with the newest good checkpoint, when it fails again.
         """
-        for report in (True, False):
-            self._submit(state, epoch, val_loss, report, retain=not doubtful)
+        self.join()
+        step, arrays = self._take(state)
+        # What all have written together is gone after a failure, and the others are not here to write it again.
+        for report in (True, False) if arrays is not None else (False,):
+            self._start(step, arrays, epoch, val_loss, report, retain=not doubtful)
             self.join()
             if not self.failure:
                 return
         raise UserError(
-            f"checkpoint {checkpoint_of(self.run, int(state.step)).folder} was not written ({self.failure}); "
+            f"checkpoint {checkpoint_of(self.run, step).folder} was not written ({self.failure}); "
             f"see that {self.run} has free space and may be written ({self._newest()})"
         )
 
-    def _submit(self, state: TrainState, epoch: float, val_loss: float | None, report: bool, retain: bool) -> None:
-        self.join()
-        step = int(state.step)
-        if step in self._trusted and checkpoint_of(self.run, step).manifest.exists():
+    def _take(self, state: TrainState) -> tuple[int, Arrays | None]:
+        """The state's step and a copy of it; None where all processes have written it together."""
+        step, arrays = int(state.step), to_arrays(state)
+        with self.overhead.measure("saving"):
+            if jax.process_count() == 1:
+                return step, {name: to_host(array) for name, array in arrays.items()}
+            folder = checkpoint_of(self.run, step).folder
+            if leads():
+                folder.parent.mkdir(parents=True, exist_ok=True)
+                remove_leftovers(self.run)
+            from_first(step)  # Nobody writes before what is left over is gone.
+            try:
+                ocp.save(str(folder.absolute()), arrays)
+            except Exception as error:  # of many kinds, and the others wait for this process
+                raise UserError(
+                    f"checkpoint {folder} was not written ({first_line(error)}); see to its disk"
+                ) from error
+        return step, None
+
+    def _start(
+        self, step: int, arrays: Arrays | None, epoch: float, val_loss: float | None, report: bool, retain: bool
+    ) -> None:
+        if not leads() or (step in self._trusted and checkpoint_of(self.run, step).manifest.exists()):
             self.failure = ""
             return
-        with self.overhead.measure("saving"):
-            # Copies: on a CPU the host's view is the device's own buffer, which the next step overwrites.
-            arrays = {name: np.array(array) for name, array in jax.device_get(to_arrays(state)).items()}
         scored = val_loss if val_loss is not None and math.isfinite(val_loss) else None
         self._thread = threading.Thread(
             target=self._save, args=(step, arrays, epoch, scored, report, retain), name="checkpoint"
@@ -122,7 +148,7 @@ class CheckpointWriter:
         self._thread.start()
 
     def _save(
-        self, step: int, arrays: Arrays, epoch: float, val_loss: float | None, report: bool, retain: bool
+        self, step: int, arrays: Arrays | None, epoch: float, val_loss: float | None, report: bool, retain: bool
     ) -> None:
         """The thread's work; what goes wrong in it is noted and said, never raised."""
         try:
@@ -141,7 +167,7 @@ class CheckpointWriter:
         except OSError as error:
             say(f"warning: old checkpoints of {self.run} were not deleted ({first_line(error)})")
 
-    def _commit(self, checkpoint: Checkpoint, arrays: Arrays, epoch: float, val_loss: float | None) -> None:
+    def _commit(self, checkpoint: Checkpoint, arrays: Arrays | None, epoch: float, val_loss: float | None) -> None:
         folder = checkpoint.folder
         if checkpoint.manifest.exists():
             with self.overhead.measure("digests"):
@@ -149,16 +175,19 @@ class CheckpointWriter:
             if fault is None:
                 return
             set_aside(Damage(checkpoint, fault))
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        remove_leftovers(self.run)
+        if arrays is not None:
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            remove_leftovers(self.run)
         try:
             with self.overhead.measure("saving"):
-                ocp.save(str(folder.absolute()), arrays)
+                if arrays is not None:
+                    ocp.save(str(folder.absolute()), arrays)
                 _sync(folder)
             with self.overhead.measure("digests"):
                 manifest = of_folder(folder, checkpoint.step, epoch, val_loss)
-            with self.overhead.measure("read-back"):
-                _compare(ocp.load(str(folder.absolute()), arrays), arrays)
+            if arrays is not None:
+                with self.overhead.measure("read-back"):
+                    _compare(ocp.load(str(folder.absolute()), arrays), arrays)
             with self.overhead.measure("manifests"):
                 write_bytes(checkpoint.manifest, to_bytes(manifest))
                 if read_manifest(checkpoint.manifest) != manifest:

@@ -20,7 +20,7 @@ from jax_impl.config import Config, DataConfig, TrainConfig
 from jax_impl.data.loader import Pairs, Source, batch_indices, open_held_out_pairs, open_pairs
 from jax_impl.run_folder import DATA, check_data, open_run, write_data
 from jax_impl.train import train
-from jax_impl.training.feed import Feed, Order, Shard, open_feed
+from jax_impl.training.feed import Batches, Feed, Order, Shard, open_feed
 from jax_impl.training.state import to_arrays
 
 COUNT, BATCH = 11, 4
@@ -40,7 +40,8 @@ def both() -> tuple[Pairs, Source]:
 
 def taken(feed: Feed, step: int) -> tuple[np.ndarray, np.ndarray]:
     pairs, indices = feed.batch(step)
-    return np.asarray(pairs.cond)[np.asarray(indices)], np.asarray(pairs.x0)[np.asarray(indices)]
+    chosen = slice(None) if indices is None else np.asarray(indices)
+    return np.asarray(pairs.cond)[chosen], np.asarray(pairs.x0)[chosen]
 
 
 def test_batches_are_the_same_either_way_from_any_step_on(both: tuple[Pairs, Source]) -> None:
@@ -64,8 +65,7 @@ def test_the_parts_of_all_hosts_make_up_the_batch(hosts: int, step: int) -> None
 
 def test_a_stream_reads_its_own_part_alone(both: tuple[Pairs, Source]) -> None:
     pairs, source = both
-    with open_feed(source, CONFIG, Shard(1, 2)) as feed:
-        cond, _ = taken(feed, 3)
+    cond, _ = Batches(source, Order(COUNT, CONFIG, Shard(1, 2)))[3]
     np.testing.assert_array_equal(cond, pairs.cond[batch_indices(5, 3, COUNT, 3, BATCH)[2:]])
 
 

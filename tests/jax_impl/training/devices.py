@@ -1,0 +1,161 @@
+"""Twenty steps on several counts of simulated devices, in a process of its own: `python -m … WHAT`, prints JSON.
+
+How many devices a process has, and whether it computes in float64, is decided before JAX starts.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jax_impl.config import (
+    AugmentConfig,
+    Config,
+    DataConfig,
+    OptimConfig,
+    SeedModelConfig,
+    TrainConfig,
+    UNetModelConfig,
+)
+from jax_impl.data.loader import Pairs
+from jax_impl.diffusion.schedule import Levels, alphas_cumprod
+from jax_impl.training.checkpoint import restore
+from jax_impl.training.feed import open_feed
+from jax_impl.training.optim import learning_rate, make_optimizer
+from jax_impl.training.retention import Retention
+from jax_impl.training.sharding import make_mesh, of_state, put_state
+from jax_impl.training.state import TrainState, create, to_arrays
+from jax_impl.training.step import Problem, draw_batch, make_train_step, update
+from jax_impl.training.writer import save
+
+STEPS, BATCH, SIDE = 20, 8, 8
+MODELS = {
+    "seed": SeedModelConfig(width=8),
+    "unet": UNetModelConfig(width=16, groups=4, multipliers=(1, 2), blocks=1),
+}
+
+
+class Run(NamedTuple):
+    """Weights, statistics and average after STEPS, as one vector, and a step's arguments on each device."""
+
+    end: np.ndarray
+    argument_bytes: int
+    state: TrainState
+
+
+def setting(model: str, devices: int, fsdp: int = 1, accumulate: int = 1) -> Config:
+    return Config(
+        data=DataConfig(size=SIDE, augment=AugmentConfig(perspective=0.1)),
+        model=MODELS[model],
+        optim=OptimConfig(learning_rate=1e-3, ema_decay=0.9, accumulate=accumulate),
+        train=TrainConfig(batch_size=BATCH, devices=devices, fsdp_devices=fsdp),
+    )
+
+
+def parts(config: Config) -> tuple[Problem, Any, Callable, TrainState]:
+    schedule = learning_rate(config.optim, STEPS, 1)
+    optimizer = make_optimizer(config.optim, schedule)
+    network, state = create(config, optimizer)
+    if jax.config.jax_enable_x64:
+        state = jax.tree.map(lambda a: a.astype(jnp.float64) if jnp.issubdtype(a.dtype, jnp.floating) else a, state)
+    return Problem(network, config, Levels.of(alphas_cumprod(config.diffusion))), optimizer, schedule, state
+
+
+def pairs() -> Pairs:
+    rng = np.random.default_rng(0)
+    cond, x0 = (rng.integers(0, 256, (12, SIDE, SIDE, 3), np.uint8) for _ in range(2))
+    return Pairs(tuple(map(str, range(12))), cond, x0)
+
+
+def trained(config: Config) -> Run:
+    mesh = make_mesh(config)
+    problem, optimizer, schedule, state = parts(config)
+    state = put_state(state, mesh)
+    step = make_train_step(problem, optimizer, schedule, mesh)
+    with open_feed(pairs(), config, mesh) as feed:
+        compiled = step.lower(state, *feed.batch(0)).compile()  # type: ignore[attr-defined]
+        for n in range(STEPS):
+            # Compiled once: it refuses a state that is not divided as the first one was.
+            state, _ = compiled(state, *feed.batch(n))
+    return Run(vector(state), compiled.memory_analysis().argument_size_in_bytes, state)
+
+
+def reversed_batches(config: Config) -> np.ndarray:
+    """The same on one device, the rows of every batch turned round after they were drawn."""
+    problem, optimizer, schedule, state = parts(config)
+
+    @jax.jit
+    def step(state: TrainState, pairs: Any, indices: jax.Array) -> TrainState:
+        drawn = draw_batch(config, jax.random.fold_in(state.key, state.step), pairs, indices)
+        return update(problem, optimizer, schedule, state, *(a[::-1] for a in drawn))[0]
+
+    with open_feed(pairs(), config) as feed:
+        for n in range(STEPS):
+            state = step(state, *feed.batch(n))
+    return vector(state)
+
+
+def vector(state: TrainState) -> np.ndarray:
+    return np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves((state.params, state.stats, state.ema))])
+
+
+def distance(a: np.ndarray, b: np.ndarray) -> float:
+    """Global norm of the difference, as a share of that of b."""
+    return float(np.linalg.norm(a - b) / np.linalg.norm(b))
+
+
+def restored_elsewhere(state: TrainState) -> list[str]:
+    """Save a state, restore it on one device and on eight; what differs in a bit or lies elsewhere than it should."""
+    wrong = []
+    with tempfile.TemporaryDirectory() as folder:
+        save(Path(folder), state, Retention(1))
+        for devices, fsdp in ((1, 1), (8, 4)):
+            mesh = make_mesh(setting("unet", devices, fsdp))
+            back, _, _ = restore(Path(folder), state, mesh=mesh)
+            placed = jax.tree.map(lambda a, s: a.sharding.is_equivalent_to(s, a.ndim), back, of_state(mesh, back))
+            wrong += [] if all(jax.tree.leaves(placed)) else [f"placed otherwise on {devices}"]
+            here, there = to_arrays(state), to_arrays(back)
+            wrong += [f"{n} on {devices}" for n in here if not np.array_equal(np.asarray(here[n]), there[n])]
+    return wrong
+
+
+def double(cases: dict[str, list[tuple[int, int, int]]]) -> dict[str, Any]:
+    """In float64: distances from one device by model, devices, fsdp_devices and parts; bytes of a step's arguments, and
+    of all that is divided; and what a checkpoint of four devices has lost on others."""
+    distances, sizes, divided, wrong = {}, {}, {}, []
+    for model, meshes in cases.items():
+        ends = []
+        state = parts(setting(model, 1))[-1]
+        # Every array as large as this is a kernel, and has a dimension that 8 divides.
+        divided[model] = sum(leaf.nbytes for leaf in jax.tree.leaves(state) if leaf.size >= 4096)
+        for case in meshes:
+            run = trained(setting(model, *case))
+            ends.append(run.end)
+            distances[f"{model} {case}"], sizes[f"{model} {case}"] = distance(run.end, ends[0]), run.argument_bytes
+            if case[0] == 4:
+                wrong = restored_elsewhere(run.state)
+    return {"distances": distances, "sizes": sizes, "divided": divided, "restored": wrong}
+
+
+def single() -> dict[str, float]:
+    """In float32: distances from one device."""
+    one = trained(setting("seed", 1)).end
+    return {
+        "8 devices": distance(trained(setting("seed", 8)).end, one),
+        "reversed": distance(reversed_batches(setting("seed", 1)), one),
+    }
+
+
+if __name__ == "__main__":
+    few = {"seed": [(1, 1, 1), (8, 2, 1)], "unet": [(1, 1, 1), (4, 2, 2)]}
+    rest = {"seed": [(1, 1, 1), (2, 1, 1), (4, 1, 1), (8, 1, 1)], "unet": [(1, 1, 1), (2, 1, 1), (8, 2, 1), (8, 8, 1)]}
+    run = {"few": lambda: double(few), "all": lambda: double(rest), "single": single}
+    print(json.dumps(run[sys.argv[1]]()))
