@@ -1,4 +1,4 @@
-"""A file system that fills up: at every write of a run and of its tools, one by one."""
+"""A file system that fills up: at every page that a run and its tools write, one by one."""
 
 from __future__ import annotations
 
@@ -11,7 +11,17 @@ from pathlib import Path
 
 from jax_impl.run_folder import CONFIG
 from tests.faults.places import PAGE, empty, fill, relieve, small_disk, used_kib
-from tests.faults.processes import CHECKPOINTS, Ended, committed, contents, finish, leftovers, train, unlike_run
+from tests.faults.processes import (
+    CHECKPOINTS,
+    Ended,
+    Process,
+    committed,
+    contents,
+    finish,
+    leftovers,
+    train,
+    unlike_run,
+)
 from tests.faults.table import Row
 from tests.faults.tools import Tool, Workshop, sampled_run, state_of
 
@@ -43,7 +53,7 @@ class Outcome:
 
 
 def disks(shop: Workshop, place: Path, count: int, seed: int, log: list[str]) -> list[Row]:
-    """Fill disks `count` times under training, and at every page of what the tools write."""
+    """Fill disks `count` times under training, evenly over the pages that it writes, and under the tools."""
     rng = random.Random(seed)
     words = sampled_run(EPOCHS)
     unbroken = finish(place / "unbroken", words)
@@ -55,8 +65,8 @@ def disks(shop: Workshop, place: Path, count: int, seed: int, log: list[str]) ->
             midway(disk, words, unbroken, max(3, count // 10), rng, log),
         ]
         # Pictures take a moment each, an export takes longer.
-        pages = {name: 16 if tool.module == "export.edge" else 6 for name, tool in shop.tools.items()}
-        rows += [tool_disks(tool, disk, pages[name], log) for name, tool in shop.tools.items()]
+        pages = {name: count // (8 if tool.module == "export.edge" else 20) for name, tool in shop.tools.items()}
+        rows += [tool_disks(tool, disk, max(2, pages[name]), log) for name, tool in shop.tools.items()]
     return rows
 
 
@@ -69,12 +79,16 @@ def interrupted(run: Path, words: list[str]) -> Path:
 
 
 def swept(disk: Path, base: Path | None, words: list[str], unbroken: Path, count: int, log: list[str]) -> Row:
-    """Train with so little room that each write in turn is the first to fail; then make room and go on."""
+    """Train with so little room that each page in turn is the first that is missing; then make room and go on.
+
+    A file system in memory gives out whole pages: these are all the moments at which it can be full, up to `count`.
+    """
     outcome = Outcome()
-    levels = write_levels(disk, base, words)
-    # Room for all but the last page that a write needs.
-    rooms = spread(sorted({max(0, level - PAGE) for level in levels}), count)
-    for room in rooms:
+    run = prepare(disk, base)
+    most, undisturbed = most_used(disk, train(run, words, beside=str(disk.parent / "train.log")))
+    if complaint := undisturbed.complaint(0):
+        raise RuntimeError(f"training on a small disk: {complaint}")
+    for room in spread(list(range(0, most, PAGE)), count):
         run = prepare(disk, base)
         kept = {step: contents(run / CHECKPOINTS / f"step_{step:08d}") for step in committed(run)}
         fill(disk, room)
@@ -82,7 +96,7 @@ def swept(disk: Path, base: Path | None, words: list[str], unbroken: Path, count
         where = f"training {'on from a checkpoint' if base else 'from the start'} with {room} KiB free"
         log.append(f"{where}: {ended.status}, {last_line(ended)}")
         outcome.add(where, ended, lost(run, kept) or resumed(disk, run, words, unbroken))
-    fault = f"disk full at each write, training {'on' if base else 'anew'}"
+    fault = f"disk full at each page that is written, training {'on' if base else 'anew'}"
     return outcome.row(fault, "earlier checkpoints intact; with room again, bit-identical")
 
 
@@ -105,16 +119,12 @@ def midway(disk: Path, words: list[str], unbroken: Path, count: int, rng: random
     return outcome.row("disk full for a while in mid-run", "earlier checkpoints intact; in the end bit-identical")
 
 
-def write_levels(disk: Path, base: Path | None, words: list[str]) -> set[int]:
-    """KiB that an undisturbed run takes beyond what is there, as it goes on: a level for each write seen."""
-    run = prepare(disk, base)
-    start, levels = used_kib(disk), set()
-    process = train(run, words, beside=str(disk.parent / "train.log"))
+def most_used(disk: Path, process: Process) -> tuple[int, Ended]:
+    """KiB that a process takes at most beyond what is there now, and how it ended."""
+    start, levels = used_kib(disk), {0}
     process.wait_until(lambda: levels.add(used_kib(disk) - start))
-    if complaint := process.end().complaint(0):
-        raise RuntimeError(f"training on a small disk: {complaint}")
-    levels.add(used_kib(disk) - start)
-    return {level for level in levels if level > 0}
+    ended = process.end()
+    return max(*levels, used_kib(disk) - start), ended
 
 
 def prepare(disk: Path, base: Path | None) -> Path:
@@ -169,17 +179,13 @@ def tool_disks(tool: Tool, disk: Path, count: int, log: list[str]) -> Row:
     """Fill the disk at up to `count` pages of what a tool writes, by turns over nothing and over an older result."""
     outcome = Outcome()
     empty(disk)
-    before = used_kib(disk)
     folder, prints = disk / "out", disk.parent / "tool.log"
     folder.mkdir()
-    levels: set[int] = set()
-    process = tool.run(folder, prints)
-    process.wait_until(lambda: levels.add(used_kib(disk) - before))
-    if complaint := process.end().complaint(0):
+    most, undisturbed = most_used(disk, tool.run(folder, prints))
+    if complaint := undisturbed.complaint(0):
         return Row(f"disk full, {tool.name}", 0, 1, "", (f"it fails with room enough: {complaint}",))
-    new, most = contents(folder / tool.target), max(levels)
-    pages = spread(list(range(0, most, PAGE)), count)
-    for n, room in enumerate(pages):
+    new = contents(folder / tool.target)
+    for n, room in enumerate(spread(list(range(0, most, PAGE)), count)):
         empty(disk)
         folder.mkdir()
         if n % 2:
