@@ -13,8 +13,7 @@ import statistics
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -38,9 +37,12 @@ from tests.figures.formulations import DIRECTIONS, Conv, Direction, in_our_layou
 
 TURN_SECONDS = 0.01
 """About how long a turn is at least."""
+HUGE_PAGES = {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}
+EIGEN = "experimental_ynn_fusion_type=-LIBRARY_FUSION_TYPE_INDIVIDUAL_CONVOLUTION"
 SETTINGS: dict[str, dict[str, str]] = {
     "as it comes": {},
-    "huge pages": {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"},
+    "huge pages": HUGE_PAGES,
+    "huge pages, convolutions in Eigen": HUGE_PAGES | {"XLA_FLAGS": f"--xla_cpu_{EIGEN}"},
     **{
         flag: {"XLA_FLAGS": f"--xla_cpu_{flag}"}
         for flag in (
@@ -48,7 +50,7 @@ SETTINGS: dict[str, dict[str, str]] = {
             "experimental_onednn_custom_call=true",
             "use_xnnpack=false",
             "experimental_xnn_graph_fusion_mode=XNN_GRAPH_FUSION_MODE_GREEDY",
-            "experimental_ynn_fusion_type=-LIBRARY_FUSION_TYPE_INDIVIDUAL_CONVOLUTION",
+            EIGEN,
             "experimental_ynn_fusion_type=-LIBRARY_FUSION_TYPE_REDUCE",
             "experimental_ynn_fusion_type=+LIBRARY_FUSION_TYPE_ELTWISE",
             "use_thunk_runtime=false",
@@ -76,6 +78,8 @@ class ConvolutionsArgs:
     batch: int = 8
     rounds: int = 15
     """Turns that all take."""
+    settings: tuple[str, ...] = tuple(SETTINGS)
+    """What the train step is tried under, by the names of the table."""
     no_shapes: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """Leave out the single convolutions."""
     no_flags: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
@@ -87,6 +91,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = tyro.cli(ConvolutionsArgs, args=argv, prog="python -m tests.figures.convolutions")
     if args.rounds < 1:
         raise UserError(f"--rounds {args.rounds} must be above 0; choose more")
+    if unknown := sorted(set(args.settings) - set(SETTINGS)):
+        raise UserError(f"--settings: {unknown[0]!r} is none of them; choose from {', '.join(SETTINGS)}")
     check_output_file(args.output, "--output")
     config = configure(BenchArgs(), args.preset, args.size, args.batch, "float32")
     torch.set_num_threads(1)
@@ -97,9 +103,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     }  # fmt: skip
     lines: list[str] = []
     if not args.no_flags:
-        found["steps"] = steps(config, args.rounds)
+        for name, one in steps(config, args.settings, args.rounds):
+            found["steps"][name] = one
+            print(step_table({name: one})[-1], flush=True)
         lines += [*step_table(found["steps"]), ""]
-        print("\n".join(lines), flush=True)
     if not args.no_shapes:
         for conv, uses in convolutions(config).items():
             for direction in DIRECTIONS:
@@ -195,33 +202,36 @@ def quartiles(some: Sequence[float], others: Sequence[float]) -> list[float]:
     return [float(q) for q in np.percentile(np.asarray(some) / np.asarray(others), [25, 50, 75])]
 
 
-def steps(config: Config, rounds: int) -> dict[str, dict[str, Any]]:
-    """The train step in PyTorch and under each of SETTINGS: processor seconds, and ratios to JAX's as it comes."""
+def steps(config: Config, settings: Sequence[str], rounds: int) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The train step under each of the SETTINGS named, and in PyTorch: processor seconds, ratios to JAX's as it comes.
+
+    Each runs beside a JAX as it comes, in turns; two processes at a time, for each holds a network in training.
+    """
     job: dict[str, Any] = {"config": json.loads(to_json(config)), "size": config.data.size}
     job |= {"batch_size": config.train.batch_size, "compile": False}
     job["alphas_cumprod"] = alphas_cumprod(config.diffusion).tolist()
-    wanted = {f"JAX, {name}": ("jax_impl.timed", environment) for name, environment in SETTINGS.items()}
-    wanted |= {f"PyTorch, {name}": ("torch_ref.timed", SETTINGS[name]) for name in ("as it comes", "huge pages")}
-    found: dict[str, dict[str, Any]] = {}
-    with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
-        children: dict[str, Child] = {}
-        for number, (name, (module, environment)) in enumerate(wanted.items()):
-            child = stack.enter_context(Child(module, job, Path(folder) / f"{number}.json", environment))
-            found[name] = {"environment": environment, "seconds": []}
-            try:
-                child.hear()
-                child.ask({"steps": 1})
-                children[name] = child
-            except GoneError as gone:
-                found[name]["error"] = str(gone)
-        for _ in range(rounds):
-            for name, child in children.items():
-                found[name]["seconds"].append(child.ask({"steps": 1})["cpu_seconds"])
-    first = found[next(iter(wanted))]["seconds"]
-    for one in found.values():
-        if one["seconds"]:
-            one["ratio"] = quartiles(one["seconds"], first)
-    return found
+    wanted = [(f"JAX, {name}", "jax_impl.timed", SETTINGS[name]) for name in settings]
+    wanted += [("PyTorch, as it comes", "torch_ref.timed", {}), ("PyTorch, huge pages", "torch_ref.timed", HUGE_PAGES)]
+    with tempfile.TemporaryDirectory() as folder, Child("jax_impl.timed", job, Path(folder) / "0.json") as first:
+        _ready(first)
+        for number, (name, module, environment) in enumerate(wanted, 1):
+            with Child(module, job, Path(folder) / f"{number}.json", environment) as child:
+                yield name, {"environment": environment, **_race(child, first, rounds)}
+
+
+def _race(child: Child, first: Child, rounds: int) -> dict[str, Any]:
+    try:
+        _ready(child)
+    except GoneError as gone:
+        return {"error": str(gone)}
+    turns = [[one.ask({"steps": 1})["cpu_seconds"] for one in (child, first)] for _ in range(rounds)]
+    seconds, beside = map(list, zip(*turns, strict=True))
+    return {"seconds": seconds, "beside": beside, "ratio": quartiles(seconds, beside)}
+
+
+def _ready(child: Child) -> None:
+    child.hear()
+    child.ask({"steps": 1})
 
 
 def shape_table(rows: Sequence[Mapping[str, Any]]) -> list[str]:

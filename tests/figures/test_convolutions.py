@@ -93,4 +93,6 @@ def test_settings_differ_from_what_comes(tmp_path: Path) -> None:
     assert SETTINGS["as it comes"] == {} and len({str(one) for one in SETTINGS.values()}) == len(SETTINGS)
     with pytest.raises(UserError, match="--rounds 0"):
         main(["--output", str(tmp_path / "x.json"), "--rounds", "0"])
+    with pytest.raises(UserError, match="'none' is none of them"):
+        main(["--output", str(tmp_path / "x.json"), "--settings", "none"])
     assert not list(tmp_path.iterdir())
