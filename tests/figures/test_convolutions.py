@@ -25,7 +25,7 @@ def _conv(side: int, before: int, after: int, kernel: int = 3, stride: int = 1) 
 
 
 def test_the_shapes_of_the_seed_network() -> None:
-    # Width 4: encoder 4, 8, 16, 32, bottleneck 32, decoder from 32 + 16... the transposed ones are matrix products.
+    # Width 4. What doubles the side is a matrix product, not a convolution.
     wanted = {
         _conv(16, 6, 4): 1, _conv(16, 4, 4): 2, _conv(16, 8, 4): 1, _conv(16, 4, 3): 1,
         _conv(8, 4, 8): 1, _conv(8, 8, 8): 2, _conv(8, 16, 8): 1,
