@@ -25,7 +25,7 @@ FARTHEST = 0.15
 """A pair with a corner displaced by more is left alone, share of the shorter side."""
 LEAST_PEAK = 6.0
 """Height of the correlation's peak below which nothing is believed, standard deviations."""
-MOST_ERROR = 0.3
+MOST_ERROR = 0.35
 """Standard error above which nothing is believed, pixels at the working side."""
 SMALLEST_SIDE = 48
 """Pictures with a shorter side are not compared, pixels."""
@@ -166,7 +166,8 @@ def _levels(height: int, width: int) -> list[tuple[int, int]]:
 
 
 def _shrunk(image: Image.Image, size: tuple[int, int]) -> Image.Image:
-    return image.resize(size[::-1], Image.Resampling.LANCZOS)
+    height, width = size
+    return image.resize((width, height), Image.Resampling.LANCZOS)
 
 
 def orientations(grey: np.ndarray) -> np.ndarray:
@@ -190,7 +191,9 @@ def orientations(grey: np.ndarray) -> np.ndarray:
 def _laid_over(field: np.ndarray, move: Move) -> np.ndarray:
     """x0's field of directions as it lies on cond, zero where x0 does not reach."""
     box = (0, 0, field.shape[1], field.shape[0])
-    parts = (np.asarray(_transform(Image.fromarray(part.copy()), move, box)) for part in (field.real, field.imag))
+    parts = (
+        np.asarray(_transform(Image.fromarray(part.copy()), move, box)) for part in (np.real(field), np.imag(field))
+    )
     return (next(parts) + 1j * next(parts)) * np.complex64(cmath.exp(-2j * cmath.phase(move.z)))
 
 
@@ -250,7 +253,7 @@ def _derivatives(tiles: _Tiles, at: np.ndarray) -> tuple[np.ndarray, np.ndarray]
     k = 2j * np.pi * np.fft.fftfreq(_TILE)
     k[_TILE // 2] = 0.0  # The highest frequency has no derivative of its own.
     k = k.astype(np.complex64)
-    right, down = (np.exp(k * part[:, None].astype(np.float32)) for part in (at.real, at.imag))
+    right, down = (np.exp(k * part[:, None].astype(np.float32)) for part in (np.real(at), np.imag(at)))
     rows = [np.matmul(tiles.spectra, (right * k**i)[:, :, None])[:, :, 0] for i in range(3)]
     x, y, xx, xy, yy = (
         (rows[i] * down * k**j).sum(1).real.astype(np.float64) for i, j in ((1, 0), (0, 1), (2, 0), (1, 1), (0, 2))
