@@ -1,13 +1,10 @@
-"""Registration of two pictures of one scene in different light: where x0 lies on cond, and how sure that is.
-
-Points are complex numbers, x + iy in pixels from a picture's centre, x to the right and y down.
-"""
+"""Registration of two pictures of one scene in different light: where x0 lies on cond, and how sure that is."""
 
 from __future__ import annotations
 
 import cmath
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
@@ -15,6 +12,7 @@ from PIL import Image
 
 from export.edge.pictures import resize
 from jax_impl.data.checkup import agreement, edges
+from jax_impl.data.warp import Move, common, transform
 
 Verdict = Literal["moved", "aligned", "unclear", "too far", "too small", "two shapes"]
 WORKING_SIDE = 1024
@@ -28,29 +26,10 @@ LEAST_PEAK = 6.0
 MOST_ERROR = 0.35
 """Standard error above which nothing is believed, pixels at the working side."""
 SMALLEST_SIDE = 48
-"""Pictures with a shorter side are not compared, pixels."""
+"""Pictures with a shorter side, at the working size, are not compared, pixels."""
 _COARSE_SIDE, _TILE, _BLOCKS = 128, 32, 6
 _TURNS = np.deg2rad([-3.0, -1.5, 0.0, 1.5, 3.0])
 _SCALES = (0.96, 0.98, 1.0, 1.02, 1.04)
-_MARGIN = 1.5
-"""Pixels that a bicubic filter needs around a point."""
-
-
-@dataclass(frozen=True)
-class Move:
-    """Takes the point q of cond to the point z q + w of x0 that shows the same: z turns and scales, w shifts."""
-
-    z: complex = 1.0 + 0.0j
-    w: complex = 0.0j
-
-    def after(self, z: complex, w: complex) -> Move:
-        """First q -> z q + w, then this."""
-        return Move(self.z * z, self.z * w + self.w)
-
-    def farthest(self, height: int, width: int) -> float:
-        """The displacement of the corner that is displaced most, pixels."""
-        corners = [complex(x, y) / 2 for x in (-width, width) for y in (-height, height)]
-        return max(abs((self.z - 1) * q + self.w) for q in corners)
 
 
 @dataclass(frozen=True)
@@ -58,7 +37,7 @@ class Registration:
     """What the comparison of two pictures says; all but the verdict is of no meaning where that is not sure."""
 
     verdict: Verdict
-    move: Move = Move()
+    move: Move = field(default_factory=Move)
     """In pixels of cond, x0 first brought to its size."""
     displacement: float = 0.0
     """Of the corner that is displaced most, pixels of cond."""
@@ -85,9 +64,9 @@ def register(cond: np.ndarray, x0: np.ndarray) -> Registration:
         x0: the same; if of another size, it is brought to cond's first.
     """
     height, width = cond.shape[:2]
-    if min(height, width) < SMALLEST_SIDE:
-        return Registration("too small")
     levels = _levels(height, width)
+    if min(levels[-1]) < SMALLEST_SIDE:
+        return Registration("too small")
     greys = [_shrunk(Image.fromarray(resize(p, height, width)).convert("F"), levels[-1]) for p in (cond, x0)]
     move, ratio, size = None, (1.0, 1.0), (0, 0)
     first = second = np.zeros(0)
@@ -120,49 +99,20 @@ def register(cond: np.ndarray, x0: np.ndarray) -> Registration:
     return Registration(verdict, full, full.farthest(height, width), peak, error * max(ratio))
 
 
-def common(move: Move, height: int, width: int) -> tuple[int, int, int, int]:
-    """left, top, right, bottom of what both pictures show, in pixels of cond; both are (height, width)."""
-    sides = [complex(x, y) for y in (-1, 1) for x in (-1, 1)]
-    inside = complex(width / 2 - _MARGIN, height / 2 - _MARGIN)
-    points = [(complex(s.real * inside.real, s.imag * inside.imag) - move.w) / move.z for s in sides]
-    x, y = [p.real + width / 2 for p in points], [p.imag + height / 2 for p in points]
-    left, top = max(0, math.ceil(max(x[0], x[2]))), max(0, math.ceil(max(y[0], y[1])))
-    return left, top, min(width, math.floor(min(x[1], x[3]))), min(height, math.floor(min(y[2], y[3])))
-
-
-def lay_over(cond: np.ndarray, x0: np.ndarray, move: Move) -> tuple[np.ndarray, np.ndarray]:
-    """What both pictures show, uint8 of one size: cond cut, x0 resampled once (bicubic) and cut, no pixel invented.
-
-    An x0 of another size is brought to cond's first.
-    """
-    height, width = cond.shape[:2]
-    left, top, right, bottom = common(move, height, width)
-    image = Image.fromarray(resize(x0, height, width))
-    return cond[top:bottom, left:right], np.asarray(_transform(image, move, (left, top, right, bottom)))
-
-
-def _transform(image: Image.Image, move: Move, box: tuple[int, int, int, int]) -> Image.Image:
-    left, top, right, bottom = box
-    half = complex(image.width, image.height) / 2
-    z, origin = move.z, move.z * (complex(left, top) - half) + move.w + half
-    data = (z.real, -z.imag, origin.real, z.imag, z.real, origin.imag)
-    return image.transform((right - left, bottom - top), Image.Transform.AFFINE, data, Image.Resampling.BICUBIC)
-
-
 def _agrees_better(first: np.ndarray, second: np.ndarray, move: Move) -> bool:
     left, top, right, bottom = box = common(move, *first.shape)
-    moved = np.asarray(_transform(Image.fromarray(second), move, box))
+    moved = np.asarray(transform(Image.fromarray(second), move, box))
     here, before, now = (edges(each) for each in (first[top:bottom, left:right], second[top:bottom, left:right], moved))
     return agreement(here, now, 0, 0) > agreement(here, before, 0, 0)
 
 
 def _levels(height: int, width: int) -> list[tuple[int, int]]:
     """(height, width) to compare at, the coarsest first."""
-    longest = max(height, width)
-    sides = [min(longest, WORKING_SIDE)]
-    while sides[-1] > 1.5 * _COARSE_SIDE:
+    sides = [min(max(height, width), WORKING_SIDE)]
+    scale = 1.0 / max(height, width)
+    while sides[-1] > 1.5 * _COARSE_SIDE and sides[-1] // 2 * scale * min(height, width) >= SMALLEST_SIDE:
         sides.append(sides[-1] // 2)
-    return [(max(1, round(height * side / longest)), max(1, round(width * side / longest))) for side in sides[::-1]]
+    return [(max(1, round(height * scale * side)), max(1, round(width * scale * side))) for side in sides[::-1]]
 
 
 def _shrunk(image: Image.Image, size: tuple[int, int]) -> Image.Image:
@@ -188,11 +138,11 @@ def orientations(grey: np.ndarray) -> np.ndarray:
     return ((right + 1j * down) ** 2 / (power + around + 0.3 * power.mean() + 1.0)).astype(np.complex64)
 
 
-def _laid_over(field: np.ndarray, move: Move) -> np.ndarray:
+def _laid_over(directions: np.ndarray, move: Move) -> np.ndarray:
     """x0's field of directions as it lies on cond, zero where x0 does not reach."""
-    box = (0, 0, field.shape[1], field.shape[0])
+    box = (0, 0, directions.shape[1], directions.shape[0])
     parts = (
-        np.asarray(_transform(Image.fromarray(part.copy()), move, box)) for part in (np.real(field), np.imag(field))
+        np.asarray(transform(Image.fromarray(part.copy()), move, box)) for part in (np.real(directions), np.imag(directions))
     )
     return (next(parts) + 1j * next(parts)) * np.complex64(cmath.exp(-2j * cmath.phase(move.z)))
 
@@ -237,7 +187,7 @@ def _tiles(first: np.ndarray, second: np.ndarray) -> _Tiles:
     n, (height, width) = _TILE, first.shape
     starts = [np.linspace(0, s - n, 1 + math.ceil(2 * (s - n) / n)).round().astype(int) for s in (height, width)]
     window = np.outer(np.hanning(n), np.hanning(n)).astype(np.float32)
-    views = (np.lib.stride_tricks.sliding_window_view(field, (n, n)) for field in (first, second))
+    views = (np.lib.stride_tricks.sliding_window_view(each, (n, n)) for each in (first, second))
     here, there = (np.fft.fft2(view[np.ix_(*starts)].reshape(-1, n, n) * window) for view in views)
     y, x = (each.ravel() + n / 2 for each in np.meshgrid(*starts, indexing="ij"))
     blocks = (y * _BLOCKS // height) * _BLOCKS + x * _BLOCKS // width
