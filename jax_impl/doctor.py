@@ -100,8 +100,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 def _align(folder: Path, args: DoctorArgs, seen: Sequence[Seen]) -> dict[str, object]:
     """Write the aligned copy, say what was done, draw the pairs that moved most; returns the JSON."""
     done = write_aligned(folder, seen, args.direction, lambda work: _on_two_threads(work, seen, "aligning"))
-    print(f"\n{folder}: {summary(done)}")
-    print("\n".join(_items(left_alone(done))))
+    print("\n".join([f"\n{folder}: {summary(done)}", *_items(left_alone(done))]))
     sheet = overlays(done)
     if sheet is not None:
         path = args.output.with_stem(f"{args.output.stem}-aligned")

@@ -141,10 +141,9 @@ def orientations(grey: np.ndarray) -> np.ndarray:
 def _laid_over(directions: np.ndarray, move: Move) -> np.ndarray:
     """x0's field of directions as it lies on cond, zero where x0 does not reach."""
     box = (0, 0, directions.shape[1], directions.shape[0])
-    parts = (
-        np.asarray(transform(Image.fromarray(part.copy()), move, box)) for part in (np.real(directions), np.imag(directions))
-    )
-    return (next(parts) + 1j * next(parts)) * np.complex64(cmath.exp(-2j * cmath.phase(move.z)))
+    parts = [Image.fromarray(each.copy()) for each in (np.real(directions), np.imag(directions))]
+    cos, sin = (np.asarray(transform(each, move, box)) for each in parts)
+    return (cos + 1j * sin) * np.complex64(cmath.exp(-2j * cmath.phase(move.z)))
 
 
 def _coarse(first: np.ndarray, second: np.ndarray) -> Move:
