@@ -23,8 +23,9 @@ from export.edge.errors import UserError, run
 from export.edge.files import check_output_file, write_json, write_text
 from jax_impl.bench_child import Child, GoneError
 from jax_impl.bench_table import table
-from jax_impl.config import AugmentConfig, Config, UNetModelConfig
+from jax_impl.config import Config, UNetModelConfig
 from jax_impl.config_json import to_json
+from jax_impl.data_config import AugmentConfig
 from jax_impl.diffusion.schedule import alphas_cumprod
 from jax_impl.flops import peak_flops
 from jax_impl.model_config import ComputeDtype

@@ -9,7 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jax_impl.config import Config, DataConfig, ModelConfig, SeedModelConfig, UNetModelConfig
+from jax_impl.config import Config, ModelConfig, SeedModelConfig, UNetModelConfig
+from jax_impl.data_config import DataConfig
 from jax_impl.model.network import build, count, flatten, outline
 from jax_impl.presets import PRESETS
 

@@ -11,9 +11,7 @@ import numpy as np
 import pytest
 
 from jax_impl.config import (
-    AugmentConfig,
     Config,
-    DataConfig,
     DiffusionConfig,
     OptimConfig,
     Prediction,
@@ -21,6 +19,7 @@ from jax_impl.config import (
     TrainConfig,
     UNetModelConfig,
 )
+from jax_impl.data_config import AugmentConfig, DataConfig
 from jax_impl.diffusion.guidance import HIDDEN
 from jax_impl.diffusion.schedule import Levels, alphas_cumprod
 from jax_impl.training.optim import learning_rate, make_optimizer
