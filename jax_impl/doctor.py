@@ -19,12 +19,12 @@ from export.edge.files import check_output_file, write_json
 from export.edge.pictures import check_output_picture, fit_square, resize, save_picture
 from export.edge.sheets import BACKGROUND, grid
 from jax_impl.command import parse
-from jax_impl.config import DataConfig, Direction, Fit, Layout
 from jax_impl.data.aligned import as_json, check_copy, left_alone, overlays, summary, write_aligned
 from jax_impl.data.checkup import Seen, see
 from jax_impl.data.findings import Finding, boxes, judge, label, smallest_side
 from jax_impl.data.loader import SMALLEST_SIDE, SYNTHETIC
 from jax_impl.data.pairs import Locator, Pair, PairSource, find_pairs, read_pair
+from jax_impl.data_config import DataConfig, Direction, Fit, Layout
 
 _SHEET_PAIRS, _SHEET_ROW, _SHEET_SIDE, _SHEET_LABEL = 12, 3, 144, 22
 _NAMED = 5

@@ -77,11 +77,29 @@ def test_settings_that_do_not_fit_the_devices_are_refused(settings: dict[str, in
 
 
 def test_a_batch_is_divided_among_devices_and_parts() -> None:
-    config = Config(optim=OptimConfig(accumulate=2), train=TrainConfig(batch_size=4))
+    config = Config(optim=OptimConfig(accumulate=2), train=TrainConfig(batch_size=4, devices=4))
     with pytest.raises(UserError, match=r"4 in 2 parts \(optim.accumulate\): it is divided among 4 devices; .* 8"):
         make_mesh(config, jax.devices() * 4)
     with pytest.raises(UserError, match=r"choose a divisor of train\.batch_size"):
         Config(optim=OptimConfig(accumulate=3), train=TrainConfig(batch_size=4))
+
+
+@pytest.mark.parametrize(
+    ("batch", "parts", "fsdp", "shape"),
+    [
+        (8, 1, 1, (8, 1)),
+        (12, 1, 1, (6, 1)),
+        (12, 2, 2, (3, 2)),
+        (7, 1, 1, (7, 1)),
+        (11, 1, 1, (1, 1)),
+        (2, 1, 2, (1, 2)),
+    ],
+)
+def test_of_eight_devices_as_many_work_as_share_a_batch_evenly(
+    batch: int, parts: int, fsdp: int, shape: tuple[int, int]
+) -> None:
+    config = Config(optim=OptimConfig(accumulate=parts), train=TrainConfig(batch_size=batch, fsdp_devices=fsdp))
+    assert make_mesh(config, jax.devices() * 8).devices.shape == shape
 
 
 def test_one_process_has_its_way_at_once_and_its_arrays_come_back_as_copies() -> None:
