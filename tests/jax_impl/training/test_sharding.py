@@ -37,9 +37,10 @@ def test_any_number_of_devices_and_of_parts_computes_what_one_does(root: Path, w
 
 
 @pytest.mark.slow
-def test_in_float32_eight_devices_drift_no_further_than_one_does_with_its_batch_reversed(root: Path) -> None:
+def test_in_float32_devices_drift_no_further_than_one_does_with_its_batch_reversed(root: Path) -> None:
     distances = child(root, "single", double=False)
-    assert 0.0 < distances["8 devices"] <= distances["reversed"]
+    for count in (2, 4, 8):
+        assert 0.0 < distances[f"{count} devices"] <= distances["reversed"]
 
 
 def child(root: Path, what: str, *, double: bool) -> dict:
