@@ -1,38 +1,22 @@
 """Where one picture lies on another, in another light: known displacements come back, and nothing is made up."""
 
-import cmath
-import math
 from collections.abc import Iterator
 
 import numpy as np
 import pytest
 from skimage.registration import phase_cross_correlation
-from skimage.transform import AffineTransform, warp
 
 from export.edge.pictures import resize
 from jax_impl.data.alignment import register
 from jax_impl.data.synthetic import render_pair
 from jax_impl.data.warp import Move, common, lay_over
+from tests.figures import alignment
 
 SIDE, BIG = (168, 224), 320
 
 
 def seen_from(picture: np.ndarray, move: Move, check: bool = True) -> np.ndarray:
-    """The middle of a larger picture, displaced by `move`: scikit-image's warp, with nothing but true pixels."""
-    height, width = SIDE
-    inverse, shift = 1 / move.z, -move.w / move.z
-    middle = complex(picture.shape[1] - 1, picture.shape[0] - 1) / 2
-    start = shift + middle - inverse * complex(width - 1, height - 1) / 2
-    matrix = [[inverse.real, -inverse.imag, start.real], [inverse.imag, inverse.real, start.imag], [0, 0, 1]]
-    seen = warp(
-        picture.astype(float),
-        AffineTransform(np.array(matrix)),
-        output_shape=SIDE,
-        order=3,
-        cval=np.nan if check else 0,
-    )
-    assert not np.isnan(seen).any()
-    return np.clip(seen + 0.5, 0, 255).astype(np.uint8)
+    return alignment.seen_from(picture, move, *SIDE, check=check)
 
 
 def in_other_light(picture: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -45,16 +29,8 @@ def in_other_light(picture: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return np.clip(255 * light + rng.normal(0, 3, light.shape), 0, 255).astype(np.uint8)
 
 
-def random_move(rng: np.random.Generator) -> Move:
-    """Up to 3 degrees, 3 % and 11 pixels."""
-    turn, scale = np.deg2rad(rng.uniform(-3, 3)), rng.uniform(0.97, 1.03)
-    return Move(cmath.rect(scale, turn), cmath.rect(rng.uniform(0, 11), rng.uniform(0, 2 * math.pi)))
-
-
 def distance(a: Move, b: Move) -> float:
-    """How far two moves are apart, root mean square over the corners, pixels."""
-    corners = [complex(x * SIDE[1], y * SIDE[0]) / 2 for x in (-1, 1) for y in (-1, 1)]
-    return float(np.sqrt(np.mean([abs((a.z - b.z) * q + a.w - b.w) ** 2 for q in corners])))
+    return alignment.distance(a, b, *SIDE)
 
 
 def displaced_pairs(count: int) -> Iterator[tuple[np.ndarray, np.ndarray, Move]]:
@@ -63,7 +39,7 @@ def displaced_pairs(count: int) -> Iterator[tuple[np.ndarray, np.ndarray, Move]]
     for seed in range(count):
         cond, x0 = render_pair(seed, BIG)
         other = x0 if seed % 2 else in_other_light(cond, rng)
-        move = random_move(rng)
+        move = alignment.random_move(rng, 11)
         yield seen_from(cond, Move()), seen_from(other, move), move
 
 
@@ -138,7 +114,7 @@ def test_laying_over_invents_no_pixel_and_is_the_warp_of_scikit_image() -> None:
     cond = rng.integers(0, 256, (*SIDE, 3), np.uint8)
     x0 = resize(resize(render_pair(2, BIG)[1], 60, 60), *SIDE)  # smooth, so that good filters agree
     for _ in range(4):
-        move = random_move(rng)
+        move = alignment.random_move(rng, 11)
         left, top, right, bottom = common(move, *SIDE)
         here, there = lay_over(cond, x0, move)
         assert np.array_equal(here, cond[top:bottom, left:right])
