@@ -19,11 +19,14 @@ class GoneError(Exception):
 class Child:
     """`python -m MODULE JOB.json`, answering each line with a line; a context that ends it."""
 
-    def __init__(self, module: str, job: Mapping[str, Any], path: Path) -> None:
+    def __init__(
+        self, module: str, job: Mapping[str, Any], path: Path, environment: Mapping[str, str] | None = None
+    ) -> None:
+        """`path`: where the job is written; `environment`: variables beside this process's own."""
         path.write_text(json.dumps(job), encoding="utf-8")
         self._complaints = path.with_suffix(".log")
         # Several processes share a GPU here: none may take all of its memory beforehand.
-        environment = {**os.environ, "XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
+        environment = {**os.environ, "XLA_PYTHON_CLIENT_PREALLOCATE": "false", **(environment or {})}
         command = [sys.executable, "-m", module, str(path)]
         with self._complaints.open("wb") as complaints:
             self._process = subprocess.Popen(

@@ -46,17 +46,17 @@ def step_flops(config: Config) -> float:
     cond = jax.ShapeDtypeStruct((rows, side, side, config.model.cond_channels), jnp.float32)
     t = jax.ShapeDtypeStruct((rows,), jnp.int32)
     program = jax.make_jaxpr(lambda *given: network.apply(*given)[0])(params, stats, picture, cond, t)
-    return 6.0 * sum(_macs(equation) for equation in _equations(program.jaxpr))
+    return 6.0 * sum(_macs(equation) for equation in equations(program.jaxpr))
 
 
-def _equations(jaxpr: Any) -> Iterator[Any]:
+def equations(jaxpr: Any) -> Iterator[Any]:
     """All equations of a program, those of the functions it calls included."""
     for equation in jaxpr.eqns:
         yield equation
         for value in equation.params.values():
             inner = getattr(value, "jaxpr", value)
             if hasattr(inner, "eqns"):
-                yield from _equations(inner)
+                yield from equations(inner)
 
 
 def _macs(equation: Any) -> int:

@@ -93,9 +93,14 @@ class Race:
         return time.perf_counter() - began
 
     def answer(self, steps: int) -> dict[str, Any]:
-        """Seconds of some steps, and the most memory so far: the device's word, or what the compiler planned."""
+        """Seconds of some steps, of the clock and of processors, and the most memory so far.
+
+        Memory is the device's word, or what the compiler planned.
+        """
+        began = time.process_time()
         seconds, found = self.run(steps), self.device.memory_stats() or {}
-        return {"seconds": seconds, "peak_bytes": found.get("peak_bytes_in_use", self.planned)}
+        used, peak = time.process_time() - began, found.get("peak_bytes_in_use", self.planned)
+        return {"seconds": seconds, "cpu_seconds": used, "peak_bytes": peak}
 
     def trace(self, folder: Path, steps: int) -> dict[str, Any]:
         """Write an XLA profile of some steps; returns the operations that took longest, with their share."""

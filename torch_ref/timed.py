@@ -31,7 +31,10 @@ def main(argv: Sequence[str] | None = None) -> None:
         race = Race(job)
         _say({"device": race.name, "first_seconds": race.first_seconds, "parameters": race.parameters})
         for line in sys.stdin:
-            _say({"seconds": race.run(json.loads(line)["steps"]), "peak_bytes": race.peak_bytes()})
+            began = time.process_time()
+            seconds = race.run(json.loads(line)["steps"])
+            used = time.process_time() - began
+            _say({"seconds": seconds, "cpu_seconds": used, "peak_bytes": race.peak_bytes()})
     except torch.OutOfMemoryError:
         _say({"error": "out of memory"})
     except RuntimeError as error:  # The CPU's allocator has no class of its own.

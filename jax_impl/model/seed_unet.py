@@ -114,6 +114,16 @@ class SeedUNet(nnx.Module):
 
 
 def _max_pool(x: jax.Array) -> jax.Array:
+    """The largest of 2 × 2 pixels: (batch, h, w, channels) to (batch, h // 2, w // 2, channels)."""
     # Not a `jnp.max` over windows: its gradient divides by how many pixels equal the largest, and none may, where XLA
-    # computes them a second time and rounds otherwise.
-    return nnx.max_pool(x, window_shape=(2, 2), strides=(2, 2))
+    # computes them a second time and rounds otherwise. Here it goes to one pixel whatever is computed twice. Nor
+    # `nnx.max_pool`, whose gradient XLA on a CPU turns into a search for places and a scatter.
+    height, width = (side // 2 * 2 for side in x.shape[1:3])
+    # Along each row first: of equal pixels the first in reading order then wins, as in torch.
+    x = _larger(x[:, :, 0:width:2], x[:, :, 1:width:2])
+    return _larger(x[:, 0:height:2], x[:, 1:height:2])
+
+
+def _larger(a: jax.Array, b: jax.Array) -> jax.Array:
+    """The larger of two; a, with the whole gradient, where they are equal, and NaN where either is."""
+    return jnp.where((b > a) | jnp.isnan(b), b, a)

@@ -20,6 +20,7 @@ from jax_impl.model.blocks import (
     space_to_depth,
     upsample_nearest,
 )
+from jax_impl.model.seed_unet import _max_pool
 
 
 def pictures(shape: tuple[int, ...], seed: int = 0) -> np.ndarray:
@@ -96,3 +97,17 @@ def test_embedding_tells_timesteps_apart() -> None:
     np.testing.assert_allclose(emb[7, 0], np.sin(7.0))
     distances = np.linalg.norm(emb[None] - emb[:, None], axis=-1) + 10 * np.eye(1000)
     assert distances.min() > 0.5
+
+
+def test_max_pool_hands_the_gradient_of_equal_pixels_to_the_same_one_as_torch() -> None:
+    # Few different values: most windows hold their largest more than once, as after ReLU.
+    x = np.random.default_rng(3).integers(0, 3, (2, 8, 9, 5)).astype(np.float32)
+    x[0, 2, 2] = x[0, 3, 3] = x[1, 0, 1] = np.nan
+    given = to_torch(x).requires_grad_()
+    wanted = torch.nn.functional.max_pool2d(given, 2)
+    y, pull = jax.vjp(jax.jit(_max_pool), x)
+    np.testing.assert_array_equal(y, to_nhwc(wanted))
+    g = pictures(y.shape)
+    wanted.backward(to_torch(g))
+    assert given.grad is not None
+    np.testing.assert_array_equal(pull(g)[0], to_nhwc(given.grad))
