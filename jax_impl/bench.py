@@ -23,8 +23,9 @@ from export.edge.errors import UserError, run
 from export.edge.files import check_output_file, write_json, write_text
 from jax_impl.bench_child import Child, GoneError
 from jax_impl.bench_table import table
-from jax_impl.config import AugmentConfig, Config, UNetModelConfig
+from jax_impl.config import Config
 from jax_impl.config_json import to_json
+from jax_impl.data_config import AugmentConfig
 from jax_impl.diffusion.schedule import alphas_cumprod
 from jax_impl.flops import peak_flops
 from jax_impl.model_config import ComputeDtype
@@ -44,7 +45,7 @@ class BenchArgs:
     """Sides of a training picture, pixels."""
     batch_sizes: tuple[int, ...] = (16,)
     dtypes: tuple[ComputeDtype, ...] = ("float32",)
-    """Arithmetic of training; `seed` has float32 alone."""
+    """Arithmetic of training."""
     width: int | None = None
     """Another width of the networks than the presets'."""
     rounds: int = 3
@@ -121,29 +122,23 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def choices(args: BenchArgs) -> list[tuple[str, int, int, ComputeDtype]]:
-    """Every combination that was asked for, each once; `seed` is always float32."""
-    asked = itertools.product(args.presets, args.sizes, args.batch_sizes, args.dtypes)
-    return list(
-        dict.fromkeys(
-            (preset, size, batch_size, "float32" if preset == "seed" else dtype)
-            for preset, size, batch_size, dtype in asked
-        )
-    )
+    """Every combination that was asked for, each once."""
+    return list(dict.fromkeys(itertools.product(args.presets, args.sizes, args.batch_sizes, args.dtypes)))
 
 
 def configure(args: BenchArgs, preset: str, size: int, batch_size: int, dtype: ComputeDtype) -> Config:
     """The preset's config for one case. Raises UserError for a size or width that it refuses."""
     config = PRESETS[preset]()
-    model = replace(config.model, width=args.width) if args.width is not None else config.model
-    if isinstance(model, UNetModelConfig):
-        model = replace(model, compute_dtype=dtype)
+    model = replace(config.model, compute_dtype=dtype)
+    if args.width is not None:
+        model = replace(model, width=args.width)
     data = replace(config.data, size=size, augment=config.data.augment if args.augment else STILL)
     return replace(config, model=model, data=data, train=replace(config.train, batch_size=batch_size))
 
 
 def measure(preset: str, config: Config, args: BenchArgs, *, with_torch: bool) -> Case:
     """All ways to train one config, taking turns."""
-    dtype = getattr(config.model, "compute_dtype", "float32")
+    dtype = config.model.compute_dtype
     case = Case(preset, config.data.size, config.train.batch_size, dtype)
     job = {"config": json.loads(to_json(config)), "size": case.size, "batch_size": case.batch_size}
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:

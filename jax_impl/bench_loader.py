@@ -18,9 +18,10 @@ from PIL import Image
 from export.edge.errors import UserError, run
 from jax_impl import prepare
 from jax_impl.command import parse
-from jax_impl.config import Config, DataConfig
+from jax_impl.config import Config
 from jax_impl.data.loader import Pairs, Source, decode, open_source
 from jax_impl.data.synthetic import render_pair, scene_seed
+from jax_impl.data_config import DataConfig
 from jax_impl.presets import PRESETS
 from jax_impl.training.dry_run import estimate
 from jax_impl.training.feed import open_feed, source_threads

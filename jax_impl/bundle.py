@@ -17,8 +17,8 @@ import optax
 from export.edge.errors import UserError, run
 from export.edge.files import check_output_file
 from jax_impl.command import parse
-from jax_impl.config import DataConfig
 from jax_impl.data.loader import open_pairs
+from jax_impl.data_config import DataConfig
 from jax_impl.model.network import Tree
 from jax_impl.run_folder import TrainedRun, open_run
 from jax_impl.training.checkpoint import NEWEST

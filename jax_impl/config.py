@@ -5,14 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
+from jax_impl.data_config import DataConfig
 from jax_impl.model_config import SeedModelConfig, UNetModelConfig
-from jax_impl.need import need as _need
-from jax_impl.need import need_finite
-from jax_impl.need import need_share as _need_share
+from jax_impl.need import need, need_finite, need_share
 
-Layout = Literal["auto", "folders", "side-by-side", "manifest"]
-Direction = Literal["forward", "reverse"]
-Fit = Literal["crop", "letterbox", "stretch"]
 Prediction = Literal["eps", "x0", "v"]
 LossWeight = Literal["uniform", "min_snr"]
 SamplerName = Literal["ddim", "ddpm", "dpmpp", "heun"]
@@ -20,104 +16,6 @@ SamplerName = Literal["ddim", "ddpm", "dpmpp", "heun"]
 AnySamplerName = Literal["ddim", "ddpm", "dpmpp", "heun", "original"]
 """`original`, the original script's loop, is there to compare with and is never recommended."""
 SpacingName = Literal["trailing", "leading", "linspace", "logsnr"]
-
-
-@dataclass(frozen=True)
-class AugmentConfig:
-    """Random changes that both pictures of a pair share. Defaults are the seed's."""
-
-    flip: float = 0.5
-    """Probability of a horizontal flip."""
-    crop: float = 0.0
-    """Largest share of each side that a random crop cuts away."""
-    rotation: float = 10.0
-    """Largest rotation either way, degrees."""
-    perspective: float = 0.2
-    """Largest inward shift of a corner, as a share of half the side."""
-    perspective_probability: float = 0.5
-    """Probability of a perspective change."""
-    brightness: float = 0.2
-    """Brightness factor is drawn from 1 ± this."""
-    contrast: float = 0.2
-    """Contrast factor is drawn from 1 ± this."""
-    saturation: float = 0.2
-    """Saturation factor is drawn from 1 ± this."""
-    hue: float = 0.1
-    """Largest turn of the hue either way, as a share of the full circle."""
-    jitter_probability: float = 0.8
-    """Probability that the colours change at all."""
-
-    def __post_init__(self) -> None:
-        for name in ("flip", "perspective", "perspective_probability", "brightness", "contrast", "saturation"):
-            _need_share(f"data.augment.{name}", getattr(self, name))
-        _need_share("data.augment.jitter_probability", self.jitter_probability)
-        _need(0.0 <= self.crop <= 0.5, "data.augment.crop", self.crop, "choose a value from 0 to 0.5")
-        _need(0.0 <= self.rotation <= 180.0, "data.augment.rotation", self.rotation, "choose 0 to 180 degrees")
-        _need(0.0 <= self.hue <= 0.5, "data.augment.hue", self.hue, "choose a value from 0 to 0.5")
-
-
-@dataclass(frozen=True)
-class DataConfig:
-    """Where the pairs are and how they become square training pictures."""
-
-    path: str = "synthetic"
-    """A folder, a CSV or JSONL manifest, or `synthetic` for the built-in scenes."""
-    layout: Layout = "auto"
-    """How pairs lie on disk; `auto` finds out."""
-    direction: Direction = "forward"
-    """`forward`: from A (or left, or source) to B; `reverse`: the other way."""
-    size: int = 128
-    """Side of a training picture, pixels."""
-    crop_size: int = 0
-    """Side of the random window that each training step cuts out of every pair, pixels; 0 for whole pictures."""
-    fit: Fit = "crop"
-    """How a picture becomes square: cut the long side, pad the short one, or stretch."""
-    val_share: float = 0.1
-    """Share of pairs held out where the data has no validation split of its own."""
-    repeats: int = 20
-    """How often each pair is seen in an epoch."""
-    synthetic_pairs: int = 256
-    """Number of built-in training scenes."""
-    synthetic_val_pairs: int = 16
-    """Number of built-in validation scenes."""
-    max_bad_share: float = 0.01
-    """Largest share of training pairs that may hold a picture that cannot be decoded or is too small to learn from;
-    another pair stands in for each."""
-    tfds: str = ""
-    """Train on this prepared data set of TensorFlow Datasets instead: NAME, NAME/CONFIG or NAME/CONFIG:VERSION."""
-    tfds_dir: str = "~/tensorflow_datasets"
-    """Folder of prepared data sets."""
-    tfds_features: tuple[str, ...] = ()
-    """Its features with the guiding picture and with the target; by default its only two, by alphabet."""
-    in_memory_mb: int = 4096
-    """A training set that takes more than this, decoded, is read as it is needed; others stay on the device."""
-    threads: int = 0
-    """Threads that read such a set; 0 for one per core, at most 16."""
-    max_val_pairs: int = 2000
-    """Most held-out pairs that training looks at, spread over their split."""
-    augment: AugmentConfig = field(default_factory=AugmentConfig)
-
-    def __post_init__(self) -> None:
-        _need(self.path != "", "data.path", self.path, "name a folder, a manifest or `synthetic`")
-        _need(8 <= self.size <= 4096, "data.size", self.size, "choose 8 to 4096 pixels")
-        _need(0.0 <= self.val_share < 1.0, "data.val_share", self.val_share, "choose a value from 0 to below 1")
-        _need_share("data.max_bad_share", self.max_bad_share)
-        _need(
-            self.tfds == "" or self.path == "synthetic",
-            "data.tfds",
-            self.tfds,
-            f"data.path ({self.path}) is given as well; name one of them",
-        )
-        _need(
-            len(set(self.tfds_features)) == len(self.tfds_features) and len(self.tfds_features) in (0, 2),
-            "data.tfds_features",
-            self.tfds_features,
-            "name two different features, such as cond x0, or none",
-        )
-        _need(self.in_memory_mb >= 0, "data.in_memory_mb", self.in_memory_mb, "choose 0 or more")
-        _need(0 <= self.threads <= 256, "data.threads", self.threads, "choose 0 to 256")
-        for name in ("repeats", "synthetic_pairs", "synthetic_val_pairs", "max_val_pairs"):
-            _need(getattr(self, name) >= 1, f"data.{name}", getattr(self, name), "choose at least 1")
 
 
 ModelConfig = SeedModelConfig | UNetModelConfig
@@ -158,33 +56,33 @@ class DiffusionConfig:
     """Recommended choice of timesteps, stored with the weights."""
 
     def __post_init__(self) -> None:
-        _need(2 <= self.timesteps <= 100_000, "diffusion.timesteps", self.timesteps, "choose 2 to 100000")
-        _need(0.0 <= self.cosine_offset < 1.0, "diffusion.cosine_offset", self.cosine_offset, "choose 0 to below 1")
-        _need(
+        need(2 <= self.timesteps <= 100_000, "diffusion.timesteps", self.timesteps, "choose 2 to 100000")
+        need(0.0 <= self.cosine_offset < 1.0, "diffusion.cosine_offset", self.cosine_offset, "choose 0 to below 1")
+        need(
             0.0 < self.beta_min < self.beta_max < 1.0,
             "diffusion.beta_min",
             self.beta_min,
             f"it must lie between 0 and diffusion.beta_max ({self.beta_max}), which must be below 1",
         )
-        _need(self.mae_weight >= 0.0, "diffusion.mae_weight", self.mae_weight, "choose 0 or more")
-        _need(self.snr_gamma > 0.0, "diffusion.snr_gamma", self.snr_gamma, "choose a value above 0")
-        _need(0.0 <= self.cond_dropout < 1.0, "diffusion.cond_dropout", self.cond_dropout, "choose 0 to below 1")
-        _need(self.guidance >= 0.0, "diffusion.guidance", self.guidance, "choose 0 or more")
-        _need(
+        need(self.mae_weight >= 0.0, "diffusion.mae_weight", self.mae_weight, "choose 0 or more")
+        need(self.snr_gamma > 0.0, "diffusion.snr_gamma", self.snr_gamma, "choose a value above 0")
+        need(0.0 <= self.cond_dropout < 1.0, "diffusion.cond_dropout", self.cond_dropout, "choose 0 to below 1")
+        need(self.guidance >= 0.0, "diffusion.guidance", self.guidance, "choose 0 or more")
+        need(
             self.guidance == 1.0 or self.cond_dropout > 0.0,
             "diffusion.guidance",
             self.guidance,
             "only a network trained with diffusion.cond_dropout above 0 can be guided; set that, or choose 1",
         )
-        _need(self.clamp is None or self.clamp >= 1.0, "diffusion.clamp", self.clamp, "choose 1 or more, or none")
-        _need_share("diffusion.threshold", self.threshold)
-        _need(
+        need(self.clamp is None or self.clamp >= 1.0, "diffusion.clamp", self.clamp, "choose 1 or more, or none")
+        need_share("diffusion.threshold", self.threshold)
+        need(
             self.threshold == 0.0 or self.clamp is not None,
             "diffusion.threshold",
             self.threshold,
             "it shrinks into diffusion.clamp, which is none; set a clamp, or leave the threshold at 0",
         )
-        _need(
+        need(
             1 <= self.sample_steps <= self.timesteps,
             "diffusion.sample_steps",
             self.sample_steps,
@@ -220,23 +118,23 @@ class OptimConfig:
     """A step whose loss is more than this many times the mean of about the last hundred is skipped; 0 for no limit."""
 
     def __post_init__(self) -> None:
-        _need(self.learning_rate > 0.0, "optim.learning_rate", self.learning_rate, "choose a value above 0")
-        _need(self.weight_decay >= 0.0, "optim.weight_decay", self.weight_decay, "choose 0 or more")
-        _need(self.decay_epochs >= 1, "optim.decay_epochs", self.decay_epochs, "choose at least 1")
-        _need(0.0 < self.decay_factor <= 1.0, "optim.decay_factor", self.decay_factor, "choose above 0 to 1")
-        _need(self.warmup_steps >= 0, "optim.warmup_steps", self.warmup_steps, "choose 0 or more")
-        _need(self.clip_norm >= 0.0, "optim.clip_norm", self.clip_norm, "choose 0 or more")
-        _need(0.0 <= self.ema_decay < 1.0, "optim.ema_decay", self.ema_decay, "choose 0 to below 1")
-        _need(self.accumulate >= 1, "optim.accumulate", self.accumulate, "choose at least 1")
-        _need(self.max_skipped >= 0, "optim.max_skipped", self.max_skipped, "choose 0 or more")
-        _need(
+        need(self.learning_rate > 0.0, "optim.learning_rate", self.learning_rate, "choose a value above 0")
+        need(self.weight_decay >= 0.0, "optim.weight_decay", self.weight_decay, "choose 0 or more")
+        need(self.decay_epochs >= 1, "optim.decay_epochs", self.decay_epochs, "choose at least 1")
+        need(0.0 < self.decay_factor <= 1.0, "optim.decay_factor", self.decay_factor, "choose above 0 to 1")
+        need(self.warmup_steps >= 0, "optim.warmup_steps", self.warmup_steps, "choose 0 or more")
+        need(self.clip_norm >= 0.0, "optim.clip_norm", self.clip_norm, "choose 0 or more")
+        need(0.0 <= self.ema_decay < 1.0, "optim.ema_decay", self.ema_decay, "choose 0 to below 1")
+        need(self.accumulate >= 1, "optim.accumulate", self.accumulate, "choose at least 1")
+        need(self.max_skipped >= 0, "optim.max_skipped", self.max_skipped, "choose 0 or more")
+        need(
             self.spike_factor == 0.0 or self.spike_factor > 1.0,
             "optim.spike_factor",
             self.spike_factor,
             "choose a value above 1, such as 10, or 0 for no limit",
         )
         decays = (self.ema_decay, *self.more_ema_decays)
-        _need(
+        need(
             all(0.0 < decay < 1.0 for decay in self.more_ema_decays) and len(set(decays)) == len(decays),
             "optim.more_ema_decays",
             self.more_ema_decays,
@@ -252,7 +150,7 @@ class TrainConfig:
     batch_size: int = 2
     """Pairs in a step, over all devices."""
     devices: int = 0
-    """Devices that each batch is divided among; 0 for all that are there."""
+    """Devices that each batch is divided among; 0 for as many of those there as divide it evenly."""
     fsdp_devices: int = 1
     """Neighbouring ones that weights, averages and the optimiser's moments are divided among too, to save memory."""
     seed: int = 0
@@ -279,10 +177,10 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size", "fsdp_devices", "checkpoint_every", "keep_checkpoints", "sample_steps"):
-            _need(getattr(self, name) >= 1, f"train.{name}", getattr(self, name), "choose at least 1")
-        _need(0 <= self.seed < 2**32, "train.seed", self.seed, "choose 0 to 4294967295")
+            need(getattr(self, name) >= 1, f"train.{name}", getattr(self, name), "choose at least 1")
+        need(0 <= self.seed < 2**32, "train.seed", self.seed, "choose 0 to 4294967295")
         for name in ("devices", "sample_every", "keep_best", "keep_every", "max_minutes", "checkpoint_minutes"):
-            _need(getattr(self, name) >= 0, f"train.{name}", getattr(self, name), "choose 0 or more")
+            need(getattr(self, name) >= 0, f"train.{name}", getattr(self, name), "choose 0 or more")
 
 
 @dataclass(frozen=True)
@@ -299,26 +197,26 @@ class Config:
         need_finite("", self)
         multiple = self.model.size_multiple
         nearest = round(self.data.size / multiple) * multiple
-        _need(
+        need(
             self.data.size % multiple == 0,
             "data.size",
             self.data.size,
             f"this model needs a multiple of {multiple}, such as {max(multiple, nearest)}",
         )
-        _need(
+        need(
             self.train.batch_size % self.optim.accumulate == 0,
             "optim.accumulate",
             self.optim.accumulate,
             f"choose a divisor of train.batch_size ({self.train.batch_size})",
         )
         crop = self.data.crop_size
-        _need(
+        need(
             crop == 0 or (0 < crop <= self.data.size and crop % multiple == 0),
             "data.crop_size",
             crop,
             f"choose a multiple of {multiple} up to data.size ({self.data.size}), or 0 for whole pictures",
         )
-        _need(
+        need(
             self.train.sample_steps <= self.diffusion.timesteps,
             "train.sample_steps",
             self.train.sample_steps,

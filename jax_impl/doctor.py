@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 import numpy as np
 import tyro
@@ -19,14 +19,17 @@ from export.edge.files import check_output_file, write_json
 from export.edge.pictures import check_output_picture, fit_square, resize, save_picture
 from export.edge.sheets import BACKGROUND, grid
 from jax_impl.command import parse
-from jax_impl.config import DataConfig, Direction, Fit, Layout
+from jax_impl.data.aligned import as_json, check_copy, left_alone, overlays, summary, write_aligned
 from jax_impl.data.checkup import Seen, see
 from jax_impl.data.findings import Finding, boxes, judge, label, smallest_side
 from jax_impl.data.loader import SMALLEST_SIDE, SYNTHETIC
 from jax_impl.data.pairs import Locator, Pair, PairSource, find_pairs, read_pair
+from jax_impl.data_config import DataConfig, Direction, Fit, Layout
 
 _SHEET_PAIRS, _SHEET_ROW, _SHEET_SIDE, _SHEET_LABEL = 12, 3, 144, 22
 _NAMED = 5
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -49,10 +52,12 @@ class DoctorArgs:
     """Contact sheet of pairs, written here."""
     json: Path | None = None
     """The report as JSON, written here."""
+    align: Path | None = None
+    """Lay the second picture of each pair over the first, and write the aligned pairs into this new folder."""
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Examine the pairs, print the report, write the contact sheet and the JSON.
+    """Examine the pairs, print the report, write the contact sheet, the JSON and, if asked to, the aligned copy.
 
     Returns normally, warnings or not; raises UserError where nothing can be trained on.
     """
@@ -63,6 +68,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     check_output_picture(args.output)
     if args.json is not None:
         check_output_file(args.json, "json")
+    if args.align is not None:
+        check_copy(args.align, Path(args.path).expanduser())
     config = DataConfig(
         path=args.path,
         layout=args.layout,
@@ -77,22 +84,42 @@ def main(argv: Sequence[str] | None = None) -> None:
     print("\n".join(_summary(args.path, args.direction, source, seen)))
     print("\n".join(_lines(findings)))
     good = [each for each in seen if each.looks and smallest_side(each) >= SMALLEST_SIDE]
+    result = _as_json(args, source, seen, findings, good)
+    trainable = any(each.pair.split == "train" for each in good)
+    if args.align is not None and trainable:
+        result["alignment"] = _align(args.align, args, [each for each in seen if each.looks])
     if args.json is not None:
-        write_json(args.json, _as_json(args, source, seen, findings, good))
-    if not any(each.pair.split == "train" for each in good):
+        write_json(args.json, result)
+    if not trainable:
         raise UserError(f"nothing in {args.path} can be trained on; mend or replace the pictures named above")
     save_picture(args.output, contact_sheet([each.pair for each in good], config, Path(args.path)))
     warnings = sum(finding.level == "warn" for finding in findings)
     print(f"\n{warnings or 'no'} warning{'s' if warnings != 1 else ''}; contact sheet: {args.output}")
 
 
+def _align(folder: Path, args: DoctorArgs, seen: Sequence[Seen]) -> dict[str, object]:
+    """Write the aligned copy, say what was done, draw the pairs that moved most; returns the JSON."""
+    done = write_aligned(folder, seen, args.direction, lambda work: _on_two_threads(work, seen, "aligning"))
+    print("\n".join([f"\n{folder}: {summary(done)}", *_items(left_alone(done))]))
+    sheet = overlays(done)
+    if sheet is not None:
+        path = args.output.with_stem(f"{args.output.stem}-aligned")
+        save_picture(path, sheet)
+        print(f"  edges before and after: {path}")
+    print(f"  train on it with --data.path {folder}" + (" --data.direction reverse" * (args.direction == "reverse")))
+    return as_json(folder, done)
+
+
 def examine(source: PairSource, fit: str) -> list[Seen]:
     """Open every pair of every split, on two threads."""
     pairs = [pair for members in source.splits.values() for pair in members]
+    return _on_two_threads(lambda pair: see(pair, fit), pairs, "reading")
+
+
+def _on_two_threads(work: Callable[[Item], Result], items: Sequence[Item], verb: str) -> list[Result]:
     with ThreadPoolExecutor(2) as pool:
-        looking = pool.map(lambda pair: see(pair, fit), pairs)
         quiet = not sys.stderr.isatty()
-        return list(tqdm(looking, "reading", len(pairs), disable=quiet, unit="pair", leave=False))
+        return list(tqdm(pool.map(work, items), verb, len(items), disable=quiet, unit="pair", leave=False))
 
 
 def _sizes(seen: Sequence[Seen]) -> list[tuple[tuple[int, int], int]]:
@@ -124,10 +151,13 @@ def _lines(findings: Sequence[Finding]) -> list[str]:
     lines = []
     for finding in findings:
         lines.append(f"  {finding.level:<5}{finding.message}")
-        lines += [f"         {item}" for item in finding.items[:_NAMED]]
-        if len(finding.items) > _NAMED:
-            lines.append(f"         and {len(finding.items) - _NAMED} more (all of them with --json report.json)")
+        lines += _items(finding.items)
     return lines
+
+
+def _items(items: Sequence[str]) -> list[str]:
+    more = [f"and {len(items) - _NAMED} more (all of them with --json report.json)"] if len(items) > _NAMED else []
+    return [f"         {item}" for item in (*items[:_NAMED], *more)]
 
 
 def _as_json(

@@ -20,8 +20,9 @@ from export.edge.pictures import save_picture
 from export.edge.spacing import check_steps
 from jax_impl.bundle import final_weights
 from jax_impl.command import parse
-from jax_impl.config import DataConfig, Direction, Fit, Layout, SamplerName, SpacingName
+from jax_impl.config import SamplerName, SpacingName
 from jax_impl.data.loader import Split
+from jax_impl.data_config import DataConfig, Direction, Fit, Layout
 from jax_impl.draw import Wishes
 from jax_impl.evaluation.frechet import open_inception
 from jax_impl.evaluation.held_out import HeldOut, open_held_out

@@ -22,6 +22,9 @@ class SeedModelConfig:
     """Channels of the first block; deeper ones have 2, 4, 8 and 8 times as many."""
     output_activation: Literal["none", "tanh"] = "none"
     """`tanh` only to carry on from checkpoints of the original script."""
+    compute_dtype: ComputeDtype = "float32"
+    """Arithmetic of training; weights, BatchNorm's statistics, the last layer and everything after training stay
+    float32."""
 
     def __post_init__(self) -> None:
         need(1 <= self.width <= 1024, "model.width", self.width, "choose 1 to 1024 channels")

@@ -2,16 +2,8 @@
 
 from __future__ import annotations
 
-from jax_impl.config import (
-    AugmentConfig,
-    Config,
-    DataConfig,
-    DiffusionConfig,
-    OptimConfig,
-    SeedModelConfig,
-    TrainConfig,
-    UNetModelConfig,
-)
+from jax_impl.config import Config, DiffusionConfig, OptimConfig, SeedModelConfig, TrainConfig, UNetModelConfig
+from jax_impl.data_config import AugmentConfig, DataConfig
 
 GENTLE = AugmentConfig(
     crop=0.1,

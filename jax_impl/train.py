@@ -193,10 +193,8 @@ def train(
                 number, late, due = votes.cast((stop.number, progress.out_of_time(), progress.time_to_save()))
                 if step % per_epoch == 0:
                     progress.flush()
-                    epoch, (weights, stats) = (
-                        step // per_epoch,
-                        on_one_device((sampling_weights(state), state.stats), mesh),
-                    )
+                    epoch = step // per_epoch
+                    weights, stats = on_one_device((sampling_weights(state), state.stats), mesh)
                     val_loss = validation_loss(weights, stats, held) if held_out.names and leading else None
                     progress.epoch(step, val_loss)
                     if settings.sample_every and (last or epoch % settings.sample_every == 0):

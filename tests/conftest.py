@@ -16,6 +16,9 @@ from hypothesis import HealthCheck, settings
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("MPLBACKEND", "Agg")
+# LLVM's optimisations take longer than they save in programs this small; those of XLA itself are as ever, and trainings
+# in processes of their own, in `tests/faults`, are compiled as a user's.
+os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
 # Many tests train the same small networks: each program is compiled once per session, not once per test.
 _COMPILED = tempfile.TemporaryDirectory(prefix="compiled-")
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", _COMPILED.name)

@@ -51,7 +51,7 @@ LEAVES: dict[tuple[type[nn.Module], str], tuple[str, tuple[int, ...]]] = {
     (nn.BatchNorm2d, "running_var"): ("var", (0,)),
 }
 JAX_ONLY = ("compute_dtype", "remat")
-"""Settings of the residual family that decide how JAX trains it; here arithmetic is that of the weights' dtype."""
+"""Settings that decide how JAX trains a network; here arithmetic is that of the weights' dtype."""
 MOST_BLOCKS, MOST_LEVELS, MOST_CHANNELS = 16, 8, 4096
 """Of a network: blocks of a level, levels, and channels or any other number."""
 TORCH_ONLY = "num_batches_tracked"
@@ -108,7 +108,7 @@ def build_model(config: Mapping[str, Any]) -> UNet:
     """
     model, steps = _section(config, "model"), _timesteps(config)
     architecture = model.get("architecture")
-    fields = {key: value for key, value in model.items() if key != "architecture"}
+    fields = {key: value for key, value in model.items() if key not in ("architecture", *JAX_ONLY)}
     for key, value in fields.items():
         # A network is built before anything shows that its weights are not there.
         most = MOST_BLOCKS if key == "blocks" else MOST_CHANNELS
@@ -121,7 +121,7 @@ def build_model(config: Mapping[str, Any]) -> UNet:
                 raise ValueError(f"output_activation is {fields.get('output_activation')!r}: choose none or tanh")
             return SeedUNet(**fields, timesteps=steps)
         if architecture == "unet":
-            return ResidualUNet(**{key: value for key, value in fields.items() if key not in JAX_ONLY})
+            return ResidualUNet(**fields)
     except (TypeError, ValueError, ArithmeticError, RuntimeError, IndexError) as error:
         # The networks' signatures are the list of settings: an unknown or impossible one fails there.
         raise UserError(

@@ -122,9 +122,9 @@ def misalignment(cond: np.ndarray, x0: np.ndarray, fit: str) -> Shift | None:
     side = min(ALIGN_SIDE, *cond.shape[:2], *x0.shape[:2])
     if side < 2 * ALIGN_SIDE // 8:
         return None
-    edges, others = (_edges(fit_square(picture, side, rule)) for picture in (cond, x0))
+    ours, others = (edges(fit_square(p, side, rule).astype(np.float32) @ _LUMA) for p in (cond, x0))
     window = np.outer(np.hanning(side), np.hanning(side))
-    first, second = (np.fft.rfft2((each - each.mean()) * window) for each in (edges, others))
+    first, second = (np.fft.rfft2((each - each.mean()) * window) for each in (ours, others))
     cross = second * np.conj(first)
     frequency = np.fft.fftfreq(side)
     blur = np.exp(-(frequency[:, None] ** 2 + np.fft.rfftfreq(side)[None] ** 2) / (2 * 0.15**2))
@@ -139,21 +139,21 @@ def misalignment(cond: np.ndarray, x0: np.ndarray, fit: str) -> Shift | None:
     clear = confidence >= LEAST_CONFIDENCE and peak >= _LEAST_PEAK * float(surface.std())
     if math.hypot(right, down) < LEAST_SHIFT or not clear:
         return None
-    still = max(_agreement(edges, others, y, x) for y in (-1, 0, 1) for x in (-1, 0, 1))
-    if _agreement(edges, others, down, right) < still + _LEAST_GAIN:
+    still = max(agreement(ours, others, y, x) for y in (-1, 0, 1) for x in (-1, 0, 1))
+    if agreement(ours, others, down, right) < still + _LEAST_GAIN:
         return None
     scales = (min(height, width) / side,) * 2 if rule == "crop" else (width / side, height / side)
     return Shift(right * scales[0], down * scales[1], confidence)
 
 
-def _edges(picture: np.ndarray) -> np.ndarray:
+def edges(grey: np.ndarray) -> np.ndarray:
     """Logarithm of the gradient's magnitude, float (height, width), relative to its mean."""
-    down, right = np.gradient(picture.astype(np.float32) @ _LUMA)
+    down, right = np.gradient(grey)
     magnitude = np.hypot(down, right)
     return np.log1p(magnitude / (magnitude.mean() + 1e-6))
 
 
-def _agreement(first: np.ndarray, second: np.ndarray, down: int, right: int) -> float:
+def agreement(first: np.ndarray, second: np.ndarray, down: int, right: int) -> float:
     """Correlation of two equal arrays where they overlap, the second moved back by (down, right)."""
     height, width = first.shape
     a = first[max(0, -down) : height - max(0, down), max(0, -right) : width - max(0, right)]

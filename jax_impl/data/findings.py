@@ -8,11 +8,11 @@ from pathlib import Path
 
 import numpy as np
 
-from jax_impl.config import DataConfig
 from jax_impl.data.checkup import Seen, near_duplicates
 from jax_impl.data.loader import SMALLEST_SIDE
 from jax_impl.data.pairs import Locator, Pair, PairSource
 from jax_impl.data.splits import FEWEST_SCENES
+from jax_impl.data_config import DataConfig
 
 WIDEST = 3.0
 """Pictures with sides further apart than this are called extreme."""
@@ -45,7 +45,7 @@ def judge(source: PairSource, seen: Sequence[Seen], config: DataConfig) -> list[
         _each("detail", good, lambda each: SMALLEST_SIDE <= smallest_side(each) < config.size, _sizes,
               f"no picture is smaller than the training size {config.size}",
               f"{{}} smaller than the training size {config.size}, to be enlarged; a smaller --size may do"),
-        _each("same shape", good, _differs, _sizes, "both pictures of every pair have the same aspect ratio",
+        _each("same shape", good, differs, _sizes, "both pictures of every pair have the same aspect ratio",
               "{} with two aspect ratios, so that one picture does not lie on the other; crop them alike"),
         _each("aspect", good, lambda each: _aspect(each) > WIDEST, _sizes,
               f"no picture is more than {WIDEST:.0f} times as long as wide",
@@ -53,7 +53,7 @@ def judge(source: PairSource, seen: Sequence[Seen], config: DataConfig) -> list[
               + ("cuts most of them away" if config.fit == "crop" else "leaves little of them")),
         _each("aligned", good, lambda each: each.shift is not None, _shift,
               "no pair is clearly shifted (where structure allows to tell)",
-              "{} with pictures shifted against each other; align them, or the result will be blurred"),
+              "{} with pictures shifted against each other; align them (--align), or the result will be blurred"),
         _finding("splits apart", _leaks(good), "no picture of train comes back in val or test",
                  "{} of val or test also in train, or nearly so; scores would be too good", "picture"),
         _finding("new scenes", shared_scenes(source, "val", "test"),
@@ -106,7 +106,8 @@ def _aspect(each: Seen) -> float:
     return max(max(box) / min(box) for box in boxes(each))
 
 
-def _differs(each: Seen) -> bool:
+def differs(each: Seen) -> bool:
+    """Whether the two pictures have different aspect ratios."""
     (width, height), (other_width, other_height) = boxes(each)
     slack = 1.0 / min(width, height, other_width, other_height)  # rounding to whole pixels is no difference
     return abs(np.log(width / height * other_height / other_width)) > _SAME_ASPECT + slack

@@ -11,9 +11,9 @@ import numpy as np
 
 from export.edge.errors import UserError
 from export.edge.pictures import SUFFIXES, open_picture
-from jax_impl.config import DataConfig
 from jax_impl.data.manifest import NAMES, find_manifest, read_manifest
 from jax_impl.data.splits import SPLIT_NAMES, hold_out, scene_of
+from jax_impl.data_config import DataConfig
 
 Half = Literal["left", "right"]
 LAYOUTS = ("folders", "side-by-side", "manifest")

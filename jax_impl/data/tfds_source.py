@@ -13,8 +13,8 @@ import numpy as np
 
 from export.edge.errors import UserError
 from export.edge.pictures import decode_picture
-from jax_impl.config import DataConfig
 from jax_impl.data.splits import SPLIT_NAMES, hold_out
+from jax_impl.data_config import DataConfig
 
 INSTALL = "tensorflow-datasets array-record importlib-resources"
 OURS = ("cond", "x0")

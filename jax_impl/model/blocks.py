@@ -50,7 +50,8 @@ class BatchNorm(nnx.Module):
 
     The batch is normalised by its biased variance, while the running variance collects
     the unbiased one, n / (n - 1) times larger: `nnx.BatchNorm` keeps the biased one,
-    and the two frameworks would drift apart in training.
+    and the two frameworks would drift apart in training. All is computed in the
+    parameters' float32 or more, and the output has the input's dtype.
     """
 
     def __init__(self, channels: int) -> None:
@@ -61,6 +62,8 @@ class BatchNorm(nnx.Module):
 
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
         """Normalise (batch, height, width, channels); `train` uses and collects the batch's statistics."""
+        dtype = x.dtype
+        x = x.astype(jnp.promote_types(dtype, self.scale[...].dtype))
         if train:
             mean = jnp.mean(x, axis=(0, 1, 2))
             var = jnp.mean(jnp.square(x - mean), axis=(0, 1, 2))
@@ -70,7 +73,8 @@ class BatchNorm(nnx.Module):
             self.var[...] += BATCH_NORM_MOMENTUM * (unbiased - self.var[...])
         else:
             mean, var = self.mean[...], self.var[...]
-        return (x - mean) * (jax.lax.rsqrt(var + NORM_EPSILON) * self.scale[...]) + self.bias[...]
+        y = (x - mean) * (jax.lax.rsqrt(var + NORM_EPSILON) * self.scale[...]) + self.bias[...]
+        return y.astype(dtype)
 
 
 def group_norm(channels: int, groups: int, rngs: nnx.Rngs) -> nnx.GroupNorm:

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from jax_impl.config import Config, SeedModelConfig, UNetModelConfig
+from jax_impl.config import Config, SeedModelConfig
 from jax_impl.model.blocks import Dtype
 from jax_impl.model.seed_unet import SeedUNet
 from jax_impl.model.unet import UNet
@@ -57,12 +57,12 @@ def build(config: Config, key: jax.Array) -> tuple[Network, Tree, Tree]:
 
     def make(dtype: Dtype = None) -> nnx.Module:
         if isinstance(model, SeedModelConfig):
-            return SeedUNet(model, config.diffusion.timesteps, rngs=nnx.Rngs(key))
+            return SeedUNet(model, config.diffusion.timesteps, rngs=nnx.Rngs(key), dtype=dtype)
         return UNet(model, rngs=nnx.Rngs(key), dtype=dtype)
 
     graph, params, stats = nnx.split(make(), nnx.Param, nnx.BatchStat)
     training_graph = graph
-    if isinstance(model, UNetModelConfig) and model.compute_dtype != "float32":
+    if model.compute_dtype != "float32":
         training_graph = nnx.graphdef(nnx.eval_shape(lambda: make(jnp.dtype(model.compute_dtype))))
     return Network(graph, training_graph), nnx.to_pure_dict(params), nnx.to_pure_dict(stats)
 

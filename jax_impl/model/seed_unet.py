@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from jax_impl.config import SeedModelConfig
-from jax_impl.model.blocks import BatchNorm, conv3x3
+from jax_impl.model.blocks import BatchNorm, Dtype, conv3x3
 
 TIME_CHANNELS = 256
 
@@ -15,10 +15,10 @@ TIME_CHANNELS = 256
 class ConvBlock(nnx.Module):
     """[Conv 3×3 → BatchNorm → ReLU] twice (Ronneberger et al. 2015, with padding and BatchNorm)."""
 
-    def __init__(self, in_channels: int, out_channels: int, rngs: nnx.Rngs) -> None:
-        self.conv1 = conv3x3(in_channels, out_channels, rngs)
+    def __init__(self, in_channels: int, out_channels: int, rngs: nnx.Rngs, dtype: Dtype) -> None:
+        self.conv1 = conv3x3(in_channels, out_channels, rngs, dtype=dtype)
         self.norm1 = BatchNorm(out_channels)
-        self.conv2 = conv3x3(out_channels, out_channels, rngs)
+        self.conv2 = conv3x3(out_channels, out_channels, rngs, dtype=dtype)
         self.norm2 = BatchNorm(out_channels)
 
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
@@ -34,26 +34,30 @@ class UpConv(nnx.ConvTranspose):
     gradient took two fifths of a training step of XLA on a CPU.
     """
 
-    def __init__(self, in_channels: int, out_channels: int, rngs: nnx.Rngs) -> None:
+    def __init__(self, in_channels: int, out_channels: int, rngs: nnx.Rngs, dtype: Dtype) -> None:
         super().__init__(
-            in_channels, out_channels, (2, 2), strides=(2, 2), padding="VALID", transpose_kernel=True, rngs=rngs
-        )
+            in_channels, out_channels, (2, 2), strides=(2, 2), padding="VALID", transpose_kernel=True, dtype=dtype,
+            rngs=rngs,
+        )  # fmt: skip
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """(batch, h, w, in_channels) to (batch, 2h, 2w, out_channels)."""
         b, h, w, _ = x.shape
-        # The kernel's layout, (2, 2, out, in), is that of the gradient of a convolution, as in torch.
         assert self.bias is not None
-        y = jnp.einsum("bhwi,kloi->bhkwlo", x, self.kernel[...])
-        return y.reshape(b, 2 * h, 2 * w, self.out_features) + self.bias[...]
+        kernel, bias = self.kernel[...], self.bias[...]
+        if self.dtype is not None:
+            x, kernel, bias = (array.astype(self.dtype) for array in (x, kernel, bias))
+        # The kernel's layout, (2, 2, out, in), is that of the gradient of a convolution, as in torch.
+        y = jnp.einsum("bhwi,kloi->bhkwlo", x, kernel)
+        return y.reshape(b, 2 * h, 2 * w, self.out_features) + bias
 
 
 class UpBlock(nnx.Module):
     """ConvTranspose 2×2 that doubles the side and halves the channels, then the skip, then a ConvBlock."""
 
-    def __init__(self, in_channels: int, skip_channels: int, out_channels: int, rngs: nnx.Rngs) -> None:
-        self.up = UpConv(in_channels, in_channels // 2, rngs)
-        self.block = ConvBlock(in_channels // 2 + skip_channels, out_channels, rngs)
+    def __init__(self, in_channels: int, skip_channels: int, out_channels: int, rngs: nnx.Rngs, dtype: Dtype) -> None:
+        self.up = UpConv(in_channels, in_channels // 2, rngs, dtype)
+        self.block = ConvBlock(in_channels // 2 + skip_channels, out_channels, rngs, dtype)
 
     def __call__(self, x: jax.Array, skip: jax.Array, *, train: bool) -> jax.Array:
         """x (batch, h, w, in_channels), skip (batch, 2h, 2w, skip_channels) to (batch, 2h, 2w, out_channels)."""
@@ -65,21 +69,24 @@ class SeedUNet(nnx.Module):
 
     12,625,923 parameters at width 64. With `output_activation="tanh"` the output lies
     in (-1, 1), which cuts off 31.7 % of a normal eps: only for old checkpoints.
+
+    `dtype`: of convolutions and what passes between them; statistics of BatchNorm, the
+    time and the last convolution stay in the weights' float32.
     """
 
-    def __init__(self, config: SeedModelConfig, timesteps: int, *, rngs: nnx.Rngs) -> None:
+    def __init__(self, config: SeedModelConfig, timesteps: int, *, rngs: nnx.Rngs, dtype: Dtype = None) -> None:
         w = config.width
-        self.inc = ConvBlock(6, w, rngs)
-        self.down1 = ConvBlock(w, 2 * w, rngs)
-        self.down2 = ConvBlock(2 * w, 4 * w, rngs)
-        self.down3 = ConvBlock(4 * w, 8 * w, rngs)
-        self.bottleneck = ConvBlock(8 * w, 8 * w, rngs)
+        self.inc = ConvBlock(6, w, rngs, dtype)
+        self.down1 = ConvBlock(w, 2 * w, rngs, dtype)
+        self.down2 = ConvBlock(2 * w, 4 * w, rngs, dtype)
+        self.down3 = ConvBlock(4 * w, 8 * w, rngs, dtype)
+        self.bottleneck = ConvBlock(8 * w, 8 * w, rngs, dtype)
         self.time_in = nnx.Linear(1, TIME_CHANNELS, rngs=rngs)
         self.time_out = nnx.Linear(TIME_CHANNELS, TIME_CHANNELS, rngs=rngs)
         self.time_proj = nnx.Linear(TIME_CHANNELS, 8 * w, rngs=rngs)
-        self.up1 = UpBlock(8 * w, 4 * w, 4 * w, rngs)
-        self.up2 = UpBlock(4 * w, 2 * w, 2 * w, rngs)
-        self.up3 = UpBlock(2 * w, w, w, rngs)
+        self.up1 = UpBlock(8 * w, 4 * w, 4 * w, rngs, dtype)
+        self.up2 = UpBlock(4 * w, 2 * w, 2 * w, rngs, dtype)
+        self.up3 = UpBlock(2 * w, w, w, rngs, dtype)
         self.outc = conv3x3(w, 3, rngs)
         self.timesteps = timesteps
         self.tanh = config.output_activation == "tanh"
@@ -102,7 +109,7 @@ class SeedUNet(nnx.Module):
         x = self.up1(x, x3, train=train)
         x = self.up2(x, x2, train=train)
         x = self.up3(x, x1, train=train)
-        x = self.outc(x)
+        x = self.outc(x.astype(x_t.dtype))
         return jnp.tanh(x) if self.tanh else x
 
 

@@ -27,26 +27,27 @@ SMALLEST_DIVIDED = 4096
 
 
 def make_mesh(config: Config, devices: Sequence[Any] | None = None) -> Mesh:
-    """The devices of a run, (data, fsdp): all there are, or `train.devices` of them.
+    """The devices of a run, (data, fsdp): `train.devices` of them, or for 0 as many as divide a batch evenly.
 
     They stand in the order of their processes, so that each process has one block of every batch, and the devices
     that share out the weights are neighbours. Raises UserError where the settings do not fit the devices.
     """
     train = config.train
     there = sorted(devices or jax.devices(), key=lambda device: (device.process_index, device.id))
-    count, processes = train.devices or len(there), len({device.process_index for device in there})
+    micro, processes = train.batch_size // config.optim.accumulate, len({device.process_index for device in there})
+    even = [n for n in range(1, len(there) + 1) if micro % n == 0 and n % train.fsdp_devices == 0]
+    count = train.devices or (even[-1] if even and processes == 1 else len(there))
     if count > len(there):
-        raise UserError(f"train.devices is {count}: {len(there)} are there; choose at most that, or 0 for all")
+        raise UserError(f"train.devices is {count}: {len(there)} are there; choose at most that, or 0 for what fits")
     if processes > 1 and count != len(there):
         raise UserError(f"train.devices is {count}: {processes} processes train on all their {len(there)}; choose 0")
     if count % train.fsdp_devices:
         raise UserError(f"train.fsdp_devices is {train.fsdp_devices}: choose a divisor of the {count} devices")
-    micro = train.batch_size // config.optim.accumulate
     if micro % count:
         each = f" in {config.optim.accumulate} parts (optim.accumulate)" if config.optim.accumulate > 1 else ""
         raise UserError(
             f"train.batch_size is {train.batch_size}{each}: it is divided among {count} devices; choose a multiple of "
-            f"{count * config.optim.accumulate}" + ("" if processes > 1 else ", or fewer train.devices")
+            f"{count * config.optim.accumulate}" + ("" if processes > 1 else ", or train.devices 0")
         )
     return Mesh(np.array(there[:count]).reshape(count // train.fsdp_devices, train.fsdp_devices), (DATA, FSDP))
 
@@ -58,12 +59,14 @@ def single() -> Mesh:
 
 def describe(mesh: Mesh) -> str:
     """A mesh in words."""
-    if mesh.size == 1:
+    there = jax.device_count()
+    if mesh.size == there == 1:
         return str(mesh.devices.flat[0])
     shared, processes = mesh.shape[FSDP], len({device.process_index for device in mesh.devices.flat})
     weights = f", weights divided among {shared}" if shared > 1 else ""
     hosts = f" in {processes} processes" if processes > 1 else ""
-    return f"{mesh.size} devices ({mesh.devices.flat[0].device_kind}){hosts}{weights}"
+    of = f" of {there}" if mesh.size < there else ""
+    return f"{mesh.size}{of} devices ({mesh.devices.flat[0].device_kind}){hosts}{weights}"
 
 
 def whole(mesh: Mesh) -> NamedSharding:

@@ -79,16 +79,20 @@ def test_two_processes_train_as_one_and_survive_the_loss_of_one(root: Path, tmp_
     assert [r["step"] for r in records if "loss" in r] == list(range(1, 7))
 
     long = ["--resume", "--train.epochs", "100000", "--output-dir", str(tmp_path / "two")]
-    lost = pair(root, [*WORDS, *long], tmp_path, "lost")
-    reached(tmp_path / "two", 10, lost)
-    lost[1].kill()
-    assert ended(lost, within=60)[0] == 2
-    (line,) = [line for line in (tmp_path / "lost0").read_text().splitlines() if line.startswith("error: ")]
-    assert "another process of this run has ended" in line and line.endswith("start all again with --resume")
+    # Also the one that the others meet at.
+    for killed, step in ((1, 10), (0, 16)):
+        name, left = f"lost{killed}", 1 - killed
+        lost = pair(root, [*WORDS, *long], tmp_path, name)
+        reached(tmp_path / "two", step, lost)
+        lost[killed].kill()
+        assert ended(lost, within=60)[left] == 2
+        said = (tmp_path / f"{name}{left}").read_text().splitlines()
+        (line,) = [line for line in said if line.startswith("error: ")]
+        assert "another process of this run has ended" in line and line.endswith("start all again with --resume")
 
     # A signal that only one of them gets stops both after the same step, and one process alone goes on.
     stopped = pair(root, [*WORDS, *long], tmp_path, "stopped")
-    reached(tmp_path / "two", 20, stopped)
+    reached(tmp_path / "two", 24, stopped)
     stopped[1].send_signal(signal.SIGTERM)
     assert ended(stopped, within=60) == [128 + signal.SIGTERM] * 2, (tmp_path / "stopped0").read_text()
     newest = list_checkpoints(tmp_path / "two")[-1].step

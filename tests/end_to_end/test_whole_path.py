@@ -19,9 +19,9 @@ from export.edge.pictures import open_picture, to_float
 from export.edge.sampler import iterate
 from export.edge.translate import make_plan, translate
 from jax_impl import bundle, evaluate, sample, train
-from jax_impl.config import DataConfig
 from jax_impl.data.loader import load
 from jax_impl.data.synthetic import render_pair, scene_seed
+from jax_impl.data_config import DataConfig
 from jax_impl.draw import Wishes, make_draw, resolve
 from jax_impl.run_folder import open_run
 from jax_impl.training.state import sampling_weights

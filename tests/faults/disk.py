@@ -25,7 +25,6 @@ from tests.faults.processes import (
 from tests.faults.table import Row
 from tests.faults.tools import Tool, Workshop, sampled_run, state_of
 
-EPOCHS = 2
 DISK = 32 * 1024
 """KiB."""
 FIELDS = (CONFIG, "data.json", "metrics.jsonl", "training_loss", "training_samples", CHECKPOINTS)
@@ -55,14 +54,15 @@ class Outcome:
 def disks(shop: Workshop, place: Path, count: int, seed: int, log: list[str]) -> list[Row]:
     """Fill disks `count` times under training, evenly over the pages that it writes, and under the tools."""
     rng = random.Random(seed)
-    words = sampled_run(EPOCHS)
-    unbroken = finish(place / "unbroken", words)
+    # Together they write all that a run writes: up to its first checkpoint, and with one that may be lost.
+    first, words = sampled_run(1), sampled_run(2)
+    one_epoch, unbroken = finish(place / "one_epoch", first), finish(place / "unbroken", words)
     base = interrupted(place / "base", words)
     with small_disk(place / "disk", DISK) as disk:
         rows = [
-            swept(disk, None, words, unbroken, count - count // 3, log),
-            swept(disk, base, words, unbroken, count // 3, log),
-            midway(disk, words, unbroken, max(3, count // 10), rng, log),
+            swept(disk, None, first, one_epoch, count // 2, log),
+            swept(disk, base, words, unbroken, count // 2, log),
+            midway(disk, words, unbroken, max(3, count // 20), rng, log),
         ]
         # Pictures take a moment each, an export takes longer.
         pages = {name: count // (8 if tool.module == "export.edge" else 20) for name, tool in shop.tools.items()}

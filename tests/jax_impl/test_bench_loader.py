@@ -10,8 +10,9 @@ import pytest
 
 from export.edge.errors import UserError
 from jax_impl.bench_loader import main, measure, sources
-from jax_impl.config import Config, DataConfig, TrainConfig
+from jax_impl.config import Config, TrainConfig
 from jax_impl.data.loader import Pairs, decode, open_source
+from jax_impl.data_config import DataConfig
 
 
 def test_every_source_holds_the_same_scenes_and_delivers(tmp_path: Path) -> None:

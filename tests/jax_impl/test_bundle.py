@@ -17,7 +17,8 @@ from safetensors.numpy import load_file
 from export.edge.errors import UserError
 from export.edge.files import weights_digest
 from jax_impl import bundle
-from jax_impl.config import Config, DataConfig, OptimConfig, SeedModelConfig
+from jax_impl.config import Config, OptimConfig, SeedModelConfig
+from jax_impl.data_config import DataConfig
 from jax_impl.model.network import flatten
 from jax_impl.run_folder import TrainedRun, open_run, write_config
 from jax_impl.training.optim import learning_rate, make_optimizer

@@ -13,9 +13,7 @@ from export.edge.errors import UserError
 from export.edge.sampler import SAMPLERS
 from export.edge.spacing import SPACINGS
 from jax_impl.config import (
-    AugmentConfig,
     Config,
-    DataConfig,
     DiffusionConfig,
     OptimConfig,
     SamplerName,
@@ -25,6 +23,7 @@ from jax_impl.config import (
     UNetModelConfig,
 )
 from jax_impl.config_json import from_json, to_json
+from jax_impl.data_config import AugmentConfig, DataConfig
 from jax_impl.presets import PRESETS
 
 

@@ -15,7 +15,8 @@ from safetensors.numpy import load_file, save_file
 from export.edge.errors import UserError
 from jax_impl import bundle
 from jax_impl.cli import parse
-from jax_impl.config import Config, DataConfig, UNetModelConfig
+from jax_impl.config import Config, UNetModelConfig
+from jax_impl.data_config import DataConfig
 from jax_impl.diffusion.schedule import alphas_cumprod
 from jax_impl.model.network import flatten, outline
 from jax_impl.run_folder import open_run

@@ -105,7 +105,7 @@ def narrow(preset: str) -> Config:
 def comparable(model: ModelConfig) -> ModelConfig:
     """The network in float32 and without dropout, whose draws no two libraries share: what its weights mean."""
     if isinstance(model, SeedModelConfig):
-        return model
+        return replace(model, compute_dtype="float32")
     return replace(model, dropout=0.0, compute_dtype="float32")
 
 

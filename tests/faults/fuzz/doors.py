@@ -21,9 +21,9 @@ from export.edge.artifact import open_artifact
 from export.edge.errors import UserError
 from export.edge.pictures import fit_square, open_photo, save_picture
 from export.edge.sums import check_sums
-from jax_impl.config import DataConfig
 from jax_impl.config_json import from_json
 from jax_impl.data.pairs import find_pairs
+from jax_impl.data_config import DataConfig
 from jax_impl.weights import read_bundle
 from tests.faults.fuzz import commands, values
 from tests.faults.fuzz.material import Material, bundled, ordered, sealed

@@ -13,9 +13,9 @@ from PIL import Image
 
 from export.edge.errors import UserError
 from export.edge.pictures import fit_square, open_picture
-from jax_impl.config import DataConfig
 from jax_impl.data import loader
 from jax_impl.data.loader import batch_indices, load, remarks, steps_per_epoch
+from jax_impl.data_config import DataConfig
 
 REAL = Path(__file__).parents[4] / "shared" / "data"
 

@@ -16,10 +16,10 @@ from PIL import Image
 
 from export.edge.errors import UserError
 from jax_impl import prepare
-from jax_impl.config import DataConfig
 from jax_impl.data.loader import Pairs, load, open_source, remarks
 from jax_impl.data.synthetic import render_pair
 from jax_impl.data.tfds_source import _features, find_folder
+from jax_impl.data_config import DataConfig
 
 Config = Callable[..., DataConfig]
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import jax
@@ -9,8 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jax_impl.config import Config, DataConfig, ModelConfig, SeedModelConfig, UNetModelConfig
-from jax_impl.model.network import build, count, flatten, outline
+from jax_impl.config import Config, ModelConfig, SeedModelConfig, UNetModelConfig
+from jax_impl.data_config import DataConfig
+from jax_impl.model.network import Network, build, count, flatten, outline
 from jax_impl.presets import PRESETS
 
 NETWORKS = [
@@ -91,6 +94,31 @@ def test_batch_statistics_move_only_in_training() -> None:
     for a, b, c in zip(*(jax.tree.leaves(tree) for tree in (stats, still, moved)), strict=True):
         np.testing.assert_array_equal(a, b)
         assert float(jnp.abs(a - c).max()) > 0
+
+
+def test_seed_trains_in_bfloat16_and_keeps_weights_statistics_and_drawing_in_float32() -> None:
+    model = SeedModelConfig(width=8)
+    plain, params, stats = build(Config(data=DataConfig(size=16), model=model), jax.random.key(0))
+    half = outline(Config(data=DataConfig(size=16), model=replace(model, compute_dtype="bfloat16")))[0]
+    assert half.graph == plain.graph  # after training, nothing is left of bfloat16
+    params = perturbed(params)
+    x_t, cond = jax.random.normal(jax.random.key(1), (2, 4, 16, 16, 3))
+    t = jnp.asarray([10, 100, 700, 900])
+
+    def loss(params: dict, network: Network) -> tuple[jax.Array, tuple]:
+        output, moved = network.apply(params, stats, x_t, cond, t, train=True)
+        return jnp.mean(jnp.square(output - 1.0)), (output, moved)
+
+    found, wanted = (
+        jax.jit(jax.value_and_grad(partial(loss, network=network), has_aux=True))(params) for network in (half, plain)
+    )
+    for got, want in zip(jax.tree.leaves(found), jax.tree.leaves(wanted), strict=True):
+        assert got.dtype == want.dtype == jnp.float32
+    (_, (output, moved)), _ = found
+    (_, (wanted_output, wanted_moved)), _ = wanted
+    assert 1e-4 < float(jnp.linalg.norm(output - wanted_output) / jnp.linalg.norm(wanted_output)) < 5e-2
+    for got, want in zip(jax.tree.leaves(moved), jax.tree.leaves(wanted_moved), strict=True):
+        np.testing.assert_allclose(got, want, atol=5e-3 * float(jnp.abs(want).max()) + 2e-3)
 
 
 def test_tanh_bounds_the_output() -> None:

@@ -11,8 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jax_impl.config import Config, DataConfig, UNetModelConfig
+from jax_impl.config import Config, UNetModelConfig
 from jax_impl.config_json import from_json
+from jax_impl.data_config import DataConfig
 from jax_impl.model.blocks import dropout
 from jax_impl.model.network import Network, build, flatten, outline
 from jax_impl.presets import PRESETS

@@ -37,9 +37,10 @@ def test_any_number_of_devices_and_of_parts_computes_what_one_does(root: Path, w
 
 
 @pytest.mark.slow
-def test_in_float32_eight_devices_drift_no_further_than_one_does_with_its_batch_reversed(root: Path) -> None:
+def test_in_float32_devices_drift_no_further_than_one_does_with_its_batch_reversed(root: Path) -> None:
     distances = child(root, "single", double=False)
-    assert 0.0 < distances["8 devices"] <= distances["reversed"]
+    for count in (2, 4, 8):
+        assert 0.0 < distances[f"{count} devices"] <= distances["reversed"]
 
 
 def child(root: Path, what: str, *, double: bool) -> dict:
@@ -77,11 +78,29 @@ def test_settings_that_do_not_fit_the_devices_are_refused(settings: dict[str, in
 
 
 def test_a_batch_is_divided_among_devices_and_parts() -> None:
-    config = Config(optim=OptimConfig(accumulate=2), train=TrainConfig(batch_size=4))
+    config = Config(optim=OptimConfig(accumulate=2), train=TrainConfig(batch_size=4, devices=4))
     with pytest.raises(UserError, match=r"4 in 2 parts \(optim.accumulate\): it is divided among 4 devices; .* 8"):
         make_mesh(config, jax.devices() * 4)
     with pytest.raises(UserError, match=r"choose a divisor of train\.batch_size"):
         Config(optim=OptimConfig(accumulate=3), train=TrainConfig(batch_size=4))
+
+
+@pytest.mark.parametrize(
+    ("batch", "parts", "fsdp", "shape"),
+    [
+        (8, 1, 1, (8, 1)),
+        (12, 1, 1, (6, 1)),
+        (12, 2, 2, (3, 2)),
+        (7, 1, 1, (7, 1)),
+        (11, 1, 1, (1, 1)),
+        (2, 1, 2, (1, 2)),
+    ],
+)
+def test_of_eight_devices_as_many_work_as_share_a_batch_evenly(
+    batch: int, parts: int, fsdp: int, shape: tuple[int, int]
+) -> None:
+    config = Config(optim=OptimConfig(accumulate=parts), train=TrainConfig(batch_size=batch, fsdp_devices=fsdp))
+    assert make_mesh(config, jax.devices() * 8).devices.shape == shape
 
 
 def test_one_process_has_its_way_at_once_and_its_arrays_come_back_as_copies() -> None:

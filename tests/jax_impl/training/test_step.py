@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from functools import partial
 from typing import Literal
 
 import jax
@@ -11,9 +12,7 @@ import numpy as np
 import pytest
 
 from jax_impl.config import (
-    AugmentConfig,
     Config,
-    DataConfig,
     DiffusionConfig,
     OptimConfig,
     Prediction,
@@ -21,6 +20,7 @@ from jax_impl.config import (
     TrainConfig,
     UNetModelConfig,
 )
+from jax_impl.data_config import AugmentConfig, DataConfig
 from jax_impl.diffusion.guidance import HIDDEN
 from jax_impl.diffusion.schedule import Levels, alphas_cumprod
 from jax_impl.training.optim import learning_rate, make_optimizer
@@ -34,6 +34,7 @@ from jax_impl.training.step import (
     make_statistics_step,
     make_train_step,
     make_validation_loss,
+    mean_gradient,
     to_unit,
     update_ema,
 )
@@ -202,6 +203,25 @@ def test_statistics_are_those_of_the_batch_alone() -> None:
     from_others = step(state.params, others, pairs, jnp.arange(4), key)
     for a, b in zip(jax.tree.leaves(from_fresh), jax.tree.leaves(from_others), strict=True):
         np.testing.assert_allclose(a, b, atol=1e-4)
+
+
+def test_parts_of_a_batch_are_batches_of_their_own_whose_gradients_are_averaged() -> None:
+    """BatchNorm: each part by its own statistics, and the running ones move once for each."""
+    problem, state, _, pairs = setup("seed")
+    cond, x0, t, eps = draw_batch(problem.config, state.key, pairs, jnp.arange(4))
+    config = dataclasses.replace(problem.config, optim=dataclasses.replace(problem.config.optim, accumulate=2))
+    together = jax.jit(partial(mean_gradient, problem._replace(config=config)))
+    grads, metrics, stats = together(state.params, state.stats, cond, x0, t, eps)
+
+    alone, wanted_stats, found = jax.jit(partial(mean_gradient, problem)), state.stats, []
+    for rows in (slice(0, None, 2), slice(1, None, 2)):
+        part, said, wanted_stats = alone(state.params, wanted_stats, cond[rows], x0[rows], t[rows], eps[rows])
+        found.append((part, said))
+    wanted = jax.tree.map(lambda a, b: (a + b) / 2, *found)
+    for got, want in zip(
+        jax.tree.leaves((grads, metrics, stats)), jax.tree.leaves((*wanted, wanted_stats)), strict=True
+    ):
+        np.testing.assert_allclose(got, want, rtol=2e-4, atol=2e-6)
 
 
 def test_average_follows_the_weights() -> None:
