@@ -11,6 +11,7 @@ import itertools
 import json
 import statistics
 import tempfile
+import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field, replace
@@ -52,6 +53,8 @@ class BenchArgs:
     """Turns that all take."""
     seconds: float = 2.0
     """About how long a turn is."""
+    minutes: float | None = None
+    """Begin no case that would end after this many, going by the longest one so far; what is left out is named."""
     augment: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """JAX also augments, as in training, which PyTorch's side does not."""
     no_torch: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
@@ -95,12 +98,24 @@ class Case:
     top: list[list[Any]] = field(default_factory=list)
     """Operations of the profile that took longest, and their share."""
 
+    @staticmethod
+    def of(preset: str, config: Config) -> Case:
+        """The case of a config, with nothing measured yet."""
+        return Case(preset, config.data.size, config.train.batch_size, config.model.compute_dtype)
+
+    @property
+    def title(self) -> str:
+        """What it is, in Markdown."""
+        return f"`{self.preset}`, {self.size} × {self.size}, batch {self.batch_size}, {self.dtype}"
+
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Parse the command line, measure, print a table. Raises UserError for numbers that measure nothing."""
     args = tyro.cli(BenchArgs, args=argv, prog="python -m jax_impl.bench")
     if args.rounds < 1 or args.seconds <= 0.0:
         raise UserError(f"--rounds {args.rounds} and --seconds {args.seconds:g} must both be above 0; choose more")
+    if args.minutes is not None and args.minutes <= 0.0:
+        raise UserError(f"--minutes is {args.minutes:g}: choose a value above 0, or leave it out")
     if args.output is not None:
         check_output_file(args.output, "--output")
     torch = not args.no_torch and importlib.util.find_spec("torch") is not None
@@ -108,17 +123,23 @@ def main(argv: Sequence[str] | None = None) -> None:
         print("PyTorch is not installed, so nothing stands beside JAX; `pip install torch` for the ratios")
     # Every one is made before the first is measured: a mistake ends it at once.
     settings = [(chosen[0], configure(args, *chosen)) for chosen in choices(args)]
-    cases = []
+    cases, started, longest = [], time.monotonic(), 0.0
     for preset, config in settings:
+        began = time.monotonic()
+        if args.minutes is not None and cases and began + longest > started + 60.0 * args.minutes:
+            print(f"left out after {(began - started) / 60.0:.1f} minutes: {Case.of(preset, config).title}")
+            continue
         cases.append(measure(preset, config, args, with_torch=torch))
+        longest = max(longest, time.monotonic() - began)
         print("\n".join(table(cases[-1:])), flush=True)
         for name, share in cases[-1].top:
             print(f"  {100 * share:5.1f} % {name}")
+        if args.output is not None:
+            # After each: a run that is cut off leaves what it has.
+            write_json(args.output, [asdict(case) for case in cases])
+            write_text(args.output.with_suffix(".md"), "\n".join(table(cases)) + "\n")
     if len(cases) > 1:
         print("\n" + "\n".join(table(cases)))
-    if args.output is not None:
-        write_json(args.output, [asdict(case) for case in cases])
-        write_text(args.output.with_suffix(".md"), "\n".join(table(cases)) + "\n")
 
 
 def choices(args: BenchArgs) -> list[tuple[str, int, int, ComputeDtype]]:
@@ -138,8 +159,7 @@ def configure(args: BenchArgs, preset: str, size: int, batch_size: int, dtype: C
 
 def measure(preset: str, config: Config, args: BenchArgs, *, with_torch: bool) -> Case:
     """All ways to train one config, taking turns."""
-    dtype = config.model.compute_dtype
-    case = Case(preset, config.data.size, config.train.batch_size, dtype)
+    case = Case.of(preset, config)
     job = {"config": json.loads(to_json(config)), "size": case.size, "batch_size": case.batch_size}
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
         racers: list[tuple[Way, Child]] = []
@@ -163,7 +183,7 @@ def measure(preset: str, config: Config, args: BenchArgs, *, with_torch: bool) -
                 enter("PyTorch, compiled", "torch_ref.timed", job | {"compile": True})
         take_turns(racers, args)
         if args.profile is not None and ours.error is None:
-            place = args.profile / f"{preset}_{case.size}_{case.batch_size}_{dtype}"
+            place = args.profile / f"{preset}_{case.size}_{case.batch_size}_{case.dtype}"
             child = next(child for way, child in racers if way is ours)
             try:
                 case.top = child.ask({"steps": 3, "trace": str(place)})["top"]
@@ -171,7 +191,7 @@ def measure(preset: str, config: Config, args: BenchArgs, *, with_torch: bool) -
                 print(f"no profile of {place.name}: {gone}")
     asked = args.peak_tflops * 1e12 if args.peak_tflops else None
     facts = ours.facts
-    case.peak_flops = asked or facts.get("matmul_flops") or peak_flops(facts.get("device", ""), dtype)
+    case.peak_flops = asked or facts.get("matmul_flops") or peak_flops(facts.get("device", ""), case.dtype)
     return case
 
 

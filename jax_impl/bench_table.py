@@ -15,8 +15,7 @@ def table(cases: Sequence[Case]) -> list[str]:
     """Markdown, a line for each way to train; the first figure is how many times as fast JAX is as that way."""
     rows = [f"| {' | '.join(HEAD)} |", "|" + " --- |" * len(HEAD)]
     for case in cases:
-        where = f"`{case.preset}`, {case.size} × {case.size}, batch {case.batch_size}, {case.dtype}"
-        rows += [f"| {where}: {way.title} | {' | '.join(_cells(case, way))} |" for way in case.ways]
+        rows += [f"| {case.title}: {way.title} | {' | '.join(_cells(case, way))} |" for way in case.ways]
     return rows
 
 

@@ -52,7 +52,8 @@ def test_every_way_is_measured_and_written(
 ) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     output, profile = tmp_path / "bench.json", tmp_path / "profile"
-    words = ["--presets", "seed", "--sizes", "16", "--batch-sizes", "4", "--width", "4", "--dtypes", "bfloat16"]
+    words = ["--presets", "seed", "--sizes", "16", "--batch-sizes", "4", "8", "--width", "4", "--dtypes", "bfloat16"]
+    words += ["--minutes", "1e-9"]
     bench.main([*words, "--rounds", "2", "--seconds", "0.02", "--output", str(output), "--profile", str(profile)])
     (case,) = json.loads(output.read_text())
     assert [way["title"] for way in case["ways"]] == ["JAX", "PyTorch, eager"]
@@ -68,6 +69,9 @@ def test_every_way_is_measured_and_written(
     assert 1 <= len(case["top"]) <= 5 and 0.0 < sum(share for _, share in case["top"]) <= 1.0
     said = capsys.readouterr().out
     assert output.with_suffix(".md").read_text() in said
+    # There is time for one case.
+    assert said.count("left out") == 1
+    assert "left out after 0." in said and "minutes: `seed`, 16 × 16, batch 8, bfloat16\n" in said
 
 
 def test_the_table_s_figures_follow_from_each_other() -> None:
@@ -104,6 +108,7 @@ def test_choices_name_each_case_once() -> None:
     ("words", "said"),
     [
         (["--rounds", "0"], "--rounds 0 and --seconds 2 must both be above 0"),
+        (["--minutes", "0"], "--minutes is 0: choose a value above 0"),
         (["--presets", "seed", "--sizes", "20", "--no-torch"], "data.size is 20"),
     ],
 )
