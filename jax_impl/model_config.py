@@ -9,7 +9,7 @@ from jax_impl.need import need
 
 ComputeDtype = Literal["float32", "bfloat16"]
 
-TRAINING_ONLY = frozenset({"model.dropout", "model.compute_dtype", "model.remat"})
+TRAINING_ONLY = frozenset({"model.dropout", "model.compute_dtype", "model.remat", "model.remat_keeps"})
 """Settings that change how a network is trained, not what its weights compute."""
 
 
@@ -76,6 +76,8 @@ class UNetModelConfig:
     """Arithmetic of training; weights, norms, softmax, head and everything after training stay float32."""
     remat: bool = False
     """Compute activations anew in the backward pass: less memory for more time (XLA undoes it on CPUs)."""
+    remat_keeps: Literal["nothing", "products"] = "nothing"
+    """What of each block is not: `products` keeps what convolutions and matrix products return."""
 
     def __post_init__(self) -> None:
         need(self.patch in (1, 2, 4, 8), "model.patch", self.patch, "choose 1, 2, 4 or 8 pixels")

@@ -50,7 +50,7 @@ LEAVES: dict[tuple[type[nn.Module], str], tuple[str, tuple[int, ...]]] = {
     (nn.BatchNorm2d, "running_mean"): ("mean", (0,)),
     (nn.BatchNorm2d, "running_var"): ("var", (0,)),
 }
-JAX_ONLY = ("compute_dtype", "remat")
+JAX_ONLY = ("compute_dtype", "remat", "remat_keeps")
 """Settings that decide how JAX trains a network; here arithmetic is that of the weights' dtype."""
 MOST_BLOCKS, MOST_LEVELS, MOST_CHANNELS = 16, 8, 4096
 """Of a network: blocks of a level, levels, and channels or any other number."""

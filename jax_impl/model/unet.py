@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import jax
 import jax.numpy as jnp
@@ -28,6 +28,10 @@ from jax_impl.model.coordinates import with_coordinates
 AFFINE_TERMS = 7
 """Three channels of x_t, three of cond, and a constant."""
 
+KEPT = {"nothing": jax.checkpoint_policies.nothing_saveable, "products": jax.checkpoint_policies.dots_saveable}
+"""By `model.remat_keeps`: what of a block's activations waits for the backward pass."""
+Remat = Callable[..., bool] | None
+"""One of KEPT where activations are computed anew, None where they are not."""
 Keys = Iterator[jax.Array] | None
 """Keys for dropout, one for each block; None where nothing is dropped."""
 
@@ -36,7 +40,7 @@ class Level(nnx.Module):
     """Residual blocks at one resolution, attention after each if any, and the weights that lead to the next level."""
 
     def __init__(
-        self, blocks: list[ResBlock], attention: list[Attention], resample: nnx.Conv | None, remat: bool
+        self, blocks: list[ResBlock], attention: list[Attention], resample: nnx.Conv | None, remat: Remat
     ) -> None:
         self.blocks = nnx.List(blocks)
         self.attention = nnx.List(attention) if attention else None
@@ -87,7 +91,7 @@ class UNet(nnx.Module):
             residuals = [residual(before if j == 0 else c, c) for j in range(config.blocks)]
             return residuals, [attention(c) for _ in residuals if attended]
 
-        self.patch, self.remat = config.patch, config.remat
+        self.patch, self.remat = config.patch, KEPT[config.remat_keeps] if config.remat else None
         self.fixed = config.resample == "fixed"
         self.dropout, self.block_count = config.dropout, 2 * len(channels) * config.blocks + 2
         self.time_in = nnx.Linear(2 * width, time_channels, rngs=rngs)
@@ -104,7 +108,7 @@ class UNet(nnx.Module):
         for i, c in enumerate(channels):
             parts = blocks(i, channels[i - 1] if i > 0 else width)
             strided = conv3x3(c, c, rngs, stride=2, dtype=dtype) if i < last and not self.fixed else None
-            down.append(Level(*parts, strided, config.remat))
+            down.append(Level(*parts, strided, self.remat))
         self.down = nnx.List(down)
         self.middle = nnx.List([residual(channels[-1], channels[-1]) for _ in range(2)])
         self.middle_attention = attention(channels[-1]) if config.attention_levels else None
@@ -112,7 +116,7 @@ class UNet(nnx.Module):
         up = []
         for i, c in enumerate(channels):
             parts = blocks(i, 2 * c)
-            up.append(Level(*parts, conv1x1(c, channels[i - 1], rngs, dtype=dtype) if i > 0 else None, config.remat))
+            up.append(Level(*parts, conv1x1(c, channels[i - 1], rngs, dtype=dtype) if i > 0 else None, self.remat))
         self.up = nnx.List(up)
 
         self.norm_out = group_norm(channels[0], groups, rngs)
@@ -162,10 +166,10 @@ class UNet(nnx.Module):
         return iter(jax.random.split(key, self.block_count))
 
 
-def _run(module: nnx.Module, remat: bool, *inputs: jax.Array | None) -> jax.Array:
-    """The module's output; with `remat` what lies between is computed anew in the backward pass (Chen et al. 2016b)."""
+def _run(module: nnx.Module, remat: Remat, *inputs: jax.Array | None) -> jax.Array:
+    """The module's output; what `remat` does not keep is computed anew in the backward pass (Chen et al. 2016b)."""
     call = type(module).__call__
-    return (nnx.remat(call) if remat else call)(module, *inputs)
+    return (nnx.remat(call, policy=remat) if remat is not None else call)(module, *inputs)
 
 
 def recolour(coefficients: jax.Array, x_t: jax.Array, cond: jax.Array, patch: int) -> jax.Array:

@@ -51,6 +51,7 @@ MODELS: dict[str, dict[str, Any]] = {
         "dropout": 0.3,
         "compute_dtype": "bfloat16",
         "remat": True,
+        "remat_keeps": "products",
     },
 }
 
