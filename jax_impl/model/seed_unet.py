@@ -15,7 +15,7 @@ TIME_CHANNELS = 256
 class ConvBlock(nnx.Module):
     """[Conv 3×3 → BatchNorm → ReLU] twice (Ronneberger et al. 2015, with padding and BatchNorm)."""
 
-    def __init__(self, in_channels: int, out_channels: int, rngs: nnx.Rngs, dtype: Dtype) -> None:
+    def __init__(self, in_channels: int, out_channels: int, rngs: nnx.Rngs, dtype: Dtype = None) -> None:
         self.conv1 = conv3x3(in_channels, out_channels, rngs, dtype=dtype)
         self.norm1 = BatchNorm(out_channels)
         self.conv2 = conv3x3(out_channels, out_channels, rngs, dtype=dtype)
@@ -34,7 +34,7 @@ class UpConv(nnx.ConvTranspose):
     gradient took two fifths of a training step of XLA on a CPU.
     """
 
-    def __init__(self, in_channels: int, out_channels: int, rngs: nnx.Rngs, dtype: Dtype) -> None:
+    def __init__(self, in_channels: int, out_channels: int, rngs: nnx.Rngs, dtype: Dtype = None) -> None:
         super().__init__(
             in_channels, out_channels, (2, 2), strides=(2, 2), padding="VALID", transpose_kernel=True, dtype=dtype,
             rngs=rngs,
@@ -55,7 +55,9 @@ class UpConv(nnx.ConvTranspose):
 class UpBlock(nnx.Module):
     """ConvTranspose 2×2 that doubles the side and halves the channels, then the skip, then a ConvBlock."""
 
-    def __init__(self, in_channels: int, skip_channels: int, out_channels: int, rngs: nnx.Rngs, dtype: Dtype) -> None:
+    def __init__(
+        self, in_channels: int, skip_channels: int, out_channels: int, rngs: nnx.Rngs, dtype: Dtype = None
+    ) -> None:
         self.up = UpConv(in_channels, in_channels // 2, rngs, dtype)
         self.block = ConvBlock(in_channels // 2 + skip_channels, out_channels, rngs, dtype)
 

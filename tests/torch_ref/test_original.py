@@ -41,7 +41,8 @@ def test_a_checkpoint_comes_in_and_says_the_same(
     assert lines[0].startswith(str(tmp_path / "model.safetensors"))
     assert len(lines) == 2 and "moments stay behind" in lines[1]
     bundle = load_bundle(tmp_path / "model.safetensors")
-    assert bundle.config["model"] == {"architecture": "seed", "width": 8, "output_activation": "tanh"}
+    wanted = {"architecture": "seed", "width": 8, "output_activation": "tanh", "compute_dtype": "float32"}
+    assert bundle.config["model"] == wanted
     assert bundle.alphas_cumprod.shape == (1000,)
     x_t, t, cond, _ = batch(9, 24, 40)
     original = copy.deepcopy(script.model).eval()
