@@ -47,7 +47,7 @@ def make_mesh(config: Config, devices: Sequence[Any] | None = None) -> Mesh:
         each = f" in {config.optim.accumulate} parts (optim.accumulate)" if config.optim.accumulate > 1 else ""
         raise UserError(
             f"train.batch_size is {train.batch_size}{each}: it is divided among {count} devices; choose a multiple of "
-            f"{count * config.optim.accumulate}" + ("" if processes > 1 else ", or train.devices 0")
+            f"{count * config.optim.accumulate}" + (", or train.devices 0" if train.devices and processes == 1 else "")
         )
     return Mesh(np.array(there[:count]).reshape(count // train.fsdp_devices, train.fsdp_devices), (DATA, FSDP))
 

@@ -81,6 +81,8 @@ def test_a_batch_is_divided_among_devices_and_parts() -> None:
     config = Config(optim=OptimConfig(accumulate=2), train=TrainConfig(batch_size=4, devices=4))
     with pytest.raises(UserError, match=r"4 in 2 parts \(optim.accumulate\): it is divided among 4 devices; .* 8"):
         make_mesh(config, jax.devices() * 4)
+    with pytest.raises(UserError, match=r"batch_size is 2: .* among 4 devices; choose a multiple of 4$"):
+        make_mesh(Config(train=TrainConfig(batch_size=2, fsdp_devices=4)), jax.devices() * 4)
     with pytest.raises(UserError, match=r"choose a divisor of train\.batch_size"):
         Config(optim=OptimConfig(accumulate=3), train=TrainConfig(batch_size=4))
 
