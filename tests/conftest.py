@@ -8,6 +8,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, settings
 
@@ -36,6 +37,15 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
 settings.load_profile("repeatable")
+
+
+def pytest_make_parametrize_id(val: object) -> None:
+    """Refuse to name a test after bytes or an array: what they hold may differ from one collection to the next.
+
+    pytest-xdist compares the names that its workers collect, and starts no test where they differ.
+    """
+    if isinstance(val, bytes | bytearray | memoryview | np.ndarray):
+        raise ValueError(f"a parameter is of type {type(val).__name__}: give the parametrize mark `ids`")
 
 
 @pytest.fixture(scope="session")

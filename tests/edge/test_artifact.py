@@ -122,6 +122,7 @@ def test_a_file_cut_short_or_lengthened_is_refused(make_model: MakeModel, change
         (b"sha256:" + 65 * b"a", "no digest"),
         (b"sha256:" + 64 * b"a", "damaged"),
     ],
+    ids=["empty", "words", "two digests", "short digest", "long digest", "digest alone"],
 )
 def test_files_that_are_no_model_are_refused(tmp_path: Path, content: bytes, message: str) -> None:
     path = tmp_path / "model.onnx"

@@ -75,7 +75,9 @@ def test_other_bytes_are_no_onnx_file(data: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    "hidden", [b"\x0b", b"\x08", b"\xff" * 11, b"\x42\x7f\x10", b"\x00\x00", b"\x82\x80\x80\x80\x20\x00"]
+    "hidden",
+    [b"\x0b", b"\x08", b"\xff" * 11, b"\x42\x7f\x10", b"\x00\x00", b"\x82\x80\x80\x80\x20\x00"],
+    ids=["group", "no value", "endless number", "past the end", "field 0", "field over 2^29"],
 )
 def test_what_cannot_be_read_to_its_end_is_refused(hidden: bytes) -> None:
     """Behind bytes that this reader took for the end another might find more."""

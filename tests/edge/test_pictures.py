@@ -205,7 +205,9 @@ def test_a_file_cut_short_is_refused(tmp_path: Path, name: str, part: float) -> 
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"just words\n", b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF89a", b"%!PS-Adobe"]
+    "content",
+    [b"", b"just words\n", b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF89a", b"%!PS-Adobe"],
+    ids=["empty", "words", "JPEG", "PNG", "GIF", "PostScript"],
 )
 def test_what_is_no_picture_is_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "a.jpg").write_bytes(content)

@@ -68,6 +68,7 @@ def test_files_are_read_up_to_a_limit(tmp_path: Path) -> None:
         (struct.pack("<Q", 9 * 2**20), 10 * 2**20, "a header of 9,437,184 bytes, more than 8,388,608"),
         (struct.pack("<Q", 2), 2**31 + 1, "more than 2,147,483,648 bytes"),
     ],
+    ids=["empty", "endless header", "long header", "long file"],
 )
 def test_a_safetensors_file_that_promises_too_much_is_refused(
     head: bytes, size: int, reason: str, tmp_path: Path

@@ -86,6 +86,7 @@ def test_a_photo_without_them_gets_none(tmp_path: Path) -> None:
         ("RGB", b"no profile at all " * 20),
         ("RGB", SRGB[:100]),
     ],
+    ids=["grey", "CMYK", "words", "cut short"],
 )
 def test_a_profile_that_the_pixels_do_not_follow_is_left_out(tmp_path: Path, mode: str, profile: bytes) -> None:
     assert open_photo(photo(tmp_path / "a.jpg", mode, icc_profile=profile))[1] == NONE
@@ -100,6 +101,7 @@ def test_a_profile_that_the_pixels_do_not_follow_is_left_out(tmp_path: Path, mod
         b"Exif\0\0" + bytes(40),
         b"Exif\0\0" + camera().tobytes()[6:90],
     ],
+    ids=["far offset", "many entries", "zeros", "cut short"],
 )
 def test_a_damaged_block_costs_neither_photo_nor_result(tmp_path: Path, exif: bytes) -> None:
     picture, tags = open_photo(photo(tmp_path / "a.jpg", exif=exif))

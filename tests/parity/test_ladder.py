@@ -57,6 +57,7 @@ def test_what_is_not_finite_never_passes(bad: float, place: int, measure: str) -
         (np.ones(0), np.ones(0)),
         ({}, {}),
     ],
+    ids=["names", "shapes", "zeros", "no elements", "no arrays"],
 )
 def test_a_comparison_that_shows_nothing_is_refused(ours: object, reference: object) -> None:
     with pytest.raises(ValueError, match="forward"):

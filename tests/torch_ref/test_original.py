@@ -170,7 +170,11 @@ def test_a_flipped_bit_in_a_weight(held: Held, tmp_path: Path) -> None:
         convert(tmp_path / "bad.pth", tmp_path / "model.safetensors")
 
 
-@pytest.mark.parametrize("data", [b"weights, honestly", b"\x89PNG\r\n\x1a\n" + bytes(64), b"\x80\x05K\x01."])
+@pytest.mark.parametrize(
+    "data",
+    [b"weights, honestly", b"\x89PNG\r\n\x1a\n" + bytes(64), b"\x80\x05K\x01."],
+    ids=["words", "picture", "number"],
+)
 def test_files_that_are_no_checkpoints(data: bytes, tmp_path: Path) -> None:
     (tmp_path / "bad.pth").write_bytes(data)
     with pytest.raises(UserError, match=DAMAGED):

@@ -194,6 +194,10 @@ def test_files_that_are_no_bundles(tmp_path: Path, make_bundle: Make) -> None:
         ("stem.bias", np.zeros(9, np.float32), "stem.bias has the shape"),
         ("stem.more", np.zeros(8, np.float32), "holds the unknown stem.more"),
     ],
+    ids=[
+        *("no schedule", "float32 schedule", "short schedule", "rising schedule", "schedule from 1", "NaN schedule"),
+        *("float16", "infinite", "missing", "shape", "unknown"),
+    ],
 )
 def test_tensors_that_do_not_belong(name: str, value: np.ndarray | None, message: str, make_bundle: Make) -> None:
     path = make_bundle("unet")
