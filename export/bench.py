@@ -20,13 +20,13 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from export.edge.artifact import open_artifact
+from export.edge.disk.files import check_input_file, write_json
 from export.edge.errors import Parser, UserError, run
-from export.edge.files import check_input_file, write_json
-from export.edge.layout import variants
-from export.edge.pictures import SAVE_OPTIONS, save_picture
+from export.edge.model.artifact import open_artifact
+from export.edge.model.layout import variants
+from export.edge.pictures.files import SAVE_OPTIONS, save_picture
 from export.edge.progress import Progress
-from export.edge.spacing import check_steps
+from export.edge.sampling.spacing import check_steps
 from export.probes import paint
 from export.timed import ORIGINAL_STEPS
 

@@ -13,9 +13,9 @@ from collections.abc import Iterator
 import onnx
 import torch
 
-from export.edge import artifact
 from export.edge.errors import UserError
-from export.edge.metadata import FORMAT, FORMAT_VERSION, LATER_KEYS, VALUE_RANGE
+from export.edge.model import artifact
+from export.edge.model.metadata import FORMAT, FORMAT_VERSION, LATER_KEYS, VALUE_RANGE
 from torch_ref.base import UNet
 from torch_ref.weights import Bundle
 
@@ -42,7 +42,7 @@ def build_graph(bundle: Bundle) -> onnx.ModelProto:
 
 
 def metadata(bundle: Bundle) -> dict[str, str]:
-    """All that a sampler needs beside the graph, keys as in `export.edge.metadata.METADATA_KEYS` and `LATER_KEYS`.
+    """All that a sampler needs beside the graph: METADATA_KEYS and LATER_KEYS of `export.edge.model.metadata`.
 
     Raises UserError when the bundle's config lacks one of the settings; older bundles lack
     the later ones.

@@ -12,13 +12,13 @@ from typing import Any
 
 import numpy as np
 
-from export.edge import noise
-from export.edge.artifact import Artifact, open_artifact
+from export.edge.disk.files import exchange, sha256_file, sync_folder, sync_tree, write_json, write_text
+from export.edge.disk.reading import parse_json, read_text
 from export.edge.errors import UserError
-from export.edge.files import exchange, sha256_file, sync_folder, sync_tree, write_json, write_text
-from export.edge.layout import OURS, SUMS, VARIANTS
-from export.edge.pictures import open_picture, save_picture
-from export.edge.reading import parse_json, read_text
+from export.edge.model.artifact import Artifact, open_artifact
+from export.edge.model.layout import OURS, SUMS, VARIANTS
+from export.edge.pictures.files import open_picture, save_picture
+from export.edge.sampling import noise
 from export.probes import paint
 from export.scoring import draw, working_side
 from torch_ref.weights import Bundle

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from export.edge.disk.reading import parse_json, read_text
 from export.edge.errors import UserError
-from export.edge.reading import parse_json, read_text
 from export.publish import Outcome
 from export.scoring import STEPS
 from torch_ref.weights import Bundle

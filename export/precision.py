@@ -18,7 +18,7 @@ LAYERS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 """The operators that hold the weights and do the work."""
 
 Feeds = Mapping[str, np.ndarray]
-"""One call of the graph: its inputs by name, as `export.edge.artifact` describes them."""
+"""One call of the graph: its inputs by name, as `export.edge.model.artifact` describes them."""
 
 
 def half(model: onnx.ModelProto) -> onnx.ModelProto:

@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from export.edge.errors import UserError
-from export.edge.noise import normal
-from export.edge.pictures import SUFFIXES, fit_square, open_picture
+from export.edge.pictures.arrays import fit_square
+from export.edge.pictures.files import SUFFIXES, open_picture
+from export.edge.sampling.noise import normal
 
 COUNT = 8
 """How many pictures a model is calibrated on, and how many it is judged by."""

@@ -12,13 +12,14 @@ import onnx
 import onnxruntime
 
 from export import precision, sampler_graph, sensitivity
-from export.edge import artifact, noise
-from export.edge.artifact import open_artifact
 from export.edge.errors import UserError
-from export.edge.guidance import guided
-from export.edge.layout import SAMPLER, VARIANTS
-from export.edge.pictures import to_float
-from export.edge.sampler import iterate
+from export.edge.model import artifact
+from export.edge.model.artifact import open_artifact
+from export.edge.model.layout import SAMPLER, VARIANTS
+from export.edge.pictures.arrays import to_float
+from export.edge.sampling import noise
+from export.edge.sampling.guidance import guided
+from export.edge.sampling.sampler import iterate
 from export.edge.translate import make_plan
 from export.scoring import BARS, Score, nchw, no_noise, score, visited
 from torch_ref.base import UNet

@@ -2,8 +2,8 @@
 
 Inputs, both float32 (batch, 3, height, width), height and width multiples of the network's size_multiple:
 `cond`, the guiding picture in [-1, 1], and `noise`, standard normal. Output: `picture`, of the same
-shape, in [0, 1]. The timesteps and the coefficients of `export.edge.sampler.Plan` are baked in as constants; every turn
-of the loop is one call of `export.edge.sampler.iterate`, operation for operation. The weights stand in the graph once.
+shape, in [0, 1]. The timesteps and the coefficients of `export.edge.sampling.sampler.Plan` are baked in as constants;
+every turn of the loop is one call of `iterate` there, operation for operation. The weights stand in the graph once.
 
 The noise that `export.edge` takes for a seed is `noise.normal(seed, 0, (batch, height, width, 3))`, with the channels
 then moved to the second place.
@@ -20,10 +20,10 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from export.edge import artifact
 from export.edge.errors import UserError
-from export.edge.guidance import HIDDEN
-from export.edge.sampler import Plan, coefficients
+from export.edge.model import artifact
+from export.edge.sampling.guidance import HIDDEN
+from export.edge.sampling.sampler import Plan, coefficients
 
 FORMAT = "dawn2dusk-sampler"
 FORMAT_VERSION = "1"
@@ -39,10 +39,10 @@ class Recipe:
 
     plan: Plan
     clamp: float | None
-    """As in `export.edge.sampler.bounded`."""
+    """As in `export.edge.sampling.sampler.bounded`."""
     threshold: float
     guidance: float
-    """As in `export.edge.guidance`; any but 1 calls the network twice a turn."""
+    """As in `export.edge.sampling.guidance`; any but 1 calls the network twice a turn."""
 
 
 def build(
@@ -133,7 +133,7 @@ class _Nodes:
 
 
 def _placed(outer: _Nodes) -> str:
-    """`export.edge.coordinates.with_coordinates`: the name of a cond of 5 channels."""
+    """`export.edge.sampling.coordinates.with_coordinates`: the name of a cond of 5 channels."""
     shape = outer.add("Shape", "cond")
     zero, one, two = (outer.constant(f"axis_{axis}", np.array(axis, np.int64)) for axis in range(3))
     one_each = outer.constant("one_channel", np.array([1], np.int64))
@@ -225,7 +225,7 @@ def _renamed(node: onnx.NodeProto, names: Mapping[str, str]) -> onnx.NodeProto:
 
 
 def _bounded(body: _Nodes, x0_raw: str, clamp: float | None, threshold: float) -> str:
-    """`export.edge.sampler.bounded`."""
+    """`export.edge.sampling.sampler.bounded`."""
     if clamp is None:
         return x0_raw
     most = body.constant("most", np.array(clamp, np.float32))

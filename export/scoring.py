@@ -9,10 +9,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from export.edge import noise
-from export.edge.artifact import Artifact
-from export.edge.coordinates import with_coordinates
-from export.edge.guidance import guided, hide
 from export.edge.metrics import (
     Yardstick,
     cumulative,
@@ -23,8 +19,12 @@ from export.edge.metrics import (
     sharpness_ratio,
     ssim,
 )  # fmt: skip
-from export.edge.pictures import to_float, to_uint8
-from export.edge.sampler import iterate
+from export.edge.model.artifact import Artifact
+from export.edge.pictures.arrays import to_float, to_uint8
+from export.edge.sampling import noise
+from export.edge.sampling.coordinates import with_coordinates
+from export.edge.sampling.guidance import guided, hide
+from export.edge.sampling.sampler import iterate
 from export.edge.translate import make_plan
 from export.precision import Feeds
 

@@ -18,9 +18,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from export.edge import noise
-from export.edge.artifact import open_artifact
-from export.edge.pictures import open_photo, save_picture, to_float, to_uint8
+from export.edge.model.artifact import open_artifact
+from export.edge.pictures.arrays import to_float, to_uint8
+from export.edge.pictures.files import open_photo, save_picture
+from export.edge.sampling import noise
 from export.edge.translate import translate
 
 if TYPE_CHECKING:  # PyTorch is not loaded where export.edge is measured.

@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from export.denoiser_graph import build_graph
-from export.edge import artifact
-from export.edge.artifact import open_artifact
+from export.edge.disk.files import atomic_file, check_input_file, check_output_folder, write_text
+from export.edge.disk.sums import check_sums
 from export.edge.errors import Parser, UserError, run
-from export.edge.files import atomic_file, check_input_file, check_output_folder, write_text
-from export.edge.layout import VARIANTS
-from export.edge.sampler import SAMPLERS
-from export.edge.spacing import SPACINGS
-from export.edge.sums import check_sums
+from export.edge.model import artifact
+from export.edge.model.artifact import open_artifact
+from export.edge.model.layout import VARIANTS
+from export.edge.sampling.sampler import SAMPLERS
+from export.edge.sampling.spacing import SPACINGS
 from export.folder import staged, write_configs, write_golden
 from export.model_card import NOT_STATED, Facts, card, evaluation_lines, parity_lines, read_report
 from export.probes import listed, probe_pictures

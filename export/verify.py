@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from export.edge.artifact import Artifact, open_artifact, read_sealed
+from export.edge.disk.sums import check_sums
 from export.edge.errors import Parser, UserError, run
-from export.edge.layout import SAMPLER, SUMS, VARIANTS
-from export.edge.spacing import check_steps
-from export.edge.sums import check_sums
+from export.edge.model.artifact import Artifact, open_artifact, read_sealed
+from export.edge.model.layout import SAMPLER, SUMS, VARIANTS
+from export.edge.sampling.spacing import check_steps
 from export.folder import GOLDEN_BAR, check_golden
 from export.probes import listed, opened, probe_pictures
 from export.publish import SAMPLER_BAR, sampler_difference

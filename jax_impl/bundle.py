@@ -14,19 +14,19 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from export.edge.disk.files import check_output_file
 from export.edge.errors import UserError, run
-from export.edge.files import check_output_file
-from jax_impl.command import parse
+from jax_impl.config.command import parse
+from jax_impl.config.data import DataConfig
 from jax_impl.data.loader import open_pairs
-from jax_impl.data_config import DataConfig
 from jax_impl.model.network import Tree
-from jax_impl.run_folder import TrainedRun, open_run
+from jax_impl.runs.bundles import write_bundle, write_optimizer
+from jax_impl.runs.folder import TrainedRun, open_run
 from jax_impl.training.checkpoint import NEWEST
 from jax_impl.training.feed import open_feed
 from jax_impl.training.optim import learning_rate
 from jax_impl.training.report import EPOCH_LOSS, METRICS, read_log
 from jax_impl.training.step import make_statistics_step
-from jax_impl.weights import write_bundle, write_optimizer
 
 STATISTICS_BATCHES = 50
 """Training batches over which BatchNorm's statistics are re-estimated."""

@@ -14,17 +14,18 @@ import numpy as np
 import tyro
 from tqdm import tqdm
 
+from export.edge.disk.files import check_output_file, write_json
 from export.edge.errors import UserError, run
-from export.edge.files import check_output_file, write_json
-from export.edge.pictures import check_output_picture, fit_square, resize, save_picture
-from export.edge.sheets import BACKGROUND, grid
-from jax_impl.command import parse
+from export.edge.pictures.arrays import fit_square, resize
+from export.edge.pictures.files import check_output_picture, save_picture
+from export.edge.pictures.sheets import BACKGROUND, grid
+from jax_impl.config.command import parse
+from jax_impl.config.data import DataConfig, Direction, Fit, Layout
 from jax_impl.data.aligned import as_json, check_copy, left_alone, overlays, summary, write_aligned
 from jax_impl.data.checkup import Seen, see
 from jax_impl.data.findings import Finding, boxes, judge, label, smallest_side
 from jax_impl.data.loader import SMALLEST_SIDE, SYNTHETIC
 from jax_impl.data.pairs import Locator, Pair, PairSource, find_pairs, read_pair
-from jax_impl.data_config import DataConfig, Direction, Fit, Layout
 
 _SHEET_PAIRS, _SHEET_ROW, _SHEET_SIDE, _SHEET_LABEL = 12, 3, 144, 22
 _NAMED = 5

@@ -13,24 +13,24 @@ from typing import cast
 
 import numpy as np
 
-from export.edge.artifact import open_artifact
+from export.edge.disk.files import check_output_folder, write_json, write_text
 from export.edge.errors import UserError, run
-from export.edge.files import check_output_folder, write_json, write_text
-from export.edge.pictures import save_picture
-from export.edge.spacing import check_steps
+from export.edge.model.artifact import open_artifact
+from export.edge.pictures.files import save_picture
+from export.edge.sampling.spacing import check_steps
 from jax_impl.bundle import final_weights
-from jax_impl.command import parse
-from jax_impl.config import SamplerName, SpacingName
+from jax_impl.config.command import parse
+from jax_impl.config.data import DataConfig, Direction, Fit, Layout
+from jax_impl.config.tree import SamplerName, SpacingName
 from jax_impl.data.loader import Split
-from jax_impl.data_config import DataConfig, Direction, Fit, Layout
-from jax_impl.draw import Wishes
+from jax_impl.diffusion.draw import Wishes
 from jax_impl.evaluation.frechet import open_inception
 from jax_impl.evaluation.held_out import HeldOut, open_held_out
 from jax_impl.evaluation.methods import Method, baselines, of_artifact, of_pictures, of_run
 from jax_impl.evaluation.perceptual import open_lpips
 from jax_impl.evaluation.report import contact_sheet, to_json, to_markdown
 from jax_impl.evaluation.scoring import METRICS, Metric, make_judge, score
-from jax_impl.run_folder import open_run, trained_names
+from jax_impl.runs.folder import open_run, trained_names
 from jax_impl.training.checkpoint import NEWEST
 
 

@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 from tqdm import tqdm
 
+from export.edge.disk.files import check_output_folder
 from export.edge.errors import UserError, run
-from export.edge.files import check_output_folder
-from export.edge.pictures import LARGEST_SIZE
-from jax_impl.command import parse
+from export.edge.pictures.arrays import LARGEST_SIZE
+from jax_impl.config.command import parse
+from jax_impl.config.data import DataConfig, Fit, Layout
 from jax_impl.data.loader import SMALLEST_SIDE, SYNTHETIC, Split
 from jax_impl.data.pairs import find_pairs
 from jax_impl.data.tfds_source import library
-from jax_impl.data_config import DataConfig, Fit, Layout
 
 if TYPE_CHECKING:
     from jax_impl.data.tfds_builder import Examples

@@ -13,22 +13,23 @@ import tyro
 from tqdm import tqdm
 
 from export.edge.detail import to_photo_size
+from export.edge.disk.files import check_output_folder
 from export.edge.errors import UserError, run
-from export.edge.files import check_output_folder
-from export.edge.frames import kept_steps, save_frames
-from export.edge.noise import START, normal
-from export.edge.pictures import SUFFIXES, check_output_picture, check_size, open_photo, save_picture, to_float, working
-from export.edge.tags import Tags
+from export.edge.pictures.arrays import check_size, to_float, working
+from export.edge.pictures.files import SUFFIXES, check_output_picture, open_photo, save_picture
+from export.edge.pictures.frames import kept_steps, save_frames
+from export.edge.pictures.tags import Tags
+from export.edge.sampling.noise import START, normal
 from jax_impl.bundle import final_weights
-from jax_impl.command import parse
-from jax_impl.config import AnySamplerName, Config, SpacingName
+from jax_impl.config.command import parse
+from jax_impl.config.tree import AnySamplerName, Config, SpacingName
+from jax_impl.diffusion.draw import Wishes, make_draw, resolve
 from jax_impl.diffusion.samplers import make_plan
-from jax_impl.draw import Wishes, make_draw, resolve
 from jax_impl.model.network import Tree
-from jax_impl.run_folder import open_run
+from jax_impl.runs.bundles import open_bundle
+from jax_impl.runs.folder import open_run
 from jax_impl.training.checkpoint import NEWEST
 from jax_impl.training.step import Problem
-from jax_impl.weights import open_bundle
 
 
 @dataclass(frozen=True)

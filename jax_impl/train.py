@@ -16,9 +16,8 @@ import optax
 from jax.sharding import Mesh
 
 from export.edge.errors import UserError, run
-from jax_impl.cli import PROGRAM, TrainArgs, parse
-from jax_impl.compiled import keep_programs
-from jax_impl.config import Config
+from jax_impl.config.arguments import PROGRAM, TrainArgs, parse
+from jax_impl.config.tree import Config
 from jax_impl.data.loader import (
     Pairs,
     Source,
@@ -31,7 +30,8 @@ from jax_impl.data.loader import (
 )
 from jax_impl.diffusion.schedule import Levels, alphas_cumprod
 from jax_impl.model.network import Network, count
-from jax_impl.run_folder import (
+from jax_impl.runs.bundles import warm_start
+from jax_impl.runs.folder import (
     CONFIG,
     DATA,
     began_warm,
@@ -42,6 +42,7 @@ from jax_impl.run_folder import (
     write_data,
 )
 from jax_impl.training.checkpoint import list_checkpoints, remove_leftovers, restore, set_aside
+from jax_impl.training.compiled import keep_programs
 from jax_impl.training.dry_run import describe, estimate
 from jax_impl.training.feed import open_feed
 from jax_impl.training.guard import describe_skipped
@@ -58,7 +59,6 @@ from jax_impl.training.sharding import describe as describe_mesh
 from jax_impl.training.state import TrainState, create, outline, sampling_weights, with_params
 from jax_impl.training.step import Batch, Problem, make_train_step, make_validation_loss
 from jax_impl.training.writer import CheckpointWriter
-from jax_impl.weights import warm_start
 
 SHOWN_PAIRS = 4
 """Held-out pairs in a sample picture."""

@@ -16,7 +16,7 @@ PACKAGES = ("export", "jax_impl", "torch_ref")
 # The law as what is allowed, standard library apart; a package may always import itself.
 ALLOWED = {
     "export.edge": {"numpy", "PIL"},
-    "export.edge.artifact": {"numpy", "PIL", "onnxruntime", "export.edge"},
+    "export.edge.model.artifact": {"numpy", "PIL", "onnxruntime", "export.edge"},
     "jax_impl": {
         *("jax", "flax", "optax", "orbax", "grain", "tensorflow_datasets", "numpy", "PIL", "matplotlib"),
         *("safetensors", "tyro", "tqdm", "tensorboardX", "filelock", "array_record", "importlib_resources"),
@@ -85,7 +85,7 @@ PLANTED = {
         "import onnxruntime",
         "def later() -> None:\n    import jax",
         "from export import to_onnx",
-        "import jax_impl.config",
+        "import jax_impl.config.tree",
     ],
     "export": ["from jax.numpy import asarray", "import jax_impl"],
     "jax_impl/training": ["import torch"],
@@ -113,7 +113,7 @@ def test_linter_finds_every_planted_import(root: Path, tmp_path: Path) -> None:
 def test_edge_loads_numpy_and_pillow_alone(root: Path) -> None:
     # Not even onnxruntime: it is loaded when a model is opened, so that the rest works without it.
     names = modules(root, "export.edge")
-    assert {"export.edge.artifact", "export.edge.translate", "export.edge.pictures"} <= set(names)
+    assert {"export.edge.model.artifact", "export.edge.translate", "export.edge.pictures.files"} <= set(names)
     heavy = {"onnxruntime", "onnx", "torch", "jax", "flax", "safetensors", "matplotlib", "tyro", "tqdm", "scipy"}
     assert loaded_by(names, heavy, root) == set()
     assert loaded_by(["export.edge.__main__"], heavy, root) == set()

@@ -16,8 +16,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from export.edge.disk.files import check_input_file, check_output_file, write_bytes
 from export.edge.errors import Parser, UserError, run
-from export.edge.files import check_input_file, check_output_file, write_bytes
 from torch_ref.optimizer import (
     Training,
     batches,

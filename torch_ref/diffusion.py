@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from export.edge.errors import UserError
-from export.edge.spacing import timesteps
+from export.edge.sampling.spacing import timesteps
 
 Prediction = Literal["eps", "x0", "v"]
 Sampler = Literal["ddim", "ddpm", "dpmpp", "heun", "original"]
@@ -119,7 +119,7 @@ def sample(
     there; the last one lands on ᾱ = 1. A step is one call, with "heun" two in all but the
     first and the last. `step_noise(i)` is the standard normal noise of step i, asked only
     where the step adds noise. `eta` in 0 … 1 is DDIM's share of noise. `spacing` names the
-    timesteps, see `export.edge.spacing.timesteps`.
+    timesteps, see `export.edge.sampling.spacing.timesteps`.
 
     "original" is the original script's loop, there to compare with: single-step
     coefficients on timesteps evenly spaced from T-1 to 0, and no clamp. Below T steps it

@@ -2,7 +2,7 @@
 
 Tensors `mu.NAME` and `nu.NAME`: AdamW's first and second moments (Loshchilov & Hutter
 2019, algorithm 2) in JAX's names and layouts, float32. The rest is JSON under `training`
-in the file's metadata; `jax_impl.weights` writes the same format. A file made from a
+in the file's metadata; `jax_impl.runs.bundles` writes the same format. A file made from a
 checkpoint of the original script holds beside that, under `original`, what the script
 had in it word for word, so that the way back is exact.
 """
@@ -24,9 +24,9 @@ from torch import Tensor, nn
 from torch.optim import AdamW
 from torch.optim.lr_scheduler import StepLR
 
+from export.edge.disk.files import weights_digest, write_bytes
+from export.edge.disk.reading import parse_json
 from export.edge.errors import UserError
-from export.edge.files import weights_digest, write_bytes
-from export.edge.reading import parse_json
 from torch_ref.original import parameters
 from torch_ref.tensor_file import read_tensors
 from torch_ref.weights import TORCH_ONLY, from_jax, to_jax

@@ -21,9 +21,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from export.edge.disk.files import check_input_file
+from export.edge.disk.reading import MOST_WEIGHTS, too_large
 from export.edge.errors import UserError
-from export.edge.files import check_input_file
-from export.edge.reading import MOST_WEIGHTS, too_large
 from torch_ref.weights import TORCH_ONLY, build_model
 
 ORDER = ("time_mlp", "inc", "down1", "down2", "down3", "bottleneck", "time_proj", "up1", "up2", "up3", "outc")

@@ -15,8 +15,8 @@ import torch
 from safetensors.numpy import save as to_bytes
 from torch import Tensor
 
+from export.edge.disk.files import check_input_file, check_output_file, weights_digest, write_bytes
 from export.edge.errors import Parser, UserError, run
-from export.edge.files import check_input_file, check_output_file, weights_digest, write_bytes
 from torch_ref.original import load_pth
 
 FORMAT_VERSION = "1"

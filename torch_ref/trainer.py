@@ -30,7 +30,7 @@ Metrics = dict[str, Tensor]
 
 @dataclass(frozen=True)
 class Recipe:
-    """The settings of a config tree that training reads; `jax_impl.config` says what each means."""
+    """The settings of a config tree that training reads; `jax_impl.config.tree` says what each means."""
 
     learning_rate: float
     weight_decay: float

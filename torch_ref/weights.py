@@ -20,11 +20,11 @@ import torch
 from safetensors.numpy import save as to_bytes
 from torch import Tensor, nn
 
-from export.edge.bundles import bundle_digest, check_bundle_metadata, check_schedule
+from export.edge.disk.files import weights_digest, write_bytes
+from export.edge.disk.reading import parse_json
 from export.edge.errors import UserError
-from export.edge.files import weights_digest, write_bytes
-from export.edge.metadata import MOST_TIMESTEPS
-from export.edge.reading import parse_json
+from export.edge.model.bundles import bundle_digest, check_bundle_metadata, check_schedule
+from export.edge.model.metadata import MOST_TIMESTEPS
 from torch_ref.base import UNet
 from torch_ref.seed_unet import SeedUNet
 from torch_ref.tensor_file import read_tensors

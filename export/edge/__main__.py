@@ -14,19 +14,20 @@ from pathlib import Path
 
 import numpy as np
 
-from export.edge import noise
-from export.edge.artifact import Artifact, check_sha256, open_artifact
 from export.edge.detail import DETAILS
+from export.edge.disk.files import check_input_file, check_output_folder
+from export.edge.disk.folders import Job, plan_jobs, translate_all
 from export.edge.errors import Parser, UserError, run
-from export.edge.files import check_input_file, check_output_folder
-from export.edge.film import check_film, frame, most_frames, save_film
-from export.edge.folders import Job, plan_jobs, translate_all
-from export.edge.frames import kept_steps, save_frames
-from export.edge.layout import VARIANTS, model_file
-from export.edge.pictures import check_output_picture, check_size, open_photo, save_picture
+from export.edge.model.artifact import Artifact, check_sha256, open_artifact
+from export.edge.model.layout import VARIANTS, model_file
+from export.edge.pictures.arrays import check_size
+from export.edge.pictures.files import check_output_picture, open_photo, save_picture
+from export.edge.pictures.film import check_film, frame, most_frames, save_film
+from export.edge.pictures.frames import kept_steps, save_frames
 from export.edge.progress import Progress
-from export.edge.sampler import SAMPLERS, Step
-from export.edge.spacing import SPACINGS
+from export.edge.sampling import noise
+from export.edge.sampling.sampler import SAMPLERS, Step
+from export.edge.sampling.spacing import SPACINGS
 from export.edge.tiles import check_tile, own_tile
 from export.edge.translate import make_plan, translate
 

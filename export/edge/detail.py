@@ -22,7 +22,7 @@ from typing import Literal, get_args
 import numpy as np
 
 from export.edge.errors import UserError
-from export.edge.pictures import resize, to_float, to_uint8, without_bars
+from export.edge.pictures.arrays import resize, to_float, to_uint8, without_bars
 
 Detail = Literal["transfer", "enlarge"]
 DETAILS: tuple[str, ...] = get_args(Detail)

@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from export.edge.artifact import open_artifact, read_sealed
+from export.edge.disk.files import sha256_file
+from export.edge.disk.sums import check_sums
 from export.edge.errors import Parser
-from export.edge.files import sha256_file
-from export.edge.layout import SUMS, model_file, variants
-from export.edge.metadata import FORMAT, FORMAT_VERSION
-from export.edge.onnx_file import onnx_versions
-from export.edge.sums import check_sums
+from export.edge.model.artifact import open_artifact, read_sealed
+from export.edge.model.layout import SUMS, model_file, variants
+from export.edge.model.metadata import FORMAT, FORMAT_VERSION
+from export.edge.model.onnx_file import onnx_versions
 
 
 def describe(path: Path, expect_sha256: str | None = None) -> dict[str, Any]:

@@ -21,10 +21,10 @@ from itertools import product
 import numpy as np
 from PIL import Image
 
-from export.edge.artifact import Artifact
 from export.edge.errors import UserError
-from export.edge.pictures import working_sides
-from export.edge.sampler import Denoise, x0_weights
+from export.edge.model.artifact import Artifact
+from export.edge.pictures.arrays import working_sides
+from export.edge.sampling.sampler import Denoise, x0_weights
 
 OVERLAP = 0.5
 """Share of a window's side that it has in common with the next, at least."""

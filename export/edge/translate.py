@@ -6,14 +6,14 @@ from collections.abc import Callable
 
 import numpy as np
 
-from export.edge import noise
-from export.edge.artifact import Artifact
-from export.edge.coordinates import with_coordinates
 from export.edge.detail import check_detail, to_photo_size
 from export.edge.errors import UserError
-from export.edge.guidance import check_guidance, guided
-from export.edge.pictures import check_size, to_float, without_bars, working
-from export.edge.sampler import Denoise, Plan, Step, coefficients, iterate
+from export.edge.model.artifact import Artifact
+from export.edge.pictures.arrays import check_size, to_float, without_bars, working
+from export.edge.sampling import noise
+from export.edge.sampling.coordinates import with_coordinates
+from export.edge.sampling.guidance import check_guidance, guided
+from export.edge.sampling.sampler import Denoise, Plan, Step, coefficients, iterate
 from export.edge.tiles import anchored, check_tile, tiled, windows
 
 OnStep = Callable[[Step, int], None]
@@ -43,7 +43,7 @@ def translate(
     `export.edge.detail`). `steps`, `sampler`, `spacing` and `guidance` default to what the
     model recommends; "heun" runs the model twice in a step, and so does any guidance but 1.
     `on_step(step, total)` is called after each of `total` runs of the model, with arrays
-    (1, h, w, 3) of the working size. `size` is what `export.edge.pictures.working` brings the
+    (1, h, w, 3) of the working size. `size` is what `export.edge.pictures.arrays.working` brings the
     photo to, by default the size of training: a multiple of size_multiple up to 4096.
 
     With `tile`, pixels of the working picture's short side, that picture keeps the photo's

@@ -20,11 +20,12 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from export.edge.artifact import Artifact, open_artifact
+from export.edge.disk.files import check_output_folder, sync_folder, sync_tree
 from export.edge.errors import UserError
-from export.edge.files import check_output_folder, sync_folder, sync_tree
-from export.edge.layout import VARIANTS, variants
-from export.edge.pictures import open_picture, resize
+from export.edge.model.artifact import Artifact, open_artifact
+from export.edge.model.layout import VARIANTS, variants
+from export.edge.pictures.arrays import resize
+from export.edge.pictures.files import open_picture
 from export.web import runtime, scenes
 from export.web.serve import POLICY
 

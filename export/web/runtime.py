@@ -13,8 +13,8 @@ import urllib.request
 from http.client import HTTPException
 from pathlib import Path
 
+from export.edge.disk.files import write_bytes
 from export.edge.errors import UserError, describe_os_error
-from export.edge.files import write_bytes
 
 VERSION = "1.30.0"
 INTEGRITY = "q0y+JrrtukXSzsBWEMccVfqX25LRmosXHF+CaRJmg8pZClzcV7svNc4rKY3jL02Vb7QmRMDs1SigqR4CXAfKYQ=="

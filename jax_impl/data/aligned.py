@@ -12,16 +12,17 @@ from pathlib import Path
 
 import numpy as np
 
+from export.edge.disk.files import atomic_folder, check_output_folder
 from export.edge.errors import UserError
-from export.edge.files import atomic_folder, check_output_folder
-from export.edge.pictures import SUFFIXES, resize, save_picture
-from export.edge.sheets import grid
+from export.edge.pictures.arrays import resize
+from export.edge.pictures.files import SUFFIXES, save_picture
+from export.edge.pictures.sheets import grid
+from jax_impl.config.data import DataConfig, Direction
 from jax_impl.data.alignment import WORKING_SIDE, Registration, Verdict, register
 from jax_impl.data.checkup import Seen, edges
 from jax_impl.data.findings import differs
 from jax_impl.data.pairs import Pair, find_pairs, read_pair
 from jax_impl.data.warp import common, lay_over
-from jax_impl.data_config import DataConfig, Direction
 
 SHOWN_PAIRS, SHOWN_SIDE = 4, 288
 _LABEL = 40

@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 from PIL import Image
 
-from export.edge.pictures import resize
+from export.edge.pictures.arrays import resize
 from jax_impl.data.checkup import agreement, edges
 from jax_impl.data.warp import Move, common, transform
 

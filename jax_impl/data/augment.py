@@ -15,7 +15,7 @@ import math
 import jax
 import jax.numpy as jnp
 
-from jax_impl.data_config import AugmentConfig
+from jax_impl.config.data import AugmentConfig
 
 _GREY = (0.2989, 0.587, 0.114)
 """Weights of red, green and blue in torchvision's `rgb_to_grayscale` (ITU-R BT.601 luma)."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from export.edge.errors import UserError
-from export.edge.pictures import fit_square, resize
+from export.edge.pictures.arrays import fit_square, resize
 from jax_impl.data.pairs import Pair, read_pair
 
 ALIGN_SIDE = 192

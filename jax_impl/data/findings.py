@@ -8,11 +8,11 @@ from pathlib import Path
 
 import numpy as np
 
+from jax_impl.config.data import DataConfig
 from jax_impl.data.checkup import Seen, near_duplicates
 from jax_impl.data.loader import SMALLEST_SIDE
 from jax_impl.data.pairs import Locator, Pair, PairSource
 from jax_impl.data.splits import FEWEST_SCENES
-from jax_impl.data_config import DataConfig
 
 WIDEST = 3.0
 """Pictures with sides further apart than this are called extreme."""

@@ -14,12 +14,12 @@ import numpy as np
 from tqdm import tqdm
 
 from export.edge.errors import UserError
-from export.edge.pictures import fit_square
+from export.edge.pictures.arrays import fit_square
+from jax_impl.config.data import DataConfig
 from jax_impl.data.bad_pairs import check_share, is_bad, stand_in, standing_in
 from jax_impl.data.pairs import Pair, find_pairs, read_pair
 from jax_impl.data.synthetic import render_pair, scene_seed
 from jax_impl.data.tfds_source import open_tfds
-from jax_impl.data_config import DataConfig
 
 Split = Literal["train", "val", "test"]
 SYNTHETIC = "synthetic"

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from export.edge.disk.reading import parse_json, read_text
 from export.edge.errors import UserError
-from export.edge.reading import parse_json, read_text
 from jax_impl.data.splits import split_name
 
 SUFFIXES = (".csv", ".jsonl")

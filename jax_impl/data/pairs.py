@@ -10,10 +10,10 @@ from typing import Literal
 import numpy as np
 
 from export.edge.errors import UserError
-from export.edge.pictures import SUFFIXES, open_picture
+from export.edge.pictures.files import SUFFIXES, open_picture
+from jax_impl.config.data import DataConfig
 from jax_impl.data.manifest import NAMES, find_manifest, read_manifest
 from jax_impl.data.splits import SPLIT_NAMES, hold_out, scene_of
-from jax_impl.data_config import DataConfig
 
 Half = Literal["left", "right"]
 LAYOUTS = ("folders", "side-by-side", "manifest")

@@ -19,9 +19,9 @@ import numpy as np
 import tensorflow_datasets as tfds
 from PIL import Image
 
+from export.edge.disk.files import sha256_file
 from export.edge.errors import UserError
-from export.edge.files import sha256_file
-from export.edge.pictures import fit_square
+from export.edge.pictures.arrays import fit_square
 from jax_impl.data.pairs import PairSource, read_pair
 from jax_impl.data.synthetic import Split, render_pair, scene_seed
 

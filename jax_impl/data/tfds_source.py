@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 
 from export.edge.errors import UserError
-from export.edge.pictures import decode_picture
+from export.edge.pictures.files import decode_picture
+from jax_impl.config.data import DataConfig
 from jax_impl.data.splits import SPLIT_NAMES, hold_out
-from jax_impl.data_config import DataConfig
 
 INSTALL = "tensorflow-datasets array-record importlib-resources"
 OURS = ("cond", "x0")

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from export.edge.pictures import resize
+from export.edge.pictures.arrays import resize
 
 _MARGIN = 1.5
 """Pixels that a bicubic filter needs around a point."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
-from jax_impl.config import DiffusionConfig
+from jax_impl.config.tree import DiffusionConfig
 
 
 def hybrid_loss(

@@ -1,6 +1,6 @@
 """From noise to a picture, as one scan over the rows of a table: one row for each call of the network.
 
-The table of every sampler but the original script's is `export.edge.sampler.coefficients`,
+The table of every sampler but the original script's is `export.edge.sampling.sampler.coefficients`,
 the one that runs on the device.
 """
 
@@ -14,9 +14,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from export.edge.sampler import Plan, check_eta, coefficients, x0_weights
-from export.edge.spacing import check_steps
-from jax_impl.config import AnySamplerName, Prediction, SpacingName
+from export.edge.sampling.sampler import Plan, check_eta, coefficients, x0_weights
+from export.edge.sampling.spacing import check_steps
+from jax_impl.config.tree import AnySamplerName, Prediction, SpacingName
 from jax_impl.diffusion.process import levels_at, to_x0
 from jax_impl.diffusion.schedule import Levels
 
@@ -39,7 +39,7 @@ class SamplerConfig:
     eta: float = 0.0
     """Share of the ancestral noise that DDIM puts back, 0 to 1."""
     spacing: SpacingName = "trailing"
-    """Which timesteps are visited, see `export.edge.spacing.timesteps`; `original` has its own."""
+    """Which timesteps are visited, see `export.edge.sampling.spacing.timesteps`; `original` has its own."""
     guidance: float = 1.0
     """Scale of classifier-free guidance, see `jax_impl.diffusion.guidance`; 1 is none."""
 

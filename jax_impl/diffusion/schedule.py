@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from jax_impl.config import DiffusionConfig
+from jax_impl.config.tree import DiffusionConfig
 
 
 def cosine_alphas_cumprod(timesteps: int, offset: float, beta_min: float, beta_max: float) -> np.ndarray:

@@ -8,7 +8,7 @@ from itertools import combinations_with_replacement
 import numpy as np
 
 from export.edge.metrics.color import from_lab, to_lab
-from export.edge.pictures import to_float, to_uint8
+from export.edge.pictures.arrays import to_float, to_uint8
 from jax_impl.data.loader import Pairs
 
 Translate = Callable[[np.ndarray, int], np.ndarray]

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from export.edge.pictures import to_float
+from export.edge.pictures.arrays import to_float
 from jax_impl.evaluation.perceptual import Weights, check_weights, conv, max_pool, read_weights
 
 INCEPTION_FORMAT = "dawn2dusk-inception"

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from export.edge.errors import UserError
+from jax_impl.config.data import DataConfig
 from jax_impl.data.findings import shared_scenes
 from jax_impl.data.loader import SYNTHETIC, Pairs, Split, load, remarks
 from jax_impl.data.pairs import PairSource, find_pairs
 from jax_impl.data.splits import FEWEST_SCENES
-from jax_impl.data_config import DataConfig
 
 
 @dataclass(frozen=True)

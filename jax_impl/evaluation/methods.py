@@ -11,18 +11,19 @@ import jax.numpy as jnp
 import numpy as np
 from tqdm import tqdm
 
-from export.edge.artifact import Artifact
 from export.edge.detail import to_photo_size
 from export.edge.errors import UserError
-from export.edge.noise import START, normal
-from export.edge.pictures import SUFFIXES, fit_square, open_picture, to_float, working
+from export.edge.model.artifact import Artifact
+from export.edge.pictures.arrays import fit_square, to_float, working
+from export.edge.pictures.files import SUFFIXES, open_picture
+from export.edge.sampling.noise import START, normal
 from export.edge.translate import translate
+from jax_impl.diffusion.draw import Wishes, make_draw, resolve
 from jax_impl.diffusion.samplers import make_plan
-from jax_impl.draw import Wishes, make_draw, resolve
 from jax_impl.evaluation.baselines import Translate, color_transfer, copy_input, mean_target, pixel_ridge
 from jax_impl.evaluation.held_out import HeldOut
 from jax_impl.model.network import Tree
-from jax_impl.run_folder import TrainedRun
+from jax_impl.runs.folder import TrainedRun
 
 Draw = Callable[[np.ndarray, Sequence[int]], np.ndarray]
 """(pictures, one seed each) to pictures of the same sizes, both uint8 (pictures, height, width, 3)."""

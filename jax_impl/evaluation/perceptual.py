@@ -15,10 +15,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from export.edge.disk.files import weights_digest
 from export.edge.errors import UserError
-from export.edge.files import weights_digest
-from export.edge.pictures import to_float
-from jax_impl.tensor_file import read_tensors
+from export.edge.pictures.arrays import to_float
+from jax_impl.runs.tensor_file import read_tensors
 
 Weights = Mapping[str, jax.Array]
 FORMAT_VERSION = "1"

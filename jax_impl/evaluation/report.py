@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from export.edge.sheets import grid
+from export.edge.pictures.sheets import grid
 from jax_impl.evaluation.held_out import HeldOut
 from jax_impl.evaluation.scoring import SWD, Judge, Scores, wins
 from jax_impl.evaluation.statistics import FEWEST_SCENES

@@ -5,7 +5,7 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
-from export.edge.coordinates import centres
+from export.edge.sampling.coordinates import centres
 
 
 def with_coordinates(cond: jax.Array) -> jax.Array:

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from jax_impl.config import Config, SeedModelConfig
+from jax_impl.config.tree import Config, SeedModelConfig
 from jax_impl.model.blocks import Dtype
 from jax_impl.model.seed_unet import SeedUNet
 from jax_impl.model.unet import UNet

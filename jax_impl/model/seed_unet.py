@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from jax_impl.config import SeedModelConfig
+from jax_impl.config.tree import SeedModelConfig
 from jax_impl.model.blocks import BatchNorm, Dtype, conv3x3
 
 TIME_CHANNELS = 256

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from jax_impl.config import UNetModelConfig
+from jax_impl.config.tree import UNetModelConfig
 from jax_impl.model.attention import Attention, CondEncoder
 from jax_impl.model.blocks import (
     Dtype,

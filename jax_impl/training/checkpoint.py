@@ -23,8 +23,8 @@ from jax.sharding import Mesh
 from orbax.checkpoint import v1 as ocp
 from tqdm import tqdm
 
+from export.edge.disk.files import sync_folder
 from export.edge.errors import UserError, describe_os_error
-from export.edge.files import sync_folder
 from jax_impl.training.manifest import find_fault_in, read_manifest
 from jax_impl.training.retention import Kept, best_first
 from jax_impl.training.sharding import of_state, put, single

@@ -9,7 +9,7 @@ from typing import Any, cast
 
 import jax
 
-from jax_impl.config import Config
+from jax_impl.config.tree import Config
 from jax_impl.data.loader import Pairs, Source, steps_per_epoch
 from jax_impl.diffusion.schedule import Levels, alphas_cumprod
 from jax_impl.model.network import count

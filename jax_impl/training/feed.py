@@ -19,7 +19,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from export.edge.errors import UserError
-from jax_impl.config import Config
+from jax_impl.config.tree import Config
 from jax_impl.data.loader import Pairs, Source, batch_indices, tolerant
 from jax_impl.training.sharding import put, put_rows, rows, single, whole
 from jax_impl.training.step import Batch

@@ -9,7 +9,7 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
-from jax_impl.config import OptimConfig
+from jax_impl.config.tree import OptimConfig
 from jax_impl.model.network import Tree
 from jax_impl.training.state import Guard, TrainState
 

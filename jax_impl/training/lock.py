@@ -10,8 +10,8 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from export.edge.disk.files import write_text
 from export.edge.errors import UserError
-from export.edge.files import write_text
 
 LOCK = "train.lock"
 HOLDER = "train.pid"

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from export.edge.files import sha256_file
+from export.edge.disk.files import sha256_file
 
 MOST_BYTES = 16 * 2**20
 """A manifest larger than this was not written here."""

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jax_impl.config import OptimConfig
+from jax_impl.config.tree import OptimConfig
 
 Good = jax.Array | bool
 

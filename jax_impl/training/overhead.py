@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
-from export.edge.files import write_json
+from export.edge.disk.files import write_json
 
 OVERHEAD = "overhead.json"
 

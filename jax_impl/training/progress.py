@@ -10,7 +10,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from export.edge.errors import UserError, describe_os_error
-from jax_impl.config import Config
+from jax_impl.config.tree import Config
 from jax_impl.training.checkpoint import list_checkpoints, say
 from jax_impl.training.guard import IN_A_ROW, NON_FINITE, SPIKE
 from jax_impl.training.overhead import OVERHEAD, Overhead

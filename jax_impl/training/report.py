@@ -13,12 +13,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from export.edge.disk.files import atomic_file
 from export.edge.errors import UserError, describe_os_error
-from export.edge.files import atomic_file
-from export.edge.noise import START, normal
-from export.edge.pictures import save_picture, to_uint8
-from export.edge.sheets import grid
-from jax_impl.draw import Wishes, make_draw, resolve
+from export.edge.pictures.arrays import to_uint8
+from export.edge.pictures.files import save_picture
+from export.edge.pictures.sheets import grid
+from export.edge.sampling.noise import START, normal
+from jax_impl.diffusion.draw import Wishes, make_draw, resolve
 from jax_impl.model.network import Tree
 from jax_impl.training.board import Board
 from jax_impl.training.step import Batch, Problem, to_unit

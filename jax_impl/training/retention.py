@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from jax_impl.config import TrainConfig
+from jax_impl.config.tree import TrainConfig
 
 
 @dataclass(frozen=True)

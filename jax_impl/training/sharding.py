@@ -18,7 +18,7 @@ from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from export.edge.errors import UserError
-from jax_impl.config import Config
+from jax_impl.config.tree import Config
 from jax_impl.model.network import Tree
 
 DATA, FSDP = "data", "fsdp"

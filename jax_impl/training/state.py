@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jax_impl.config import Config
+from jax_impl.config.tree import Config
 from jax_impl.model.network import Network, Tree, build
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import optax
 from jax.sharding import Mesh
 
-from jax_impl.config import Config
+from jax_impl.config.tree import Config
 from jax_impl.data.augment import augment
 from jax_impl.data.crops import random_crops
 from jax_impl.diffusion.guidance import hide

@@ -25,8 +25,8 @@ import jax
 import numpy as np
 from orbax.checkpoint import v1 as ocp
 
+from export.edge.disk.files import sync_folder, write_bytes
 from export.edge.errors import UserError
-from export.edge.files import sync_folder, write_bytes
 from jax_impl.training.checkpoint import (
     Checkpoint,
     Damage,

@@ -11,7 +11,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from export.edge import artifact
+from export.edge.model import artifact
 
 MakeModel = Callable[..., Path]
 

@@ -15,8 +15,8 @@ from PIL import Image
 from export.edge.__main__ import main
 from export.edge.errors import UserError
 from export.edge.info import describe
-from export.edge.layout import SUMS, model_file, variants
-from export.edge.onnx_file import onnx_versions
+from export.edge.model.layout import SUMS, model_file, variants
+from export.edge.model.onnx_file import onnx_versions
 
 MakeModel = Callable[..., Path]
 

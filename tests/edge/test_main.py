@@ -14,9 +14,10 @@ import pytest
 from PIL import Image
 
 from export.edge.__main__ import main
-from export.edge.artifact import open_artifact
 from export.edge.errors import UserError
-from export.edge.pictures import open_picture, resize, working
+from export.edge.model.artifact import open_artifact
+from export.edge.pictures.arrays import resize, working
+from export.edge.pictures.files import open_picture
 from export.edge.translate import translate
 
 MakeModel = Callable[..., Path]

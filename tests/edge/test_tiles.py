@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from export.edge.artifact import open_artifact
 from export.edge.errors import UserError
-from export.edge.pictures import working_sides
-from export.edge.sampler import PREDICTIONS, x0_weights
+from export.edge.model.artifact import open_artifact
+from export.edge.pictures.arrays import working_sides
+from export.edge.sampling.sampler import PREDICTIONS, x0_weights
 from export.edge.tiles import MOST_PIXELS, anchored, check_tile, cut, own_tile, tiled, weight, windows
 from export.edge.translate import translate
 

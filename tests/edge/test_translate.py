@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from export.edge.artifact import open_artifact
 from export.edge.errors import UserError
-from export.edge.noise import normal
-from export.edge.pictures import FITS, to_float, to_uint8, working
-from export.edge.sampler import Step
+from export.edge.model.artifact import open_artifact
+from export.edge.pictures.arrays import FITS, to_float, to_uint8, working
+from export.edge.sampling.noise import normal
+from export.edge.sampling.sampler import Step
 from export.edge.translate import translate
 
 MakeModel = Callable[..., Path]

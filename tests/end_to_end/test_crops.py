@@ -10,8 +10,8 @@ from PIL import Image
 
 from export import to_onnx
 from export.edge import __main__ as edge
-from export.edge.artifact import open_artifact
-from export.edge.pictures import open_picture
+from export.edge.model.artifact import open_artifact
+from export.edge.pictures.files import open_picture
 from jax_impl import bundle, sample, train
 
 SMALL = [

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from export.edge.errors import UserError
-from jax_impl.run_folder import open_run
+from jax_impl.runs.folder import open_run
 from jax_impl.train import main
 from jax_impl.training.checkpoint import list_checkpoints
 from jax_impl.training.state import to_arrays

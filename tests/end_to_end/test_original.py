@@ -18,23 +18,23 @@ from PIL import Image
 
 from export import to_onnx
 from export.edge import __main__ as edge
-from export.edge.artifact import open_artifact
 from export.edge.errors import UserError
+from export.edge.model.artifact import open_artifact
 from jax_impl import bundle
-from jax_impl.cli import parse
-from jax_impl.config import Config
-from jax_impl.config_json import to_json
+from jax_impl.config.arguments import parse
+from jax_impl.config.as_json import to_json
+from jax_impl.config.presets import PRESETS
+from jax_impl.config.tree import Config
 from jax_impl.diffusion.schedule import Levels, alphas_cumprod
 from jax_impl.model.network import Tree, flatten
-from jax_impl.presets import PRESETS
-from jax_impl.run_folder import open_run, write_config
+from jax_impl.runs.bundles import read_bundle, warm_start
+from jax_impl.runs.folder import open_run, write_config
 from jax_impl.training.optim import learning_rate, make_optimizer
 from jax_impl.training.report import MetricsLog
 from jax_impl.training.retention import Retention
 from jax_impl.training.state import TrainState, outline, with_params
 from jax_impl.training.step import Problem, diffusion_loss
 from jax_impl.training.writer import save
-from jax_impl.weights import read_bundle, warm_start
 from tests.parity.subject import to_nhwc, to_torch, with_weights
 from tests.torch_ref.original_network import Original, Script, batch, trained
 from torch_ref import convert

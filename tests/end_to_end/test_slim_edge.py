@@ -24,7 +24,7 @@ import pytest
 from onnx import TensorProto, helper
 from PIL import Image
 
-from export.edge.artifact import UNSEALED, seal
+from export.edge.model.artifact import UNSEALED, seal
 
 SIZE = 32  # the model's training size, pixels
 
@@ -222,8 +222,8 @@ def test_translate_from_python(device: Device, model: Path) -> None:
     code = (
         "import sys\n"
         "from pathlib import Path\n"
-        "from export.edge.artifact import open_artifact\n"
-        "from export.edge.pictures import open_picture\n"
+        "from export.edge.model.artifact import open_artifact\n"
+        "from export.edge.pictures.files import open_picture\n"
         "from export.edge.translate import translate\n"
         "picture = open_picture(Path('photo.png'))\n"
         f"result = translate(open_artifact(Path({str(model)!r})), picture, steps=3, seed=1)\n"

@@ -13,17 +13,18 @@ from PIL import Image
 
 from export import to_onnx, verify
 from export.edge import __main__ as edge
-from export.edge.artifact import open_artifact
-from export.edge.noise import START, normal
-from export.edge.pictures import open_picture, to_float
-from export.edge.sampler import iterate
+from export.edge.model.artifact import open_artifact
+from export.edge.pictures.arrays import to_float
+from export.edge.pictures.files import open_picture
+from export.edge.sampling.noise import START, normal
+from export.edge.sampling.sampler import iterate
 from export.edge.translate import make_plan, translate
 from jax_impl import bundle, evaluate, sample, train
+from jax_impl.config.data import DataConfig
 from jax_impl.data.loader import load
 from jax_impl.data.synthetic import render_pair, scene_seed
-from jax_impl.data_config import DataConfig
-from jax_impl.draw import Wishes, make_draw, resolve
-from jax_impl.run_folder import open_run
+from jax_impl.diffusion.draw import Wishes, make_draw, resolve
+from jax_impl.runs.folder import open_run
 from jax_impl.training.state import sampling_weights
 
 

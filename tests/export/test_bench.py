@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from export import bench, timed
-from export.edge.artifact import open_artifact
 from export.edge.errors import UserError
-from export.edge.pictures import open_picture, save_picture
+from export.edge.model.artifact import open_artifact
+from export.edge.pictures.files import open_picture, save_picture
 from export.edge.translate import translate
 from export.probes import paint
 from export.to_onnx import main as export_main

@@ -10,8 +10,8 @@ import onnx
 import pytest
 
 from export.denoiser_graph import metadata
-from export.edge import coordinates
-from export.edge.artifact import open_artifact
+from export.edge.model.artifact import open_artifact
+from export.edge.sampling import coordinates
 from export.to_onnx import export
 from export.verify import BAR, compare, measure
 from torch_ref.weights import Bundle, load_bundle

@@ -11,11 +11,11 @@ import numpy as np
 import onnx
 import pytest
 
-from export.edge.artifact import open_artifact, seal
+from export.edge.disk.sums import check_sums
 from export.edge.errors import UserError
-from export.edge.layout import OURS, SUMS
-from export.edge.pictures import open_picture, save_picture
-from export.edge.sums import check_sums
+from export.edge.model.artifact import open_artifact, seal
+from export.edge.model.layout import OURS, SUMS
+from export.edge.pictures.files import open_picture, save_picture
 from export.folder import check_golden, staged
 from torch_ref.weights import load_bundle
 

@@ -12,7 +12,7 @@ import torch
 from onnx import TensorProto, numpy_helper, shape_inference
 
 from export import precision
-from export.edge.artifact import open_artifact
+from export.edge.model.artifact import open_artifact
 from export.probes import paint
 from export.scoring import visited
 from torch_ref.weights import load_bundle

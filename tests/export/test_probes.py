@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from export.edge.errors import UserError
-from export.edge.pictures import save_picture
+from export.edge.pictures.files import save_picture
 from export.probes import COUNT, listed, paint, probe_pictures, spread
 
 

@@ -9,8 +9,8 @@ import onnx
 import pytest
 
 from export import publish
-from export.edge.artifact import open_artifact, seal
 from export.edge.errors import UserError
+from export.edge.model.artifact import open_artifact, seal
 from export.probes import paint
 from torch_ref.weights import load_bundle
 

@@ -13,11 +13,11 @@ import pytest
 import torch
 
 from export import sampler_graph
-from export.edge.artifact import open_artifact, seal
 from export.edge.errors import UserError
-from export.edge.guidance import guided
-from export.edge.noise import normal
-from export.edge.sampler import bounded, coefficients, iterate
+from export.edge.model.artifact import open_artifact, seal
+from export.edge.sampling.guidance import guided
+from export.edge.sampling.noise import normal
+from export.edge.sampling.sampler import bounded, coefficients, iterate
 from torch_ref import diffusion
 from torch_ref.guidance import guided as guided_in_torch
 from torch_ref.weights import load_bundle

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
-from export.edge.artifact import open_artifact
+from export.edge.model.artifact import open_artifact
 from export.edge.translate import translate
 from export.probes import paint
 from export.scoring import Truth, draw, score, working_side

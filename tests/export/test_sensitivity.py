@@ -10,7 +10,7 @@ import onnxruntime
 import torch
 
 from export import precision, sensitivity
-from export.edge.artifact import open_artifact
+from export.edge.model.artifact import open_artifact
 from export.probes import paint
 from export.scoring import visited
 from export.sensitivity import Layer

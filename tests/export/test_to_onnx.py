@@ -17,9 +17,9 @@ import torch
 from onnx import numpy_helper
 
 from export import denoiser_graph, to_onnx
-from export.edge.artifact import open_artifact
 from export.edge.errors import UserError
-from export.edge.metadata import LATER_KEYS, METADATA_KEYS
+from export.edge.model.artifact import open_artifact
+from export.edge.model.metadata import LATER_KEYS, METADATA_KEYS
 from torch_ref.weights import load_bundle
 
 Make = Callable[..., Path]

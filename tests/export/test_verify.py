@@ -11,9 +11,9 @@ import pytest
 import torch
 from onnx import numpy_helper
 
-from export.edge.artifact import seal
 from export.edge.errors import UserError
-from export.edge.pictures import save_picture
+from export.edge.model.artifact import seal
+from export.edge.pictures.files import save_picture
 from export.probes import paint
 from export.verify import BAR, compare, main, measure
 from torch_ref.weights import load_bundle

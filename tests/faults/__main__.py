@@ -19,8 +19,8 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("MPLBACKEND", "Agg")
 
+from export.edge.disk.files import check_output_file, write_json
 from export.edge.errors import UserError, run
-from export.edge.files import check_output_file, write_json
 from tests.faults.table import Row, table
 
 PARTS = ("kills", "damage", "disk", "signals", "fuzz")

@@ -15,13 +15,13 @@ from unittest import mock
 
 import numpy as np
 
-from export.edge.artifact import open_artifact, read_sealed
 from export.edge.errors import UserError
 from export.edge.info import describe
-from jax_impl import run_folder
-from jax_impl.config_json import to_json
+from export.edge.model.artifact import open_artifact, read_sealed
+from jax_impl.config.as_json import to_json
 from jax_impl.data.loader import Pairs, load
-from jax_impl.run_folder import CONFIG, DATA, check_data, open_run, read_config
+from jax_impl.runs import folder as run_folder
+from jax_impl.runs.folder import CONFIG, DATA, check_data, open_run, read_config
 from jax_impl.training.state import to_arrays
 from tests.faults.mutations import IN_PLACE, KINDS, SHARES, Mutation, delete
 from tests.faults.processes import CHECKPOINTS, Arrays, committed, contents, stored, unlike

@@ -9,7 +9,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from jax_impl.run_folder import CONFIG
+from jax_impl.runs.folder import CONFIG
 from tests.faults.places import PAGE, empty, fill, relieve, small_disk, used_kib
 from tests.faults.processes import (
     CHECKPOINTS,

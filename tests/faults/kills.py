@@ -8,7 +8,7 @@ import signal
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from jax_impl.run_folder import CONFIG
+from jax_impl.runs.folder import CONFIG
 from jax_impl.training.report import METRICS
 from tests.faults.processes import (
     STEPS_PER_EPOCH,

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from orbax.checkpoint import v1 as ocp
 
-from jax_impl.run_folder import CONFIG, open_run
+from jax_impl.runs.folder import CONFIG, open_run
 from jax_impl.training.report import METRICS
 from jax_impl.training.state import to_arrays
 

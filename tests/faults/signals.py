@@ -8,7 +8,7 @@ import signal
 from collections import Counter
 from pathlib import Path
 
-from jax_impl.run_folder import CONFIG
+from jax_impl.runs.folder import CONFIG
 from tests.faults.kills import Campaign, begin, logged
 from tests.faults.places import empty, forbidden, small_disk
 from tests.faults.processes import Process, committed, contents, finish, leftovers, train, unlike_run

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from export.edge.files import write_text
+from export.edge.disk.files import write_text
 from export.folder import staged
 from tests.edge.conftest import MakeModel, make_model  # noqa: F401  (a fixture)
 from tests.export.conftest import write_bundle

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from export.edge.pictures import save_picture
+from export.edge.pictures.files import save_picture
 from tests.edge.conftest import MakeModel, make_model  # noqa: F401  (a fixture)
 from tests.faults.disk import tool_disks
 from tests.faults.places import can_mount, fill, free_kib, relieve, small_disk

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from export.edge.pictures import save_picture
+from export.edge.pictures.files import save_picture
 from tests.faults.processes import Process, contents, small_run
 
 TIMED = ("README.md", "SHA256SUMS")

@@ -20,8 +20,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from export.edge.disk.files import write_json, write_text
 from export.edge.errors import UserError, run
-from export.edge.files import write_json, write_text
 from tests.figures.rows import ROWS
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -14,11 +14,11 @@ import numpy as np
 from skimage.transform import AffineTransform, warp
 
 from export.edge.errors import UserError, run
-from export.edge.pictures import resize
+from export.edge.pictures.arrays import resize
+from jax_impl.config.data import DataConfig
 from jax_impl.data.alignment import register
 from jax_impl.data.pairs import Pair, find_pairs, read_pair
 from jax_impl.data.warp import Move
-from jax_impl.data_config import DataConfig
 
 PART = 0.64
 """Sides of what is looked at, as a share of the picture's: there is room around it for every displacement."""

@@ -24,14 +24,14 @@ import numpy as np
 import torch
 import tyro
 
+from export.edge.disk.files import check_output_file, write_json, write_text
 from export.edge.errors import UserError, run
-from export.edge.files import check_output_file, write_json, write_text
-from jax_impl.bench import BenchArgs, Preset, configure
-from jax_impl.bench_child import Child, GoneError
-from jax_impl.config import Config
-from jax_impl.config_json import to_json
+from jax_impl.bench.child import Child, GoneError
+from jax_impl.bench.flops import equations
+from jax_impl.bench.training import BenchArgs, Preset, configure
+from jax_impl.config.as_json import to_json
+from jax_impl.config.tree import Config
 from jax_impl.diffusion.schedule import alphas_cumprod
-from jax_impl.flops import equations
 from jax_impl.model.network import outline
 from tests.figures.formulations import DIRECTIONS, Conv, Direction, in_our_layout, pytorch, ways
 
@@ -210,9 +210,9 @@ def steps(config: Config, settings: Sequence[str], rounds: int) -> Iterator[tupl
     job: dict[str, Any] = {"config": json.loads(to_json(config)), "size": config.data.size}
     job |= {"batch_size": config.train.batch_size, "compile": False}
     job["alphas_cumprod"] = alphas_cumprod(config.diffusion).tolist()
-    wanted = [(f"JAX, {name}", "jax_impl.timed", SETTINGS[name]) for name in settings]
+    wanted = [(f"JAX, {name}", "jax_impl.bench.timed", SETTINGS[name]) for name in settings]
     wanted += [("PyTorch, as it comes", "torch_ref.timed", {}), ("PyTorch, huge pages", "torch_ref.timed", HUGE_PAGES)]
-    with tempfile.TemporaryDirectory() as folder, Child("jax_impl.timed", job, Path(folder) / "0.json") as first:
+    with tempfile.TemporaryDirectory() as folder, Child("jax_impl.bench.timed", job, Path(folder) / "0.json") as first:
         _ready(first)
         for number, (name, module, environment) in enumerate(wanted, 1):
             with Child(module, job, Path(folder) / f"{number}.json", environment) as child:

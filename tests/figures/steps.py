@@ -13,19 +13,19 @@ from typing import Any, get_args
 import tyro
 from matplotlib.figure import Figure
 
+from export.edge.disk.files import atomic_file, write_json
 from export.edge.errors import UserError, run
-from export.edge.files import atomic_file, write_json
-from export.edge.pictures import check_output_picture
-from export.edge.spacing import check_steps
+from export.edge.pictures.files import check_output_picture
+from export.edge.sampling.spacing import check_steps
 from jax_impl.bundle import final_weights
-from jax_impl.config import SamplerName
-from jax_impl.draw import Wishes
+from jax_impl.config.tree import SamplerName
+from jax_impl.diffusion.draw import Wishes
 from jax_impl.evaluate import EvaluationData, data_config
 from jax_impl.evaluation.held_out import open_held_out
 from jax_impl.evaluation.methods import Method, baselines, of_run
 from jax_impl.evaluation.scoring import METRICS, SWD, Judge, Scores, make_judge, score
 from jax_impl.evaluation.statistics import Estimate
-from jax_impl.run_folder import open_run
+from jax_impl.runs.folder import open_run
 from tests.figures.ablation import FIGURES
 
 CANDIDATE: tuple[SamplerName, int] = ("dpmpp", 20)

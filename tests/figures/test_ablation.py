@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from export.edge.errors import UserError
-from jax_impl.cli import parse
+from jax_impl.config.arguments import parse
 from tests.figures.ablation import FIGURES, RIVALS, Plan, evaluate, main, to_markdown, train
 from tests.figures.rows import ROWS
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from export.edge.errors import UserError
-from export.edge.pictures import save_picture
+from export.edge.pictures.files import save_picture
 from jax_impl.data.synthetic import render_pair
 from tests.figures.alignment import main
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from jax_impl.config import Config, DiffusionConfig, OptimConfig, SeedModelConfig, TrainConfig, UNetModelConfig
+from jax_impl.config.data import DataConfig
+from jax_impl.config.tree import Config, DiffusionConfig, OptimConfig, SeedModelConfig, TrainConfig, UNetModelConfig
 from jax_impl.data.loader import load
-from jax_impl.data_config import DataConfig
 from jax_impl.train import train
 
 

@@ -14,13 +14,13 @@ import pytest
 from safetensors import safe_open
 from safetensors.numpy import load_file
 
+from export.edge.disk.files import weights_digest
 from export.edge.errors import UserError
-from export.edge.files import weights_digest
 from jax_impl import bundle
-from jax_impl.config import Config, OptimConfig, SeedModelConfig
-from jax_impl.data_config import DataConfig
+from jax_impl.config.data import DataConfig
+from jax_impl.config.tree import Config, OptimConfig, SeedModelConfig
 from jax_impl.model.network import flatten
-from jax_impl.run_folder import TrainedRun, open_run, write_config
+from jax_impl.runs.folder import TrainedRun, open_run, write_config
 from jax_impl.training.optim import learning_rate, make_optimizer
 from jax_impl.training.report import METRICS, MetricsLog
 from jax_impl.training.retention import Retention

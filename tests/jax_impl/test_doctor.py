@@ -11,7 +11,8 @@ import pytest
 from PIL import Image
 
 from export.edge.errors import UserError
-from export.edge.pictures import open_picture, resize, save_picture
+from export.edge.pictures.arrays import resize
+from export.edge.pictures.files import open_picture, save_picture
 from jax_impl import doctor
 from jax_impl.data.checkup import difference_hash, look, misalignment, near_duplicates
 from jax_impl.data.pairs import read_pair

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from export.edge.errors import UserError
-from export.edge.pictures import open_picture, save_picture
+from export.edge.pictures.files import open_picture, save_picture
 from jax_impl import doctor
+from jax_impl.config.data import DataConfig
 from jax_impl.data.pairs import PairSource, find_pairs, read_pair
 from jax_impl.data.synthetic import render_pair
-from jax_impl.data_config import DataConfig
 
 SIDE, SHIFT = 128, 5
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from export.edge.errors import UserError
-from export.edge.pictures import save_picture
+from export.edge.pictures.files import save_picture
+from jax_impl.config.data import DataConfig
 from jax_impl.data.loader import load
-from jax_impl.data_config import DataConfig
 from jax_impl.evaluate import main
 
 SMALL = ["--data.synthetic-pairs", "6", "--data.synthetic-val-pairs", "3"]

@@ -15,9 +15,9 @@ import pytest
 
 from export.edge.errors import UserError
 from jax_impl import bundle
-from jax_impl.config import Config
+from jax_impl.config.tree import Config
 from jax_impl.data.loader import Pairs, load
-from jax_impl.run_folder import open_run
+from jax_impl.runs.folder import open_run
 from jax_impl.train import main, train
 from jax_impl.training import feed as feed_module
 from jax_impl.training.checkpoint import DAMAGED, list_checkpoints

@@ -19,11 +19,11 @@ from pathlib import Path
 # A table of rounding errors is about one machine model: no accelerator unless one is asked for.
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
+from export.edge.disk.files import atomic_file, check_output_folder, write_json
 from export.edge.errors import UserError, run
-from export.edge.files import atomic_file, check_output_folder, write_json
 from jax_impl import bundle
-from jax_impl.config import SeedModelConfig
-from jax_impl.presets import PRESETS
+from jax_impl.config.presets import PRESETS
+from jax_impl.config.tree import SeedModelConfig
 from tests.parity.blocks import blocks
 from tests.parity.ladder import LEVELS, Line, to_json, to_markdown
 from tests.parity.network import gradients, network

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from export.edge.files import atomic_file
+from export.edge.disk.files import atomic_file
 from tests.parity.subject import Subject, from_bundle, from_preset
 
 

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from jax2onnx import to_onnx
 from safetensors import safe_open
 
-from jax_impl.config_json import from_json
+from jax_impl.config.as_json import from_json
 from jax_impl.model.network import build
 
 RESIZE = jax.image.resize

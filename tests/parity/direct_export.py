@@ -21,9 +21,9 @@ import jax.numpy as jnp
 import numpy as np
 import onnxruntime
 
+from export.edge.disk.files import check_output_folder
 from export.edge.errors import UserError, run
-from export.edge.files import check_output_folder
-from jax_impl.weights import write_bundle
+from jax_impl.runs.bundles import write_bundle
 from tests.parity.__main__ import describe, open_subject, report
 from tests.parity.ladder import Line
 from tests.parity.network import apply, forward_line, inputs

@@ -12,7 +12,7 @@ from typing import Any, get_args
 import numpy as np
 from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
 
-from jax_impl.config import DiffusionConfig, Prediction, SamplerName, SpacingName
+from jax_impl.config.tree import DiffusionConfig, Prediction, SamplerName, SpacingName
 from jax_impl.diffusion import schedule as jax_schedule
 from tests.parity import paper, sides
 from tests.parity.ladder import Line, compare

@@ -14,9 +14,9 @@ import torch
 from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
 
-from export.edge import sampler as edge
-from export.edge.spacing import timesteps
-from jax_impl.config import SamplerName, SpacingName
+from export.edge.sampling import sampler as edge
+from export.edge.sampling.spacing import timesteps
+from jax_impl.config.tree import SamplerName, SpacingName
 from jax_impl.diffusion.samplers import SamplerConfig, sample
 from tests.parity.ladder import Line, compare
 from tests.parity.sides import CLAMP

@@ -19,8 +19,8 @@ import torch
 from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
 
-from export.edge import sampler as edge
-from jax_impl.config import SpacingName
+from export.edge.sampling import sampler as edge
+from jax_impl.config.tree import SpacingName
 from jax_impl.diffusion import process, samplers
 from jax_impl.diffusion.schedule import Levels
 from torch_ref import diffusion

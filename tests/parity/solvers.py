@@ -17,9 +17,9 @@ import torch
 from diffusers.schedulers.scheduling_dpmsolver_multistep import DPMSolverMultistepScheduler
 from diffusers.schedulers.scheduling_heun_discrete import HeunDiscreteScheduler
 
-from export.edge import sampler as edge
-from export.edge.spacing import timesteps
-from jax_impl.config import Prediction, SamplerName, SpacingName
+from export.edge.sampling import sampler as edge
+from export.edge.sampling.spacing import timesteps
+from jax_impl.config.tree import Prediction, SamplerName, SpacingName
 from jax_impl.diffusion import samplers
 from tests.parity.sides import CLAMP, NAMES_IN_DIFFUSERS
 from torch_ref import diffusion

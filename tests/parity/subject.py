@@ -11,19 +11,19 @@ import jax.numpy as jnp
 import numpy as np
 import torch
 
-from export.edge.artifact import Artifact, open_artifact
 from export.edge.errors import UserError
+from export.edge.model.artifact import Artifact, open_artifact
 from export.to_onnx import export
-from jax_impl.config import Config, ModelConfig, SeedModelConfig
-from jax_impl.config_json import from_tree, to_json
+from jax_impl.config.as_json import from_tree, to_json
+from jax_impl.config.presets import PRESETS
+from jax_impl.config.tree import Config, ModelConfig, SeedModelConfig
 from jax_impl.data.loader import batch_indices, load
 from jax_impl.diffusion.schedule import Levels, alphas_cumprod
 from jax_impl.model.network import Network, Tree, flatten, outline
-from jax_impl.presets import PRESETS
+from jax_impl.runs.bundles import write_bundle
 from jax_impl.training.optim import learning_rate, make_optimizer
 from jax_impl.training.state import with_params
 from jax_impl.training.step import Batch, Problem, make_train_step
-from jax_impl.weights import write_bundle
 from torch_ref.weights import Bundle, build_model, load_bundle, to_jax
 
 TRAINING_STEPS = {"seed": 900, "tiny": 200, "base": 200}

@@ -16,8 +16,8 @@ import numpy as np
 import pytest
 import torch
 
-from export.edge.spacing import timesteps
-from jax_impl.config import AnySamplerName, DiffusionConfig, Prediction
+from export.edge.sampling.spacing import timesteps
+from jax_impl.config.tree import AnySamplerName, DiffusionConfig, Prediction
 from jax_impl.diffusion.samplers import SamplerConfig, sample
 from jax_impl.diffusion.schedule import alphas_cumprod
 from torch_ref import diffusion as reference

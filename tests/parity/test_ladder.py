@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from export.edge.errors import UserError
-from jax_impl.presets import PRESETS
+from jax_impl.config.presets import PRESETS
 from tests.parity.__main__ import main, report
 from tests.parity.ladder import Line, compare, summary, to_json, to_markdown, worst
 from tests.parity.network import gradients, network

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import torch
 
-from export.edge.sampler import coefficients, iterate
+from export.edge.sampling.sampler import coefficients, iterate
 from jax_impl.diffusion.schedule import cosine_alphas_cumprod
 from torch_ref import diffusion as reference
 

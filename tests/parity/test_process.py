@@ -12,9 +12,9 @@ import pytest
 import torch
 from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
 
-from export.edge import sampler as edge
-from export.edge import spacing
-from jax_impl.config import DiffusionConfig
+from export.edge.sampling import sampler as edge
+from export.edge.sampling import spacing
+from jax_impl.config.tree import DiffusionConfig
 from jax_impl.diffusion import process as jax_process
 from jax_impl.diffusion import samplers as jax_samplers
 from jax_impl.diffusion.schedule import alphas_cumprod, cosine_alphas_cumprod

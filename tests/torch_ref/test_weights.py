@@ -14,9 +14,9 @@ import torch
 from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
-from export.edge.bundles import bundle_digest
+from export.edge.disk.files import weights_digest
 from export.edge.errors import UserError
-from export.edge.files import weights_digest
+from export.edge.model.bundles import bundle_digest
 from torch_ref.base import UNet
 from torch_ref.weights import SCHEDULE, build_model, from_jax, load_bundle, save_bundle, to_jax
 

@@ -13,8 +13,8 @@ import onnx
 import pytest
 from PIL import Image
 
-from export.edge.artifact import open_artifact, seal
 from export.edge.errors import UserError
+from export.edge.model.artifact import open_artifact, seal
 from export.web import runtime, scenes
 from export.web.__main__ import main
 from export.web.build import build

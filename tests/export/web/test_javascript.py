@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from export.edge.coordinates import with_coordinates
 from export.edge.detail import to_photo_size
-from export.edge.guidance import guided
-from export.edge.noise import normal
-from export.edge.pictures import FITS, to_float, to_uint8, working
-from export.edge.sampler import PREDICTIONS, SAMPLERS, bounded, coefficients, iterate
-from export.edge.spacing import SPACINGS, timesteps
+from export.edge.pictures.arrays import FITS, to_float, to_uint8, working
+from export.edge.sampling.coordinates import with_coordinates
+from export.edge.sampling.guidance import guided
+from export.edge.sampling.noise import normal
+from export.edge.sampling.sampler import PREDICTIONS, SAMPLERS, bounded, coefficients, iterate
+from export.edge.sampling.spacing import SPACINGS, timesteps
 
 Ask = Callable[[list[dict[str, Any]]], list[Any]]
 NAMES = {

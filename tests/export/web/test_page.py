@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from export.edge.artifact import open_artifact
-from export.edge.pictures import open_picture
+from export.edge.model.artifact import open_artifact
+from export.edge.pictures.files import open_picture
 from export.edge.translate import translate
 from export.web.build import build
 from export.web.serve import make_server

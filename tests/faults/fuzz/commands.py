@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from export import to_onnx, verify
 from export.edge import __main__ as edge
 from export.edge.errors import run
-from jax_impl import bundle, cli, doctor, evaluate, sample
+from jax_impl import bundle, doctor, evaluate, sample
+from jax_impl.config import arguments as cli
 from tests.faults.fuzz.values import argument_words
 from torch_ref import convert
 

@@ -16,15 +16,16 @@ from hypothesis import strategies as st
 from safetensors import safe_open
 
 from export import denoiser_graph
-from export.edge import artifact
-from export.edge.artifact import open_artifact
+from export.edge.disk.sums import check_sums
 from export.edge.errors import UserError
-from export.edge.pictures import fit_square, open_photo, save_picture
-from export.edge.sums import check_sums
-from jax_impl.config_json import from_json
+from export.edge.model import artifact
+from export.edge.model.artifact import open_artifact
+from export.edge.pictures.arrays import fit_square
+from export.edge.pictures.files import open_photo, save_picture
+from jax_impl.config.as_json import from_json
+from jax_impl.config.data import DataConfig
 from jax_impl.data.pairs import find_pairs
-from jax_impl.data_config import DataConfig
-from jax_impl.weights import read_bundle
+from jax_impl.runs.bundles import read_bundle
 from tests.faults.fuzz import commands, values
 from tests.faults.fuzz.material import Material, bundled, ordered, sealed
 from tests.faults.fuzz.mutate import examples, mutate

@@ -14,12 +14,12 @@ from onnx import helper
 from PIL import Image
 from safetensors.numpy import save
 
-from export.edge import artifact
-from export.edge.bundles import bundle_digest
-from export.edge.files import sha256_file, weights_digest
-from jax_impl.config import Config
-from jax_impl.config_json import to_json
-from jax_impl.presets import PRESETS
+from export.edge.disk.files import sha256_file, weights_digest
+from export.edge.model import artifact
+from export.edge.model.bundles import bundle_digest
+from jax_impl.config.as_json import to_json
+from jax_impl.config.presets import PRESETS
+from jax_impl.config.tree import Config
 from tests.edge.conftest import graph, metadata
 from tests.export.conftest import write_bundle
 from torch_ref.convert import to_pth

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from skimage.registration import phase_cross_correlation
 
-from export.edge.pictures import resize
+from export.edge.pictures.arrays import resize
 from jax_impl.data.alignment import register
 from jax_impl.data.synthetic import render_pair
 from jax_impl.data.warp import Move, common, lay_over

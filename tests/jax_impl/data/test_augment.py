@@ -11,9 +11,9 @@ from scipy import ndimage
 from skimage.transform import ProjectiveTransform
 from skimage.transform import warp as skimage_warp
 
+from jax_impl.config.data import AugmentConfig
 from jax_impl.data import augment as module
 from jax_impl.data.augment import augment
-from jax_impl.data_config import AugmentConfig
 
 NONE = AugmentConfig(flip=0.0, rotation=0.0, perspective=0.0, jitter_probability=0.0)
 FLIP = AugmentConfig(flip=1.0, rotation=0.0, perspective=0.0, jitter_probability=0.0)

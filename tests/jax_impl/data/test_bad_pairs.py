@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from export.edge.errors import UserError
+from jax_impl.config.data import DataConfig
 from jax_impl.data.bad_pairs import SHOWN, is_bad, stand_in
 from jax_impl.data.loader import Pairs, load, open_source, tolerant
 from jax_impl.data.pairs import find_pairs
-from jax_impl.data_config import DataConfig
-from jax_impl.run_folder import check_data, write_data
+from jax_impl.runs.folder import check_data, write_data
 
 
 def write_pairs(root: Path, names: str) -> Path:

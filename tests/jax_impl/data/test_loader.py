@@ -12,10 +12,11 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from export.edge.errors import UserError
-from export.edge.pictures import fit_square, open_picture
+from export.edge.pictures.arrays import fit_square
+from export.edge.pictures.files import open_picture
+from jax_impl.config.data import DataConfig
 from jax_impl.data import loader
 from jax_impl.data.loader import batch_indices, load, remarks, steps_per_epoch
-from jax_impl.data_config import DataConfig
 
 REAL = Path(__file__).parents[4] / "shared" / "data"
 

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from export.edge.errors import UserError
+from jax_impl.config.data import DataConfig
 from jax_impl.data.pairs import PairSource, find_pairs, read_pair
 from jax_impl.data.splits import hold_out, scene_of
-from jax_impl.data_config import DataConfig
 
 REAL = Path(__file__).parents[4] / "shared" / "data"
 needs_real = pytest.mark.skipif(not REAL.is_dir(), reason="the real pairs in ../shared/data are not there")

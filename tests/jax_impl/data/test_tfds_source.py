@@ -16,10 +16,10 @@ from PIL import Image
 
 from export.edge.errors import UserError
 from jax_impl import prepare
+from jax_impl.config.data import DataConfig
 from jax_impl.data.loader import Pairs, load, open_source, remarks
 from jax_impl.data.synthetic import render_pair
 from jax_impl.data.tfds_source import _features, find_folder
-from jax_impl.data_config import DataConfig
 
 Config = Callable[..., DataConfig]
 
@@ -189,8 +189,9 @@ def test_without_the_libraries_the_message_names_them(prepared: Config, monkeypa
 
 def test_tensorflow_is_not_imported(data_dir: Path, root: Path, tmp_path: Path) -> None:
     code = (
-        "import sys; from jax_impl import prepare; from jax_impl.data.loader import load; from jax_impl.config import "
-        "DataConfig; folder = sys.argv[1]; prepare.main(['synthetic', '--size', '16', '--synthetic-pairs', '2', "
+        "import sys; from jax_impl import prepare; from jax_impl.data.loader import load; "
+        "from jax_impl.config.data import DataConfig; folder = sys.argv[1]; "
+        "prepare.main(['synthetic', '--size', '16', '--synthetic-pairs', '2', "
         "'--output-dir', folder]); pairs = load(DataConfig(tfds='paired_images', tfds_dir=folder, size=16), 'train'); "
         "assert len(pairs.names) == 2; print([m for m in ('tensorflow', 'torch', 'jax') if m in sys.modules])"
     )

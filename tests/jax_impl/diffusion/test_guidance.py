@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import torch
 
-from export.edge import guidance as edge
 from export.edge.errors import UserError
-from jax_impl.config import DiffusionConfig
+from export.edge.sampling import guidance as edge
+from jax_impl.config.tree import DiffusionConfig
+from jax_impl.diffusion.draw import Wishes, resolve
 from jax_impl.diffusion.guidance import HIDDEN, guided
-from jax_impl.draw import Wishes, resolve
 from torch_ref import guidance as reference
 
 

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jax_impl.config import DiffusionConfig, Prediction
+from jax_impl.config.tree import DiffusionConfig, Prediction
 from jax_impl.diffusion.loss import hybrid_loss, loss_weight
 
 

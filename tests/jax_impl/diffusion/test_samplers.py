@@ -15,9 +15,9 @@ import torch
 from diffusers import DDIMScheduler, DDPMScheduler
 
 from export.edge.errors import UserError
-from export.edge.sampler import coefficients
-from jax_impl.config import AnySamplerName, DiffusionConfig, Prediction
-from jax_impl.config_json import from_json
+from export.edge.sampling.sampler import coefficients
+from jax_impl.config.as_json import from_json
+from jax_impl.config.tree import AnySamplerName, DiffusionConfig, Prediction
 from jax_impl.diffusion.process import levels_at
 from jax_impl.diffusion.samplers import Draw, SamplerConfig, bounded, make_plan, sample
 from jax_impl.diffusion.schedule import Levels, alphas_cumprod

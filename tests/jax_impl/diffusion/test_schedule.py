@@ -8,7 +8,7 @@ import mpmath
 import numpy as np
 import pytest
 
-from jax_impl.config import DiffusionConfig
+from jax_impl.config.tree import DiffusionConfig
 from jax_impl.diffusion.schedule import Levels, alphas_cumprod, cosine_alphas_cumprod
 
 

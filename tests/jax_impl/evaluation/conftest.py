@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from jax_impl.data_config import DataConfig
+from jax_impl.config.data import DataConfig
 from jax_impl.evaluation.held_out import HeldOut, open_held_out
 from jax_impl.evaluation.scoring import METRICS, Judge, make_judge
 

@@ -12,9 +12,9 @@ import torch
 from safetensors.numpy import load_file
 
 from export.edge.errors import UserError
-from export.edge.pictures import save_picture
+from export.edge.pictures.files import save_picture
+from jax_impl.config.data import DataConfig
 from jax_impl.data.loader import load
-from jax_impl.data_config import DataConfig
 from jax_impl.evaluate import main
 from jax_impl.evaluation.frechet import frechet_distance, open_inception
 from jax_impl.evaluation.perceptual import LPIPS_FORMAT, open_lpips

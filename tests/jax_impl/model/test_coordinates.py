@@ -9,7 +9,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from export.edge import coordinates as edge
+from export.edge.sampling import coordinates as edge
 from jax_impl.model.coordinates import with_coordinates
 from torch_ref.unet import with_coordinates as in_torch
 

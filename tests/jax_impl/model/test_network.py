@@ -11,10 +11,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jax_impl.config import Config, ModelConfig, SeedModelConfig, UNetModelConfig
-from jax_impl.data_config import DataConfig
+from jax_impl.config.data import DataConfig
+from jax_impl.config.presets import PRESETS
+from jax_impl.config.tree import Config, ModelConfig, SeedModelConfig, UNetModelConfig
 from jax_impl.model.network import Network, build, count, flatten, outline
-from jax_impl.presets import PRESETS
 
 NETWORKS = [
     SeedModelConfig(width=4),

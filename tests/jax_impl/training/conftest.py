@@ -10,8 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jax_impl.config import Config, OptimConfig, SeedModelConfig
-from jax_impl.data_config import DataConfig
+from jax_impl.config.data import DataConfig
+from jax_impl.config.tree import Config, OptimConfig, SeedModelConfig
 from jax_impl.training.optim import learning_rate, make_optimizer
 from jax_impl.training.state import TrainState, outline
 

@@ -16,9 +16,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jax_impl.config import Config, OptimConfig, SeedModelConfig, TrainConfig, UNetModelConfig
+from jax_impl.config.data import AugmentConfig, DataConfig
+from jax_impl.config.tree import Config, OptimConfig, SeedModelConfig, TrainConfig, UNetModelConfig
 from jax_impl.data.loader import Pairs
-from jax_impl.data_config import AugmentConfig, DataConfig
 from jax_impl.diffusion.schedule import Levels, alphas_cumprod
 from jax_impl.training.checkpoint import restore
 from jax_impl.training.feed import open_feed

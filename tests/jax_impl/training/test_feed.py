@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 
 from export.edge.errors import UserError
 from jax_impl import bundle, prepare
-from jax_impl.config import Config, TrainConfig
+from jax_impl.config.data import DataConfig
+from jax_impl.config.tree import Config, TrainConfig
 from jax_impl.data.loader import Pairs, Source, batch_indices, open_held_out_pairs, open_pairs
-from jax_impl.data_config import DataConfig
-from jax_impl.run_folder import DATA, check_data, open_run, write_data
+from jax_impl.runs.folder import DATA, check_data, open_run, write_data
 from jax_impl.train import train
 from jax_impl.training.feed import Batches, Feed, Order, Shard, open_feed
 from jax_impl.training.state import to_arrays

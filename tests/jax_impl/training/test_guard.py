@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jax_impl.config import Config, OptimConfig
+from jax_impl.config.tree import Config, OptimConfig
 from jax_impl.data.loader import load
 from jax_impl.diffusion.schedule import Levels, alphas_cumprod
 from jax_impl.training.guard import MEMORY, describe_skipped, judge

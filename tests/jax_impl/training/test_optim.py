@@ -11,7 +11,7 @@ import optax
 import pytest
 import torch
 
-from jax_impl.config import OptimConfig
+from jax_impl.config.tree import OptimConfig
 from jax_impl.training.optim import clip_by_global_norm, learning_rate, make_optimizer
 
 

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from jax.sharding import PartitionSpec
 
 from export.edge.errors import UserError
-from jax_impl.config import Config, OptimConfig, TrainConfig
+from jax_impl.config.tree import Config, OptimConfig, TrainConfig
 from jax_impl.training.sharding import FSDP, SMALLEST_DIVIDED, Votes, make_mesh, put, rows, single, spec, to_host
 
 

@@ -11,7 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jax_impl.config import (
+from jax_impl.config.data import AugmentConfig, DataConfig
+from jax_impl.config.tree import (
     Config,
     DiffusionConfig,
     OptimConfig,
@@ -20,7 +21,6 @@ from jax_impl.config import (
     TrainConfig,
     UNetModelConfig,
 )
-from jax_impl.data_config import AugmentConfig, DataConfig
 from jax_impl.diffusion.guidance import HIDDEN
 from jax_impl.diffusion.schedule import Levels, alphas_cumprod
 from jax_impl.training.optim import learning_rate, make_optimizer

@@ -1,4 +1,4 @@
-// Gaussian noise from (seed, stream) alone, bit for bit that of export/edge/noise.py, whose docstring says how.
+// Gaussian noise from (seed, stream) alone, bit for bit that of export/edge/sampling/noise.py, whose docstring says how.
 // Only +, -, *, / and the square root are used, which IEEE 754 defines to the last bit; a Math.log or Math.cos may
 // differ between browsers.
 

@@ -1,4 +1,4 @@
-// Pictures laid out for a network and taken out of it, as export/edge/pictures.py does it.
+// Pictures laid out for a network and taken out of it, as export/edge/pictures/arrays.py does it.
 // A picture is {data, width, height}: RGB bytes, row by row.
 
 import { resize, shrink } from './resample.js';
@@ -97,7 +97,7 @@ export function planar(values, change = (value) => value) {
   return planes;
 }
 
-/** Planes of a whole picture, and two more of each pixel's height and width in it, -1 to 1: export.edge.coordinates. */
+/** Planes of a whole picture, and two more of each pixel's height and width in it, -1 to 1: export.edge.sampling.coordinates. */
 export function withCoordinates(planes, height, width) {
   const pixels = height * width;
   const placed = new Float32Array(planes.length + 2 * pixels);

@@ -1,4 +1,4 @@
-// Which of the T timesteps a sampler visits: export/edge/spacing.py in JavaScript.
+// Which of the T timesteps a sampler visits: export/edge/sampling/spacing.py in JavaScript.
 
 export const SPACINGS = ['trailing', 'leading', 'linspace', 'logsnr'];
 

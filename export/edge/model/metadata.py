@@ -1,0 +1,195 @@
+"""What a model file says of itself, in its ONNX metadata, checked: whoever wrote it may have meant harm."""
+
+from __future__ import annotations
+
+import math
+import re
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from export.edge.disk.reading import parse_json
+from export.edge.errors import UserError
+from export.edge.pictures.arrays import FITS, LARGEST_SIZE
+from export.edge.sampling.coordinates import placed
+from export.edge.sampling.guidance import check_guidance
+from export.edge.sampling.sampler import PREDICTIONS, SAMPLERS, Denoise, coefficients
+from export.edge.sampling.spacing import SPACINGS
+
+FORMAT = "dawn2dusk"
+FORMAT_VERSION = "1"
+VALUE_RANGE = "[-1, 1]"
+METADATA_KEYS = (
+    "format",
+    "format_version",
+    "alphas_cumprod",
+    "prediction",
+    "clamp",
+    "size",
+    "size_multiple",
+    "fit",
+    "value_range",
+    "steps",
+    "sampler",
+    "weights_digest",
+    "config",
+    "file_digest",
+)
+LATER_KEYS = {"spacing": "trailing", "threshold": "0", "guidance": "1", "cond_dropout": "0", "coordinates": "false"}
+"""Keys that older files lack, with what they mean by that."""
+MOST_TIMESTEPS = 100_000
+"""As many as training allows."""
+MOST_TEXT = 64 * MOST_TIMESTEPS
+"""Characters of one entry; a number of the schedule takes 25."""
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """An opened model file."""
+
+    denoise: Denoise
+    """denoise(x_t, cond, t): float32 (batch, height, width, 3) twice and int64 (batch,) to the prediction,
+    float32 (batch, height, width, 3). Height and width must be multiples of size_multiple. With coordinates, cond
+    may have 5 channels, see `export.edge.sampling.coordinates`."""
+    alphas_cumprod: np.ndarray
+    """float64 (T,), falling inside (0, 1)."""
+    prediction: str
+    """What denoise returns: "eps", "x0" or "v"."""
+    clamp: float | None
+    """x0_hat is clamped to [-clamp, clamp] at every step; None leaves it alone."""
+    threshold: float
+    """Share of a picture's values that dynamic thresholding shrinks into the clamp; 0 for none of it."""
+    size: int
+    """Side in pixels of the squares the model was trained on."""
+    size_multiple: int
+    fit: str
+    """How training brought pictures to squares: "crop", "letterbox" or "stretch"."""
+    steps: int
+    """Recommended number of sampler steps."""
+    sampler: str
+    """Recommended sampler, one of `export.edge.sampling.sampler.SAMPLERS`."""
+    spacing: str
+    """Recommended choice of timesteps, one of `export.edge.sampling.spacing.SPACINGS`."""
+    guidance: float
+    """Recommended guidance scale, see `export.edge.sampling.guidance`; 1 is none."""
+    cond_dropout: float
+    """Share of guiding pictures that training hid; without any, no other guidance than 1 makes sense."""
+    coordinates: bool
+    """Whether the model is told where each pixel lies."""
+    weights_digest: str
+    """64 hexadecimal digits, the same for every file made from the same weights."""
+
+
+def check_format(metadata: Mapping[str, str], path: Path) -> None:
+    """Raise UserError for the metadata of another kind of file, or of another version."""
+    found = metadata.get("format", "")
+    if found != FORMAT:
+        raise UserError(
+            f"model {path} has the format {found!r}, expected {FORMAT!r}; give a file model*.onnx of export.to_onnx"
+        )
+    version = metadata.get("format_version", "")
+    if version != FORMAT_VERSION:
+        raise UserError(
+            f"model {path} has format version {version!r}, this program reads {FORMAT_VERSION!r}; "
+            "use the matching version of the program or export the model again"
+        )
+
+
+def read_metadata(metadata: Mapping[str, str], denoise: Denoise, path: Path) -> Artifact:
+    """The Artifact that runs by `denoise`. Raises UserError, naming the entry, for one that is missing or senseless."""
+    missing = [key for key in METADATA_KEYS if key not in metadata]
+    if missing:
+        raise UserError(f"model {path} lacks the metadata {', '.join(missing)}; export it again")
+    metadata = LATER_KEYS | dict(metadata)
+    if long := [key for key in LATER_KEYS.keys() | METADATA_KEYS if len(metadata[key]) > MOST_TEXT]:
+        raise UserError(f"model {path}: {min(long)} has more than {MOST_TEXT:,} characters; export it again")
+
+    def choice(key: str, allowed: tuple[str, ...]) -> str:
+        if metadata[key] not in allowed:
+            raise UserError(
+                f"model {path}: {key} is {metadata[key]!r}, not one of {', '.join(allowed)}; export it again"
+            )
+        return metadata[key]
+
+    def number(key: str, most: int) -> int:
+        if not re.fullmatch(r"[1-9][0-9]{0,8}", metadata[key]) or int(metadata[key]) > most:
+            raise UserError(
+                f"model {path}: {key} is {metadata[key]!r}, not a whole number from 1 to {most}; export it again"
+            )
+        return int(metadata[key])
+
+    choice("value_range", (VALUE_RANGE,))
+    digest = metadata["weights_digest"]
+    if not re.fullmatch(r"[0-9a-f]{64}", digest):
+        raise UserError(f"model {path}: weights_digest is {digest!r}, not 64 hexadecimal digits; export it again")
+    artifact = Artifact(
+        denoise=placed(denoise) if metadata["coordinates"] == "true" else denoise,
+        alphas_cumprod=_schedule(metadata, path),
+        prediction=choice("prediction", PREDICTIONS),
+        clamp=_clamp(metadata, path),
+        threshold=_between(metadata, "threshold", 1.0, path),
+        size=number("size", LARGEST_SIZE),
+        size_multiple=number("size_multiple", LARGEST_SIZE),
+        fit=choice("fit", FITS),
+        steps=number("steps", MOST_TIMESTEPS),
+        sampler=choice("sampler", SAMPLERS),
+        spacing=choice("spacing", SPACINGS),
+        guidance=_between(metadata, "guidance", sys.float_info.max, path),
+        cond_dropout=_between(metadata, "cond_dropout", 1.0, path),
+        coordinates=choice("coordinates", ("false", "true")) == "true",
+        weights_digest=digest,
+    )
+    try:
+        coefficients(
+            artifact.alphas_cumprod,
+            artifact.steps,
+            artifact.sampler,
+            prediction=artifact.prediction,
+            spacing=artifact.spacing,
+        )
+        check_guidance(artifact.guidance, artifact.cond_dropout)
+    except UserError as error:
+        raise UserError(f"model {path}: {error}") from error
+    return artifact
+
+
+def _clamp(metadata: Mapping[str, str], path: Path) -> float | None:
+    value = _json(metadata, "clamp", path)
+    if value is None:
+        return None
+    if not _is_number(value) or value <= 0:
+        raise UserError(f"model {path}: clamp is {value!r}, neither null nor a number above 0; export it again")
+    return float(value)
+
+
+def _between(metadata: Mapping[str, str], key: str, most: float, path: Path) -> float:
+    value = _json(metadata, key, path)
+    if not _is_number(value) or not 0 <= value <= most:
+        raise UserError(f"model {path}: {key} is {value!r}, not a number from 0 to {most:g}; export it again")
+    return float(value)
+
+
+def _schedule(metadata: Mapping[str, str], path: Path) -> np.ndarray:
+    value = _json(metadata, "alphas_cumprod", path)
+    if not (isinstance(value, list) and all(map(_is_number, value))):
+        raise UserError(f"model {path}: alphas_cumprod is not a list of numbers; export it again")
+    if len(value) > MOST_TIMESTEPS:
+        raise UserError(
+            f"model {path}: alphas_cumprod has {len(value)} numbers, more than {MOST_TIMESTEPS}; export it again"
+        )
+    return np.array(value, np.float64)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _json(metadata: Mapping[str, str], key: str, path: Path) -> Any:
+    try:
+        return parse_json(metadata[key])
+    except ValueError as error:
+        raise UserError(f"model {path}: {key} is not JSON ({error}); export it again") from error

@@ -1,0 +1,1 @@
+"""Pictures: opened, resized, arranged and saved."""

@@ -1,0 +1,48 @@
+"""The pictures along the way from noise to result, kept and saved as a folder and a film strip."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+
+from export.edge.disk.files import atomic_folder, check_output_folder
+from export.edge.pictures.arrays import to_uint8
+from export.edge.pictures.files import save_picture
+from export.edge.pictures.sheets import film_strip
+
+KEPT = 10
+"""How many of the steps are kept, evenly spaced, the last one among them."""
+
+_STEP_NAME = re.compile(r"step_\d{4,}_t\d{4,}\.png")
+
+
+def kept_steps(total: int, kept: int = KEPT) -> list[int]:
+    """The indices of the steps to keep out of `total`, ascending, the last one always."""
+    return sorted({round((i + 1) * total / min(kept, total)) - 1 for i in range(min(kept, total))})
+
+
+def save_frames(folder: Path, start: np.ndarray, states: list[tuple[int, int, np.ndarray]], final: np.ndarray) -> None:
+    """Write `start_noise.png`, `step_0007_t0650.png` for each state, `final.png` and `film_strip.png` into `folder`.
+
+    `start` and the third of each state (step index, timestep, x) are floats in [-1, 1],
+    (height, width, 3), clipped when they go beyond; `final` is a uint8 picture. A new
+    folder appears whole or not at all; in an old one the pictures of an earlier run give way.
+    """
+    frames = {"start_noise": to_uint8(start)}
+    frames |= {f"step_{index + 1:04d}_t{t:04d}": to_uint8(x) for index, t, x in states}
+    pictures = {**frames, "final": final, "film_strip": film_strip(list(frames.values()))}
+    if check_output_folder(folder, "the folder for intermediate pictures").is_dir():
+        _save_all(folder, pictures)
+        for stale in folder.iterdir():
+            if _STEP_NAME.fullmatch(stale.name) and stale.stem not in pictures:
+                stale.unlink()
+        return
+    with atomic_folder(folder) as temporary:
+        _save_all(temporary, pictures)
+
+
+def _save_all(folder: Path, pictures: dict[str, np.ndarray]) -> None:
+    for name, picture in pictures.items():
+        save_picture(folder / f"{name}.png", picture)

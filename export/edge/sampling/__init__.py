@@ -1,0 +1,1 @@
+"""From noise to a picture: timesteps, coefficients, noise and the loop."""

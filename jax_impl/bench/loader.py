@@ -1,0 +1,107 @@
+"""Pairs a second from each kind of source, beside what training eats: `python -m jax_impl.bench.loader`."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated, Literal
+
+import jax
+import tyro
+from PIL import Image
+
+from export.edge.errors import UserError, run
+from jax_impl import prepare
+from jax_impl.config.command import parse
+from jax_impl.config.data import DataConfig
+from jax_impl.config.presets import PRESETS
+from jax_impl.config.tree import Config
+from jax_impl.data.loader import Pairs, Source, decode, open_source
+from jax_impl.data.synthetic import render_pair, scene_seed
+from jax_impl.training.dry_run import estimate
+from jax_impl.training.feed import open_feed, source_threads
+
+
+@dataclass(frozen=True)
+class BenchArgs:
+    """Time every kind of source on built-in scenes, and the train step."""
+
+    preset: Annotated[tyro.conf.Positional[Literal["seed", "tiny", "base"]], tyro.conf.arg(metavar="PRESET")] = "tiny"
+    """Whose train step is timed."""
+    size: int = 128
+    """Side of a training picture, pixels."""
+    file_size: int = 256
+    """Side of the pictures on disk, pixels."""
+    batch_size: int = 16
+    pairs: int = 128
+    """Scenes painted for it."""
+    seconds: float = 5.0
+    """Time given to each source."""
+    threads: int = 0
+    """Threads that read; 0 for one per core, at most 16."""
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Parse the command line, measure, print a table."""
+    args = parse(BenchArgs, argv, "python -m jax_impl.bench.loader")
+    if args.pairs < args.batch_size or args.batch_size < 1:
+        raise UserError(f"--pairs is {args.pairs}: choose at least --batch-size ({args.batch_size})")
+    config = PRESETS[args.preset]()
+    data = replace(config.data, size=args.size, synthetic_pairs=args.pairs, threads=args.threads)
+    config = replace(config, data=data, train=replace(config.train, batch_size=args.batch_size))
+    threads = source_threads(args.threads)
+    print(f"{args.size} × {args.size}, batch {args.batch_size}, {threads} threads, {jax.devices()[0]}")
+    with tempfile.TemporaryDirectory() as folder:
+        memory = decode(open_source(data, "train"))
+        eaten = args.batch_size / estimate(config, memory).step_seconds
+        print(f"{f'train step of {args.preset}':<40}{eaten:>10.1f} pairs/s")
+        for name, pairs in sources(data, memory, args.file_size, Path(folder)):
+            rate = measure(config, pairs, args.seconds)
+            print(f"{name:<40}{rate:>10.1f} pairs/s, {rate / eaten:.2f} × what the step eats", flush=True)
+
+
+def sources(data: DataConfig, memory: Pairs, file_size: int, folder: Path) -> Iterator[tuple[str, Pairs | Source]]:
+    """Each kind of source, by name, over the same number of scenes; files are written below `folder`."""
+    yield "in memory", memory
+    yield "built-in scenes, painted as needed", open_source(data, "train")
+    photos = folder / "photos"
+    for i in range(data.synthetic_pairs):
+        for side, picture in zip("AB", render_pair(scene_seed("train", i), file_size), strict=True):
+            (photos / side).mkdir(parents=True, exist_ok=True)
+            Image.fromarray(picture).save(photos / side / f"{i:05d}.jpg", quality=92)
+    plain = replace(data, path=str(photos), val_share=0.0)
+    yield f"folder of JPEGs of {file_size} × {file_size}", open_source(plain, "train")
+    for title, size in ((f"prepared, JPEGs of {file_size} × {file_size}", 0), ("prepared, squares of PNG", data.size)):
+        place = folder / f"prepared_{size}"
+        with contextlib.redirect_stdout(io.StringIO()):
+            prepare.main([str(photos), "--output-dir", str(place), "--size", str(size), "--val-share", "0"])
+        stored = replace(data, path="synthetic", tfds="paired_images", tfds_dir=str(place), val_share=0.0)
+        yield title, open_source(stored, "train")
+
+
+def measure(config: Config, pairs: Pairs | Source, seconds: float) -> float:
+    """Pairs a second that arrive on the device, over that time, once the first batches are there."""
+    read_ahead = 4 + 2 * source_threads(config.data.threads)
+    with open_feed(pairs, config) as feed:
+        gather = jax.jit(lambda pairs, indices: [side if indices is None else side[indices] for side in pairs])
+        for step in range(read_ahead):  # What was read while the gathering was compiled is not counted.
+            jax.block_until_ready(gather(*feed.batch(step)))
+        began, count = time.perf_counter(), 0
+        while time.perf_counter() - began < seconds:
+            jax.block_until_ready(gather(*feed.batch(read_ahead + count)))
+            count += 1
+        return count * config.train.batch_size / (time.perf_counter() - began)
+
+
+def cli() -> None:
+    """Entry point of the console script."""
+    run(main)
+
+
+if __name__ == "__main__":
+    cli()

@@ -1,0 +1,144 @@
+"""One process that takes train steps for as long as it is told to: the child of `jax_impl.bench`.
+
+`python -m jax_impl.bench.timed JOB.json`; the job is {"config": a config tree, "size", "batch_size"}. It answers in
+lines of JSON: first what was compiled, then to each line {"steps": n, "trace": folder or null} the seconds that n steps
+took. What ends it is one line {"error": …}.
+"""
+
+from __future__ import annotations
+
+import collections
+import json
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from export.edge.errors import run
+from jax_impl.bench.flops import step_flops
+from jax_impl.config.as_json import from_json
+from jax_impl.config.tree import Config
+from jax_impl.diffusion.schedule import Levels, alphas_cumprod
+from jax_impl.model.network import count
+from jax_impl.training.optim import learning_rate, make_optimizer
+from jax_impl.training.state import create
+from jax_impl.training.step import Batch, Metrics, Problem, fetch, make_train_step
+
+TOP = 5
+"""Operations of a profile that are named."""
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Compile, then obey the lines on standard input until they end."""
+    (path,) = sys.argv[1:] if argv is None else argv
+    # What compiling takes is one of the figures.
+    jax.config.update("jax_enable_compilation_cache", False)
+    try:
+        race = Race(from_json(json.dumps(json.loads(Path(path).read_text(encoding="utf-8"))["config"])))
+        _say(race.facts)
+        for line in sys.stdin:
+            order = json.loads(line)
+            steps, folder = order["steps"], order.get("trace")
+            _say(race.answer(steps) if folder is None else race.trace(Path(folder), steps))
+    except jax.errors.JaxRuntimeError as error:
+        short = "out of memory" if "RESOURCE_EXHAUSTED" in str(error) else str(error).strip().splitlines()[0]
+        _say({"error": short})
+
+
+class Race:
+    """The train step of a config, compiled, on the first device, with one batch of random pictures there."""
+
+    def __init__(self, config: Config) -> None:
+        self.device, size, rows = jax.devices()[0], config.data.size, config.train.batch_size
+        schedule = learning_rate(config.optim, 1000, config.train.epochs)
+        optimizer = make_optimizer(config.optim, schedule)
+        network, self.state = create(config, optimizer)
+        problem = Problem(network, config, Levels.of(alphas_cumprod(config.diffusion)))
+        pictures = np.random.default_rng(0).integers(0, 256, (2, rows, size, size, 3), np.uint8)
+        self.batch, self.indices = Batch(*map(jnp.asarray, pictures)), jnp.arange(rows)
+        step = cast(Any, make_train_step(problem, optimizer, schedule))
+        parameters = count(self.state.params)
+        began = time.perf_counter()
+        self.step = step.lower(self.state, self.batch, self.indices).compile()
+        compile_seconds = time.perf_counter() - began
+        memory, cost = self.step.memory_analysis(), self.step.cost_analysis()
+        self.facts: dict[str, Any] = {
+            "device": self.device.device_kind,
+            "platform": self.device.platform,
+            "parameters": parameters,
+            "compile_seconds": compile_seconds,
+            "xla_flops": float(cost["flops"]) if cost and "flops" in cost else None,
+            "formula_flops": step_flops(config),
+        }
+        self.planned = None
+        if memory is not None:
+            outputs = memory.output_size_in_bytes - memory.alias_size_in_bytes
+            self.planned = memory.argument_size_in_bytes + outputs + memory.temp_size_in_bytes
+        self.run(1)
+        if self.device.platform == "cpu":
+            self.facts["matmul_flops"] = matmul_flops()
+
+    def run(self, steps: int) -> float:
+        """Seconds for that many steps; metrics are fetched after the last."""
+        began = time.perf_counter()
+        metrics: Metrics = {}
+        for _ in range(steps):
+            self.state, metrics = self.step(self.state, self.batch, self.indices)
+        fetch(metrics)
+        return time.perf_counter() - began
+
+    def answer(self, steps: int) -> dict[str, Any]:
+        """Seconds of some steps, of the clock and of processors, and the most memory so far.
+
+        Memory is the device's word, or what the compiler planned.
+        """
+        began = time.process_time()
+        seconds, found = self.run(steps), self.device.memory_stats() or {}
+        used, peak = time.process_time() - began, found.get("peak_bytes_in_use", self.planned)
+        return {"seconds": seconds, "cpu_seconds": used, "peak_bytes": peak}
+
+    def trace(self, folder: Path, steps: int) -> dict[str, Any]:
+        """Write an XLA profile of some steps; returns the operations that took longest, with their share."""
+        with jax.profiler.trace(folder):
+            self.run(steps)
+        (file,) = sorted(folder.rglob("*.xplane.pb"))[-1:]
+        return {"top": top_operations(file)}
+
+
+def top_operations(profile: Path) -> list[tuple[str, float]]:
+    """The operations of a profile that took longest, each with its share of the time of all."""
+    spent: collections.Counter[str] = collections.Counter()
+    for plane in jax.profiler.ProfileData.from_file(str(profile)).planes:
+        for line in plane.lines:
+            for event in line.events:
+                name = dict(event.stats).get("hlo_op")
+                if name is not None:
+                    spent[str(name)] += event.duration_ns
+    total = sum(spent.values())
+    return [(name, taken / total) for name, taken in spent.most_common(TOP)]
+
+
+def matmul_flops(side: int = 1024, times: int = 5) -> float:
+    """FLOP/s of the best of some float32 products of two square matrices."""
+    product = jax.jit(jnp.dot)
+    matrix = jax.random.normal(jax.random.key(0), (side, side))
+    jax.block_until_ready(product(matrix, matrix))
+    best = np.inf
+    for _ in range(times):
+        began = time.perf_counter()
+        jax.block_until_ready(product(matrix, matrix))
+        best = min(best, time.perf_counter() - began)
+    return 2.0 * side**3 / best
+
+
+def _say(answer: Mapping[str, Any]) -> None:
+    print(json.dumps(answer), flush=True)
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,224 @@
+"""`python -m jax_impl.bench`: how fast presets train here, beside PyTorch, in one run.
+
+Every way to train is a process of its own (`jax_impl.bench.timed`, `torch_ref.timed`) that holds its network while the
+others take their turns, so that a busy moment of the machine hits all alike. Ratios come first.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import itertools
+import json
+import statistics
+import tempfile
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tyro
+
+from export.edge.disk.files import check_output_file, write_json, write_text
+from export.edge.errors import UserError, run
+from jax_impl.bench.child import Child, GoneError
+from jax_impl.bench.flops import peak_flops
+from jax_impl.bench.table import table
+from jax_impl.config.as_json import to_json
+from jax_impl.config.data import AugmentConfig
+from jax_impl.config.model import ComputeDtype
+from jax_impl.config.presets import PRESETS
+from jax_impl.config.tree import Config
+from jax_impl.diffusion.schedule import alphas_cumprod
+
+Preset = Literal["seed", "tiny", "base"]
+STILL = AugmentConfig(flip=0.0, crop=0.0, rotation=0.0, perspective=0.0, jitter_probability=0.0)
+"""No augmentation: PyTorch's side has none."""
+
+
+@dataclass(frozen=True)
+class BenchArgs:
+    """Time the train step of presets, beside PyTorch's of the same networks."""
+
+    presets: tuple[Preset, ...] = ("seed", "tiny", "base")
+    sizes: tuple[int, ...] = (128,)
+    """Sides of a training picture, pixels."""
+    batch_sizes: tuple[int, ...] = (16,)
+    dtypes: tuple[ComputeDtype, ...] = ("float32",)
+    """Arithmetic of training."""
+    width: int | None = None
+    """Another width of the networks than the presets'."""
+    rounds: int = 3
+    """Turns that all take."""
+    seconds: float = 2.0
+    """About how long a turn is."""
+    minutes: float | None = None
+    """Begin no case that would end after this many, going by the longest one so far; what is left out is named."""
+    augment: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """JAX also augments, as in training, which PyTorch's side does not."""
+    no_torch: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """Leave PyTorch out."""
+    peak_tflops: float | None = None
+    """What the device can do at most, for a device that is not in the table; a CPU's is measured."""
+    profile: Path | None = None
+    """Folder for an XLA profile of each case, for TensorBoard, or Perfetto (the `.trace.json.gz`)."""
+    output: Path | None = None
+    """Also write every figure there, as JSON, and the table beside it, as Markdown."""
+
+
+@dataclass
+class Way:
+    """One way to train a case, and what it took; `error` in place of figures where it could not."""
+
+    title: str
+    facts: dict[str, Any] = field(default_factory=dict)
+    step_seconds: list[float] = field(default_factory=list)
+    """Of a step, in each round."""
+    peak_bytes: int | None = None
+    error: str | None = None
+
+    @property
+    def median(self) -> float | None:
+        """Seconds of a step, or None where there are none."""
+        return statistics.median(self.step_seconds) if self.step_seconds and self.error is None else None
+
+
+@dataclass
+class Case:
+    """A preset at a size, and the ways it was trained."""
+
+    preset: str
+    size: int
+    batch_size: int
+    dtype: str
+    ways: list[Way] = field(default_factory=list)
+    peak_flops: float | None = None
+    """FLOP/s that the device can do at most."""
+    top: list[list[Any]] = field(default_factory=list)
+    """Operations of the profile that took longest, and their share."""
+
+    @staticmethod
+    def of(preset: str, config: Config) -> Case:
+        """The case of a config, with nothing measured yet."""
+        return Case(preset, config.data.size, config.train.batch_size, config.model.compute_dtype)
+
+    @property
+    def title(self) -> str:
+        """What it is, in Markdown."""
+        return f"`{self.preset}`, {self.size} × {self.size}, batch {self.batch_size}, {self.dtype}"
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Parse the command line, measure, print a table. Raises UserError for numbers that measure nothing."""
+    args = tyro.cli(BenchArgs, args=argv, prog="python -m jax_impl.bench")
+    if args.rounds < 1 or args.seconds <= 0.0:
+        raise UserError(f"--rounds {args.rounds} and --seconds {args.seconds:g} must both be above 0; choose more")
+    if args.minutes is not None and args.minutes <= 0.0:
+        raise UserError(f"--minutes is {args.minutes:g}: choose a value above 0, or leave it out")
+    if args.output is not None:
+        check_output_file(args.output, "--output")
+    torch = not args.no_torch and importlib.util.find_spec("torch") is not None
+    if not torch and not args.no_torch:
+        print("PyTorch is not installed, so nothing stands beside JAX; `pip install torch` for the ratios")
+    # Every one is made before the first is measured: a mistake ends it at once.
+    settings = [(chosen[0], configure(args, *chosen)) for chosen in choices(args)]
+    cases, started, longest = [], time.monotonic(), 0.0
+    for preset, config in settings:
+        began = time.monotonic()
+        if args.minutes is not None and cases and began + longest > started + 60.0 * args.minutes:
+            print(f"left out after {(began - started) / 60.0:.1f} minutes: {Case.of(preset, config).title}")
+            continue
+        cases.append(measure(preset, config, args, with_torch=torch))
+        longest = max(longest, time.monotonic() - began)
+        print("\n".join(table(cases[-1:])), flush=True)
+        for name, share in cases[-1].top:
+            print(f"  {100 * share:5.1f} % {name}")
+        if args.output is not None:
+            # After each: a run that is cut off leaves what it has.
+            write_json(args.output, [asdict(case) for case in cases])
+            write_text(args.output.with_suffix(".md"), "\n".join(table(cases)) + "\n")
+    if len(cases) > 1:
+        print("\n" + "\n".join(table(cases)))
+
+
+def choices(args: BenchArgs) -> list[tuple[str, int, int, ComputeDtype]]:
+    """Every combination that was asked for, each once."""
+    return list(dict.fromkeys(itertools.product(args.presets, args.sizes, args.batch_sizes, args.dtypes)))
+
+
+def configure(args: BenchArgs, preset: str, size: int, batch_size: int, dtype: ComputeDtype) -> Config:
+    """The preset's config for one case. Raises UserError for a size or width that it refuses."""
+    config = PRESETS[preset]()
+    model = replace(config.model, compute_dtype=dtype)
+    if args.width is not None:
+        model = replace(model, width=args.width)
+    data = replace(config.data, size=size, augment=config.data.augment if args.augment else STILL)
+    return replace(config, model=model, data=data, train=replace(config.train, batch_size=batch_size))
+
+
+def measure(preset: str, config: Config, args: BenchArgs, *, with_torch: bool) -> Case:
+    """All ways to train one config, taking turns."""
+    case = Case.of(preset, config)
+    job = {"config": json.loads(to_json(config)), "size": case.size, "batch_size": case.batch_size}
+    with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
+        racers: list[tuple[Way, Child]] = []
+
+        def enter(title: str, module: str, job: dict[str, Any]) -> Way:
+            way = Way(title)
+            case.ways.append(way)
+            child = stack.enter_context(Child(module, job, Path(folder) / f"{len(case.ways)}.json"))
+            try:
+                way.facts = child.hear()
+                racers.append((way, child))
+            except GoneError as gone:
+                way.error = str(gone)
+            return way
+
+        ours = enter("JAX", "jax_impl.bench.timed", job)
+        if with_torch:
+            job["alphas_cumprod"] = alphas_cumprod(config.diffusion).tolist()
+            eager = enter("PyTorch, eager", "torch_ref.timed", job | {"compile": False})
+            if not eager.facts.get("device", "").startswith("CPU"):
+                enter("PyTorch, compiled", "torch_ref.timed", job | {"compile": True})
+        take_turns(racers, args)
+        if args.profile is not None and ours.error is None:
+            place = args.profile / f"{preset}_{case.size}_{case.batch_size}_{case.dtype}"
+            child = next(child for way, child in racers if way is ours)
+            try:
+                case.top = child.ask({"steps": 3, "trace": str(place)})["top"]
+            except GoneError as gone:
+                print(f"no profile of {place.name}: {gone}")
+    asked = args.peak_tflops * 1e12 if args.peak_tflops else None
+    facts = ours.facts
+    case.peak_flops = asked or facts.get("matmul_flops") or peak_flops(facts.get("device", ""), case.dtype)
+    return case
+
+
+def take_turns(racers: Sequence[tuple[Way, Child]], args: BenchArgs) -> None:
+    """Rounds of about `--seconds` for each; who fails is out, and its error is kept."""
+    steps: dict[str, int] = {}
+    for number in range(args.rounds + 1):
+        for way, child in racers:
+            if way.error is not None:
+                continue
+            try:
+                answer = child.ask({"steps": steps.get(way.title, 2)})
+            except GoneError as gone:
+                way.error = str(gone)
+                continue
+            each = answer["seconds"] / steps.get(way.title, 2)
+            way.peak_bytes = answer["peak_bytes"]
+            if number == 0:  # Warms up, and says how many steps a turn has.
+                steps[way.title] = max(2, round(args.seconds / each))
+            else:
+                way.step_seconds.append(each)
+
+
+def cli() -> None:
+    """Entry point of the console script."""
+    run(main)
+
+
+if __name__ == "__main__":
+    cli()

@@ -1,0 +1,1 @@
+"""Settings: the tree, its checks, presets, JSON and command lines."""

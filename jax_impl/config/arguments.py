@@ -1,0 +1,87 @@
+"""The command line of training, derived from the tree of settings."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import tyro
+
+from jax_impl.config.command import one_line
+from jax_impl.config.presets import PRESETS
+from jax_impl.config.tree import Config
+from jax_impl.runs.folder import read_config
+
+DEFAULT_PRESET = "seed"
+PROGRAM = "python -m jax_impl.train"
+SETTINGS = (tyro.conf.AvoidSubcommands,)
+"""The kind of network follows from the preset, not from a subcommand of its own."""
+
+
+@dataclass(frozen=True)
+class TrainArgs(Config):
+    """Train a paired image-to-image diffusion model."""
+
+    output_dir: Path = Path("runs/latest")
+    """Folder of the run; made if need be."""
+    resume: tyro.conf.FlagCreatePairsOff[bool] = False
+    """Go on from the newest checkpoint in output-dir."""
+    init_from: Path | None = None
+    """Start from the weights of this model.safetensors instead of random ones."""
+    coordinator: str = ""
+    """HOST:PORT of process 0, where several processes train together; each is started with the same command line."""
+    processes: int = 0
+    """How many they are."""
+    process: int = -1
+    """The number of this one, from 0."""
+    distributed: tyro.conf.FlagCreatePairsOff[bool] = False
+    """Let SLURM, Open MPI or the TPU pod say which processes train together."""
+    dry_run: tyro.conf.FlagCreatePairsOff[bool] = False
+    """Say what memory and time the run would take, from a few steps, and write nothing."""
+
+    def config(self) -> Config:
+        """The settings without the folders."""
+        return Config(**_settings(self))
+
+
+def parse(argv: Sequence[str]) -> TrainArgs:
+    """Settings from the words of a command line.
+
+    The first word may name a preset. Without one, `seed` is meant, or with --resume the
+    configuration that the run was started with.
+    """
+    words = list(argv)
+    if not words or (words[0] not in PRESETS and words[0] not in ("-h", "--help")):
+        if "--resume" in words:
+            default = _of_run(_output_dir(words))
+            with one_line(PROGRAM):
+                return tyro.cli(TrainArgs, args=words, default=default, config=SETTINGS, prog=PROGRAM)
+        words.insert(0, DEFAULT_PRESET)
+    presets = {name: make() for name, make in PRESETS.items()}
+    kinds = tyro.extras.subcommand_type_from_defaults(
+        {name: TrainArgs(**_settings(config)) for name, config in presets.items()},
+        {name: make.__doc__ or name for name, make in PRESETS.items()},
+        prefix_names=False,
+    )
+    kind: Any = kinds
+    with one_line(PROGRAM):
+        return tyro.cli(kind, args=words, config=SETTINGS, prog=PROGRAM, description=TrainArgs.__doc__)
+
+
+def _settings(config: Config) -> dict[str, Any]:
+    return {field.name: getattr(config, field.name) for field in fields(Config)}
+
+
+def _of_run(run: Path) -> TrainArgs:
+    return TrainArgs(**_settings(read_config(run)), output_dir=run)
+
+
+def _output_dir(words: Sequence[str]) -> Path:
+    """The run folder among words that are not parsed yet: what it holds decides how they are."""
+    for i, word in enumerate(words):
+        name, _, value = word.replace("_", "-").partition("=")
+        if name == "--output-dir":
+            return Path(word.partition("=")[2]) if value else Path(words[i + 1] if i + 1 < len(words) else "")
+    return TrainArgs.output_dir

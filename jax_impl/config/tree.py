@@ -1,0 +1,224 @@
+"""One frozen tree of settings: data, model, diffusion, optim, train; each checked when it is made."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from jax_impl.config.checks import need, need_finite, need_share
+from jax_impl.config.data import DataConfig
+from jax_impl.config.model import SeedModelConfig, UNetModelConfig
+
+Prediction = Literal["eps", "x0", "v"]
+LossWeight = Literal["uniform", "min_snr"]
+SamplerName = Literal["ddim", "ddpm", "dpmpp", "heun"]
+"""Samplers that can be recommended with the weights; the device runs these too."""
+AnySamplerName = Literal["ddim", "ddpm", "dpmpp", "heun", "original"]
+"""`original`, the original script's loop, is there to compare with and is never recommended."""
+SpacingName = Literal["trailing", "leading", "linspace", "logsnr"]
+
+
+ModelConfig = SeedModelConfig | UNetModelConfig
+
+
+@dataclass(frozen=True)
+class DiffusionConfig:
+    """The noise process, what the network predicts, the loss, and how pictures are drawn from it."""
+
+    timesteps: int = 1000
+    """Steps T of the forward process."""
+    cosine_offset: float = 0.008
+    """Offset s of the cosine schedule (Nichol & Dhariwal 2021, eq. 17)."""
+    beta_min: float = 1e-4
+    beta_max: float = 0.9999
+    prediction: Prediction = "eps"
+    """The network's target: the noise, the clean picture, or the velocity."""
+    mae_weight: float = 0.1
+    """Weight of the absolute error beside the squared one."""
+    loss_weight: LossWeight = "uniform"
+    """`min_snr` weighs both errors of each picture by its noise level (Hang et al. 2023)."""
+    snr_gamma: float = 5.0
+    """Signal-to-noise ratio from which `min_snr` gives no more weight."""
+    cond_dropout: float = 0.0
+    """Probability that training hides a guiding picture, so that pictures can be drawn with guidance."""
+    guidance: float = 1.0
+    """Recommended guidance scale (Ho & Salimans 2022, 1 + w there), stored with the weights; 1 is none."""
+    clamp: float | None = 1.0
+    """Bound of the clean picture's estimate in every sampling step; none to leave it free."""
+    threshold: float = 0.0
+    """Share of each picture's values, such as 0.995, that dynamic thresholding leaves inside the clamp by shrinking
+    the estimate (Saharia et al. 2022, section 2.3); 0 cuts off what is outside."""
+    sampler: SamplerName = "ddim"
+    """Recommended sampler, stored with the weights."""
+    sample_steps: int = 50
+    """Recommended number of sampling steps, stored with the weights; heun asks the network twice in most of them."""
+    spacing: SpacingName = "trailing"
+    """Recommended choice of timesteps, stored with the weights."""
+
+    def __post_init__(self) -> None:
+        need(2 <= self.timesteps <= 100_000, "diffusion.timesteps", self.timesteps, "choose 2 to 100000")
+        need(0.0 <= self.cosine_offset < 1.0, "diffusion.cosine_offset", self.cosine_offset, "choose 0 to below 1")
+        need(
+            0.0 < self.beta_min < self.beta_max < 1.0,
+            "diffusion.beta_min",
+            self.beta_min,
+            f"it must lie between 0 and diffusion.beta_max ({self.beta_max}), which must be below 1",
+        )
+        need(self.mae_weight >= 0.0, "diffusion.mae_weight", self.mae_weight, "choose 0 or more")
+        need(self.snr_gamma > 0.0, "diffusion.snr_gamma", self.snr_gamma, "choose a value above 0")
+        need(0.0 <= self.cond_dropout < 1.0, "diffusion.cond_dropout", self.cond_dropout, "choose 0 to below 1")
+        need(self.guidance >= 0.0, "diffusion.guidance", self.guidance, "choose 0 or more")
+        need(
+            self.guidance == 1.0 or self.cond_dropout > 0.0,
+            "diffusion.guidance",
+            self.guidance,
+            "only a network trained with diffusion.cond_dropout above 0 can be guided; set that, or choose 1",
+        )
+        need(self.clamp is None or self.clamp >= 1.0, "diffusion.clamp", self.clamp, "choose 1 or more, or none")
+        need_share("diffusion.threshold", self.threshold)
+        need(
+            self.threshold == 0.0 or self.clamp is not None,
+            "diffusion.threshold",
+            self.threshold,
+            "it shrinks into diffusion.clamp, which is none; set a clamp, or leave the threshold at 0",
+        )
+        need(
+            1 <= self.sample_steps <= self.timesteps,
+            "diffusion.sample_steps",
+            self.sample_steps,
+            f"choose 1 to diffusion.timesteps ({self.timesteps})",
+        )
+
+
+@dataclass(frozen=True)
+class OptimConfig:
+    """AdamW, its learning-rate schedule and gradient clipping."""
+
+    learning_rate: float = 1e-4
+    weight_decay: float = 0.01
+    schedule: Literal["step", "cosine"] = "step"
+    """`step`: times `decay_factor` every `decay_epochs`; `cosine`: down to zero at the last step."""
+    decay_epochs: int = 100
+    decay_factor: float = 0.5
+    warmup_steps: int = 0
+    """Steps over which the learning rate rises from zero."""
+    clip_norm: float = 1.0
+    """Largest global norm of the gradient; 0 switches clipping off."""
+    ema_decay: float = 0.0
+    """Decay of the moving average of the weights, which is what gets published; 0 switches it off."""
+    more_ema_decays: tuple[float, ...] = ()
+    """Decays of further averages, kept to choose from when the run is bundled."""
+    max_skipped: int = 10
+    """Most steps in a row that may be skipped because something in them was not finite or their loss was a spike; one
+    more ends the run."""
+    accumulate: int = 1
+    """Parts of a batch that pass through the network one after the other: their mean gradient is the batch's, in less
+    memory; BatchNorm then normalises each part by itself."""
+    spike_factor: float = 0.0
+    """A step whose loss is more than this many times the mean of about the last hundred is skipped; 0 for no limit."""
+
+    def __post_init__(self) -> None:
+        need(self.learning_rate > 0.0, "optim.learning_rate", self.learning_rate, "choose a value above 0")
+        need(self.weight_decay >= 0.0, "optim.weight_decay", self.weight_decay, "choose 0 or more")
+        need(self.decay_epochs >= 1, "optim.decay_epochs", self.decay_epochs, "choose at least 1")
+        need(0.0 < self.decay_factor <= 1.0, "optim.decay_factor", self.decay_factor, "choose above 0 to 1")
+        need(self.warmup_steps >= 0, "optim.warmup_steps", self.warmup_steps, "choose 0 or more")
+        need(self.clip_norm >= 0.0, "optim.clip_norm", self.clip_norm, "choose 0 or more")
+        need(0.0 <= self.ema_decay < 1.0, "optim.ema_decay", self.ema_decay, "choose 0 to below 1")
+        need(self.accumulate >= 1, "optim.accumulate", self.accumulate, "choose at least 1")
+        need(self.max_skipped >= 0, "optim.max_skipped", self.max_skipped, "choose 0 or more")
+        need(
+            self.spike_factor == 0.0 or self.spike_factor > 1.0,
+            "optim.spike_factor",
+            self.spike_factor,
+            "choose a value above 1, such as 10, or 0 for no limit",
+        )
+        decays = (self.ema_decay, *self.more_ema_decays)
+        need(
+            all(0.0 < decay < 1.0 for decay in self.more_ema_decays) and len(set(decays)) == len(decays),
+            "optim.more_ema_decays",
+            self.more_ema_decays,
+            f"choose values between 0 and 1 that differ from each other and from optim.ema_decay ({self.ema_decay})",
+        )
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Length of the run and what it leaves behind."""
+
+    epochs: int = 50
+    batch_size: int = 2
+    """Pairs in a step, over all devices."""
+    devices: int = 0
+    """Devices that each batch is divided among; 0 for as many of those there as divide it evenly."""
+    fsdp_devices: int = 1
+    """Neighbouring ones that weights, averages and the optimiser's moments are divided among too, to save memory."""
+    seed: int = 0
+    checkpoint_every: int = 10
+    """Epochs between checkpoints; one is always written at the end."""
+    keep_checkpoints: int = 3
+    """Newest checkpoints kept on disk."""
+    keep_best: int = 1
+    """Checkpoints kept for their validation loss, the lowest ones."""
+    keep_every: int = 0
+    """Epochs between the checkpoints that are kept for good, where one is written then; 0 for none."""
+    checkpoint_minutes: float = 10.0
+    """Also write a checkpoint, in the middle of an epoch, when the last one is this old; 0 for no such ones."""
+    sample_every: int = 1
+    """Epochs between sample pictures; 0 for none."""
+    sample_steps: int = 50
+    """Sampling steps of those pictures."""
+    max_minutes: float = 0.0
+    """Stop, with a checkpoint, after the step in which this time is up; 0 for no limit."""
+    tensorboard: bool = False
+    """Also write TensorBoard event files."""
+    deterministic: bool = False
+    """Have XLA use only operations that repeat to the last bit, which a GPU needs for an exact resume."""
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "batch_size", "fsdp_devices", "checkpoint_every", "keep_checkpoints", "sample_steps"):
+            need(getattr(self, name) >= 1, f"train.{name}", getattr(self, name), "choose at least 1")
+        need(0 <= self.seed < 2**32, "train.seed", self.seed, "choose 0 to 4294967295")
+        for name in ("devices", "sample_every", "keep_best", "keep_every", "max_minutes", "checkpoint_minutes"):
+            need(getattr(self, name) >= 0, f"train.{name}", getattr(self, name), "choose 0 or more")
+
+
+@dataclass(frozen=True)
+class Config:
+    """Everything that decides what a run computes."""
+
+    data: DataConfig = field(default_factory=DataConfig)
+    model: ModelConfig = field(default_factory=SeedModelConfig)
+    diffusion: DiffusionConfig = field(default_factory=DiffusionConfig)
+    optim: OptimConfig = field(default_factory=OptimConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+
+    def __post_init__(self) -> None:
+        need_finite("", self)
+        multiple = self.model.size_multiple
+        nearest = round(self.data.size / multiple) * multiple
+        need(
+            self.data.size % multiple == 0,
+            "data.size",
+            self.data.size,
+            f"this model needs a multiple of {multiple}, such as {max(multiple, nearest)}",
+        )
+        need(
+            self.train.batch_size % self.optim.accumulate == 0,
+            "optim.accumulate",
+            self.optim.accumulate,
+            f"choose a divisor of train.batch_size ({self.train.batch_size})",
+        )
+        crop = self.data.crop_size
+        need(
+            crop == 0 or (0 < crop <= self.data.size and crop % multiple == 0),
+            "data.crop_size",
+            crop,
+            f"choose a multiple of {multiple} up to data.size ({self.data.size}), or 0 for whole pictures",
+        )
+        need(
+            self.train.sample_steps <= self.diffusion.timesteps,
+            "train.sample_steps",
+            self.train.sample_steps,
+            f"choose at most diffusion.timesteps ({self.diffusion.timesteps})",
+        )

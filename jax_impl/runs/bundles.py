@@ -1,0 +1,183 @@
+"""The bundle: weights, configuration and schedule in one safetensors file that any framework reads.
+
+Beside it, where wanted, the state of AdamW in a second one.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from safetensors.numpy import save as to_bytes
+
+from export.edge.model.bundles import bundle_digest, check_bundle_metadata, check_schedule
+from export.edge.errors import UserError
+from export.edge.disk.files import weights_digest, write_bytes
+from jax_impl.config.tree import Config
+from jax_impl.config.as_json import from_json, to_json
+from jax_impl.diffusion.schedule import Levels
+from jax_impl.model.network import Tree, flatten, outline
+from jax_impl.config.model import TRAINING_ONLY
+from jax_impl.runs.folder import differences
+from jax_impl.runs.tensor_file import read_tensors
+from jax_impl.training.step import Problem
+
+FORMAT = "dawn2dusk"
+OPTIMIZER_FORMAT = "dawn2dusk-optimizer"
+FORMAT_VERSION = "1"
+SCHEDULE = "schedule.alphas_cumprod"
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """What a model.safetensors holds: float32 weights by dotted name, ᾱ float64 (T,), and the configuration."""
+
+    weights: Mapping[str, np.ndarray]
+    alphas_cumprod: np.ndarray
+    config: Config
+
+
+def write_bundle(path: Path, params: Tree, stats: Tree, alphas_cumprod: np.ndarray, config: Config) -> str:
+    """Write a bundle atomically and return its digest (64 hexadecimal digits)."""
+    tensors = {name: np.asarray(leaf) for name, leaf in (flatten(params) | flatten(stats)).items()}
+    tensors[SCHEDULE] = np.asarray(alphas_cumprod, np.float64)
+    digest = weights_digest(tensors)
+    text = json.dumps(json.loads(to_json(config)))
+    metadata = {
+        "format": FORMAT,
+        "format_version": FORMAT_VERSION,
+        "config": text,
+        "weights_digest": digest,
+        "digest": bundle_digest(digest, text),
+    }
+    # As bytes: where the disk is full, the library raises an error of its own.
+    write_bytes(path, to_bytes(tensors, metadata))
+    return digest
+
+
+def write_optimizer(path: Path, mu: Tree, nu: Tree, facts: Mapping[str, object]) -> None:
+    """Write AdamW's first and second moments, trees like the parameters', and `facts` about the training, atomically.
+
+    The file holds tensors `mu.NAME` and `nu.NAME`, float32, and in its metadata `facts`
+    as JSON under `training`, and a `digest` of both.
+    """
+    trees = {"mu": flatten(mu), "nu": flatten(nu)}
+    tensors = {f"{kind}.{name}": np.asarray(leaf) for kind, tree in trees.items() for name, leaf in tree.items()}
+    training = json.dumps(facts, allow_nan=False)
+    metadata = {
+        "format": OPTIMIZER_FORMAT,
+        "format_version": FORMAT_VERSION,
+        "training": training,
+        "digest": weights_digest({**tensors, "training": np.frombuffer(training.encode(), np.uint8)}),
+    }
+    # As bytes: where the disk is full, the library raises an error of its own.
+    write_bytes(path, to_bytes(tensors, metadata))
+
+
+def read_bundle(path: Path) -> Bundle:
+    """Read a bundle; UserError when the file is not one, is of another version, or is damaged."""
+    metadata, tensors = read_tensors(path, "weights")
+    if metadata.get("format") != FORMAT:
+        raise UserError(f"weights {path} were not written by jax_impl.bundle; make them from a run with it")
+    if metadata.get("format_version") != FORMAT_VERSION:
+        raise UserError(
+            f"weights {path} have format version {metadata.get('format_version')!r}, this program reads "
+            f"{FORMAT_VERSION}; bundle the run again"
+        )
+    check_bundle_metadata(path, "weights", metadata, weights_digest(tensors))
+    schedule = tensors.pop(SCHEDULE, None)
+    if schedule is None:
+        raise UserError(f"weights {path} lack {SCHEDULE}; bundle the run again")
+    try:
+        config = from_json(metadata["config"])
+        check_schedule(schedule, config.diffusion.timesteps)
+    except UserError as error:
+        raise UserError(f"weights {path}: {error}") from None
+    if odd := next((name for name, value in tensors.items() if value.dtype != np.float32), None):
+        raise UserError(f"weights {path} hold {odd} as {tensors[odd].dtype}, not float32; bundle the run again")
+    return Bundle(tensors, schedule, config)
+
+
+def fill(template: Tree, weights: Mapping[str, np.ndarray], where: str) -> Tree:
+    """A tree shaped like `template` with the named weights; UserError for a missing name or another shape."""
+
+    def leaf(path: tuple, old: jax.Array) -> jax.Array:
+        name = ".".join(str(part.key) for part in path)
+        new = weights.get(name)
+        if new is None or new.shape != old.shape:
+            held = "lack" if new is None else f"have shape {new.shape} for"
+            raise UserError(f"{where} {held} {name}, the network needs {old.shape}; use the preset it was trained with")
+        return jnp.array(new, old.dtype)
+
+    return jax.tree_util.tree_map_with_path(leaf, template)
+
+
+def open_bundle(path: Path) -> tuple[Problem, Tree, Tree, np.ndarray]:
+    """What drawing with a bundle takes: (problem, params, stats, alphas_cumprod), the last float64 (T,).
+
+    Raises UserError for a file that is no bundle, or whose weights do not fill its network.
+    """
+    bundle = read_bundle(path)
+    network, params, stats = outline(bundle.config)
+    params, stats = _filled(path, bundle, params, stats)
+    return Problem(network, bundle.config, Levels.of(bundle.alphas_cumprod)), params, stats, bundle.alphas_cumprod
+
+
+def warm_start(path: Path, config: Config, params: Tree, stats: Tree) -> tuple[Tree, Tree]:
+    """Params and stats of a bundle, for a network of this shape that predicts the same thing.
+
+    Raises UserError for a bundle whose network, prediction or number of timesteps
+    differs from the config's, and for a name that is left over.
+    """
+    bundle = read_bundle(path)
+    _check_network(path, bundle.config, config)
+    return _filled(path, bundle, params, stats)
+
+
+def _filled(path: Path, bundle: Bundle, params: Tree, stats: Tree) -> tuple[Tree, Tree]:
+    """Trees like the ones given with the bundle's weights; UserError for a name left over or missing."""
+    names = flatten(params).keys() | flatten(stats).keys()
+    extra = sorted(bundle.weights.keys() - names)
+    if extra:
+        raise UserError(f"weights {path} hold {extra[0]}, which this network lacks; use the preset it was trained with")
+    return fill(params, bundle.weights, f"weights {path}"), fill(stats, bundle.weights, f"weights {path}")
+
+
+def _check_network(path: Path, theirs: Config, ours: Config) -> None:
+    """Raise UserError, with the flags to add, where the network or what it predicts differs."""
+    decisive = ("diffusion.prediction", "diffusion.timesteps")
+    apart = {
+        name: values
+        for name, values in differences(theirs, ours).items()
+        if (name.startswith("model.") and name not in TRAINING_ONLY) or name in decisive
+    }
+    if not apart:
+        return
+    if "model.architecture" in apart:
+        held, wanted = apart["model.architecture"]
+        raise UserError(
+            f"weights {path} were trained with model.architecture {held}, not {wanted}; "
+            "use the preset it was trained with"
+        )
+    trained = " and ".join(f"{name} {_words(held)}" for name, (held, _) in apart.items())
+    instead = " and ".join(_words(wanted) for _, wanted in apart.values())
+    flags = " ".join(_flag(name.replace("_", "-"), held) for name, (held, _) in apart.items())
+    raise UserError(f"weights {path} were trained with {trained}, not {instead}; add {flags}")
+
+
+def _flag(name: str, value: object) -> str:
+    """A setting as it is typed; one of two states has a flag for each."""
+    if isinstance(value, bool):
+        section, _, field = name.rpartition(".")
+        return f"--{name}" if value else f"--{section}.no-{field}"
+    return f"--{name} {_words(value)}".rstrip()
+
+
+def _words(value: object) -> str:
+    """A setting as it is typed after its flag."""
+    return " ".join(map(str, value)) if isinstance(value, tuple) else str(value)

@@ -1,0 +1,191 @@
+"""A run folder: its configuration, and what it takes to work with its weights."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from export.edge.errors import UserError
+from jax_impl.config.tree import Config
+from jax_impl.config.as_json import from_tree
+from jax_impl.data.loader import Pairs, Source
+from jax_impl.diffusion.schedule import Levels, alphas_cumprod
+from jax_impl.runs.sealed_json import read_sealed, write_sealed
+from jax_impl.training.checkpoint import NEWEST, check_wanted, restore
+from jax_impl.training.optim import learning_rate, make_optimizer
+from jax_impl.training.state import TrainState, outline
+from jax_impl.training.step import Problem
+
+CONFIG = "config.json"
+DATA = "data.json"
+
+
+@dataclass(frozen=True)
+class TrainedRun:
+    """A run's checkpoint, ready to draw with."""
+
+    config: Config
+    problem: Problem
+    state: TrainState
+    alphas_cumprod: np.ndarray
+
+
+def write_config(run: Path, config: Config) -> None:
+    """Save the resolved configuration in the run folder."""
+    write_sealed(run / CONFIG, dataclasses.asdict(config))
+
+
+def read_config(run: Path) -> Config:
+    """The configuration a run was started with; UserError when the folder is not a run, or the file is damaged."""
+    path = run / CONFIG
+    if not path.is_file():
+        raise UserError(f"run {run} has no {CONFIG}; name the folder given to training as --output-dir")
+    tree = read_sealed(path, "configuration")
+    try:
+        return from_tree(tree)
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
+
+
+def open_run(run: Path, wanted: str = NEWEST) -> TrainedRun:
+    """Restore a run's newest usable checkpoint, its `best`, or that of a step, without disturbing who trains there."""
+    check_wanted(wanted)
+    config = read_config(run)
+    # Restoring needs the state's shape only, to which the length of the schedule adds nothing.
+    network, template = outline(config, make_optimizer(config.optim, learning_rate(config.optim, 1, 1)))
+    state, _, damages = restore(run, template, wanted)
+    for damage in damages:
+        print(f"warning: passed over a damaged checkpoint, {damage}", file=sys.stderr)
+    levels = alphas_cumprod(config.diffusion)
+    return TrainedRun(config, Problem(network, config, Levels.of(levels)), state, levels)
+
+
+def write_data(run: Path, pairs: Pairs | Source, held_out: Pairs, *, warm: bool = False) -> None:
+    """Note in the run folder what it is trained on: names and digests of both splits.
+
+    `warm` notes that it began with given weights, which only its checkpoints hold.
+    """
+    begun = {"warm_start": True} if warm else {}
+    write_sealed(run / DATA, {"train": _fingerprint(pairs), "val": _fingerprint(held_out), **begun})
+
+
+def check_data(run: Path, pairs: Pairs | Source, held_out: Pairs) -> None:
+    """Raise UserError when the pairs are not those that the run was started with.
+
+    Moved folders are fine; added, removed or changed pictures are not: batches, epochs
+    and held-out pairs would no longer be the same. Of pairs that stream in, a change is
+    seen where it touches the names, what `Source.origin` tells (the sizes of all files,
+    the parts of a prepared data set) or one of SAMPLED pairs: all of them would take as
+    long as an epoch.
+    """
+    path = run / DATA
+    if not path.exists():
+        raise UserError(
+            f"run {run} has no {DATA}, which says what it was trained on; restore it from a copy, or start a new run "
+            "from its weights with --init-from"
+        )
+    before = read_sealed(path, "record of the pairs")
+    for split, now in (("train", pairs), ("val", held_out)):
+        noted, found = before.get(split, {}), _fingerprint(now)
+        # Digests of another kind say nothing: the run may have held in memory what now streams in.
+        if any(noted[key] != found[key] for key in noted.keys() & found.keys()) or "names" not in noted:
+            change = _change(noted.get("names", []), list(now.names))
+            raise UserError(
+                f"the {split} pairs are not those that run {run} was started with ({change}); name the same data with "
+                "--data.path, or start a new run from its weights with --init-from"
+            )
+
+
+def began_warm(run: Path) -> bool:
+    """Whether a run began with given weights, so that it cannot be begun again from its seed."""
+    try:
+        return bool(read_sealed(run / DATA, "record of the pairs").get("warm_start"))
+    except UserError:
+        return False
+
+
+def trained_names(run: Path) -> tuple[str, ...] | None:
+    """Names of the pairs that a run was trained on; None where its folder does not say."""
+    try:
+        return tuple(read_sealed(run / DATA, "record of the pairs")["train"]["names"])
+    except (UserError, KeyError, TypeError):
+        return None
+
+
+def _change(before: list[str], now: list[str]) -> str:
+    if len(before) != len(now):
+        return f"{len(now)} now, {len(before)} then"
+    for old, new in zip(before, now, strict=True):
+        if old != new:
+            return f"{new} where {old} was: was a file renamed, or a picture that cannot be read mended or damaged?"
+    return "the names are the same, their pictures are not"
+
+
+SAMPLED = 64
+"""Pairs, spread evenly, whose decoded pictures stand for those of a set that streams in."""
+
+
+def _fingerprint(pairs: Pairs | Source) -> dict[str, object]:
+    count, sample = len(pairs.names), hashlib.sha256()
+    for i in sorted({k * count // SAMPLED for k in range(SAMPLED)} if count else ()):
+        for picture in (pairs.cond[i], pairs.x0[i]) if isinstance(pairs, Pairs) else pairs.read(i):
+            sample.update(picture.tobytes())
+    found: dict[str, object] = {"names": list(pairs.names), "sample": sample.hexdigest()}
+    if isinstance(pairs, Source):
+        return {**found, "origin": pairs.origin()}
+    digest = hashlib.sha256(pairs.cond.tobytes())
+    digest.update(pairs.x0.tobytes())
+    return {**found, "sha256": digest.hexdigest()}
+
+
+FREE_ON_RESUME = {
+    "train.epochs",
+    "train.max_minutes",
+    "train.checkpoint_every",
+    "train.keep_checkpoints",
+    "train.keep_best",
+    "train.keep_every",
+    "train.checkpoint_minutes",
+    "train.sample_every",
+    "train.sample_steps",
+    "train.tensorboard",
+    "train.devices",
+    "train.fsdp_devices",
+    "data.path",
+    "data.max_bad_share",
+    "optim.max_skipped",
+    "data.tfds_dir",
+    "data.in_memory_mb",
+    "data.threads",
+}
+"""Settings that a resumed run may change: they do not alter the steps to come. What lies at data.path is checked."""
+
+
+def check_resume(saved: Config, wanted: Config) -> None:
+    """Raise UserError when `wanted` would go on with other numbers than `saved` began with."""
+    for name, (before, after) in differences(saved, wanted).items():
+        length_matters = name == "train.epochs" and saved.optim.schedule == "cosine"
+        if name not in FREE_ON_RESUME or length_matters:
+            raise UserError(
+                f"{name} is {after!r} but the run was started with {before!r}; "
+                "resume with its own configuration, or start a new run in another folder"
+            )
+
+
+def differences(a: Config, b: Config) -> dict[str, tuple[object, object]]:
+    """Settings in which two configurations differ, by dotted name."""
+    left, right = _flat(dataclasses.asdict(a)), _flat(dataclasses.asdict(b))
+    names = [*left, *(name for name in right if name not in left)]
+    return {n: (left.get(n), right.get(n)) for n in names if left.get(n) != right.get(n)}
+
+
+def _flat(tree: dict, prefix: str = "") -> dict[str, object]:
+    flat: dict[str, object] = {}
+    for key, value in tree.items():
+        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return flat

@@ -1,0 +1,91 @@
+"""The command line of training means what it says."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from export.edge.errors import UserError
+from jax_impl.config.arguments import parse
+from jax_impl.config.presets import PRESETS
+from jax_impl.config.tree import SeedModelConfig, UNetModelConfig
+from jax_impl.runs.folder import check_resume, write_config
+
+
+def test_no_words_mean_seed() -> None:
+    args = parse([])
+    assert args.config() == PRESETS["seed"]()
+    assert not args.resume
+
+
+def test_flags_without_a_preset_belong_to_seed() -> None:
+    args = parse(["--train.epochs", "3"])
+    assert isinstance(args.model, SeedModelConfig)
+    assert args.train.epochs == 3
+
+
+def test_preset_with_overrides() -> None:
+    args = parse(
+        ["tiny", "--optim.learning-rate", "3e-4", "--data.path", "DIR", "--output-dir", "runs/x", "--model.width", "16"]
+    )
+    assert isinstance(args.model, UNetModelConfig)
+    assert args.model.width == 16
+    assert args.optim.learning_rate == 3e-4
+    assert args.data.path == "DIR"
+    assert args.output_dir == Path("runs/x")
+    assert args.train == PRESETS["tiny"]().train
+
+
+def test_a_setting_out_of_range_names_itself() -> None:
+    with pytest.raises(UserError, match=r"train\.epochs is 0"):
+        parse(["tiny", "--train.epochs", "0"])
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["tiny", "--trian.epochs", "3"], r"--trian.epochs, 3; did you mean --train.epochs\?; see `python -m jax_impl"),
+        (["tinyy"], "Unrecognized options: tinyy; see"),
+        (["--train.epochs", "x"], "Error parsing --train.epochs"),
+        (["base", "--data.fit", "mirror"], r"'mirror' for argument '--data.fit'. Expected one of .*'stretch'"),
+    ],
+)
+def test_a_mistake_is_one_line(words: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(UserError, match=message):
+        parse(words)
+    assert capsys.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("flag", [["--output-dir", "{}"], ["--output-dir={}"], ["--output_dir={}"]])
+def test_resume_without_a_preset_takes_the_settings_of_the_run(tmp_path: Path, flag: list[str]) -> None:
+    run = tmp_path / "a_run"
+    run.mkdir()
+    config = parse(["tiny", "--train.batch-size", "3"]).config()
+    write_config(run, config)
+    args = parse(["--resume", *(word.format(run) for word in flag), "--train.max-minutes", "5"])
+    assert args.resume
+    assert args.output_dir == run
+    assert args.train.batch_size == 3
+    assert args.train.max_minutes == 5.0
+    check_resume(config, args.config())
+
+
+def test_resume_refuses_another_configuration() -> None:
+    tiny = PRESETS["tiny"]()
+    with pytest.raises(UserError, match=r"model\.|data\.|optim\."):
+        check_resume(tiny, PRESETS["seed"]())
+    with pytest.raises(UserError, match=r"optim\.learning_rate is 0\.1 but the run was started with"):
+        check_resume(tiny, parse(["tiny", "--optim.learning-rate", "0.1"]).config())
+
+
+def test_resume_may_lengthen_a_run_only_when_its_past_stays_the_same() -> None:
+    seed, tiny = PRESETS["seed"](), PRESETS["tiny"]()
+    check_resume(seed, parse(["seed", "--train.epochs", "99"]).config())
+    with pytest.raises(UserError, match=r"train\.epochs"):
+        check_resume(tiny, parse(["tiny", "--train.epochs", "99"]).config())
+
+
+def test_resume_of_a_folder_that_is_no_run(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="has no config"):
+        parse(["--resume", "--output-dir", str(tmp_path)])

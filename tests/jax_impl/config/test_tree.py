@@ -1,0 +1,173 @@
+"""Settings refuse what cannot work, and survive the way through JSON."""
+
+from __future__ import annotations
+
+import json
+from typing import get_args
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from export.edge.errors import UserError
+from export.edge.sampling.sampler import SAMPLERS
+from export.edge.sampling.spacing import SPACINGS
+from jax_impl.config.as_json import from_json, to_json
+from jax_impl.config.data import AugmentConfig, DataConfig
+from jax_impl.config.presets import PRESETS
+from jax_impl.config.tree import (
+    Config,
+    DiffusionConfig,
+    OptimConfig,
+    SamplerName,
+    SeedModelConfig,
+    SpacingName,
+    TrainConfig,
+    UNetModelConfig,
+)
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_presets_survive_json(name: str) -> None:
+    config = PRESETS[name]()
+    assert from_json(to_json(config)) == config
+
+
+@given(
+    learning_rate=st.floats(1e-8, 1.0),
+    clamp=st.none() | st.floats(1.0, 10.0),
+    multipliers=st.lists(st.integers(1, 4), min_size=1, max_size=3),
+    flip=st.floats(0.0, 1.0),
+)
+def test_any_valid_settings_survive_json(
+    learning_rate: float, clamp: float | None, multipliers: list[int], flip: float
+) -> None:
+    config = Config(
+        data=DataConfig(augment=AugmentConfig(flip=flip)),
+        model=UNetModelConfig(multipliers=tuple(multipliers)),
+        diffusion=DiffusionConfig(clamp=clamp),
+        optim=OptimConfig(learning_rate=learning_rate),
+    )
+    assert from_json(to_json(config)) == config
+
+
+def test_unknown_key_names_the_nearest() -> None:
+    with pytest.raises(
+        UserError, match=r"optim\.learning_rat is not a setting; did you mean config\.optim\.learning_rate"
+    ):
+        from_json('{"optim": {"learning_rat": 1}}')
+
+
+@pytest.mark.parametrize(
+    ("text", "part"),
+    [
+        ("{", "not JSON"),
+        ("[]", "object of settings"),
+        ('{"train": 3}', "config.train is 3"),
+        ('{"train": {"epochs": "ten"}}', "type int"),
+        ('{"train": {"epochs": true}}', "type int"),
+        ('{"train": {"tensorboard": 1}}', "type bool"),
+        ('{"data": {"fit": "zoom"}}', "crop, letterbox, stretch"),
+        ('{"model": {"architecture": "vit"}}', "seed, unet"),
+        ('{"model": {"architecture": "unet", "multipliers": ["a"]}}', "type int"),
+        ('{"model": {"architecture": "unet", "resample": "fir"}}', "learned, fixed"),
+        ('{"model": {"architecture": "unet", "time_modulation": "gate"}}', "scale_shift, add"),
+        ('{"model": {"architecture": "unet", "compute_dtype": "float16"}}', "float32, bfloat16"),
+        ('{"train": {"epochs": 0}}', "train.epochs is 0"),
+    ],
+)
+def test_bad_json_is_one_line(text: str, part: str) -> None:
+    with pytest.raises(UserError) as error:
+        from_json(text)
+    assert part in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_missing_keys_take_their_defaults() -> None:
+    assert from_json("{}") == Config()
+    assert from_json('{"train": {"epochs": 7}}') == Config(train=TrainConfig(epochs=7))
+
+
+def test_settings_older_than_spacing_and_threshold_mean_what_they_meant() -> None:
+    old = json.loads(to_json(Config()))
+    del old["diffusion"]["spacing"], old["diffusion"]["threshold"]
+    config = from_json(json.dumps(old))
+    assert (config.diffusion.spacing, config.diffusion.threshold) == ("trailing", 0.0)
+
+
+def test_the_names_are_those_of_the_device() -> None:
+    assert get_args(SamplerName) == SAMPLERS
+    assert get_args(SpacingName) == SPACINGS
+
+
+def test_size_must_fit_the_network() -> None:
+    with pytest.raises(UserError, match=r"data\.size is 100: this model needs a multiple of 8, such as 96"):
+        Config(data=DataConfig(size=100), model=SeedModelConfig())
+    assert UNetModelConfig(patch=4, multipliers=(1, 2, 3)).size_multiple == 16
+
+
+@pytest.mark.parametrize("crop", [-16, 12, 144])
+def test_crops_must_fit_the_network_and_the_pictures(crop: int) -> None:
+    message = rf"data\.crop_size is {crop}: choose a multiple of 16 up to data\.size \(128\), or 0 for whole pictures"
+    model = UNetModelConfig(patch=4, multipliers=(1, 2, 3))
+    with pytest.raises(UserError, match=message):
+        Config(data=DataConfig(crop_size=crop), model=model)
+    for good in (0, 16, 128):
+        Config(data=DataConfig(crop_size=good), model=model)
+
+
+@pytest.mark.parametrize(
+    ("make", "name"),
+    [
+        (lambda: AugmentConfig(flip=1.5), "data.augment.flip"),
+        (lambda: AugmentConfig(hue=0.6), "data.augment.hue"),
+        (lambda: DataConfig(path=""), "data.path"),
+        (lambda: DataConfig(val_share=1.0), "data.val_share"),
+        (lambda: UNetModelConfig(patch=3), "model.patch"),
+        (lambda: UNetModelConfig(width=20, groups=8), "model.width"),
+        (lambda: UNetModelConfig(attention_levels=(3,)), "model.attention_levels"),
+        (lambda: UNetModelConfig(attention_levels=(1, 1)), "model.attention_levels"),
+        (lambda: UNetModelConfig(attention_levels=(1,), head_channels=36), "model.head_channels"),
+        (lambda: UNetModelConfig(attention_levels=(0,), head_channels=0), "model.head_channels"),
+        (lambda: UNetModelConfig(cross_attention=True), "model.cross_attention"),
+        (lambda: UNetModelConfig(dropout=1.0), "model.dropout"),
+        (lambda: DiffusionConfig(beta_min=0.5, beta_max=0.4), "diffusion.beta_min"),
+        (lambda: DiffusionConfig(sample_steps=2000), "diffusion.sample_steps"),
+        (lambda: DiffusionConfig(clamp=0.5), "diffusion.clamp"),
+        (lambda: DiffusionConfig(threshold=1.1), "diffusion.threshold"),
+        (lambda: DiffusionConfig(threshold=0.9, clamp=None), "diffusion.threshold"),
+        (lambda: OptimConfig(learning_rate=0.0), "optim.learning_rate"),
+        (lambda: OptimConfig(ema_decay=1.0), "optim.ema_decay"),
+        (lambda: OptimConfig(ema_decay=0.9, more_ema_decays=(0.9,)), "optim.more_ema_decays"),
+        (lambda: OptimConfig(more_ema_decays=(1.0,)), "optim.more_ema_decays"),
+        (lambda: OptimConfig(max_skipped=-1), "optim.max_skipped"),
+        (lambda: OptimConfig(spike_factor=1.0), "optim.spike_factor"),
+        (lambda: DataConfig(max_bad_share=1.5), "data.max_bad_share"),
+        (lambda: DiffusionConfig(snr_gamma=0.0), "diffusion.snr_gamma"),
+        (lambda: DiffusionConfig(cond_dropout=1.0), "diffusion.cond_dropout"),
+        (lambda: DiffusionConfig(guidance=1.5), "diffusion.cond_dropout"),
+        (lambda: TrainConfig(batch_size=0), "train.batch_size"),
+        (lambda: TrainConfig(seed=-1), "train.seed"),
+        (lambda: UNetModelConfig(width=10**9, groups=8), "model.width"),
+        (lambda: UNetModelConfig(multipliers=(1,) * 9), "model.multipliers"),
+        (lambda: Config(train=TrainConfig(max_minutes=float("inf"))), "train.max_minutes"),
+        (lambda: Config(optim=OptimConfig(learning_rate=float("inf"))), "optim.learning_rate"),
+    ],
+)
+def test_each_refusal_names_its_field(make, name: str) -> None:
+    with pytest.raises(UserError, match=name.replace(".", r"\.")):
+        make()
+
+
+def test_the_preset_named_seed_holds_the_original_numbers() -> None:
+    config = PRESETS["seed"]()
+    assert (config.data.size, config.data.repeats, config.train.batch_size, config.train.epochs) == (128, 20, 2, 50)
+    assert (config.diffusion.timesteps, config.diffusion.prediction, config.diffusion.mae_weight) == (1000, "eps", 0.1)
+    assert (config.optim.learning_rate, config.optim.weight_decay, config.optim.clip_norm) == (1e-4, 0.01, 1.0)
+    assert (config.optim.schedule, config.optim.decay_epochs, config.optim.decay_factor) == ("step", 100, 0.5)
+    assert config.train.checkpoint_every == 10
+    augment = config.data.augment
+    assert (augment.flip, augment.jitter_probability, augment.rotation) == (0.5, 0.8, 10.0)
+    assert (augment.brightness, augment.contrast, augment.saturation, augment.hue) == (0.2, 0.2, 0.2, 0.1)
+    assert (augment.perspective, augment.perspective_probability) == (0.2, 0.5)
+    assert json.loads(to_json(config))["model"]["output_activation"] == "none"
