@@ -20,8 +20,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from export.edge import plugins
+from export.edge.command import Parser
 from export.edge.disk.files import check_input_file, write_json
-from export.edge.errors import Parser, UserError, run
+from export.edge.errors import UserError, run
 from export.edge.model.artifact import open_artifact
 from export.edge.model.layout import variants
 from export.edge.pictures.files import SAVE_OPTIONS, save_picture
@@ -55,6 +57,7 @@ class Line:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """The command line. Raises UserError for a folder that is no artifact and numbers that measure nothing."""
+    words = plugins.take(argv, "export")
     parser = Parser(prog="python -m export.bench", description="Time an artifact beside PyTorch.")
     parser.add_argument("artifact", type=Path, help="the folder that export.to_onnx wrote")
     parser.add_argument("--threads", type=int, nargs="+", default=[1, os.cpu_count() or 1], help="default: 1 and all")
@@ -65,7 +68,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         "--no-original", action="store_true", help="leave out the original script's loop, which is slow"
     )
     parser.add_argument("--output", type=Path, metavar="JSON", help="also write every figure there")
-    args = parser.parse_args(argv)
+    args = parser.parse_args(words)
     if min(*args.threads, args.rounds, args.pictures) < 1:
         raise UserError("--threads, --rounds and --pictures must each be at least 1; choose more")
     there = variants(args.artifact)

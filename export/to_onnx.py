@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from export.denoiser_graph import build_graph
+from export.edge import plugins
+from export.edge.command import Parser
 from export.edge.disk.files import atomic_file, check_input_file, check_output_folder, write_text
 from export.edge.disk.sums import check_sums
-from export.edge.errors import Parser, UserError, run
+from export.edge.errors import UserError, run
 from export.edge.model import artifact
 from export.edge.model.artifact import open_artifact
 from export.edge.model.layout import VARIANTS
@@ -67,7 +69,8 @@ def _folders(*folders: Path) -> Iterator[None]:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """The command line. Raises UserError for a path that cannot be used and for a graph that is not exact."""
-    args = _parser().parse_args(argv)
+    words = plugins.take(argv, "export")
+    args = _parser().parse_args(words)
     check_input_file(args.bundle, "bundle")
     check_output_folder(args.output, "--output")
     if args.output.is_dir():

@@ -9,8 +9,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from export.edge import plugins
+from export.edge.command import Parser
 from export.edge.disk.sums import check_sums
-from export.edge.errors import Parser, UserError, run
+from export.edge.errors import UserError, run
 from export.edge.model.artifact import Artifact, open_artifact, read_sealed
 from export.edge.model.layout import SAMPLER, SUMS, VARIANTS
 from export.edge.sampling.spacing import check_steps
@@ -83,6 +85,7 @@ def _difference(bundle: Bundle, artifact: Artifact, x_t: np.ndarray, cond: np.nd
 
 def main(argv: Sequence[str] | None = None) -> None:
     """The command line. Raises UserError for an artifact or a file that is not sound."""
+    words = plugins.take(argv, "export")
     parser = Parser(
         prog="python -m export.verify",
         description="Check an artifact: its digests, its ONNX file against torch on the same weights, the final "
@@ -95,7 +98,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--steps", type=int, help=f"of a scored picture (default {STEPS})")
     parser.add_argument("--expect-sha256", metavar="DIGEST", help="the SHA-256 that model.onnx must have")
     parser.add_argument("--threads", type=int, help="processor threads; default: one for each physical core")
-    args = parser.parse_args(argv)
+    args = parser.parse_args(words)
     if args.threads is not None and args.threads < 1:
         raise UserError(f"--threads {args.threads} is less than 1; give at least one or leave it out")
     if args.expect_sha256 is not None:

@@ -16,8 +16,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from export.edge import plugins
+from export.edge.command import Parser
 from export.edge.disk.files import check_input_file, check_output_file, write_bytes
-from export.edge.errors import Parser, UserError, run
+from export.edge.errors import UserError, run
 from torch_ref.optimizer import (
     Training,
     batches,
@@ -144,6 +146,7 @@ def _pace(optimizer: Path, training: Training) -> list[str]:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """The command line. Raises UserError for a suffix or a path that cannot be used."""
+    words = plugins.take(argv, "torch")
     parser = Parser(
         prog="python -m torch_ref.convert",
         description="Turn a .pth checkpoint of the original script into a bundle, or a bundle into such a checkpoint.",
@@ -158,7 +161,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--like", type=Path, help="a checkpoint of the script, whose order of parameters the .pth written then has"
     )
-    args = parser.parse_args(argv)
+    args = parser.parse_args(words)
     suffixes = (args.source.suffix, args.target.suffix)
     inward = suffixes == (".pth", ".safetensors")
     if not inward and suffixes != (".safetensors", ".pth"):

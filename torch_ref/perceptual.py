@@ -15,8 +15,10 @@ import torch
 from safetensors.numpy import save as to_bytes
 from torch import Tensor
 
+from export.edge import plugins
+from export.edge.command import Parser
 from export.edge.disk.files import check_input_file, check_output_file, weights_digest, write_bytes
-from export.edge.errors import Parser, UserError, run
+from export.edge.errors import UserError, run
 from torch_ref.original import load_pth
 
 FORMAT_VERSION = "1"
@@ -98,6 +100,7 @@ def _take(state: Mapping[str, object], name: str, path: Path) -> np.ndarray:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """The command line. Raises UserError for a path that cannot be used."""
+    words = plugins.take(argv, "torch")
     parser = Parser(
         prog="python -m torch_ref.perceptual",
         description="Turn the usual .pth weights of LPIPS or FID into safetensors.",
@@ -110,7 +113,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     fid.add_argument("inception", type=Path, help="pytorch-fid's pt_inception-*.pth")
     for each in (lpips, fid):
         each.add_argument("output", type=Path, help="the .safetensors file to write")
-    args = parser.parse_args(argv)
+    args = parser.parse_args(words)
     check_output_file(args.output)
     if args.output.suffix != ".safetensors":
         raise UserError(f"output {args.output} must end in .safetensors, the format that is written")

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 import time
 import warnings
 from collections.abc import Callable, Sequence
@@ -14,10 +13,12 @@ from pathlib import Path
 
 import numpy as np
 
+from export.edge import plugins
+from export.edge.command import Parser
 from export.edge.detail import DETAILS
 from export.edge.disk.files import check_input_file, check_output_folder
 from export.edge.disk.folders import Job, plan_jobs, translate_all
-from export.edge.errors import Parser, UserError, run
+from export.edge.errors import UserError, run
 from export.edge.model.artifact import Artifact, check_sha256, open_artifact
 from export.edge.model.layout import VARIANTS, model_file
 from export.edge.pictures.arrays import check_size
@@ -153,7 +154,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     Raises UserError for bad input, and at the end when some photos of a folder were passed over.
     """
-    words = list(sys.argv[1:] if argv is None else argv)
+    words = plugins.take(argv, "export")
     if words[:1] == ["info"]:
         from export.edge import info  # A translation does without it.
 

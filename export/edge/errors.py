@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import errno
 import io
 import os
@@ -31,13 +30,6 @@ class UserError(Exception):
 def printable(text: str) -> str:
     """`text` with escapes in place of control characters and of bytes of a file name that are no text."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
-
-
-class Parser(argparse.ArgumentParser):
-    """A parser that names a mistake in one line, as for every other mistake, in place of the usage text."""
-
-    def error(self, message: str) -> NoReturn:
-        raise UserError(f"{message}; see `{self.prog} --help`")
 
 
 def describe_os_error(error: OSError) -> str:

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from export.edge.command import Parser
 from export.edge.disk.files import sha256_file
 from export.edge.disk.sums import check_sums
-from export.edge.errors import Parser
 from export.edge.model.artifact import open_artifact, read_sealed
 from export.edge.model.layout import SUMS, model_file, variants
 from export.edge.model.metadata import FORMAT, FORMAT_VERSION

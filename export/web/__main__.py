@@ -6,25 +6,18 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
 
-from export.edge.errors import UserError, run
+from export.edge import plugins
+from export.edge.command import Parser
+from export.edge.errors import run
 from export.web.build import build, describe
 from export.web.serve import make_server
 
 LOOPBACK = {"127.0.0.1", "::1", "localhost"}
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        """One line, as for every other mistake, in place of the usage text."""
-        raise UserError(f"{message}; see `python -m export.web --help`")
-
-
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
-        prog="python -m export.web", description="Build a page that runs an exported model in the browser."
-    )
+    parser = Parser(prog="python -m export.web", description="Build a page that runs an exported model in the browser.")
     parser.add_argument("--artifact", type=Path, required=True, help="the folder that export.to_onnx wrote")
     parser.add_argument("--output", type=Path, default=Path("site"), help="folder to write the page in (default: site)")
     parser.add_argument(
@@ -46,7 +39,8 @@ def _parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Build the page, print where it is, and serve it if asked to. Raises UserError for a path that cannot be used."""
-    arguments = _parser().parse_args(argv)
+    words = plugins.take(argv, "export")
+    arguments = _parser().parse_args(words)
     build(arguments.artifact, arguments.output, arguments.examples, arguments.onnxruntime_web)
     written = [path for path in arguments.output.rglob("*") if path.is_file()]
     print(f"{arguments.output}  {describe(written)}", flush=True)

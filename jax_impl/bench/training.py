@@ -26,6 +26,7 @@ from jax_impl.bench.child import Child, GoneError
 from jax_impl.bench.flops import peak_flops
 from jax_impl.bench.table import table
 from jax_impl.config.as_json import to_json
+from jax_impl.config.command import parse
 from jax_impl.config.data import AugmentConfig
 from jax_impl.config.model import ComputeDtype
 from jax_impl.config.presets import PRESETS
@@ -111,7 +112,7 @@ class Case:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Parse the command line, measure, print a table. Raises UserError for numbers that measure nothing."""
-    args = tyro.cli(BenchArgs, args=argv, prog="python -m jax_impl.bench")
+    args = parse(BenchArgs, argv, "python -m jax_impl.bench")
     if args.rounds < 1 or args.seconds <= 0.0:
         raise UserError(f"--rounds {args.rounds} and --seconds {args.seconds:g} must both be above 0; choose more")
     if args.minutes is not None and args.minutes <= 0.0:

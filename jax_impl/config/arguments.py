@@ -9,7 +9,8 @@ from typing import Any
 
 import tyro
 
-from jax_impl.config.command import one_line
+from export.edge import plugins
+from jax_impl.config.command import described, one_line
 from jax_impl.config.presets import PRESETS
 from jax_impl.config.tree import Config
 from jax_impl.runs.folder import read_config
@@ -52,12 +53,19 @@ def parse(argv: Sequence[str]) -> TrainArgs:
     The first word may name a preset. Without one, `seed` is meant, or with --resume the
     configuration that the run was started with.
     """
-    words = list(argv)
+    words = plugins.take(argv, "jax")
     if not words or (words[0] not in PRESETS and words[0] not in ("-h", "--help")):
         if "--resume" in words:
             default = _of_run(_output_dir(words))
             with one_line(PROGRAM):
-                return tyro.cli(TrainArgs, args=words, default=default, config=SETTINGS, prog=PROGRAM)
+                return tyro.cli(
+                    TrainArgs,
+                    args=words,
+                    default=default,
+                    config=SETTINGS,
+                    prog=PROGRAM,
+                    description=described(TrainArgs.__doc__),
+                )
         words.insert(0, DEFAULT_PRESET)
     presets = {name: make() for name, make in PRESETS.items()}
     kinds = tyro.extras.subcommand_type_from_defaults(
@@ -67,7 +75,7 @@ def parse(argv: Sequence[str]) -> TrainArgs:
     )
     kind: Any = kinds
     with one_line(PROGRAM):
-        return tyro.cli(kind, args=words, config=SETTINGS, prog=PROGRAM, description=TrainArgs.__doc__)
+        return tyro.cli(kind, args=words, config=SETTINGS, prog=PROGRAM, description=described(TrainArgs.__doc__))
 
 
 def _settings(config: Config) -> dict[str, Any]:

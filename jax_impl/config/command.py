@@ -11,6 +11,7 @@ from typing import TypeVar
 
 import tyro
 
+from export.edge import plugins
 from export.edge.errors import UserError
 
 Settings = TypeVar("Settings")
@@ -19,8 +20,14 @@ _BOX = re.compile(r"[╭╮╰╯│]|^[+|]|[+|]$")
 
 def parse(kind: type[Settings], words: Sequence[str] | None, prog: str) -> Settings:
     """The settings that the words of a command line say, or those of this process if None. Raises UserError."""
+    words = plugins.take(words, "jax")
     with one_line(prog):
-        return tyro.cli(kind, args=words, prog=prog)
+        return tyro.cli(kind, args=words, prog=prog, description=described(kind.__doc__))
+
+
+def described(text: str | None) -> str:
+    """What a command's help says first, with the flag that every command has."""
+    return f"{text or ''}\n\n{plugins.FLAG} MODULE: {plugins.HELP}."
 
 
 @contextlib.contextmanager

@@ -1,0 +1,24 @@
+"""Command lines made with argparse: mistakes in one line, `--plugin` for every command."""
+
+from __future__ import annotations
+
+import argparse
+from typing import NoReturn
+
+from export.edge import plugins
+from export.edge.errors import UserError
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser that names a mistake in one line, as for every other mistake, in place of the usage text.
+
+    `--plugin` stands in its help; `plugins.take` has removed it from the words before they are parsed, since what
+    there is to choose from depends on it.
+    """
+
+    def __init__(self, *, prog: str, description: str | None = None, epilog: str | None = None) -> None:
+        super().__init__(prog=prog, description=description, epilog=epilog)
+        self.add_argument(plugins.FLAG, metavar="MODULE", help=plugins.HELP)
+
+    def error(self, message: str) -> NoReturn:
+        raise UserError(f"{message}; see `{self.prog} --help`")

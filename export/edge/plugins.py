@@ -1,0 +1,105 @@
+"""Modules of a user that register networks, losses and the like: loaded by name, or found as entry points.
+
+Every command takes `--plugin package.module`, any number of times. A package can name its modules as entry points
+instead, in the group of the package that loads them: `dawn2dusk.jax`, `dawn2dusk.torch` or `dawn2dusk.export`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import os
+import re
+import reprlib
+import sys
+from collections.abc import Iterator, Sequence
+from importlib import metadata
+from typing import Literal
+
+from export.edge.errors import UserError
+
+Group = Literal["jax", "torch", "export"]
+FLAG = "--plugin"
+HELP = "module of your own that registers networks, losses and the like, such as my_package.my_module; may be repeated"
+
+_loading: list[str] = []
+_NAME = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*")
+
+
+def loading() -> str | None:
+    """The user's module that is being imported now, by the name it was asked for."""
+    return _loading[-1] if _loading else None
+
+
+def take(argv: Sequence[str] | None, group: Group) -> list[str]:
+    """Load the modules that a command line names, and return its other words; None is that of this process."""
+    names, rest = split(sys.argv[1:] if argv is None else argv)
+    load(names, group)
+    return rest
+
+
+def split(words: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The modules that a command line names with --plugin, and its other words. Raises UserError without a name."""
+    names, rest, left = [], [], iter(words)
+    for word in left:
+        flag, equals, value = word.partition("=")
+        if flag != FLAG:
+            rest.append(word)
+            continue
+        name = value if equals else next(left, "")
+        if not _NAME.fullmatch(name):
+            raise UserError(f"{FLAG} is {shown(name)}: give the dotted name of a module, such as my_package.my_module")
+        names.append(name)
+    return names, rest
+
+
+def load(names: Sequence[str], group: Group) -> None:
+    """Import the named modules, and those that installed packages name as entry points of `dawn2dusk.GROUP`.
+
+    The folder that the command was started in is searched too. Raises UserError for one that cannot be imported.
+    """
+    for point in sorted(metadata.entry_points(group=f"dawn2dusk.{group}"), key=lambda point: point.name):
+        _import(point.module)
+    for name in names:
+        _import(name)
+
+
+def shown(value: object) -> str:
+    """A value in an error message, shortened."""
+    return reprlib.repr(value)
+
+
+def _import(name: str) -> None:
+    with _from_here(), _as(name):
+        try:
+            importlib.import_module(name)
+        except UserError as error:
+            raise UserError(f"plugin {name}: {error}") from error
+        except Exception as error:  # Whatever the module's own code raises.
+            raise UserError(
+                f"plugin {name} cannot be imported ({type(error).__name__}: {error}); run the command where `python -c "
+                f"'import {name}'` works"
+            ) from error
+
+
+@contextlib.contextmanager
+def _from_here() -> Iterator[None]:
+    """Search the current folder last: console scripts, unlike `python -m`, do not."""
+    here = os.getcwd()
+    added = here not in sys.path and "" not in sys.path
+    if added:
+        sys.path.append(here)
+    try:
+        yield
+    finally:
+        if added:
+            sys.path.remove(here)
+
+
+@contextlib.contextmanager
+def _as(name: str) -> Iterator[None]:
+    _loading.append(name)
+    try:
+        yield
+    finally:
+        _loading.pop()
