@@ -18,8 +18,8 @@ from export.edge.errors import UserError, run
 from export.edge.model import artifact
 from export.edge.model.artifact import open_artifact
 from export.edge.model.layout import VARIANTS
-from export.edge.sampling.sampler import SAMPLERS
 from export.edge.sampling.spacing import SPACINGS
+from export.edge.sampling.table import SAMPLERS
 from export.folder import staged, write_configs, write_golden
 from export.model_card import NOT_STATED, Facts, card, evaluation_lines, parity_lines, read_report
 from export.probes import listed, probe_pictures
