@@ -26,6 +26,7 @@ from export.edge.disk.files import check_input_file, write_json
 from export.edge.errors import UserError, run
 from export.edge.model.artifact import open_artifact
 from export.edge.model.layout import variants
+from export.edge.model.variants import REFERENCE
 from export.edge.pictures.files import SAVE_OPTIONS, save_picture
 from export.edge.progress import Progress
 from export.probes import paint
@@ -71,11 +72,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     if min(*args.threads, args.rounds, args.pictures) < 1:
         raise UserError("--threads, --rounds and --pictures must each be at least 1; choose more")
     there = variants(args.artifact)
-    if "fp32" not in there:
+    if REFERENCE not in there:
         raise UserError(f"{args.artifact} has no onnx/model.onnx; name the folder that export.to_onnx wrote")
     bundle = args.artifact / "model.safetensors"
     check_input_file(bundle, "bundle")
-    exact = open_artifact(there["fp32"])
+    exact = open_artifact(there[REFERENCE])
     exact.plan(args.steps)
     lines = plan(there, bundle, sorted(set(args.threads)), args.steps, not args.no_original)
     with tempfile.TemporaryDirectory() as folder:
@@ -90,7 +91,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             measure(line, photo, args.pictures)
             progress.update(done, len(turns))
         progress.close()
-        alone, full = full_size(there["fp32"], large, max(args.threads), args.steps)
+        alone, full = full_size(there[REFERENCE], large, max(args.threads), args.steps)
     print("\n".join(table(lines)))
     drawn = full.median("network_ms") / 1e3
     whole = full.median("picture_ms") / 1e3

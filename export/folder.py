@@ -7,7 +7,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,8 @@ from export.edge.disk.files import exchange, sha256_file, sync_folder, sync_tree
 from export.edge.disk.reading import parse_json, read_text
 from export.edge.errors import UserError
 from export.edge.model.artifact import Artifact, open_artifact
-from export.edge.model.layout import OURS, SUMS, VARIANTS
+from export.edge.model.layout import FOLDER, OURS, SUMS, model_file, ours
+from export.edge.model.variants import REFERENCE, VARIANTS
 from export.edge.pictures.files import open_picture, save_picture
 from export.edge.sampling.noise import start_noise
 from export.edge.sampling.tables import write_tables
@@ -49,10 +50,11 @@ def staged(output: Path) -> Iterator[Path]:
         names = sorted(path.relative_to(new).as_posix() for path in new.rglob("*") if path.is_file())
         write_text(new / SUMS, "".join(f"{sha256_file(new / name)}  {name}\n" for name in names))
         sync_tree(new)
+        known = _ours(output)
         if not output.exists():
             new.replace(output)
-        elif not (beside and _holds_nothing_else(output) and exchange(new, output)):
-            for name in OURS:
+        elif not (beside and _holds_nothing_else(output, known) and exchange(new, output)):
+            for name in known:
                 if name not in names:
                     (output / name).unlink(missing_ok=True)
             for name in (*names, SUMS):
@@ -72,10 +74,18 @@ def _may_be_replaced(folder: Path) -> bool:
     return same_disk and not folder.is_symlink() and os.access(parent, os.W_OK)
 
 
-def _holds_nothing_else(folder: Path) -> bool:
+def _ours(folder: Path) -> Collection[str]:
+    """What an earlier export may have left in a folder."""
+    try:
+        return ours(folder)
+    except UserError:  # Damaged: it is replaced too.
+        return OURS
+
+
+def _holds_nothing_else(folder: Path, known: Collection[str]) -> bool:
     """Whether a folder holds files of an export alone."""
     files = (path for path in folder.rglob("*") if path.is_symlink() or not path.is_dir())
-    return all(path.relative_to(folder).as_posix() in OURS for path in files)
+    return all(path.relative_to(folder).as_posix() in known for path in files)
 
 
 def write_configs(folder: Path, bundle: Bundle, model: Artifact) -> None:
@@ -125,7 +135,7 @@ def write_golden(folder: Path, model: Artifact) -> None:
     facts = {
         "input": "input.png",
         "output": "output.png",
-        "model": f"onnx/{VARIANTS['fp32']}",
+        "model": f"{FOLDER}/{VARIANTS[REFERENCE].file}",
         "seed": seed,
         "first_noise": start_noise(seed, (4,)).tolist(),
         "steps": model.steps,
@@ -147,7 +157,7 @@ def check_golden(folder: Path) -> int:
         raise UserError(f"golden {path} has no seed ({error}); export the bundle again") from error
     if type(seed) is not int or not 0 <= seed < 2**64:
         raise UserError(f"golden {path} has the seed {seed!r}, not a whole number below 2^64; export the bundle again")
-    drawn = draw(open_artifact(folder / "onnx" / VARIANTS["fp32"]), open_picture(golden / "input.png"), seed).picture
+    drawn = draw(open_artifact(model_file(folder)), open_picture(golden / "input.png"), seed).picture
     wanted = open_picture(golden / "output.png")
     if drawn.shape != wanted.shape:
         raise UserError(f"golden {golden}: input and output differ in size; export the bundle again")

@@ -160,7 +160,7 @@ def _precision(facts: Facts) -> list[str]:
         score = outcome.score
         assert score is not None
         figures = [f"{score.megabytes:.1f}", f"{score.worst_psnr:.1f}", f"{score.delta_e:.2f}"]
-        rows.append([f"`{outcome.name}`", *figures, outcome.note])
+        rows.append([f"`{outcome.name}`", *figures, f"{outcome.description}; {outcome.note}"])
     rest = [outcome for outcome in facts.outcomes if outcome not in scored]
     others = [f"- `{outcome.name}`{'' if outcome.published else ' left out'}: {outcome.note}." for outcome in rest]
     if not rows:

@@ -33,7 +33,7 @@ def half(model: onnx.ModelProto) -> onnx.ModelProto:
         made = convert_float_to_float16(source, keep_io_types=True, node_block_list=kept)
         # The casts of the inputs come out last, where onnxruntime takes them and the standard does not.
         OnnxModel.graph_topological_sort(made.graph)
-    return _finished(made, model, "fp16")
+    return made
 
 
 def int8(model: onnx.ModelProto, feeds: Sequence[Feeds], kept: Collection[str]) -> onnx.ModelProto:
@@ -61,8 +61,7 @@ def int8(model: onnx.ModelProto, feeds: Sequence[Feeds], kept: Collection[str]) 
             weight_type=QuantType.QInt8,
             calibrate_method=CalibrationMethod.MinMax,
         )
-        made = onnx.load(target)
-    return _finished(made, model, "int8")
+        return onnx.load(target)
 
 
 def layer_name(node: onnx.NodeProto) -> str:
@@ -88,13 +87,13 @@ def _timestep(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
             yield node
 
 
-def _finished(made: onnx.ModelProto, model: onnx.ModelProto, precision: str) -> onnx.ModelProto:
-    """Checked, with the names and the metadata of the `model` it was made of."""
+def finished(made: onnx.ModelProto, model: onnx.ModelProto, variant: str) -> onnx.ModelProto:
+    """Checked, with the names and the metadata of the `model` it was made of, and the variant's name."""
     strip(made)
     made.producer_name, made.producer_version = model.producer_name, model.producer_version
     del made.metadata_props[:]
     held = {entry.key: entry.value for entry in model.metadata_props}
-    onnx.helper.set_model_props(made, held | {"precision": precision})
+    onnx.helper.set_model_props(made, held | {"precision": variant})
     for found, wanted in ((made.graph.input, model.graph.input), (made.graph.output, model.graph.output)):
         for value, original in zip(found, wanted, strict=True):
             value.CopyFrom(original)

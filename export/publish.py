@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,26 +10,21 @@ import numpy as np
 import onnx
 import onnxruntime
 
-from export import precision, sampler_graph, sensitivity
+from export import precision, sampler_graph
 from export.edge.errors import UserError
 from export.edge.model import artifact
 from export.edge.model.artifact import open_artifact
-from export.edge.model.layout import SAMPLER, VARIANTS
+from export.edge.model.layout import SAMPLER
+from export.edge.model.variants import REFERENCE, VARIANTS, Variant
 from export.edge.pictures.arrays import to_float
 from export.edge.sampling.guidance import guided
 from export.edge.sampling.loop import generate
 from export.edge.sampling.noise import start_noise
-from export.scoring import BARS, Score, nchw, score, visited
-from torch_ref.base import UNet
+from export.makers import MAKERS, Source
+from export.scoring import Score, nchw, score
 
 SAMPLER_BAR = 5e-4
 """Largest difference of a picture in [0, 1] from the host loop's."""
-LEAST_ERRORS = (0.03, 0.003, 0.0003)
-"""Shares of the error from which on a layer stays in float32: the first that lets the pictures pass is taken."""
-MOST_WEIGHTS = 0.12
-"""Share of the weights that may stay in float32: then the file has at most 0.12 + 0.88 / 4 = 34 % of the size."""
-TRIED = 8
-"""Calls of the network on which single layers are tried: a few of every stage of the noise."""
 
 
 @dataclass(frozen=True)
@@ -45,37 +39,37 @@ class Outcome:
     note: str
     """For the file that is there: what stayed in float32; for one that is not: why."""
     published: bool
+    description: str = ""
+    """Of the variant."""
 
 
-def publish(
-    folder: Path, variants: Sequence[str], network: UNet, calibration: Sequence[np.ndarray], tried: Sequence[np.ndarray]
-) -> Iterator[Outcome]:
-    """Make the `variants` of `folder`/model.onnx beside it; a file under its bar is removed again.
+def publish(folder: Path, names: Sequence[str], source: Source, tried: Sequence[np.ndarray]) -> Iterator[Outcome]:
+    """Make the variants of these names, of the `source`, in `folder`, where its own file lies; an Outcome for each.
 
-    `network`: the same in torch. `calibration` and `tried`: guiding pictures, uint8
-    (side, side, 3), from which the values of an 8-bit network are learned and on which all are judged.
+    `tried`: guiding pictures, uint8 (side, side, 3), on which all are judged. A file under its bar is removed again.
+    Raises UserError for a name that is not in both VARIANTS and MAKERS.
     """
-    base = folder / VARIANTS["fp32"]
-    graph, exact = onnx.load(base), open_artifact(base)
-    reference = {VARIANTS["fp32"]: (exact, base.stat().st_size)}
+    for name in names:
+        variant, outcome = VARIANTS.find(name, "--variants"), None
+        for candidate in MAKERS.find(name, "--variants")(source):
+            write(folder / variant.file, precision.finished(candidate.graph, source.graph, name))
+            outcome = _judged(folder, variant, candidate.note, tried)
+            if outcome.published:
+                break
+        if outcome is None:
+            raise UserError(f"the maker of the variant {name} gave no graph to try; it must give at least one")
+        if not outcome.published:
+            (folder / variant.file).unlink()
+        yield outcome
 
-    def judged(name: str, made: onnx.ModelProto) -> tuple[Score, Score, bool]:
-        path = folder / VARIANTS[name]
-        write(path, made)
-        files = reference | {path.name: (open_artifact(path), path.stat().st_size)}
-        of_exact, result = score(files, tried)
-        return result, of_exact, result.worst_psnr >= BARS[name]
 
-    if "fp16" in variants:
-        yield _outcome(folder, "fp16", *judged("fp16", precision.half(graph)), "the timestep in float32")
-    if "int8" in variants:
-        feeds = list(visited(exact, calibration))
-        few = [feeds[i] for i in np.linspace(0, len(feeds) - 1, min(TRIED, len(feeds))).astype(int)]
-        layers = sensitivity.measure(network, few)
-        choices = [sensitivity.kept(layers, least, MOST_WEIGHTS) for least in LEAST_ERRORS]
-        tries = ((kept, *judged("int8", precision.int8(graph, feeds, kept))) for kept, _ in itertools.groupby(choices))
-        kept, result, of_exact, passed = _first_that_passes(tries)
-        yield _outcome(folder, "int8", result, of_exact, passed, f"{', '.join(kept) or 'nothing'} in float32")
+def _judged(folder: Path, variant: Variant, note: str, tried: Sequence[np.ndarray]) -> Outcome:
+    files = [folder / VARIANTS[REFERENCE].file, folder / variant.file]
+    exact, found = score({file.name: (open_artifact(file), file.stat().st_size) for file in files}, tried)
+    if variant.bar_db is None or found.worst_psnr >= variant.bar_db:
+        return Outcome(variant.file, found, exact, note, True, variant.description)
+    psnr = f"{found.worst_psnr:.1f} dB against float32's, under the bar of {variant.bar_db:.0f}"
+    return Outcome(variant.file, found, exact, f"its worst picture has {psnr}", False, variant.description)
 
 
 def publish_sampler(
@@ -86,7 +80,7 @@ def publish_sampler(
     Raises UserError for steps, a sampler or a spacing that were asked for and cannot be; where only
     the model recommends a sampler that cannot be, the outcome says so.
     """
-    base, path = folder / VARIANTS["fp32"], folder / SAMPLER
+    base, path = folder / VARIANTS[REFERENCE].file, folder / SAMPLER
     try:
         graph = sampler_graph.build(onnx.load(base), steps, sampler, spacing)
     except UserError as error:
@@ -106,7 +100,7 @@ def sampler_difference(folder: Path, picture: np.ndarray) -> float:
 
     `picture`: uint8 (height, width, 3). Raises UserError where the two do not belong together.
     """
-    model = open_artifact(folder / VARIANTS["fp32"])
+    model = open_artifact(folder / VARIANTS[REFERENCE].file)
     data = artifact.read_sealed(folder / SAMPLER)
     session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
     held = session.get_modelmeta().custom_metadata_map
@@ -126,22 +120,3 @@ def write(path: Path, model: onnx.ModelProto) -> None:
     """Write a graph with its digest."""
     path.write_bytes(model.SerializeToString(deterministic=True))
     artifact.seal(path)
-
-
-def _first_that_passes(
-    tries: Iterable[tuple[list[str], Score, Score, bool]],
-) -> tuple[list[str], Score, Score, bool]:
-    """The first that passes, or the last of all; none behind it is made."""
-    found = None
-    for found in tries:
-        if found[-1]:
-            break
-    assert found is not None
-    return found
-
-
-def _outcome(folder: Path, name: str, result: Score, exact: Score, passed: bool, note: str) -> Outcome:
-    if not passed:
-        (folder / VARIANTS[name]).unlink()
-        note = f"its worst picture has {result.worst_psnr:.1f} dB against float32's, under the bar of {BARS[name]:.0f}"
-    return Outcome(VARIANTS[name], result, exact, note, passed)

@@ -32,8 +32,6 @@ CALIBRATION_STEPS = 10
 """Steps, from T-1 to 0 in even strides, of the trajectories that show an 8-bit network its values."""
 LARGEST_SIDE = 256
 """Pixels; larger training sizes are tried at this side, for the sake of time and memory."""
-BARS = {"fp16": 45.0, "int8": 35.0}
-"""dB: the least PSNR against the pictures of float32 that the worst picture of a published file may have."""
 
 
 @dataclass(frozen=True)

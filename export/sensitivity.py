@@ -1,4 +1,4 @@
-"""Which layers bear 8 bits badly, found out by trying each alone."""
+"""Which layers lose most in 8 bits, found by trying each alone."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Layer:
     """Its share of the network's parameters."""
 
 
-def measure(model: UNet, feeds: Sequence[Feeds]) -> list[Layer]:
+def by_error(model: UNet, feeds: Sequence[Feeds]) -> list[Layer]:
     """All layers, the worst first. `feeds`: as `export.precision.int8` takes them, all of one size."""
     layers = [(name, module) for name, module in model.named_modules() if isinstance(module, KINDS)]
     x_t, cond, t = (torch.from_numpy(np.concatenate([feed[name] for feed in feeds])) for name in ("x_t", "cond", "t"))

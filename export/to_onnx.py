@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import onnx
+
 from export.denoiser_graph import build_graph
 from export.edge import plugins
 from export.edge.command import Parser
@@ -17,10 +19,12 @@ from export.edge.disk.sums import check_sums
 from export.edge.errors import UserError, run
 from export.edge.model import artifact
 from export.edge.model.artifact import open_artifact
-from export.edge.model.layout import VARIANTS
+from export.edge.model.layout import DENOISER, FOLDER, write_networks
+from export.edge.model.variants import REFERENCE, VARIANTS
 from export.edge.sampling.spacing import SPACINGS
 from export.edge.sampling.table import SAMPLERS
 from export.folder import staged, write_configs, write_golden
+from export.makers import Source
 from export.model_card import NOT_STATED, Facts, card, evaluation_lines, parity_lines, read_report
 from export.probes import listed, probe_pictures
 from export.publish import Outcome, publish, publish_sampler
@@ -36,7 +40,7 @@ def export(bundle: Bundle, output: Path) -> tuple[Path, float]:
     given torch's numbers with it. Raises UserError when it differs by more than BAR, or
     when a folder cannot be made; then nothing is left behind.
     """
-    path = output / "onnx" / "model.onnx"
+    path = output / FOLDER / VARIANTS[REFERENCE].file
     model = build_graph(bundle)
     with _folders(output, path.parent), atomic_file(path) as temporary:
         temporary.write_bytes(model.SerializeToString(deterministic=True))
@@ -74,7 +78,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     check_input_file(args.bundle, "bundle")
     check_output_folder(args.output, "--output")
     if args.output.is_dir():
-        check_output_folder(args.output / "onnx", "--output")
+        check_output_folder(args.output / FOLDER, "--output")
     if args.no_sampler and (args.steps, args.sampler, args.spacing) != (None, None, None):
         raise UserError("--steps, --sampler and --spacing are for sampler.onnx, which --no-sampler leaves out")
     bundle = load_bundle(args.bundle)
@@ -92,9 +96,16 @@ def main(argv: Sequence[str] | None = None) -> None:
         if not args.no_sampler:
             outcomes.append(publish_sampler(path.parent, args.steps, args.sampler, args.spacing, tried[0]))
             _tell(args.output, new, outcomes[-1])
-        for outcome in publish(path.parent, args.variants, bundle.model, calibration, tried):
+        published = {REFERENCE: VARIANTS[REFERENCE]}
+        names = [name for name in args.variants if name not in published]
+        write_networks(new, {DENOISER: published | {name: VARIANTS[name] for name in names}})
+        source = Source(onnx.load(path), model, bundle.model, calibration)
+        for name, outcome in zip(names, publish(path.parent, names, source, tried), strict=True):
             outcomes.append(outcome)
             _tell(args.output, new, outcome)
+            if outcome.published:
+                published[name] = VARIANTS[name]
+        write_networks(new, {DENOISER: published})
         shutil.copyfile(args.bundle, new / "model.safetensors")
         write_configs(new, bundle, model)
         write_golden(new, model)

@@ -14,11 +14,11 @@ from export.edge.command import Parser
 from export.edge.disk.sums import check_sums
 from export.edge.errors import UserError, run
 from export.edge.model.artifact import Artifact, open_artifact, read_sealed
-from export.edge.model.layout import SAMPLER, SUMS, VARIANTS
+from export.edge.model.layout import DENOISER, FOLDER, SAMPLER, SUMS, model_file, networks, variants
 from export.folder import GOLDEN_BAR, check_golden
 from export.probes import listed, opened, probe_pictures
 from export.publish import SAMPLER_BAR, sampler_difference
-from export.scoring import BARS, STEPS, score, working_side
+from export.scoring import STEPS, score, working_side
 from torch_ref.weights import Bundle, load_bundle
 
 BAR = 1e-5
@@ -101,19 +101,19 @@ def main(argv: Sequence[str] | None = None) -> None:
     if args.threads is not None and args.threads < 1:
         raise UserError(f"--threads {args.threads} is less than 1; give at least one or leave it out")
     if args.expect_sha256 is not None:
-        read_sealed(args.source / "onnx" / VARIANTS["fp32"] if args.model is None else args.model, args.expect_sha256)
+        read_sealed(model_file(args.source) if args.model is None else args.model, args.expect_sha256)
     if args.model is not None:
         against_torch(args.source, args.model, args.threads)
         return
     if not args.source.is_dir():
         raise UserError(f"{args.source} is no artifact's folder; name one, or a bundle and the ONNX file made from it")
     print(f"{SUMS}: {check_sums(args.source)} files are as they were written")
-    onnx = args.source / "onnx"
-    against_torch(args.source / "model.safetensors", onnx / VARIANTS["fp32"], args.threads)
-    pictures, targets = _pictures(args.pictures, args.targets, open_artifact(onnx / VARIANTS["fp32"]))
-    check_variants(onnx, pictures, targets, args.steps, args.threads)
+    onnx = args.source / FOLDER
+    against_torch(args.source / "model.safetensors", model_file(args.source), args.threads)
+    pictures, targets = _pictures(args.pictures, args.targets, open_artifact(model_file(args.source)))
+    check_variants(args.source, pictures, targets, args.steps, args.threads)
     if (onnx / SAMPLER).is_file():
-        difference = sampler_difference(args.source / "onnx", pictures[0])
+        difference = sampler_difference(onnx, pictures[0])
         print(f"{SAMPLER}: largest difference from the host loop {difference:.1e}, allowed {SAMPLER_BAR:.0e}")
         if not difference <= SAMPLER_BAR:
             raise UserError(f"{onnx / SAMPLER} draws other pictures than the host loop; export the bundle again")
@@ -144,21 +144,19 @@ def check_variants(
     steps: int | None,
     threads: int | None,
 ) -> None:
-    """Print a table of the variants in a folder. Raises UserError for one of other weights or under its bar."""
-    there = {variant: folder / name for variant, name in VARIANTS.items() if (folder / name).is_file()}
+    """Print a table of an artifact's variants. Raises UserError for one of other weights or under its bar."""
+    there, known, reference = variants(folder), networks(folder)[DENOISER], model_file(folder).name
     models = {path.name: (open_artifact(path, threads), path.stat().st_size) for path in there.values()}
-    exact = models[VARIANTS["fp32"]][0]
+    exact = models[reference][0]
     if steps is not None:
         exact.plan(steps)
     for name, (model, _) in models.items():
         if model.weights_digest != exact.weights_digest:
-            raise UserError(
-                f"{folder / name} was made from other weights than {VARIANTS['fp32']}; export the bundle again"
-            )
+            raise UserError(f"{name} of {folder} was made from other weights than {reference}; export the bundle again")
     scores = score(models, pictures, targets, steps)
     print(f"{'file':<16}  {'MB':>6}  {'ms/step':>7}  {'ms/picture':>10}  {'worst, mean PSNR':>16}  {'dE2000':>6}")
     for row in scores:
-        quality = f"{row.worst_psnr:.1f}, {row.mean_psnr:.1f}" if row.name != VARIANTS["fp32"] else "-"
+        quality = f"{row.worst_psnr:.1f}, {row.mean_psnr:.1f}" if row.name != reference else "-"
         cells = f"{row.name:<16}  {row.megabytes:>6.1f}  {row.step_ms:>7.1f}  {row.picture_ms:>10.1f}  {quality:>16}"
         print(f"{cells}  {row.delta_e:>6.2f}")
     if targets is not None:
@@ -168,10 +166,11 @@ def check_variants(
             cells = f"{row.name:<16}  {near.psnr:>6.2f}  {near.ssim:>6.3f}  {near.delta_e:>6.2f}"
             print(f"{cells}  {near.sharpness:>9.2f}  {near.swd:>10.1f}")
     for variant, row in zip(there, scores, strict=True):
-        if row.worst_psnr < BARS.get(variant, 0.0):
+        bar = known[variant].bar_db
+        if bar is not None and row.worst_psnr < bar:
             raise UserError(
-                f"{folder / row.name}: the worst picture has {row.worst_psnr:.1f} dB against float32's, under the "
-                f"bar of {BARS[variant]:.0f}; export it again with --calibrate and pictures like these"
+                f"{there[variant]}: the worst picture has {row.worst_psnr:.1f} dB against float32's, under the "
+                f"bar of {bar:.0f}; export it again with --calibrate and pictures like these"
             )
 
 

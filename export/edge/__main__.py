@@ -20,7 +20,7 @@ from export.edge.disk.files import check_input_file, check_output_folder
 from export.edge.disk.folders import Job, plan_jobs, translate_all
 from export.edge.errors import UserError, run
 from export.edge.model.artifact import Artifact, check_sha256, open_artifact
-from export.edge.model.layout import VARIANTS, model_file
+from export.edge.model.layout import model_file
 from export.edge.pictures.arrays import check_size
 from export.edge.pictures.files import check_output_picture, open_photo, save_picture
 from export.edge.pictures.film import check_film, frame, most_frames, save_film
@@ -58,7 +58,9 @@ def _parser() -> argparse.ArgumentParser:
         "--expect-sha256", metavar="DIGEST", help="refuse to open the model unless its .onnx file has this SHA-256"
     )
     parser.add_argument(
-        "--variant", choices=VARIANTS, help="which model of the folder: the precision of its weights (default fp32)"
+        "--variant",
+        metavar="NAME",
+        help="which model of the folder: fp32 (default), fp16, int8, or another that its networks.json names",
     )
     parser.add_argument(
         "--steps",

@@ -23,7 +23,7 @@ from PIL import Image
 from export.edge.disk.files import check_output_folder, sync_folder, sync_tree
 from export.edge.errors import UserError
 from export.edge.model.artifact import Artifact, open_artifact
-from export.edge.model.layout import VARIANTS, variants
+from export.edge.model.layout import DENOISER, networks, variants
 from export.edge.pictures.arrays import resize
 from export.edge.pictures.files import open_picture
 from export.edge.sampling.tables import write_tables
@@ -65,7 +65,7 @@ def pack(artifact: Path, examples: Path | None, onnxruntime_web: Path | None) ->
     version = f"app-{_digest({**app, **outside})[:12]}"
     # What any device needs; what only some do, and the other precisions, are kept when they are first used.
     core = [name for name in app if not name.startswith(("onnx/", "ort/"))]
-    core += ["onnx/" + next(v for v in VARIANTS.values() if f"onnx/{v}" in models)]
+    core += [next(iter(models))]
     core += [f"ort/{name}" for name in runtime.BACKENDS["wasm"]]
     names = {"__APP__": version, "__CORE__": json.dumps(sorted(core)), "__POLICY__": POLICY}
     return {f"{version}/{name}": data for name, data in app.items()} | {
@@ -92,7 +92,7 @@ def _models(artifact: Path) -> tuple[dict[str, bytes], dict[str, Any]]:
     """The model files, and what the page must know of them."""
     if not artifact.is_dir():
         raise UserError(f"--artifact {artifact} is no folder; name the folder that export.to_onnx wrote")
-    paths = variants(artifact)
+    paths, known = variants(artifact), networks(artifact)[DENOISER]
     if not paths:
         raise UserError(f"--artifact {artifact} holds no onnx/model.onnx; make it with `python -m export.to_onnx`")
     settings = {name: _settings(open_artifact(path, threads=1)) for name, path in paths.items()}
@@ -104,6 +104,7 @@ def _models(artifact: Path) -> tuple[dict[str, bytes], dict[str, Any]]:
     listed = [
         {
             "name": name,
+            "description": known[name].description,
             "file": f"onnx/{path.name}",
             "bytes": path.stat().st_size,
             "sha256": hashlib.sha256(files[f"onnx/{path.name}"]).hexdigest(),

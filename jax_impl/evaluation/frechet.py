@@ -5,6 +5,7 @@ The file is safetensors, made from pytorch-fid's `.pth` by `python -m torch_ref.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from pathlib import Path
 
@@ -55,11 +56,7 @@ def inception(weights: Weights, x: jax.Array) -> jax.Array:
     (as in pytorch-fid): average pooling leaves out the border, and the last block pools
     by maximum. Batch normalisation is folded into the convolutions.
     """
-
-    def unit(x: jax.Array, name: str, stride: int = 1, valid: bool = False) -> jax.Array:
-        kernel = weights[f"{name}.weight"]
-        pads = [(0, 0) if valid else (side // 2, side // 2) for side in kernel.shape[2:]]
-        return jax.nn.relu(conv(x, kernel, weights[f"{name}.bias"], stride, pads))
+    unit = functools.partial(_unit, weights)
 
     def chain(x: jax.Array, *names: str, last_stride: int = 1) -> jax.Array:
         for name in names[:-1]:
@@ -111,6 +108,13 @@ def inception(weights: Weights, x: jax.Array) -> jax.Array:
             unit(pooled(x), f"{block}.branch_pool"),
         )
     return x.mean(axis=(1, 2))
+
+
+def _unit(weights: Weights, x: jax.Array, name: str, stride: int = 1, valid: bool = False) -> jax.Array:
+    """A convolution, padded unless `valid`, and its ReLU."""
+    kernel = weights[f"{name}.weight"]
+    pads = [(0, 0) if valid else (side // 2, side // 2) for side in kernel.shape[2:]]
+    return jax.nn.relu(conv(x, kernel, weights[f"{name}.bias"], stride, pads))
 
 
 def frechet_distance(first: np.ndarray, second: np.ndarray) -> float:

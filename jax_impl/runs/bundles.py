@@ -15,14 +15,14 @@ import jax.numpy as jnp
 import numpy as np
 from safetensors.numpy import save as to_bytes
 
-from export.edge.model.bundles import bundle_digest, check_bundle_metadata, check_schedule
-from export.edge.errors import UserError
 from export.edge.disk.files import weights_digest, write_bytes
-from jax_impl.config.tree import Config
+from export.edge.errors import UserError
+from export.edge.model.bundles import bundle_digest, check_bundle_metadata, check_schedule
 from jax_impl.config.as_json import from_json, to_json
+from jax_impl.config.model import TRAINING_ONLY
+from jax_impl.config.tree import Config
 from jax_impl.diffusion.schedule import Levels
 from jax_impl.model.network import Tree, flatten, outline
-from jax_impl.config.model import TRAINING_ONLY
 from jax_impl.runs.folder import differences
 from jax_impl.runs.tensor_file import read_tensors
 from jax_impl.training.step import Problem

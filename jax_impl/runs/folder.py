@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 
 from export.edge.errors import UserError
-from jax_impl.config.tree import Config
 from jax_impl.config.as_json import from_tree
+from jax_impl.config.tree import Config
 from jax_impl.data.loader import Pairs, Source
 from jax_impl.diffusion.schedule import Levels, alphas_cumprod
 from jax_impl.runs.sealed_json import read_sealed, write_sealed

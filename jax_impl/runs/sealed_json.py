@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from export.edge.errors import UserError
 from export.edge.disk.files import write_json
 from export.edge.disk.reading import parse_json, read_text
+from export.edge.errors import UserError
 
 DIGEST = "digest"
 

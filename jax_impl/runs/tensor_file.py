@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 from safetensors import safe_open
 
-from export.edge.errors import UserError
 from export.edge.disk.reading import check_tensor_file
+from export.edge.errors import UserError
 
 
 def read_tensors(path: Path, what: str) -> tuple[dict[str, str], dict[str, np.ndarray]]:

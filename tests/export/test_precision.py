@@ -89,7 +89,7 @@ def test_8_bits_never_overflow_the_sums_of_old_processors(exported: tuple[Path, 
 
 def test_a_variant_says_what_it_is_and_keeps_the_rest(exported: tuple[Path, Path]) -> None:
     model = onnx.load(exported[1])
-    made = precision.half(model)
+    made = precision.finished(precision.half(model), model, "fp16")
     held, before = ({entry.key: entry.value for entry in m.metadata_props} for m in (made, model))
     assert held == before | {"precision": "fp16"}
     assert made.ir_version <= 10  # onnxruntime 1.18

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import onnx
 import pytest
 
-from export import publish
+from export import makers, publish
 from export.edge.errors import UserError
 from export.edge.model.artifact import open_artifact, seal
+from export.edge.model.variants import VARIANTS
+from export.makers import Source
 from export.probes import paint
 from torch_ref.weights import load_bundle
 
@@ -26,23 +29,28 @@ def folder(exported: tuple[Path, Path], tmp_path: Path) -> Path:
 def test_layers_are_freed_until_the_pictures_pass(
     exported: tuple[Path, Path], folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    network = load_bundle(exported[0]).model
-    pictures = [paint(0, 24)], [paint(1, 24)]
-    monkeypatch.setitem(publish.BARS, "int8", 10.0)
-    (easy,) = publish.publish(folder, ["int8"], network, *pictures)
+    base = folder / "model.onnx"
+    source = Source(onnx.load(base), open_artifact(base), load_bundle(exported[0]).model, [paint(0, 24)])
+    tried = [paint(1, 24)]
+
+    def bar(name: str, db: float) -> None:
+        monkeypatch.setitem(VARIANTS._entries, name, replace(VARIANTS[name], bar_db=db))
+
+    bar("int8", 10.0)
+    (easy,) = publish.publish(folder, ["int8"], source, tried)
     assert easy.published
     assert easy.score is not None
     digests = {open_artifact(folder / name).weights_digest for name in ("model.onnx", "model_int8.onnx")}
     assert digests == {load_bundle(exported[0]).weights_digest}
 
-    monkeypatch.setitem(publish.BARS, "int8", easy.score.worst_psnr + 0.1)
-    (harder,) = publish.publish(folder, ["int8"], network, *pictures)
+    bar("int8", easy.score.worst_psnr + 0.1)
+    (harder,) = publish.publish(folder, ["int8"], source, tried)
     assert harder.note.count(",") > easy.note.count(",") or not harder.published
 
-    monkeypatch.setitem(publish.BARS, "int8", 200.0)
-    monkeypatch.setitem(publish.BARS, "fp16", 200.0)
-    monkeypatch.setattr(publish, "LEAST_ERRORS", (2.0,))  # No layer has more than all of the error.
-    half, whole = publish.publish(folder, ["fp16", "int8"], network, *pictures)
+    bar("int8", 200.0)
+    bar("fp16", 200.0)
+    monkeypatch.setattr(makers, "LEAST_ERRORS", (2.0,))  # No layer has more than all of the error.
+    half, whole = publish.publish(folder, ["fp16", "int8"], source, tried)
     assert not half.published
     assert not whole.published
     assert "under the bar of 200" in half.note

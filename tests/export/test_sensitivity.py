@@ -22,7 +22,7 @@ def test_what_it_finds_holds_in_onnxruntime(exported: tuple[Path, Path]) -> None
     bundle, model = load_bundle(exported[0]), onnx.load(exported[1])
     feeds = list(visited(open_artifact(exported[1]), [paint(0, 24)]))
     before = {name: value.clone() for name, value in bundle.model.state_dict().items()}
-    layers = sensitivity.measure(bundle.model, feeds)
+    layers = sensitivity.by_error(bundle.model, feeds)
     assert all(torch.equal(before[name], value) for name, value in bundle.model.state_dict().items())
     names = [layer.name for layer in layers]
     assert set(names) == {precision.layer_name(node) for node in model.graph.node if node.op_type in precision.LAYERS}

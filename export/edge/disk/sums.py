@@ -8,7 +8,7 @@ from pathlib import Path
 from export.edge.disk.files import check_input_file, sha256_file
 from export.edge.disk.reading import read_text
 from export.edge.errors import UserError
-from export.edge.model.layout import OURS, SUMS
+from export.edge.model.layout import SUMS, ours
 
 MOST_SUMS = 2**20
 """Bytes of the list."""
@@ -18,23 +18,24 @@ _LINE = re.compile(r"([0-9a-f]{64}) [ *](.+)")
 def check_sums(folder: Path) -> int:
     """Compare every file that a folder's SHA256SUMS lists with its digest; how many there are.
 
-    Only names of `export.edge.model.layout.OURS` may stand in it, each once, and each of those
+    Only names of `export.edge.model.layout.ours` may be in it, each once, and each of those
     that lie in the folder must. Raises UserError for the first file that is missing,
     differs, is not listed or leads out of the folder, and for lines that are none.
     """
     path = folder / SUMS
+    known = ours(folder)
     listed: dict[str, str] = {}
     for number, line in enumerate(read_text(path, "artifact's digests", MOST_SUMS).splitlines(), start=1):
         match = _LINE.fullmatch(line)
         if match is None:
             raise UserError(f"{path} line {number} is not a digest and a name; export the bundle again")
         digest, name = match.groups()
-        if name not in OURS:
+        if name not in known:
             raise UserError(f"{path} names {name!r}, which is no file of an export; export the bundle again")
         if name in listed:
             raise UserError(f"{path} names {name!r} twice; export the bundle again")
         listed[name] = digest
-    for name in OURS:
+    for name in known:
         if name != SUMS and name not in listed and (folder / name).exists():
             raise UserError(f"{path} does not list {name}, which lies there; export the bundle again")
     if not listed:

@@ -1,35 +1,112 @@
-"""Where the files of an exported model lie."""
+"""Where the files of an exported model lie.
+
+`networks.json` names the networks of an artifact, and of each its variants with their files:
+
+    {"networks": {"denoiser": {"fp32": {"file": "model.onnx", "bar_db": null, "description": "float32"}, …}}}
+"""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
+from export.edge.disk.files import write_json
+from export.edge.disk.reading import parse_json, read_text
 from export.edge.errors import UserError
+from export.edge.model.variants import LONGEST_NAME, REFERENCE, VARIANTS, Variant
+from export.edge.plugins import shown
 
 FOLDER = "onnx"
-VARIANTS = {"fp32": "model.onnx", "fp16": "model_fp16.onnx", "int8": "model_int8.onnx"}
-"""The model's files in the folder `onnx` of an artifact, by the precision of their weights."""
-
+DENOISER = "denoiser"
+"""The network that every artifact has."""
+NETWORKS = "networks.json"
 SAMPLER = "sampler.onnx"
-"""Beside them: the whole sampling loop in one graph."""
+"""In the same folder as the networks: the whole sampling loop in one graph."""
 SUMS = "SHA256SUMS"
 OURS = (
-    *(f"{FOLDER}/{name}" for name in (*VARIANTS.values(), SAMPLER)),
+    *(f"{FOLDER}/{variant.file}" for variant in VARIANTS.values()),
+    f"{FOLDER}/{SAMPLER}",
     "model.safetensors",
     "config.json",
     "preprocessor_config.json",
     "sampler_config.json",
+    NETWORKS,
     "README.md",
     "golden/input.png",
     "golden/output.png",
     "golden/golden.json",
     SUMS,
 )
-"""Everything that an export may write, and may replace or remove."""
+"""What an export may write, and may replace or remove, with the files that `networks.json` names."""
+MOST_BYTES = 2**20
+"""Of `networks.json`."""
+MOST_FILES = 100
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+
+
+def ours(folder: Path) -> tuple[str, ...]:
+    """OURS, and the files that the folder's own `networks.json` names. Raises UserError as `networks` does."""
+    named = (variant.file for variants in networks(folder).values() for variant in variants.values())
+    return tuple(dict.fromkeys((*OURS, *(f"{FOLDER}/{file}" for file in named))))
+
+
+def networks(folder: Path) -> dict[str, dict[str, Variant]]:
+    """The variants of each network of an artifact, by name, as its `networks.json` says.
+
+    Without that file, as older exports left it: a denoiser, in any of VARIANTS. Raises UserError for a file that is
+    not as described above, that names a file twice, or a name of another kind.
+    """
+    path = folder / NETWORKS
+    if not path.exists():
+        return {DENOISER: dict(VARIANTS)}
+    text = read_text(path, "artifact's networks", MOST_BYTES)
+    try:
+        held = {
+            _name(network): {_name(name): _variant(entry) for name, entry in variants.items()}
+            for network, variants in parse_json(text)["networks"].items()
+        }
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(f"{path} names no networks as an export does ({error}); export the bundle again") from error
+    except UserError as error:
+        raise UserError(f"{path}: {error}; export the bundle again") from error
+    _check(held, path)
+    return held
+
+
+def write_networks(folder: Path, held: Mapping[str, Mapping[str, Variant]]) -> None:
+    """Write what `networks` reads. Raises UserError for two variants with one file."""
+    _check(held, folder / NETWORKS)
+    entries = {network: {name: asdict(one) for name, one in variants.items()} for network, variants in held.items()}
+    write_json(folder / NETWORKS, {"networks": entries})
+
+
+def _check(held: Mapping[str, Mapping[str, Variant]], path: Path) -> None:
+    files = [variant.file.lower() for variants in held.values() for variant in variants.values()]
+    if len(set(files)) < len(files) or len(files) > MOST_FILES or SAMPLER in files:
+        raise UserError(
+            f"{path} would name a file twice, {SAMPLER}, or more than {MOST_FILES} files ({shown(files)}); give each "
+            "variant a file of its own and export again"
+        )
+    if REFERENCE not in held.get(DENOISER, {}):
+        raise UserError(f"{path} names no {REFERENCE} of the network {DENOISER}; export the bundle again")
+
+
+def _name(value: str) -> str:
+    if len(value) > LONGEST_NAME or not _NAME.fullmatch(value):
+        raise UserError(f"it has the name {shown(value)}, not one of letters, digits, dots, dashes and underscores")
+    return value
+
+
+def _variant(entry: dict[str, Any]) -> Variant:
+    # Keys that a later export may add are passed over.
+    return Variant(entry["file"], entry["bar_db"], entry["description"])
 
 
 def model_file(path: Path, variant: str | None = None) -> Path:
-    """The model file that is meant by a file's own path, or by an artifact folder and a variant ("fp32" if None).
+    """The model file that is meant by a file's own path, or by an artifact folder and a variant (None: REFERENCE).
 
     Raises UserError for a folder without that file, and for a variant of a file.
     """
@@ -38,16 +115,16 @@ def model_file(path: Path, variant: str | None = None) -> Path:
             raise UserError(f"--variant {variant} chooses from an artifact folder, and {path} is none; name the folder")
         return path
     there = variants(path)
-    wanted = variant or "fp32"
+    wanted = variant or REFERENCE
     if wanted not in there:
-        have = f"it has {', '.join(there)}" if there else f"it has no {FOLDER}/{VARIANTS['fp32']} at all"
+        have = f"it has {', '.join(there)}" if there else f"it has no {FOLDER}/{VARIANTS[REFERENCE].file} at all"
         raise UserError(
             f"model folder {path} has no variant {wanted}: {have}; choose another or export the model again"
         )
     return there[wanted]
 
 
-def variants(folder: Path) -> dict[str, Path]:
-    """The variants that an artifact folder holds, and their files."""
-    files = {name: folder / FOLDER / file for name, file in VARIANTS.items()}
+def variants(folder: Path, network: str = DENOISER) -> dict[str, Path]:
+    """The variants of a network that an artifact folder holds, and their files. Raises UserError as `networks` does."""
+    files = {name: folder / FOLDER / variant.file for name, variant in networks(folder).get(network, {}).items()}
     return {name: file for name, file in files.items() if file.is_file()}

@@ -14,6 +14,7 @@ import numpy as np
 
 from export.edge.disk.reading import parse_json
 from export.edge.errors import UserError
+from export.edge.model.layout import DENOISER
 from export.edge.pictures.arrays import FITS, LARGEST_SIZE
 from export.edge.sampling.coordinates import placed
 from export.edge.sampling.guidance import check_guidance
@@ -27,8 +28,6 @@ FORMAT_VERSION = "2"
 FORMAT_VERSIONS = ("1", FORMAT_VERSION)
 """Those that can be read; 2 added `tables`."""
 VALUE_RANGE = "[-1, 1]"
-DENOISER = "denoiser"
-"""Name of the network that the loop calls."""
 METADATA_KEYS = (
     "format",
     "format_version",

@@ -98,25 +98,35 @@ class CloudField:
     grow_y: np.ndarray
 
 
-def cloud_field(
-    shore: float, size: int, table: Table, scale: float, stretch: float, cover: float, billow: float, lean: float
-) -> CloudField:
-    """A deck of cloud on a plane overhead, seen in perspective: fractal noise bent by slower noise.
+@dataclass(frozen=True)
+class Deck:
+    """The form of a layer of cloud."""
 
-    `scale` swells across the picture at the top, `stretch` how long they are across the
-    view, `cover` share of the sky, `billow` 0 for veils to 1 for heaps, `lean` the drift.
-    """
+    scale: float
+    """Swells across the picture at its top."""
+    stretch: float
+    """How long they are across the view."""
+    cover: float
+    """Share of the sky."""
+    billow: float
+    """0 for veils to 1 for heaps."""
+    lean: float
+    """The drift."""
+
+
+def cloud_field(shore: float, size: int, table: Table, deck: Deck) -> CloudField:
+    """A layer of cloud on a plane overhead, seen in perspective: fractal noise bent by slower noise."""
     rows = min(int(np.ceil(shore * size)) + 1, size)
     x = ((np.arange(size) + 0.5) / size).astype(np.float32)[None, :]
     up = np.maximum(shore - ((np.arange(rows) + 0.5) / size).astype(np.float32)[:, None], 0.0)
     far = 1.0 / (up + np.float32(0.075))
-    u = (x - 0.5) * far * np.float32(scale / stretch) + np.float32(lean) * far
-    v = far * np.float32(scale)
-    footprint = far * far * np.float32(scale / size) * np.float32(0.7)
+    u = (x - 0.5) * far * np.float32(deck.scale / deck.stretch) + np.float32(deck.lean) * far
+    v = far * np.float32(deck.scale)
+    footprint = far * far * np.float32(deck.scale / size) * np.float32(0.7)
     bend = fbm(u * 0.7 + 31.0, v * 0.7, table, 2, footprint * 0.7)
     u, v = u + 0.3 * bend, v + 0.25 * bend
-    noise, base = fbm_two_scales(u, v, table, 6, 3, footprint, gain=0.55, billow=billow)
-    edge = 0.38 - 0.8 * cover
+    noise, base = fbm_two_scales((u, v), table, 6, 3, footprint, gain=0.55, billow=deck.billow)
+    edge = 0.38 - 0.8 * deck.cover
     density = smoothstep(edge - 0.1, edge + 0.42, noise) * smoothstep(0.0, 0.05, up)
     grow_y, grow_x = np.gradient(base)
     return CloudField(density, grow_x * np.float32(size), grow_y * np.float32(size))

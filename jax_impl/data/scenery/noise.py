@@ -57,12 +57,11 @@ def fbm(
     billow: float = 0.0,
 ) -> np.ndarray:
     """Fractal Brownian motion in one piece; see `fbm_two_scales`."""
-    return fbm_two_scales(x, y, table, octaves, octaves, footprint, gain, billow)[0]
+    return fbm_two_scales((x, y), table, octaves, octaves, footprint, gain, billow)[0]
 
 
 def fbm_two_scales(
-    x: np.ndarray,
-    y: np.ndarray,
+    place: tuple[np.ndarray, np.ndarray],
     table: Table,
     octaves: int,
     coarse: int,
@@ -72,12 +71,13 @@ def fbm_two_scales(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Fractal Brownian motion: octaves of noise, each twice as fine and `gain` as strong, roughly in [-1, 1].
 
-    Returns the whole sum and that of the first `coarse` octaves alone.
+    `place` holds x and y. Returns the whole sum and that of the first `coarse` octaves alone.
 
     `footprint` is how far the coordinates move across one pixel: octaves finer than a
     pixel fade out instead of turning into grain. `billow` mixes in the folded noise
     1 - 2|n| (Perlin's turbulence), which rounds clouds and sharpens crests.
     """
+    x, y = place
     total = np.zeros(np.broadcast_shapes(x.shape, y.shape), np.float32)
     rounding = np.float32(0.012)  # a sharp fold would draw lines where the light turns
     swell, norm, weight, frequency = total, 0.0, 1.0, 1.0

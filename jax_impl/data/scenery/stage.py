@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from jax_impl.data.scenery import silhouettes
-from jax_impl.data.scenery.land import CloudField, GroundField, RidgeField, cloud_field, ground_field, ridge_field
+from jax_impl.data.scenery.land import CloudField, Deck, GroundField, RidgeField, cloud_field, ground_field, ridge_field
 from jax_impl.data.scenery.noise import Table, fbm, gradient_table
 from jax_impl.data.scenery.scene import Scene, generator
 from jax_impl.data.scenery.silhouettes import Quads
@@ -128,13 +128,12 @@ def build_stage(scene: Scene, size: int) -> Stage:
     y = ((np.arange(size) + 0.5) / size).astype(np.float32)[:, None]
     shapes = _shapes(scene, table)
     front = silhouettes.coverage(shapes.front, size)
+    clouds = Deck(scene.cloud_scale, scene.cloud_stretch, scene.cloud_cover, scene.cloud_billow, 0.1)
     return Stage(
         x=x,
         y=y,
-        clouds=cloud_field(
-            scene.shore, size, table, scene.cloud_scale, scene.cloud_stretch, scene.cloud_cover, scene.cloud_billow, 0.1
-        ),
-        veil=cloud_field(scene.shore, size, table, 0.8 * scene.cloud_scale, 3.5, 0.55, 0.0, 0.5),
+        clouds=cloud_field(scene.shore, size, table, clouds),
+        veil=cloud_field(scene.shore, size, table, Deck(0.8 * scene.cloud_scale, 3.5, 0.55, 0.0, 0.5)),
         ridges=tuple(ridge_field(ridge, scene.shore, size, table) for ridge in scene.ridges),
         ground=ground_field(scene.shore, size, table, scene.ground, scene.bend),
         mist=fbm(x * 3.0 + 2.0, y * 14.0, table, 4, 14.0 / size),

@@ -12,7 +12,7 @@ export class Settings {
     this.onEngine = () => {};
     fill($('sampler'), SAMPLERS.map((name) => [name, name]), model.sampler);
     fill($('spacing'), SPACINGS.map((name) => [name, name]), model.spacing);
-    const label = ({ name, bytes }) => `${name}, ${(bytes / 1e6).toFixed(bytes < 1e7 ? 1 : 0)} MB`;
+    const label = ({ name, description, bytes }) => `${name} (${description}), ${(bytes / 1e6).toFixed(bytes < 1e7 ? 1 : 0)} MB`;
     fill($('variant'), model.variants.map((variant) => [variant.name, label(variant)]), model.variants[0].name);
     $('steps').max = model.alphas_cumprod.length;
     $('steps').value = model.steps;

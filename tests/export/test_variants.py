@@ -1,0 +1,142 @@
+"""A variant of a user's own module goes through every command; those that only read the artifact do without it."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from export import bench, verify
+from export.edge.__main__ import main as edge
+from export.edge.disk.sums import check_sums
+from export.edge.errors import UserError
+from export.edge.model.layout import NETWORKS
+from export.edge.pictures.files import open_picture, save_picture
+from export.probes import paint
+from export.web import runtime
+from export.web.build import build
+
+PLUGIN = '''
+import numpy as np
+from onnx import numpy_helper
+
+from export.edge.model.variants import VARIANTS, Variant
+from export.makers import MAKERS, Candidate
+
+
+def short(source):
+    """Weights with one bit of the fraction, then, where that is too coarse, with eleven."""
+    for bits in (1, 11):
+        graph = source.copy()
+        for tensor in graph.graph.initializer:
+            values = numpy_helper.to_array(tensor)
+            if values.dtype == np.float32:
+                fraction, exponent = np.frexp(values)
+                rounded = np.ldexp(np.round(fraction * 2**bits) / 2**bits, exponent).astype(np.float32)
+                tensor.CopyFrom(numpy_helper.from_array(rounded, tensor.name))
+        yield Candidate(graph, f"{bits} bits of the fraction")
+
+
+VARIANTS.add("short", Variant("model_short.onnx", 30.0, "short floats"))
+MAKERS.add("short", short)
+'''
+
+
+def export(bundle: Path, folder: Path, root: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    (folder / "short_floats.py").write_text(PLUGIN)
+    command = [sys.executable, "-m", "export.to_onnx", str(bundle), "--output", str(folder / "artifact"), *words]
+    environment = os.environ | {"PYTHONPATH": str(root)}
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+
+
+@pytest.fixture(scope="module")
+def artifact(make_bundle: Callable[..., Path], root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("variants")
+    bundle = make_bundle(folder / "model.safetensors", "unet")
+    words = ["--plugin", "short_floats", "--variants", "fp32", "short", "--no-sampler"]
+    done = export(bundle, folder, root, *words)
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"onnx/model_short\.onnx .* MB  worst picture [3-9]\d\.\d dB", done.stdout)
+    return folder / "artifact"
+
+
+def test_the_artifact_names_it(artifact: Path) -> None:
+    held = json.loads((artifact / NETWORKS).read_text())["networks"]["denoiser"]
+    assert held == {
+        "fp32": {"file": "model.onnx", "bar_db": None, "description": "float32"},
+        "short": {"file": "model_short.onnx", "bar_db": 30.0, "description": "short floats"},
+    }
+    assert "onnx/model_short.onnx" in (artifact / "SHA256SUMS").read_text()
+    assert check_sums(artifact) == len([p for p in artifact.rglob("*") if p.is_file()]) - 1
+    assert "short floats; 11 bits of the fraction |" in (artifact / "README.md").read_text()
+
+
+def test_it_is_judged_by_the_bar_that_the_artifact_names(
+    artifact: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save_picture(tmp_path / "0.png", paint(0, 24))
+    words = [str(artifact), "--pictures", str(tmp_path), "--steps", "2", "--threads", "1"]
+    verify.main(words)
+    assert "model_short.onnx" in capsys.readouterr().out
+    text = (artifact / NETWORKS).read_text()
+    monkeypatch.setattr(verify, "check_sums", lambda folder: 0)
+    try:
+        (artifact / NETWORKS).write_text(text.replace("30.0", "99.0"))
+        with pytest.raises(UserError, match=r"model_short\.onnx: the worst picture has .*, under the bar of 99;"):
+            verify.main(words)
+    finally:
+        (artifact / NETWORKS).write_text(text)
+
+
+def test_the_edge_opens_it(artifact: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    photo = tmp_path / "photo.png"
+    save_picture(photo, paint(0, 24))
+    for name in ("fp32", "short"):
+        edge([str(artifact), str(photo), str(tmp_path / f"{name}.png"), "--variant", name, "--steps", "2"])
+    exact, short = (open_picture(tmp_path / f"{name}.png").astype(int) for name in ("fp32", "short"))
+    assert 0 < np.abs(exact - short).max() < 20
+    edge(["info", str(artifact)])
+    assert re.search(r"variants +short 0\.\d MB, OK", capsys.readouterr().out)
+    with pytest.raises(UserError, match="has no variant int8: it has fp32, short"):
+        edge([str(artifact), str(photo), str(tmp_path / "none.png"), "--variant", "int8"])
+
+
+def test_it_is_timed(artifact: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bench, "LARGE", (60, 45))
+    words = ["--threads", "1", "--steps", "1", "--rounds", "1", "--pictures", "1", "--no-original"]
+    bench.main([str(artifact), *words, "--output", str(tmp_path / "bench.json")])
+    titles = [line["title"] for line in json.loads((tmp_path / "bench.json").read_text())["lines"]]
+    assert titles == ["fp32, model.onnx", "short, model_short.onnx", "PyTorch, eager"]
+
+
+def test_the_page_offers_it(artifact: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runtime, "read_runtime", lambda source: {name: name.encode() for name in runtime.FILES})
+    build(artifact, tmp_path / "site")
+    (model,) = tmp_path.glob("site/app-*/model.json")
+    assert [(v["name"], v["description"], v["file"]) for v in json.loads(model.read_text())["variants"]] == [
+        ("fp32", "float32", "onnx/model.onnx"),
+        ("short", "short floats", "onnx/model_short.onnx"),
+    ]
+
+
+def test_a_later_export_without_it_removes_it(artifact: Path, tmp_path: Path, root: Path) -> None:
+    bundle = artifact / "model.safetensors"
+    assert export(bundle, tmp_path, root, "--plugin", "short_floats", "--variants", "short").returncode == 0
+    (tmp_path / "artifact/notes.txt").write_text("mine")
+    done = export(bundle, tmp_path, root, "--variants", "fp32", "--no-sampler")
+    assert done.returncode == 0, done.stderr
+    assert {path.name for path in tmp_path.glob("artifact/onnx/*")} == {"model.onnx"}
+    assert (tmp_path / "artifact/notes.txt").is_file()
+
+
+def test_without_the_module_the_name_is_unknown(artifact: Path, tmp_path: Path, root: Path) -> None:
+    done = export(artifact / "model.safetensors", tmp_path, root, "--variants", "short")
+    assert done.returncode == 2
+    assert len(done.stderr.splitlines()) == 1 and "'short'" in done.stderr
