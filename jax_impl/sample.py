@@ -20,11 +20,11 @@ from export.edge.pictures.files import SUFFIXES, check_output_picture, open_phot
 from export.edge.pictures.frames import kept_steps, save_frames
 from export.edge.pictures.tags import Tags
 from export.edge.sampling.noise import start_noise
+from export.edge.sampling.spacing import Spacing
 from jax_impl.bundle import final_weights
 from jax_impl.config.command import parse
-from jax_impl.config.tree import AnySamplerName, Config, SpacingName
-from jax_impl.diffusion.draw import Wishes, make_draw, resolve
-from jax_impl.diffusion.samplers import make_plan
+from jax_impl.config.tree import Config
+from jax_impl.diffusion.sampling import SamplingOptions, make_sampler, resolve
 from jax_impl.model.network import Tree
 from jax_impl.runs.bundles import open_bundle
 from jax_impl.runs.folder import open_run
@@ -46,13 +46,13 @@ class SampleArgs:
     """Which of the run's checkpoints: `newest`, `best` (lowest validation loss) or the number of a step."""
     weights: Path | None = None
     """Instead of a run: a bundle, model.safetensors."""
-    sampler: AnySamplerName | None = None
+    sampler: str | None = None
     """`ddim`, `ddpm` (ancestral, re-spaced when steps < T), `dpmpp` (DPM-Solver++ 2M), `heun`, or, to compare with,
     `original` (the original script's loop, which leaves noise in); default: what the weights recommend."""
     steps: int | None = None
     """Sampling steps, at most T; each is one call of the network, with `heun` two in all but the first and last.
     Default: what the weights recommend."""
-    spacing: SpacingName | None = None
+    spacing: Spacing | None = None
     """Which timesteps the steps visit; `original` has its own. Default: what the weights recommend."""
     guidance: float | None = None
     """Scale of guidance, for weights trained with diffusion.cond_dropout; 1 is none. Default: what they recommend."""
@@ -76,12 +76,11 @@ def main(argv: Sequence[str] | None = None) -> None:
         raise UserError(f"--seed {args.seed} is out of range; choose 0 to {2**63 - 1}")
     if args.batch_size < 1:
         raise UserError(f"--batch-size is {args.batch_size}: choose at least 1")
-    problem, params, stats, alphas_cumprod = open_weights(args.run, args.weights, args.checkpoint)
-    diffusion = problem.config.diffusion
-    config = resolve(diffusion, Wishes(args.sampler, args.steps, args.spacing, args.guidance, args.eta))
-    plan = make_plan(alphas_cumprod, config, diffusion.prediction)
-    kept = kept_steps(len(plan)) if args.save_intermediate else ()
-    draw = make_draw(problem, alphas_cumprod, config, kept)
+    problem, params, stats = open_weights(args.run, args.weights, args.checkpoint)
+    options = SamplingOptions(args.sampler, args.steps, args.spacing, args.guidance, args.eta)
+    config = resolve(problem, options)
+    kept = kept_steps(len(config.plan)) if args.save_intermediate else ()
+    sampler = make_sampler(problem, config, kept)
     size = problem.config.data.size
     if args.size is not None:
         size = check_size(args.size, problem.config.model.size_multiple)
@@ -90,28 +89,28 @@ def main(argv: Sequence[str] | None = None) -> None:
     with tqdm(total=len(photos), unit="picture", disable=None) as bar:
         for batch in batches(photos, args.batch_size):
             cond = np.stack([to_float(photo.inner) for photo in batch])
-            x_start = start_noise(args.seed, (1, *cond.shape[1:]))
-            x_starts = jnp.broadcast_to(jnp.asarray(x_start), cond.shape)
+            noise = start_noise(args.seed, (1, *cond.shape[1:]))
+            noises = jnp.broadcast_to(jnp.asarray(noise), cond.shape)
             keys = jnp.broadcast_to(jax.random.key(args.seed), (len(batch),))
-            drawn = draw(params, stats, jnp.asarray(cond), x_starts, keys)
+            drawn = sampler(params, stats, jnp.asarray(cond), noises, keys)
             results, frames = np.asarray(drawn.x0), np.asarray(drawn.frames)
             for b, photo in enumerate(batch):
                 result = photo.restore(results[b])
                 photo.output.parent.mkdir(exist_ok=True)
                 save_picture(photo.output, result, photo.tags)
                 if args.save_intermediate:
-                    states = [(i, int(plan.t[i]), frames[k, b]) for k, i in enumerate(kept)]
+                    states = [(i, int(config.plan.t[i]), frames[k, b]) for k, i in enumerate(kept)]
                     folder = intermediate_folder(photo.output, len(jobs))
                     folder.parent.mkdir(exist_ok=True)
-                    save_frames(folder, x_start[0], states, result)
+                    save_frames(folder, noise[0], states, result)
             bar.update(len(batch))
     print(args.output)
 
 
 def open_weights(
     run: Path | None, weights: Path | None, checkpoint: str = NEWEST
-) -> tuple[Problem, Tree, Tree, np.ndarray]:
-    """What drawing takes, from the one that is named: (problem, params, stats, alphas_cumprod).
+) -> tuple[Problem, Tree, Tree]:
+    """What sampling takes, from the one that is named: (problem, params, stats).
 
     Raises UserError for both or neither, and for what cannot be opened.
     """
@@ -123,7 +122,7 @@ def open_weights(
         named = "neither --run nor --weights" if run is None else "both --run and --weights"
         raise UserError(f"{named} are given; name a run folder or a bundle")
     trained = open_run(run, checkpoint)
-    return trained.problem, *final_weights(trained), trained.alphas_cumprod
+    return trained.problem, *final_weights(trained)
 
 
 @dataclass(frozen=True)

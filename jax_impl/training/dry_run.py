@@ -11,7 +11,6 @@ import jax
 
 from jax_impl.config.tree import Config
 from jax_impl.data.loader import Pairs, Source, steps_per_epoch
-from jax_impl.diffusion.schedule import Levels, alphas_cumprod
 from jax_impl.model.network import count
 from jax_impl.training.feed import open_feed
 from jax_impl.training.optim import learning_rate, make_optimizer
@@ -54,7 +53,7 @@ def estimate(config: Config, pairs: Pairs | Source) -> Estimate:
     state = put_state(state, mesh)
     parameters, bytes_of_state = count(state.params), _bytes(state)
     train_step = make_train_step(
-        Problem(network, config, Levels.of(alphas_cumprod(config.diffusion))), optimizer, schedule, mesh
+        Problem.of(network, config), optimizer, schedule, mesh
     )
     with open_feed(pairs, config, mesh) as feed:
         batch = feed.batch(0)
