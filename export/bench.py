@@ -26,7 +26,6 @@ from export.edge.model.layout import variants
 from export.edge.model.variants import REFERENCE
 from export.edge.pictures.files import SAVE_OPTIONS, save_picture
 from export.edge.progress import Progress
-from export.edge.sampling.spacing import check_steps
 from export.edge.timing import Child, Entrant, GoneError, take_turns
 from export.probes import paint
 from export.timed import ORIGINAL_STEPS
@@ -76,7 +75,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     bundle = args.artifact / "model.safetensors"
     check_input_file(bundle, "bundle")
     exact = open_artifact(there[REFERENCE])
-    check_steps(len(exact.alphas_cumprod), args.steps)
+    exact.plan(args.steps)
     lines = plan(there, bundle, sorted(set(args.threads)), args.steps, not args.no_original)
     with tempfile.TemporaryDirectory() as folder:
         photo, large = Path(folder) / "photo.jpg", Path(folder) / "large.jpg"

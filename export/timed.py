@@ -21,7 +21,7 @@ from export.edge.errors import run
 from export.edge.model.artifact import open_artifact
 from export.edge.pictures.arrays import to_float, to_uint8
 from export.edge.pictures.files import open_photo, save_picture
-from export.edge.sampling import noise
+from export.edge.sampling.noise import start_noise, step_noise
 from export.edge.timing import Counted, serve
 from export.edge.translate import translate
 
@@ -111,17 +111,17 @@ def _in_torch(model: UNet, alphas_cumprod: np.ndarray, threads: int, steps: int,
         picture, tags = open_photo(photo)
         shape = (1, *picture.shape)
 
-        def standard_normal(stream: int) -> torch.Tensor:
-            return torch.from_numpy(noise.normal(0, stream, shape)).permute(0, 3, 1, 2).contiguous()
+        def nchw(values: np.ndarray) -> torch.Tensor:
+            return torch.from_numpy(values).permute(0, 3, 1, 2).contiguous()
 
-        cond = torch.from_numpy(to_float(picture)[None]).permute(0, 3, 1, 2).contiguous()
+        cond = nchw(to_float(picture)[None])
         with torch.inference_mode():
             walk = sample(
                 timed,
                 cond,
-                standard_normal(noise.START),
+                nchw(start_noise(0, shape)),
                 alphas_cumprod,
-                lambda index: standard_normal(index + 1),
+                lambda index: nchw(step_noise(0, index, shape)),
                 steps=steps,
                 prediction=how["prediction"],
                 sampler=how["sampler"],

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-from jax_impl.config.checks import need, need_share
+from jax_impl.config.checks import require, require_share
 
 Layout = Literal["auto", "folders", "side-by-side", "manifest"]
 Direction = Literal["forward", "reverse"]
@@ -39,11 +39,11 @@ class AugmentConfig:
 
     def __post_init__(self) -> None:
         for name in ("flip", "perspective", "perspective_probability", "brightness", "contrast", "saturation"):
-            need_share(f"data.augment.{name}", getattr(self, name))
-        need_share("data.augment.jitter_probability", self.jitter_probability)
-        need(0.0 <= self.crop <= 0.5, "data.augment.crop", self.crop, "choose a value from 0 to 0.5")
-        need(0.0 <= self.rotation <= 180.0, "data.augment.rotation", self.rotation, "choose 0 to 180 degrees")
-        need(0.0 <= self.hue <= 0.5, "data.augment.hue", self.hue, "choose a value from 0 to 0.5")
+            require_share(f"data.augment.{name}", getattr(self, name))
+        require_share("data.augment.jitter_probability", self.jitter_probability)
+        require(0.0 <= self.crop <= 0.5, "data.augment.crop", self.crop, "choose a value from 0 to 0.5")
+        require(0.0 <= self.rotation <= 180.0, "data.augment.rotation", self.rotation, "choose 0 to 180 degrees")
+        require(0.0 <= self.hue <= 0.5, "data.augment.hue", self.hue, "choose a value from 0 to 0.5")
 
 
 @dataclass(frozen=True)
@@ -88,23 +88,23 @@ class DataConfig:
     augment: AugmentConfig = field(default_factory=AugmentConfig)
 
     def __post_init__(self) -> None:
-        need(self.path != "", "data.path", self.path, "name a folder, a manifest or `synthetic`")
-        need(8 <= self.size <= 4096, "data.size", self.size, "choose 8 to 4096 pixels")
-        need(0.0 <= self.val_share < 1.0, "data.val_share", self.val_share, "choose a value from 0 to below 1")
-        need_share("data.max_bad_share", self.max_bad_share)
-        need(
+        require(self.path != "", "data.path", self.path, "name a folder, a manifest or `synthetic`")
+        require(8 <= self.size <= 4096, "data.size", self.size, "choose 8 to 4096 pixels")
+        require(0.0 <= self.val_share < 1.0, "data.val_share", self.val_share, "choose a value from 0 to below 1")
+        require_share("data.max_bad_share", self.max_bad_share)
+        require(
             self.tfds == "" or self.path == "synthetic",
             "data.tfds",
             self.tfds,
             f"data.path ({self.path}) is given as well; name one of them",
         )
-        need(
+        require(
             len(set(self.tfds_features)) == len(self.tfds_features) and len(self.tfds_features) in (0, 2),
             "data.tfds_features",
             self.tfds_features,
             "name two different features, such as cond x0, or none",
         )
-        need(self.in_memory_mb >= 0, "data.in_memory_mb", self.in_memory_mb, "choose 0 or more")
-        need(0 <= self.threads <= 256, "data.threads", self.threads, "choose 0 to 256")
+        require(self.in_memory_mb >= 0, "data.in_memory_mb", self.in_memory_mb, "choose 0 or more")
+        require(0 <= self.threads <= 256, "data.threads", self.threads, "choose 0 to 256")
         for name in ("repeats", "synthetic_pairs", "synthetic_val_pairs", "max_val_pairs"):
-            need(getattr(self, name) >= 1, f"data.{name}", getattr(self, name), "choose at least 1")
+            require(getattr(self, name) >= 1, f"data.{name}", getattr(self, name), "choose at least 1")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from jax_impl.config.checks import need
+from jax_impl.config.checks import require
 
 ComputeDtype = Literal["float32", "bfloat16"]
 
@@ -27,7 +27,7 @@ class SeedModelConfig:
     float32."""
 
     def __post_init__(self) -> None:
-        need(1 <= self.width <= 1024, "model.width", self.width, "choose 1 to 1024 channels")
+        require(1 <= self.width <= 1024, "model.width", self.width, "choose 1 to 1024 channels")
 
     @property
     def size_multiple(self) -> int:
@@ -80,42 +80,42 @@ class UNetModelConfig:
     """What of each block is not: `products` keeps what convolutions and matrix products return."""
 
     def __post_init__(self) -> None:
-        need(self.patch in (1, 2, 4, 8), "model.patch", self.patch, "choose 1, 2, 4 or 8 pixels")
-        need(self.groups >= 1, "model.groups", self.groups, "choose at least 1")
-        need(
+        require(self.patch in (1, 2, 4, 8), "model.patch", self.patch, "choose 1, 2, 4 or 8 pixels")
+        require(self.groups >= 1, "model.groups", self.groups, "choose at least 1")
+        require(
             1 <= self.width <= 4096 and self.width % self.groups == 0,
             "model.width",
             self.width,
             f"choose a multiple of model.groups ({self.groups}) up to 4096",
         )
-        need(
+        require(
             1 <= len(self.multipliers) <= 8 and all(1 <= m <= 64 for m in self.multipliers),
             "model.multipliers",
             self.multipliers,
             "name one to eight levels, each from 1 to 64",
         )
-        need(1 <= self.blocks <= 16, "model.blocks", self.blocks, "choose 1 to 16")
-        need(0.0 <= self.dropout < 1.0, "model.dropout", self.dropout, "choose 0 to below 1")
+        require(1 <= self.blocks <= 16, "model.blocks", self.blocks, "choose 1 to 16")
+        require(0.0 <= self.dropout < 1.0, "model.dropout", self.dropout, "choose 0 to below 1")
         self._check_attention()
 
     def _check_attention(self) -> None:
         levels, last = self.attention_levels, len(self.multipliers) - 1
-        need(
+        require(
             len(set(levels)) == len(levels) and all(0 <= level <= last for level in levels),
             "model.attention_levels",
             levels,
             f"name levels from 0 to {last}, each once",
         )
-        need(
+        require(
             bool(levels) or not self.cross_attention,
             "model.cross_attention",
             self.cross_attention,
             f"it needs attention; name levels with model.attention_levels, such as {last}",
         )
-        need(self.head_channels >= 1, "model.head_channels", self.head_channels, "choose at least 1")
+        require(self.head_channels >= 1, "model.head_channels", self.head_channels, "choose at least 1")
         for level in sorted({*levels, last} if levels else ()):
             channels = self.width * self.multipliers[level]
-            need(
+            require(
                 channels % self.head_channels == 0,
                 "model.head_channels",
                 self.head_channels,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-from jax_impl.config.checks import need, need_finite, need_share
+from jax_impl.config.checks import require, require_finite, require_share
 from jax_impl.config.data import DataConfig
 from jax_impl.config.model import SeedModelConfig, UNetModelConfig
 
@@ -56,33 +56,33 @@ class DiffusionConfig:
     """Recommended choice of timesteps, stored with the weights."""
 
     def __post_init__(self) -> None:
-        need(2 <= self.timesteps <= 100_000, "diffusion.timesteps", self.timesteps, "choose 2 to 100000")
-        need(0.0 <= self.cosine_offset < 1.0, "diffusion.cosine_offset", self.cosine_offset, "choose 0 to below 1")
-        need(
+        require(2 <= self.timesteps <= 100_000, "diffusion.timesteps", self.timesteps, "choose 2 to 100000")
+        require(0.0 <= self.cosine_offset < 1.0, "diffusion.cosine_offset", self.cosine_offset, "choose 0 to below 1")
+        require(
             0.0 < self.beta_min < self.beta_max < 1.0,
             "diffusion.beta_min",
             self.beta_min,
             f"it must lie between 0 and diffusion.beta_max ({self.beta_max}), which must be below 1",
         )
-        need(self.mae_weight >= 0.0, "diffusion.mae_weight", self.mae_weight, "choose 0 or more")
-        need(self.snr_gamma > 0.0, "diffusion.snr_gamma", self.snr_gamma, "choose a value above 0")
-        need(0.0 <= self.cond_dropout < 1.0, "diffusion.cond_dropout", self.cond_dropout, "choose 0 to below 1")
-        need(self.guidance >= 0.0, "diffusion.guidance", self.guidance, "choose 0 or more")
-        need(
+        require(self.mae_weight >= 0.0, "diffusion.mae_weight", self.mae_weight, "choose 0 or more")
+        require(self.snr_gamma > 0.0, "diffusion.snr_gamma", self.snr_gamma, "choose a value above 0")
+        require(0.0 <= self.cond_dropout < 1.0, "diffusion.cond_dropout", self.cond_dropout, "choose 0 to below 1")
+        require(self.guidance >= 0.0, "diffusion.guidance", self.guidance, "choose 0 or more")
+        require(
             self.guidance == 1.0 or self.cond_dropout > 0.0,
             "diffusion.guidance",
             self.guidance,
             "only a network trained with diffusion.cond_dropout above 0 can be guided; set that, or choose 1",
         )
-        need(self.clamp is None or self.clamp >= 1.0, "diffusion.clamp", self.clamp, "choose 1 or more, or none")
-        need_share("diffusion.threshold", self.threshold)
-        need(
+        require(self.clamp is None or self.clamp >= 1.0, "diffusion.clamp", self.clamp, "choose 1 or more, or none")
+        require_share("diffusion.threshold", self.threshold)
+        require(
             self.threshold == 0.0 or self.clamp is not None,
             "diffusion.threshold",
             self.threshold,
             "it shrinks into diffusion.clamp, which is none; set a clamp, or leave the threshold at 0",
         )
-        need(
+        require(
             1 <= self.sample_steps <= self.timesteps,
             "diffusion.sample_steps",
             self.sample_steps,
@@ -118,23 +118,23 @@ class OptimConfig:
     """A step whose loss is more than this many times the mean of about the last hundred is skipped; 0 for no limit."""
 
     def __post_init__(self) -> None:
-        need(self.learning_rate > 0.0, "optim.learning_rate", self.learning_rate, "choose a value above 0")
-        need(self.weight_decay >= 0.0, "optim.weight_decay", self.weight_decay, "choose 0 or more")
-        need(self.decay_epochs >= 1, "optim.decay_epochs", self.decay_epochs, "choose at least 1")
-        need(0.0 < self.decay_factor <= 1.0, "optim.decay_factor", self.decay_factor, "choose above 0 to 1")
-        need(self.warmup_steps >= 0, "optim.warmup_steps", self.warmup_steps, "choose 0 or more")
-        need(self.clip_norm >= 0.0, "optim.clip_norm", self.clip_norm, "choose 0 or more")
-        need(0.0 <= self.ema_decay < 1.0, "optim.ema_decay", self.ema_decay, "choose 0 to below 1")
-        need(self.accumulate >= 1, "optim.accumulate", self.accumulate, "choose at least 1")
-        need(self.max_skipped >= 0, "optim.max_skipped", self.max_skipped, "choose 0 or more")
-        need(
+        require(self.learning_rate > 0.0, "optim.learning_rate", self.learning_rate, "choose a value above 0")
+        require(self.weight_decay >= 0.0, "optim.weight_decay", self.weight_decay, "choose 0 or more")
+        require(self.decay_epochs >= 1, "optim.decay_epochs", self.decay_epochs, "choose at least 1")
+        require(0.0 < self.decay_factor <= 1.0, "optim.decay_factor", self.decay_factor, "choose above 0 to 1")
+        require(self.warmup_steps >= 0, "optim.warmup_steps", self.warmup_steps, "choose 0 or more")
+        require(self.clip_norm >= 0.0, "optim.clip_norm", self.clip_norm, "choose 0 or more")
+        require(0.0 <= self.ema_decay < 1.0, "optim.ema_decay", self.ema_decay, "choose 0 to below 1")
+        require(self.accumulate >= 1, "optim.accumulate", self.accumulate, "choose at least 1")
+        require(self.max_skipped >= 0, "optim.max_skipped", self.max_skipped, "choose 0 or more")
+        require(
             self.spike_factor == 0.0 or self.spike_factor > 1.0,
             "optim.spike_factor",
             self.spike_factor,
             "choose a value above 1, such as 10, or 0 for no limit",
         )
         decays = (self.ema_decay, *self.more_ema_decays)
-        need(
+        require(
             all(0.0 < decay < 1.0 for decay in self.more_ema_decays) and len(set(decays)) == len(decays),
             "optim.more_ema_decays",
             self.more_ema_decays,
@@ -177,10 +177,10 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size", "fsdp_devices", "checkpoint_every", "keep_checkpoints", "sample_steps"):
-            need(getattr(self, name) >= 1, f"train.{name}", getattr(self, name), "choose at least 1")
-        need(0 <= self.seed < 2**32, "train.seed", self.seed, "choose 0 to 4294967295")
+            require(getattr(self, name) >= 1, f"train.{name}", getattr(self, name), "choose at least 1")
+        require(0 <= self.seed < 2**32, "train.seed", self.seed, "choose 0 to 4294967295")
         for name in ("devices", "sample_every", "keep_best", "keep_every", "max_minutes", "checkpoint_minutes"):
-            need(getattr(self, name) >= 0, f"train.{name}", getattr(self, name), "choose 0 or more")
+            require(getattr(self, name) >= 0, f"train.{name}", getattr(self, name), "choose 0 or more")
 
 
 @dataclass(frozen=True)
@@ -194,29 +194,29 @@ class Config:
     train: TrainConfig = field(default_factory=TrainConfig)
 
     def __post_init__(self) -> None:
-        need_finite("", self)
+        require_finite("", self)
         multiple = self.model.size_multiple
         nearest = round(self.data.size / multiple) * multiple
-        need(
+        require(
             self.data.size % multiple == 0,
             "data.size",
             self.data.size,
             f"this model needs a multiple of {multiple}, such as {max(multiple, nearest)}",
         )
-        need(
+        require(
             self.train.batch_size % self.optim.accumulate == 0,
             "optim.accumulate",
             self.optim.accumulate,
             f"choose a divisor of train.batch_size ({self.train.batch_size})",
         )
         crop = self.data.crop_size
-        need(
+        require(
             crop == 0 or (0 < crop <= self.data.size and crop % multiple == 0),
             "data.crop_size",
             crop,
             f"choose a multiple of {multiple} up to data.size ({self.data.size}), or 0 for whole pictures",
         )
-        need(
+        require(
             self.train.sample_steps <= self.diffusion.timesteps,
             "train.sample_steps",
             self.train.sample_steps,
