@@ -231,7 +231,7 @@ def test_without_onnxruntime_the_remedy_is_named(make_model: MakeModel, monkeypa
 
 
 def test_importing_the_floor_imports_nothing_heavy() -> None:
-    """The law: numpy and Pillow alone, and onnxruntime only when a model is opened."""
+    """Numpy and Pillow alone, and onnxruntime only when a model is opened."""
     code = """
 import importlib, pkgutil, sys
 import export.edge
