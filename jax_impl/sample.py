@@ -107,9 +107,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     print(args.output)
 
 
-def open_weights(
-    run: Path | None, weights: Path | None, checkpoint: str = NEWEST
-) -> tuple[Problem, Tree, Tree]:
+def open_weights(run: Path | None, weights: Path | None, checkpoint: str = NEWEST) -> tuple[Problem, Tree, Tree]:
     """What sampling takes, from the one that is named: (problem, params, stats).
 
     Raises UserError for both or neither, and for what cannot be opened.

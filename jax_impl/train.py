@@ -168,7 +168,9 @@ def train(
         train_step = make_train_step(problem, optimizer, schedule, mesh)
         validation_loss = make_validation_loss(problem)
         held = Batch(jnp.asarray(held_out.cond), jnp.asarray(held_out.x0))
-        sample_pictures = SamplePictures(problem, first_pairs(held_out if held_out.names else pairs), settings.sample_steps)
+        sample_pictures = SamplePictures(
+            problem, first_pairs(held_out if held_out.names else pairs), settings.sample_steps
+        )
 
         trusted, votes = (first,) if resume else (), Votes(mesh)
         with (

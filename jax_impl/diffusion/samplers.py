@@ -69,7 +69,7 @@ def start_state(plan: Plan, networks: Mapping[str, Denoise], cond: jax.Array, no
 
 
 def noise_of(keys: jax.Array, shape: Sequence[int], dtype: jnp.dtype) -> StepNoise:
-    """Noise of pictures of one shape: that of picture b in call i is from fold_in(keys[b], i), whoever else is there."""
+    """Noise of pictures of one shape: that of picture b in call i is from fold_in(keys[b], i), whatever the batch."""
 
     def draw(call: jax.Array) -> jax.Array:
         return jax.vmap(lambda key: jax.random.normal(jax.random.fold_in(key, call), shape, dtype))(keys)
@@ -83,7 +83,7 @@ def sample(
     start: jax.Array,
     plan: Plan,
     step_noise: StepNoise,
-    bound: Bound = Bound(),
+    bound: Bound,
     kept: Sequence[int] = (),
 ) -> Sampled:
     """Walk from the state `start` to pictures that go with `cond`.

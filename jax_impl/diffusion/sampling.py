@@ -49,7 +49,10 @@ class SamplerConfig:
     guidance: float
 
 
-def resolve(problem: Problem, options: SamplingOptions = SamplingOptions()) -> SamplerConfig:
+AS_RECOMMENDED = SamplingOptions()
+
+
+def resolve(problem: Problem, options: SamplingOptions = AS_RECOMMENDED) -> SamplerConfig:
     """What the weights recommend, with the options in its place.
 
     Raises UserError for options that the process cannot meet, and for guidance of weights that were trained without

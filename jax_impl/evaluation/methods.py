@@ -18,7 +18,7 @@ from export.edge.pictures.arrays import fit_square, to_float, working
 from export.edge.pictures.files import SUFFIXES, open_picture
 from export.edge.sampling.noise import start_noise
 from export.edge.translate import translate
-from jax_impl.diffusion.sampling import SamplingOptions, make_sampler, resolve
+from jax_impl.diffusion.sampling import AS_RECOMMENDED, SamplingOptions, make_sampler, resolve
 from jax_impl.evaluation.baselines import Translate, color_transfer, copy_input, mean_target, pixel_ridge
 from jax_impl.evaluation.held_out import HeldOut
 from jax_impl.model.network import Tree
@@ -28,7 +28,6 @@ Draw = Callable[[np.ndarray, Sequence[int]], np.ndarray]
 """(pictures, one seed each) to pictures of the same sizes, both uint8 (pictures, height, width, 3)."""
 BATCH = 8
 """Pictures that JAX draws together."""
-AS_RECOMMENDED = SamplingOptions()
 
 
 @dataclass(frozen=True)

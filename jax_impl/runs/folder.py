@@ -8,7 +8,6 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-
 from export.edge.errors import UserError
 from jax_impl.config.as_json import from_tree
 from jax_impl.config.tree import Config

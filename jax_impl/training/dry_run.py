@@ -52,9 +52,7 @@ def estimate(config: Config, pairs: Pairs | Source) -> Estimate:
     network, state = create(config, optimizer)
     state = put_state(state, mesh)
     parameters, bytes_of_state = count(state.params), _bytes(state)
-    train_step = make_train_step(
-        Problem.of(network, config), optimizer, schedule, mesh
-    )
+    train_step = make_train_step(Problem.of(network, config), optimizer, schedule, mesh)
     with open_feed(pairs, config, mesh) as feed:
         batch = feed.batch(0)
         began = time.perf_counter()
