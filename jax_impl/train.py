@@ -28,6 +28,7 @@ from jax_impl.data.loader import (
     steps_per_epoch,
     tolerant,
 )
+from jax_impl.diffusion.losses.registry import remarks_on_parts
 from jax_impl.model.network import Network, count
 from jax_impl.runs.bundles import warm_start
 from jax_impl.runs.folder import (
@@ -163,6 +164,8 @@ def train(
             f"{count(state.params):,} parameters, {settings.epochs} epochs of {per_epoch} steps, on "
             f"{describe_mesh(mesh)}"
         )
+        for remark in remarks_on_parts(config.losses, config.optim.accumulate, mesh.size):
+            print(remark)
 
         problem = Problem.of(network, config)
         train_step = make_train_step(problem, optimizer, schedule, mesh)

@@ -11,6 +11,7 @@ import jax
 
 from jax_impl.config.tree import Config
 from jax_impl.data.loader import Pairs, Source, steps_per_epoch
+from jax_impl.diffusion.losses.registry import remarks_on_parts
 from jax_impl.model.network import count
 from jax_impl.training.feed import open_feed
 from jax_impl.training.optim import learning_rate, make_optimizer
@@ -41,6 +42,8 @@ class Estimate:
     """Of the whole run."""
     devices: str
     """What it would run on, in words."""
+    remarks: list[str]
+    """On loss terms that accumulation or several devices change."""
 
 
 def estimate(config: Config, pairs: Pairs | Source) -> Estimate:
@@ -75,6 +78,7 @@ def estimate(config: Config, pairs: Pairs | Source) -> Estimate:
         step_seconds=step_seconds,
         steps=per_epoch * settings.epochs,
         devices=describe_mesh(mesh),
+        remarks=remarks_on_parts(config.losses, config.optim.accumulate, mesh.size),
     )
 
 
@@ -90,6 +94,7 @@ def describe(found: Estimate, config: Config) -> list[str]:
         "compilation",
         f"the run      {found.steps:,} steps, {_duration(found.steps * found.step_seconds)}, beside validation, sample "
         "pictures and checkpoints",
+        *found.remarks,
     ]
 
 

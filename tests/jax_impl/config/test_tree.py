@@ -143,7 +143,9 @@ def test_crops_must_fit_the_network_and_the_pictures(crop: int) -> None:
         (lambda: OptimConfig(max_skipped=-1), "optim.max_skipped"),
         (lambda: OptimConfig(spike_factor=1.0), "optim.spike_factor"),
         (lambda: DataConfig(max_bad_share=1.5), "data.max_bad_share"),
-        (lambda: DiffusionConfig(snr_gamma=0.0), "diffusion.snr_gamma"),
+        (lambda: HybridConfig(snr_gamma=0.0), "losses.hybrid.snr_gamma"),
+        (lambda: Config(losses=()), "losses"),
+        (lambda: Config(losses=(HybridConfig(mae_weight=float("nan")),)), "losses.hybrid.mae_weight"),
         (lambda: DiffusionConfig(cond_dropout=1.0), "diffusion.cond_dropout"),
         (lambda: DiffusionConfig(guidance=1.5), "diffusion.cond_dropout"),
         (lambda: TrainConfig(batch_size=0), "train.batch_size"),
@@ -162,7 +164,8 @@ def test_each_refusal_names_its_field(make, name: str) -> None:
 def test_the_preset_named_seed_holds_the_original_numbers() -> None:
     config = PRESETS["seed"]()
     assert (config.data.size, config.data.repeats, config.train.batch_size, config.train.epochs) == (128, 20, 2, 50)
-    assert (config.diffusion.timesteps, config.diffusion.prediction, config.diffusion.mae_weight) == (1000, "eps", 0.1)
+    assert (config.diffusion.timesteps, config.diffusion.prediction) == (1000, "eps")
+    assert config.losses == (HybridConfig(mae_weight=0.1, weighting="uniform"),)
     assert (config.optim.learning_rate, config.optim.weight_decay, config.optim.clip_norm) == (1e-4, 0.01, 1.0)
     assert (config.optim.schedule, config.optim.decay_epochs, config.optim.decay_factor) == ("step", 100, 0.5)
     assert config.train.checkpoint_every == 10
