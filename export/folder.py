@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import shutil
 import tempfile
@@ -19,7 +20,8 @@ from export.edge.model.artifact import Artifact, open_artifact
 from export.edge.model.layout import FOLDER, OURS, SUMS, model_file, ours
 from export.edge.model.variants import REFERENCE, VARIANTS
 from export.edge.pictures.files import open_picture, save_picture
-from export.edge.sampling import noise
+from export.edge.sampling.noise import start_noise
+from export.edge.sampling.tables import write_tables
 from export.probes import paint
 from export.scoring import draw, working_side
 from torch_ref.weights import Bundle
@@ -114,9 +116,11 @@ def write_configs(folder: Path, bundle: Bundle, model: Artifact) -> None:
         "threshold": model.threshold,
         "guidance": model.guidance,
         "cond_dropout": model.cond_dropout,
-        "timesteps": len(model.alphas_cumprod),
-        "alphas_cumprod": model.alphas_cumprod.tolist(),
+        "timesteps": model.timesteps,
+        "alphas_cumprod": None if model.alphas_cumprod is None else model.alphas_cumprod.tolist(),
     }
+    if model.tables is not None:
+        sampler["tables"] = json.loads(write_tables(model.tables))
     write_json(folder / "sampler_config.json", sampler)
 
 
@@ -133,7 +137,7 @@ def write_golden(folder: Path, model: Artifact) -> None:
         "output": "output.png",
         "model": f"{FOLDER}/{VARIANTS[REFERENCE].file}",
         "seed": seed,
-        "first_noise": noise.normal(seed, noise.START, (4,)).tolist(),
+        "first_noise": start_noise(seed, (4,)).tolist(),
         "steps": model.steps,
         "sampler": model.sampler,
         "spacing": model.spacing,

@@ -19,7 +19,7 @@ from export.edge.pictures.arrays import check_size, to_float, working
 from export.edge.pictures.files import SUFFIXES, check_output_picture, open_photo, save_picture
 from export.edge.pictures.frames import kept_steps, save_frames
 from export.edge.pictures.tags import Tags
-from export.edge.sampling.noise import START, normal
+from export.edge.sampling.noise import start_noise
 from jax_impl.config.command import parse
 from jax_impl.config.tree import AnySamplerName, Config, SpacingName
 from jax_impl.diffusion.draw import Wishes, make_draw, resolve
@@ -86,7 +86,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     with tqdm(total=len(photos), unit="picture", disable=None) as bar:
         for batch in batches(photos, args.batch_size):
             cond = np.stack([to_float(photo.inner) for photo in batch])
-            x_start = normal(args.seed, START, (1, *cond.shape[1:]))
+            x_start = start_noise(args.seed, (1, *cond.shape[1:]))
             x_starts = jnp.broadcast_to(jnp.asarray(x_start), cond.shape)
             keys = jnp.broadcast_to(jax.random.key(args.seed), (len(batch),))
             drawn = draw(params, stats, jnp.asarray(cond), x_starts, keys)

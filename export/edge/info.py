@@ -36,7 +36,7 @@ def describe(path: Path, expect_sha256: str | None = None) -> dict[str, Any]:
         "size_multiple": model.size_multiple,
         "fit": model.fit,
         "prediction": model.prediction,
-        "timesteps": len(model.alphas_cumprod),
+        "timesteps": model.timesteps,
         "sampler": model.sampler,
         "steps": model.steps,
         "spacing": model.spacing,

@@ -172,7 +172,7 @@ def test_missing_files_and_folders_are_named(tmp_path: Path) -> None:
     [
         ({"format": "other"}, "format 'other', expected 'dawn2dusk'"),
         ({"format": None}, "format '', expected 'dawn2dusk'"),
-        ({"format_version": "2"}, "format version '2', this program reads '1'"),
+        ({"format_version": "3"}, "format version .3., this program reads 1 and 2"),
         ({"steps": None, "fit": None}, "lacks the metadata fit, steps"),
         ({"prediction": "noise"}, "prediction is 'noise'"),
         ({"fit": "pad"}, "fit is 'pad'"),
@@ -231,7 +231,7 @@ def test_without_onnxruntime_the_remedy_is_named(make_model: MakeModel, monkeypa
 
 
 def test_importing_the_floor_imports_nothing_heavy() -> None:
-    """The law: numpy and Pillow alone, and onnxruntime only when a model is opened."""
+    """Numpy and Pillow alone, and onnxruntime only when a model is opened."""
     code = """
 import importlib, pkgutil, sys
 import export.edge
