@@ -235,7 +235,7 @@ def _translate_photo(arguments: argparse.Namespace) -> None:
 
 
 def _open_model(arguments: argparse.Namespace) -> Artifact:
-    return open_artifact(model_file(arguments.model, arguments.variant), arguments.threads, arguments.expect_sha256)
+    return open_artifact(arguments.model, arguments.threads, arguments.expect_sha256, arguments.variant)
 
 
 def _draw(
