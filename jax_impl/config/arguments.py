@@ -17,8 +17,6 @@ from jax_impl.runs.folder import read_config
 
 DEFAULT_PRESET = "seed"
 PROGRAM = "python -m jax_impl.train"
-SETTINGS = (tyro.conf.AvoidSubcommands,)
-"""The kind of network follows from the preset, not from a subcommand of its own."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +60,6 @@ def parse(argv: Sequence[str]) -> TrainArgs:
                     TrainArgs,
                     args=words,
                     default=default,
-                    config=SETTINGS,
                     prog=PROGRAM,
                     description=described(TrainArgs.__doc__),
                 )
@@ -75,7 +72,7 @@ def parse(argv: Sequence[str]) -> TrainArgs:
     )
     kind: Any = kinds
     with one_line(PROGRAM):
-        return tyro.cli(kind, args=words, config=SETTINGS, prog=PROGRAM, description=described(TrainArgs.__doc__))
+        return tyro.cli(kind, args=words, prog=PROGRAM, description=described(TrainArgs.__doc__))
 
 
 def _settings(config: Config) -> dict[str, Any]:
