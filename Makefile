@@ -26,7 +26,7 @@ INSTALL_LOG := $(VENV)/install.log
 TORCH := $(shell sed -n 's/^torch==/torch==/p' constraints.txt)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check lint types law format install clean
+.PHONY: help demo test check lint types imports format install clean
 
 help: ## say what there is
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "%-14s %s\n", $$1, $$2 }'
@@ -49,7 +49,7 @@ demo: $(VENV)/.installed-all ## set up, train on the built-in scenes, export, an
 test: $(VENV)/.installed-dev ## set up and run the whole suite
 	@$(BIN)/python -m pytest -n $(PYTEST_WORKERS) --dist loadfile $(PYTEST_ARGS)
 
-check: lint types law ## lint, types and import law
+check: lint types imports ## lint, types and import rules
 
 lint: $(VENV)/.installed-dev ## ruff: rules and format
 	@$(BIN)/ruff check .
@@ -58,7 +58,7 @@ lint: $(VENV)/.installed-dev ## ruff: rules and format
 types: $(VENV)/.installed-dev ## pyright
 	@$(BIN)/pyright
 
-law: $(VENV)/.installed-dev ## import-linter: who may import whom
+imports: $(VENV)/.installed-dev ## import-linter: who may import whom
 	@$(BIN)/lint-imports --no-logo
 
 format: $(VENV)/.installed-dev ## let ruff mend what it can

@@ -1,16 +1,13 @@
 """`python -m export.bench artifact/`: what a picture costs, by variant and threads, beside PyTorch, in one run.
 
-Every line is a process of its own (`export.timed`), and all lines take turns in several rounds, so that a busy
-moment of the machine hits all alike. Ratios come first: milliseconds are this machine's.
+Every line is a process of its own in each round (`export.timed`), and all lines take turns. Ratios come first:
+milliseconds are this machine's.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Sequence
@@ -20,7 +17,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from export.edge import plugins
+from export.edge import markdown, plugins
 from export.edge.command import Parser
 from export.edge.disk.files import check_input_file, write_json
 from export.edge.errors import UserError, run
@@ -29,7 +26,7 @@ from export.edge.model.layout import variants
 from export.edge.model.variants import REFERENCE
 from export.edge.pictures.files import SAVE_OPTIONS, save_picture
 from export.edge.progress import Progress
-from export.edge.sampling.spacing import check_steps
+from export.edge.timing import Child, Entrant, GoneError, take_turns
 from export.probes import paint
 from export.timed import ORIGINAL_STEPS
 
@@ -39,7 +36,7 @@ LARGE = (4000, 3000)
 
 
 @dataclass
-class Line:
+class Line(Entrant):
     """One way to draw, and what it cost in every round."""
 
     title: str
@@ -78,19 +75,15 @@ def main(argv: Sequence[str] | None = None) -> None:
     bundle = args.artifact / "model.safetensors"
     check_input_file(bundle, "bundle")
     exact = open_artifact(there[REFERENCE])
-    check_steps(len(exact.alphas_cumprod), args.steps)
+    exact.plan(args.steps)
     lines = plan(there, bundle, sorted(set(args.threads)), args.steps, not args.no_original)
     with tempfile.TemporaryDirectory() as folder:
         photo, large = Path(folder) / "photo.jpg", Path(folder) / "large.jpg"
         scene = paint(0, exact.size)
         save_picture(photo, scene)
         save_picture(large, _enlarged(paint(0, 1000)))
-        turns = [line for _ in range(args.rounds) for line in lines]
         progress = Progress(noun="turn")
-        progress.update(0, len(turns))
-        for done, line in enumerate(turns, 1):
-            measure(line, photo, args.pictures)
-            progress.update(done, len(turns))
+        take_turns(lines, args.rounds, lambda line, _: time_line(line, photo, args.pictures), progress.update)
         progress.close()
         alone, full = full_size(there[REFERENCE], large, max(args.threads), args.steps)
     print("\n".join(table(lines)))
@@ -115,12 +108,18 @@ def plan(there: dict[str, Path], bundle: Path, threads: Sequence[int], steps: in
     return lines
 
 
-def measure(line: Line, photo: Path, pictures: int) -> None:
-    """One more round of a line. The original's pictures take long: it draws one."""
+def time_line(line: Line, photo: Path, pictures: int, suffix: str = "png") -> None:
+    """One more round of a line. The original's pictures take long: it draws one. Raises UserError where it fails."""
+    job = {"engine": line.engine, "model": str(line.model), "threads": line.threads, "steps": line.steps}
     started = time.perf_counter()
-    _child(line, photo, 0)
-    line.cold.append(time.perf_counter() - started)
-    found = _child(line, photo, 1 if line.engine == "original" else pictures)
+    try:
+        with Child("export.timed", job) as child:
+            child.hear()
+            line.cold.append(time.perf_counter() - started)
+            count = 1 if line.engine == "original" else pictures
+            found = child.ask({"photo": str(photo), "pictures": count, "suffix": suffix})
+    except GoneError as gone:
+        raise UserError(f"{line.title} with {line.threads} threads could not be timed ({gone})") from gone
     line.costs += found["costs"]
     line.peak_mb = max(line.peak_mb, found["peak_mb"])
 
@@ -134,43 +133,34 @@ def full_size(model: Path, photo: Path, threads: int, steps: int) -> tuple[float
         with Image.open(photo) as picture, tempfile.TemporaryDirectory() as folder:
             picture.convert("RGB").save(Path(folder) / "copy.jpg", **SAVE_OPTIONS["JPEG"])
         alone.append(time.perf_counter() - started)
-        line.costs += _child(line, photo, 1, "jpg")["costs"]
+        time_line(line, photo, 1, "jpg")
     return statistics.median(alone), line
-
-
-def _child(line: Line, photo: Path, pictures: int, suffix: str = "png") -> dict:
-    words = [line.engine, line.model, photo, "--threads", line.threads, "--steps", line.steps, "--pictures", pictures]
-    command = [sys.executable, "-m", "export.timed", *map(str, words), "--suffix", suffix]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        said = done.stderr.strip().splitlines() or ["it said nothing"]
-        raise UserError(f"{line.title} with {line.threads} threads could not be timed ({said[-1]})")
-    return json.loads(done.stdout)
 
 
 def table(lines: Sequence[Line]) -> list[str]:
     """Markdown, ratios to the float32 file with as many threads first."""
     head = ["", "threads", "step, × fp32", "picture, × fp32", "ms a step", "ms a picture", "outside the network"]
     head += ["until open, s", "peak MB", "file MB"]
-    rows = [f"| {' | '.join(head)} |", "|" + " --- |" * len(head)]
+    rows = []
     for line in lines:
         first = next(one for one in lines if one.threads == line.threads)
         step, picture = line.median("step_ms"), line.median("picture_ms")
         size = "" if line.engine == "original" else f"{line.model.stat().st_size / 1e6:.1f}"
-        cells = [
-            f"{line.title}, {line.steps} steps",
-            str(line.threads),
-            f"{step / first.median('step_ms'):.2f}",
-            f"{picture / first.median('picture_ms'):.2f}",
-            f"{step:.1f}",
-            f"{picture:.0f}",
-            f"{100 * line.median('outside'):.0f} %",
-            f"{statistics.median(line.cold):.2f}",
-            f"{line.peak_mb:.0f}",
-            size,
-        ]
-        rows.append(f"| {' | '.join(cells)} |")
-    return rows
+        rows.append(
+            [
+                f"{line.title}, {line.steps} steps",
+                str(line.threads),
+                f"{step / first.median('step_ms'):.2f}",
+                f"{picture / first.median('picture_ms'):.2f}",
+                f"{step:.1f}",
+                f"{picture:.0f}",
+                f"{100 * line.median('outside'):.0f} %",
+                f"{statistics.median(line.cold):.2f}",
+                f"{line.peak_mb:.0f}",
+                size,
+            ]
+        )
+    return markdown.table(head, rows)
 
 
 def to_json(line: Line) -> dict:

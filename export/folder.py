@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import shutil
 import tempfile
@@ -16,10 +17,11 @@ from export.edge.disk.files import exchange, sha256_file, sync_folder, sync_tree
 from export.edge.disk.reading import parse_json, read_text
 from export.edge.errors import UserError
 from export.edge.model.artifact import Artifact, open_artifact
-from export.edge.model.layout import FOLDER, OURS, SUMS, model_file, ours
+from export.edge.model.layout import FOLDER, OURS, SUMS, ours
 from export.edge.model.variants import REFERENCE, VARIANTS
 from export.edge.pictures.files import open_picture, save_picture
-from export.edge.sampling import noise
+from export.edge.sampling.noise import start_noise
+from export.edge.sampling.tables import write_tables
 from export.probes import paint
 from export.scoring import draw, working_side
 from torch_ref.weights import Bundle
@@ -114,9 +116,11 @@ def write_configs(folder: Path, bundle: Bundle, model: Artifact) -> None:
         "threshold": model.threshold,
         "guidance": model.guidance,
         "cond_dropout": model.cond_dropout,
-        "timesteps": len(model.alphas_cumprod),
-        "alphas_cumprod": model.alphas_cumprod.tolist(),
+        "timesteps": model.timesteps,
+        "alphas_cumprod": None if model.alphas_cumprod is None else model.alphas_cumprod.tolist(),
     }
+    if model.tables is not None:
+        sampler["tables"] = json.loads(write_tables(model.tables))
     write_json(folder / "sampler_config.json", sampler)
 
 
@@ -133,7 +137,7 @@ def write_golden(folder: Path, model: Artifact) -> None:
         "output": "output.png",
         "model": f"{FOLDER}/{VARIANTS[REFERENCE].file}",
         "seed": seed,
-        "first_noise": noise.normal(seed, noise.START, (4,)).tolist(),
+        "first_noise": start_noise(seed, (4,)).tolist(),
         "steps": model.steps,
         "sampler": model.sampler,
         "spacing": model.spacing,
@@ -153,7 +157,7 @@ def check_golden(folder: Path) -> int:
         raise UserError(f"golden {path} has no seed ({error}); export the bundle again") from error
     if type(seed) is not int or not 0 <= seed < 2**64:
         raise UserError(f"golden {path} has the seed {seed!r}, not a whole number below 2^64; export the bundle again")
-    drawn = draw(open_artifact(model_file(folder)), open_picture(golden / "input.png"), seed).picture
+    drawn = draw(open_artifact(folder), open_picture(golden / "input.png"), seed).picture
     wanted = open_picture(golden / "output.png")
     if drawn.shape != wanted.shape:
         raise UserError(f"golden {golden}: input and output differ in size; export the bundle again")

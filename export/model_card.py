@@ -10,6 +10,7 @@ from typing import Any
 
 from export.edge.disk.reading import parse_json, read_text
 from export.edge.errors import UserError
+from export.edge.markdown import table
 from export.publish import Outcome
 from export.scoring import STEPS
 from torch_ref.weights import Bundle
@@ -190,8 +191,3 @@ def parity_lines(report: Mapping[str, Any]) -> list[str]:
         "",
         *table(["level", "pair", "dtype", "error", "comparisons", "largest"], rows),
     ]
-
-
-def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    """A Markdown table, line by line."""
-    return [f"| {' | '.join(row)} |" for row in (head, ["---"] * len(head), *rows)]

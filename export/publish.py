@@ -17,12 +17,11 @@ from export.edge.model.artifact import open_artifact
 from export.edge.model.layout import SAMPLER
 from export.edge.model.variants import REFERENCE, VARIANTS, Variant
 from export.edge.pictures.arrays import to_float
-from export.edge.sampling import noise
 from export.edge.sampling.guidance import guided
-from export.edge.sampling.sampler import iterate
-from export.edge.translate import make_plan
+from export.edge.sampling.loop import generate
+from export.edge.sampling.noise import start_noise
 from export.makers import MAKERS, Source
-from export.scoring import Score, nchw, no_noise, score
+from export.scoring import Score, nchw, score
 
 SAMPLER_BAR = 5e-4
 """Largest difference of a picture in [0, 1] from the host loop's."""
@@ -107,13 +106,12 @@ def sampler_difference(folder: Path, picture: np.ndarray) -> float:
     held = session.get_modelmeta().custom_metadata_map
     if held.get("format") != sampler_graph.FORMAT or held.get("weights_digest") != model.weights_digest:
         raise UserError(f"{folder / SAMPLER} does not belong to the model.onnx beside it; export the bundle again")
-    plan = make_plan(model, int(held["steps"]), held["sampler"], spacing=held["spacing"])
-    cond = to_float(picture)[None]
-    x_T = x = noise.normal(0, noise.START, cond.shape)
-    denoise = guided(model.denoise, model.guidance)
-    for step in iterate(denoise, cond, x_T, plan, model.clamp, no_noise, model.threshold):
-        x = step.x
-    (found,) = session.run(["picture"], {"cond": nchw(cond), "noise": nchw(x_T)})
+    plan = model.plan(int(held["steps"]), held["sampler"], spacing=held["spacing"])
+    cond, seed = to_float(picture)[None], 0
+    x = np.empty(0)
+    for call in generate(model, cond, plan, seed, guided(model.denoise, model.guidance)):
+        x = call.x
+    (found,) = session.run(["picture"], {"cond": nchw(cond), "noise": nchw(start_noise(seed, cond.shape))})
     wanted = nchw(np.clip(x / 2.0 + 0.5, 0.0, 1.0))
     return float(np.abs(np.asarray(found) - wanted).max())
 

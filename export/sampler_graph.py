@@ -2,7 +2,7 @@
 
 Inputs, both float32 (batch, 3, height, width), height and width multiples of the network's size_multiple:
 `cond`, the guiding picture in [-1, 1], and `noise`, standard normal. Output: `picture`, of the same
-shape, in [0, 1]. The timesteps and the coefficients of `export.edge.sampling.sampler.Plan` are baked in as constants;
+shape, in [0, 1]. The timesteps and the coefficients of `export.edge.sampling.table.Plan` are baked in as constants;
 every turn of the loop is one call of `iterate` there, operation for operation. The weights stand in the graph once.
 
 The noise that `export.edge` takes for a seed is `noise.normal(seed, 0, (batch, height, width, 3))`, with the channels
@@ -23,7 +23,7 @@ from onnx import TensorProto, helper, numpy_helper
 from export.edge.errors import UserError
 from export.edge.model import artifact
 from export.edge.sampling.guidance import HIDDEN
-from export.edge.sampling.sampler import Plan, coefficients
+from export.edge.sampling.table import Plan, coefficients
 
 FORMAT = "dawn2dusk-sampler"
 FORMAT_VERSION = "1"
@@ -39,7 +39,7 @@ class Recipe:
 
     plan: Plan
     clamp: float | None
-    """As in `export.edge.sampling.sampler.bounded`."""
+    """As in `export.edge.sampling.loop.bounded`."""
     threshold: float
     guidance: float
     """As in `export.edge.sampling.guidance`; any but 1 calls the network twice a turn."""
@@ -225,7 +225,7 @@ def _renamed(node: onnx.NodeProto, names: Mapping[str, str]) -> onnx.NodeProto:
 
 
 def _bounded(body: _Nodes, x0_raw: str, clamp: float | None, threshold: float) -> str:
-    """`export.edge.sampling.sampler.bounded`."""
+    """`export.edge.sampling.loop.bounded`."""
     if clamp is None:
         return x0_raw
     most = body.constant("most", np.array(clamp, np.float32))

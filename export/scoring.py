@@ -21,11 +21,9 @@ from export.edge.metrics import (
 )  # fmt: skip
 from export.edge.model.artifact import Artifact
 from export.edge.pictures.arrays import to_float, to_uint8
-from export.edge.sampling import noise
 from export.edge.sampling.coordinates import with_coordinates
 from export.edge.sampling.guidance import guided, hide
-from export.edge.sampling.sampler import iterate
-from export.edge.translate import make_plan
+from export.edge.sampling.loop import generate
 from export.precision import Feeds
 
 STEPS = 20
@@ -96,7 +94,7 @@ def draw(model: Artifact, picture: np.ndarray, seed: int, steps: int | None = No
     """
     started = time.perf_counter()
     cond = to_float(picture)[None]
-    plan = make_plan(model, steps)
+    plan = model.plan(steps)
     inside = 0.0
     denoise = guided(model.denoise, model.guidance)
 
@@ -107,12 +105,9 @@ def draw(model: Artifact, picture: np.ndarray, seed: int, steps: int | None = No
         inside += time.perf_counter() - begun
         return out
 
-    def step_noise(index: int) -> np.ndarray:
-        return noise.normal(seed, index + 1, cond.shape)
-
-    x = noise.normal(seed, noise.START, cond.shape)
-    for step in iterate(timed, cond, x, plan, model.clamp, step_noise, model.threshold):
-        x = step.x
+    x = np.empty(0)
+    for call in generate(model, cond, plan, seed, timed):
+        x = call.x
     finite = bool(np.isfinite(x).all())
     drawn = to_uint8(np.nan_to_num(x[0]))
     return Drawing(drawn, finite, len(plan), inside, time.perf_counter() - started)
@@ -133,9 +128,9 @@ def score(
     drawn: dict[str, list[Drawing]] = {name: [] for name in models}
     for seed, picture in enumerate(pictures):
         for name, (model, _) in models.items():
-            count = min(STEPS, len(model.alphas_cumprod)) if steps is None else steps
+            count = _steps(model, STEPS) if steps is None else steps
             if seed == 0:
-                draw(model, picture, seed, 1)  # The first run of a session sets up its memory.
+                draw(model, picture, seed, _steps(model, 1))  # The first run of a session sets up its memory.
             drawn[name].append(draw(model, picture, seed, count))
     first = next(iter(drawn.values()))
     return [_score(name, models[name][1], drawings, first, judged) for name, drawings in drawn.items()]
@@ -189,23 +184,21 @@ def _score(name: str, size: int, drawings: list[Drawing], first: list[Drawing], 
 
 def visited(model: Artifact, pictures: Sequence[np.ndarray]) -> Iterator[Feeds]:
     """What the network is given on the way from noise to a picture, for each of the guiding pictures, batch 1, NCHW."""
-    steps = min(CALIBRATION_STEPS, len(model.alphas_cumprod))
-    plan = make_plan(model, steps, "ddim", spacing="linspace")
+    spacing = "linspace" if model.tables is None else None
+    plan = model.plan(_steps(model, CALIBRATION_STEPS), "ddim" if model.tables is None else None, spacing=spacing)
     for number, picture in enumerate(pictures):
         cond = to_float(picture)[None]
-        x = noise.normal(number, noise.START, cond.shape)
         if model.coordinates:
             cond = with_coordinates(cond)
-        for step in iterate(model.denoise, cond, x, plan, model.clamp, no_noise, model.threshold):
+        for call in generate(model, cond, plan, number):
             shown = [cond] if model.guidance == 1.0 else [cond, hide(cond)]
             for given in shown:
-                yield {"x_t": nchw(x), "cond": nchw(given), "t": np.array([step.t], np.int64)}
-            x = step.x
+                yield {"x_t": nchw(call.x_t), "cond": nchw(given), "t": np.array([call.t], np.int64)}
 
 
-def no_noise(index: int) -> np.ndarray:
-    """For plans that add none."""
-    raise AssertionError(f"call {index} wants noise")
+def _steps(model: Artifact, most: int) -> int:
+    """Up to so many steps: with tables, the recommended number, as other numbers may not be there."""
+    return min(most, model.timesteps) if model.tables is None else model.steps
 
 
 def nchw(pictures: np.ndarray) -> np.ndarray:

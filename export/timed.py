@@ -1,64 +1,58 @@
-"""One process that draws pictures with one engine and says what that cost: the child of `export.bench`.
+"""One engine that draws pictures, timed: the child of `export.bench`, see `export.edge.timing`.
 
-What is measured must not share a process with anything else: memory, threads and what is loaded are its own.
+The job is {"engine", "model", "threads", "steps"}; an order {"photo", "pictures", "suffix" of what is written}. What is
+measured must not share a process with anything else: memory, threads and what is loaded are its own.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
 import resource
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from export.edge.errors import run
 from export.edge.model.artifact import open_artifact
 from export.edge.pictures.arrays import to_float, to_uint8
 from export.edge.pictures.files import open_photo, save_picture
-from export.edge.sampling import noise
+from export.edge.sampling.noise import start_noise, step_noise
+from export.edge.timing import Counted, serve
 from export.edge.translate import translate
 
 if TYPE_CHECKING:  # PyTorch is not loaded where export.edge is measured.
     from torch_ref.base import UNet
 
-ENGINES = ("edge", "torch", "original")
-"""`export.edge`; PyTorch's reference; the original script's network and loop in PyTorch, with weights of no meaning."""
 ORIGINAL_STEPS = 100
 
 Draw = Callable[[Path, Path], tuple[int, float]]
 """(photo, output): read, draw and write; returns how often the network ran and the seconds spent in it."""
 
 
-def main(argv: Sequence[str] | None = None) -> None:
-    """Print the costs as one line of JSON."""
-    parser = argparse.ArgumentParser(prog="python -m export.timed")
-    parser.add_argument("engine", choices=ENGINES)
-    parser.add_argument("model", type=Path, help="an ONNX file, or for PyTorch a bundle")
-    parser.add_argument("photo", type=Path)
-    parser.add_argument("--threads", type=int, required=True)
-    parser.add_argument("--steps", type=int, required=True)
-    parser.add_argument("--pictures", type=int, required=True, help="0 to open the model and end")
-    parser.add_argument("--suffix", default="png", help="of what is written")
-    args = parser.parse_args(argv)
-    make = {"edge": edge, "torch": reference, "original": original}[args.engine]
-    draw = make(args.model, args.threads, args.steps)
-    costs: list[dict[str, float]] = []
-    with tempfile.TemporaryDirectory() as folder:
-        # The first picture of a session sets up its memory and is not counted.
-        for number in range(args.pictures + (args.pictures > 0)):
-            started = time.perf_counter()
-            calls, inside = draw(args.photo, Path(folder) / f"drawn.{args.suffix}")
-            taken = time.perf_counter() - started
-            if number > 0:
-                network = {"network_ms": 1e3 * inside, "step_ms": 1e3 * inside / calls}
-                costs.append({**network, "picture_ms": 1e3 * taken, "outside": 1.0 - inside / taken})
-    print(json.dumps({"costs": costs, "peak_mb": peak_mb()}))
+class Engine:
+    """An opened engine."""
+
+    def __init__(self, job: Mapping[str, Any]) -> None:
+        self.draw = ENGINES[job["engine"]](Path(job["model"]), job["threads"], job["steps"])
+        self.facts: dict[str, Any] = {}
+
+    def answer(self, order: Mapping[str, Any]) -> dict[str, Any]:
+        """What each picture cost; the first of a session sets up its memory and is not counted."""
+        costs: list[dict[str, float]] = []
+        with tempfile.TemporaryDirectory() as folder:
+            for number in range(order["pictures"] + 1):
+                started = time.perf_counter()
+                calls, inside = self.draw(Path(order["photo"]), Path(folder) / f"drawn.{order['suffix']}")
+                taken = time.perf_counter() - started
+                if number > 0:
+                    network = {"network_ms": 1e3 * inside, "step_ms": 1e3 * inside / calls}
+                    costs.append({**network, "picture_ms": 1e3 * taken, "outside": 1.0 - inside / taken})
+        return {"costs": costs, "peak_mb": peak_mb()}
 
 
 def peak_mb() -> float:
@@ -77,18 +71,10 @@ def edge(path: Path, threads: int, steps: int) -> Draw:
     model = open_artifact(path, threads)
 
     def draw(photo: Path, output: Path) -> tuple[int, float]:
-        calls, inside = 0, 0.0
-
-        def timed(x_t: np.ndarray, cond: np.ndarray, t: np.ndarray) -> np.ndarray:
-            nonlocal calls, inside
-            begun = time.perf_counter()
-            out = model.denoise(x_t, cond, t)
-            calls, inside = calls + 1, inside + time.perf_counter() - begun
-            return out
-
+        timed = Counted(model.denoise)
         picture, tags = open_photo(photo)
         save_picture(output, translate(replace(model, denoise=timed), picture, steps), tags)
-        return calls, inside
+        return timed.calls, timed.seconds
 
     return draw
 
@@ -121,29 +107,21 @@ def _in_torch(model: UNet, alphas_cumprod: np.ndarray, threads: int, steps: int,
     model.eval()
 
     def draw(photo: Path, output: Path) -> tuple[int, float]:
-        calls, inside = 0, 0.0
-
-        def timed(x_t: torch.Tensor, cond: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
-            nonlocal calls, inside
-            begun = time.perf_counter()
-            out = model(x_t, cond, t)
-            calls, inside = calls + 1, inside + time.perf_counter() - begun
-            return out
-
+        timed = Counted(model)
         picture, tags = open_photo(photo)
         shape = (1, *picture.shape)
 
-        def standard_normal(stream: int) -> torch.Tensor:
-            return torch.from_numpy(noise.normal(0, stream, shape)).permute(0, 3, 1, 2).contiguous()
+        def nchw(values: np.ndarray) -> torch.Tensor:
+            return torch.from_numpy(values).permute(0, 3, 1, 2).contiguous()
 
-        cond = torch.from_numpy(to_float(picture)[None]).permute(0, 3, 1, 2).contiguous()
+        cond = nchw(to_float(picture)[None])
         with torch.inference_mode():
             walk = sample(
                 timed,
                 cond,
-                standard_normal(noise.START),
+                nchw(start_noise(0, shape)),
                 alphas_cumprod,
-                lambda index: standard_normal(index + 1),
+                lambda index: nchw(step_noise(0, index, shape)),
                 steps=steps,
                 prediction=how["prediction"],
                 sampler=how["sampler"],
@@ -153,10 +131,14 @@ def _in_torch(model: UNet, alphas_cumprod: np.ndarray, threads: int, steps: int,
             )
             *_, last = walk
         save_picture(output, to_uint8(np.clip(last.x[0].permute(1, 2, 0).numpy(), -1.0, 1.0)), tags)
-        return calls, inside
+        return timed.calls, timed.seconds
 
     return draw
 
 
+ENGINES: dict[str, Callable[[Path, int, int], Draw]] = {"edge": edge, "torch": reference, "original": original}
+"""`export.edge`; PyTorch's reference; the original script's network and loop in PyTorch, with weights of no meaning."""
+
+
 if __name__ == "__main__":
-    main()
+    run(lambda: serve(Engine))

@@ -21,8 +21,8 @@ from export.edge.model import artifact
 from export.edge.model.artifact import open_artifact
 from export.edge.model.layout import DENOISER, FOLDER, write_networks
 from export.edge.model.variants import REFERENCE, VARIANTS
-from export.edge.sampling.sampler import SAMPLERS
 from export.edge.sampling.spacing import SPACINGS
+from export.edge.sampling.table import SAMPLERS
 from export.folder import staged, write_configs, write_golden
 from export.makers import Source
 from export.model_card import NOT_STATED, Facts, card, evaluation_lines, parity_lines, read_report

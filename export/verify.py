@@ -15,7 +15,6 @@ from export.edge.disk.sums import check_sums
 from export.edge.errors import UserError, run
 from export.edge.model.artifact import Artifact, open_artifact, read_sealed
 from export.edge.model.layout import DENOISER, FOLDER, SAMPLER, SUMS, model_file, networks, variants
-from export.edge.sampling.spacing import check_steps
 from export.folder import GOLDEN_BAR, check_golden
 from export.probes import listed, opened, probe_pictures
 from export.publish import SAMPLER_BAR, sampler_difference
@@ -54,7 +53,7 @@ def measure(bundle: Bundle, path: Path, threads: int | None = None) -> Iterator[
     multiple = artifact.size_multiple
     side = working_side(artifact)
     shapes = [(1, multiple, multiple), (3, 2 * multiple, 5 * multiple), (1, side, side), (2, side, side + 3 * multiple)]
-    times = np.linspace(0, len(artifact.alphas_cumprod) - 1, sum(batch for batch, _, _ in shapes)).astype(np.int64)
+    times = np.linspace(0, artifact.timesteps - 1, sum(batch for batch, _, _ in shapes)).astype(np.int64)
     rng = np.random.default_rng(0)
     for batch, height, width in shapes:
         t, times = times[:batch], times[batch:]
@@ -111,7 +110,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     print(f"{SUMS}: {check_sums(args.source)} files are as they were written")
     onnx = args.source / FOLDER
     against_torch(args.source / "model.safetensors", model_file(args.source), args.threads)
-    pictures, targets = _pictures(args.pictures, args.targets, open_artifact(model_file(args.source)))
+    pictures, targets = _pictures(args.pictures, args.targets, open_artifact(args.source))
     check_variants(args.source, pictures, targets, args.steps, args.threads)
     if (onnx / SAMPLER).is_file():
         difference = sampler_difference(onnx, pictures[0])
@@ -147,10 +146,10 @@ def check_variants(
 ) -> None:
     """Print a table of an artifact's variants. Raises UserError for one of other weights or under its bar."""
     there, known, reference = variants(folder), networks(folder)[DENOISER], model_file(folder).name
-    models = {path.name: (open_artifact(path, threads), path.stat().st_size) for path in there.values()}
+    models = {p.name: (open_artifact(folder, threads, variant=name), p.stat().st_size) for name, p in there.items()}
     exact = models[reference][0]
     if steps is not None:
-        check_steps(len(exact.alphas_cumprod), steps)
+        exact.plan(steps)
     for name, (model, _) in models.items():
         if model.weights_digest != exact.weights_digest:
             raise UserError(f"{name} of {folder} was made from other weights than {reference}; export the bundle again")

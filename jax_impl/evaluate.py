@@ -173,7 +173,7 @@ def open_subject(args: EvaluateArgs) -> Subject:
     if args.artifact is not None:
         model = open_artifact(args.artifact)
         for steps in wanted:
-            check_steps(len(model.alphas_cumprod), steps)
+            model.plan(steps, args.sampler, spacing=args.spacing)
         return Subject(
             data_config(args.data, model.size, cast(Fit, model.fit)),
             lambda _, steps: of_artifact(model, wishes(args, steps)),

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from export.edge.version import __version__
+
 if TYPE_CHECKING:
     from torch_ref.base import UNet
 
-__all__ = ["UNet"]
+__all__ = ["UNet", "__version__"]
 
 
 def __getattr__(name: str) -> Any:

@@ -1,46 +1,28 @@
-"""One process that trains with PyTorch for as long as it is told to: the other side of `jax_impl.bench`.
+"""The train step of a config in PyTorch, timed: a child of `jax_impl.bench`, see `export.edge.timing`.
 
-`python -m torch_ref.timed JOB.json`; the job is {"config": a config tree, "alphas_cumprod": [T numbers], "size",
-"batch_size", "compile"}. It answers in lines of JSON: first what it is, then to each line {"steps": n} the seconds that
-n steps took. What ends it is one line {"error": …}.
+The job is {"config": a config tree, "alphas_cumprod": [T numbers], "size", "batch_size", "compile"}; an order
+{"steps": n}.
 """
 
 from __future__ import annotations
 
-import json
 import os
-import sys
 import time
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
 from export.edge.errors import run
+from export.edge.timing import serve
 from torch_ref.trainer import Drawn, Metrics, Trainer
 from torch_ref.weights import build_model
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Set up, then obey the lines on standard input until they end."""
-    (path,) = sys.argv[1:] if argv is None else argv
-    job = json.loads(Path(path).read_text(encoding="utf-8"))
-    try:
-        race = Race(job)
-        _say({"device": race.name, "first_seconds": race.first_seconds, "parameters": race.parameters})
-        for line in sys.stdin:
-            began = time.process_time()
-            seconds = race.run(json.loads(line)["steps"])
-            used = time.process_time() - began
-            _say({"seconds": seconds, "cpu_seconds": used, "peak_bytes": race.peak_bytes()})
-    except torch.OutOfMemoryError:
-        _say({"error": "out of memory"})
-    except RuntimeError as error:  # The CPU's allocator has no class of its own.
-        full = any(said in str(error) for said in ("not enough memory", "can't allocate memory"))
-        short = "out of memory" if full else str(error).strip().splitlines()[0]
-        _say({"error": short})
+    """Set up, then take steps as they are asked for."""
+    serve(Race, argv)
 
 
 class Race:
@@ -54,13 +36,12 @@ class Race:
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         torch.set_num_threads(cores)
-        self.name = torch.cuda.get_device_name() if self.device.type == "cuda" else f"CPU, {cores} threads"
+        name = torch.cuda.get_device_name() if self.device.type == "cuda" else f"CPU, {cores} threads"
         torch.manual_seed(0)
         config, compiled = job["config"], bool(job["compile"])
         model = build_model(config).to(self.device)
         self.layout = torch.channels_last if compiled else torch.contiguous_format
         model = model.to(memory_format=self.layout)  # type: ignore[call-overload]
-        self.parameters = sum(p.numel() for p in model.parameters())
         half = config["model"].get("compute_dtype", "float32") == "bfloat16"
         self.trainer = Trainer(
             model,
@@ -75,7 +56,8 @@ class Race:
         self.pictures = torch.randint(0, 256, shape, dtype=torch.uint8, device=self.device)
         began = time.perf_counter()
         self.run(1)
-        self.first_seconds = time.perf_counter() - began
+        self.facts: dict[str, Any] = {"device": name, "first_seconds": time.perf_counter() - began}
+        self.facts["parameters"] = sum(p.numel() for p in model.parameters())
 
     def run(self, steps: int) -> float:
         """Seconds for that many steps, the drawing of noise and timesteps included; metrics are read after the last."""
@@ -88,6 +70,12 @@ class Race:
             torch.cuda.synchronize()
         return time.perf_counter() - began
 
+    def answer(self, order: Mapping[str, Any]) -> dict[str, Any]:
+        """Seconds of some steps, of the clock and of processors, and the most memory so far."""
+        began = time.process_time()
+        seconds = self.run(order["steps"])
+        return {"seconds": seconds, "cpu_seconds": time.process_time() - began, "peak_bytes": self.peak_bytes()}
+
     def draw(self) -> Drawn:
         """What a step needs, from uint8 pictures on the device."""
         cond, x0 = ((p.float() - 127.5) / 127.5 for p in self.pictures)
@@ -98,10 +86,6 @@ class Race:
     def peak_bytes(self) -> int | None:
         """Most memory that tensors took on a GPU so far; a processor's is not counted."""
         return torch.cuda.max_memory_allocated() if self.device.type == "cuda" else None
-
-
-def _say(answer: Mapping[str, Any]) -> None:
-    print(json.dumps(answer), flush=True)
 
 
 if __name__ == "__main__":

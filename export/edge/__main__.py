@@ -22,15 +22,15 @@ from export.edge.errors import UserError, run
 from export.edge.model.artifact import Artifact, check_sha256, open_artifact
 from export.edge.model.layout import model_file
 from export.edge.pictures.arrays import check_size
-from export.edge.pictures.files import check_output_picture, open_photo, save_picture
+from export.edge.pictures.files import open_photo, save_picture
 from export.edge.pictures.film import check_film, frame, most_frames, save_film
 from export.edge.pictures.frames import kept_steps, save_frames
 from export.edge.progress import Progress
-from export.edge.sampling import noise
-from export.edge.sampling.sampler import SAMPLERS, Step
+from export.edge.sampling.loop import Call
 from export.edge.sampling.spacing import SPACINGS
+from export.edge.sampling.table import SAMPLERS
 from export.edge.tiles import check_tile, own_tile
-from export.edge.translate import make_plan, translate
+from export.edge.translate import translate
 
 OWN_TILE = "own"
 """`--tile` without a number: the photo's own size."""
@@ -69,7 +69,12 @@ def _parser() -> argparse.ArgumentParser:
         "default: what the model recommends",
     )
     parser.add_argument("--seed", type=int, default=0, help="another seed gives another picture (default 0)")
-    parser.add_argument("--sampler", choices=SAMPLERS, help="default: what the model recommends")
+    parser.add_argument(
+        "--sampler",
+        metavar="NAME",
+        help=f"how to sample: {', '.join(SAMPLERS)}, or what a model with samplers of its own has; "
+        "default: what the model recommends",
+    )
     parser.add_argument(
         "--spacing", choices=SPACINGS, help="which timesteps the steps visit; default: what the model recommends"
     )
@@ -123,14 +128,11 @@ def _check(arguments: argparse.Namespace) -> list[Job]:
         if folder and getattr(arguments, option) is not None:
             name = "--" + option.replace("_", "-")
             raise UserError(f"{name} is for one photo, and {arguments.photo} is a folder; leave it out or name a photo")
-    if not folder:
-        check_output_picture(arguments.output)
-        check_input_file(arguments.photo, "photo")
+    jobs = plan_jobs([arguments.photo], arguments.output)
     if arguments.save_intermediate is not None:
         check_output_folder(arguments.save_intermediate, "the folder for intermediate pictures")
     model = model_file(arguments.model, arguments.variant)
     check_input_file(model, "model")
-    jobs = plan_jobs(arguments.photo, arguments.output) if folder else [(arguments.photo, arguments.output)]
     written = {"output": arguments.output}
     if arguments.film is not None:
         written["film"] = check_film(arguments.film)
@@ -176,7 +178,7 @@ def _translate_folder(arguments: argparse.Namespace, jobs: Sequence[Job]) -> Non
     started = time.perf_counter()
     model = _open_model(arguments)
     # Wishes that no photo could meet are told once, not once for each photo.
-    make_plan(model, arguments.steps, arguments.sampler, arguments.eta, spacing=arguments.spacing)
+    model.plan(arguments.steps, arguments.sampler, arguments.eta, spacing=arguments.spacing)
     if arguments.size is not None:
         check_size(arguments.size, model.size_multiple)
     if arguments.tile not in (None, OWN_TILE):
@@ -202,20 +204,23 @@ def _translate_photo(arguments: argparse.Namespace) -> None:
     height, width = picture.shape[:2]
     fit = model.fit if arguments.tile is None else "crop"
     tiled = arguments.tile is not None
+    start: list[np.ndarray] = []
     states: list[tuple[int, int, np.ndarray]] = []
     frames: list[np.ndarray] = []
     progress = Progress(noun="window" if tiled else "step")
 
-    def on_step(step: Step, total: int) -> None:
+    def on_step(call: Call, total: int) -> None:
+        if call.index == 0:
+            start.append(call.x_t[0])
         if not tiled:
-            progress.update(step.index + 1, total)
-        if arguments.save_intermediate is not None and step.index in kept_steps(total):
-            states.append((step.index, step.t, step.x[0]))
+            progress.update(call.index + 1, total)
+        if arguments.save_intermediate is not None and call.index in kept_steps(total):
+            states.append((call.index, call.t, call.x[0]))
         if arguments.film is not None:
-            if step.index == 0:
-                frames.append(frame(_start(arguments.seed, step.x[0]), height, width, fit))
-            if step.index in kept_steps(total, most_frames(arguments.film)):
-                frames.append(frame(step.x[0], height, width, fit))
+            if call.index == 0:
+                frames.append(frame(call.x_t[0], height, width, fit))
+            if call.index in kept_steps(total, most_frames(arguments.film)):
+                frames.append(frame(call.x[0], height, width, fit))
 
     try:
         result = _draw(arguments, model, picture, on_step, progress.update)
@@ -223,21 +228,21 @@ def _translate_photo(arguments: argparse.Namespace) -> None:
         progress.close()
     save_picture(arguments.output, result, tags)
     if arguments.save_intermediate is not None:
-        save_frames(arguments.save_intermediate, _start(arguments.seed, states[-1][2]), states, result)
+        save_frames(arguments.save_intermediate, start[0], states, result)
     if arguments.film is not None:
         save_film(arguments.film, frames, result)
     print(f"{arguments.output} ({width} x {height}) in {time.perf_counter() - started:.1f} s")
 
 
 def _open_model(arguments: argparse.Namespace) -> Artifact:
-    return open_artifact(model_file(arguments.model, arguments.variant), arguments.threads, arguments.expect_sha256)
+    return open_artifact(arguments.model, arguments.threads, arguments.expect_sha256, arguments.variant)
 
 
 def _draw(
     arguments: argparse.Namespace,
     model: Artifact,
     picture: np.ndarray,
-    on_step: Callable[[Step, int], None] | None = None,
+    on_step: Callable[[Call, int], None] | None = None,
     on_window: Callable[[int, int], None] | None = None,
 ) -> np.ndarray:
     return translate(
@@ -255,11 +260,6 @@ def _draw(
         tile=own_tile(model, *picture.shape[:2]) if arguments.tile == OWN_TILE else arguments.tile,
         on_window=on_window,
     )
-
-
-def _start(seed: int, x: np.ndarray) -> np.ndarray:
-    """The start noise that led to a state, both (h, w, 3)."""
-    return noise.normal(seed, noise.START, x.shape)
 
 
 def cli() -> None:

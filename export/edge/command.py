@@ -1,4 +1,4 @@
-"""Command lines made with argparse: mistakes in one line, `--plugin` for every command."""
+"""Command lines made with argparse: mistakes in one line, `--plugin` and `--version` for every command."""
 
 from __future__ import annotations
 
@@ -7,6 +7,10 @@ from typing import NoReturn
 
 from export.edge import plugins
 from export.edge.errors import UserError
+from export.edge.version import __version__
+
+VERSION = f"dawn2dusk {__version__}"
+"""What `--version` prints."""
 
 
 class Parser(argparse.ArgumentParser):
@@ -19,6 +23,7 @@ class Parser(argparse.ArgumentParser):
     def __init__(self, *, prog: str, description: str | None = None, epilog: str | None = None) -> None:
         super().__init__(prog=prog, description=description, epilog=epilog)
         self.add_argument(plugins.FLAG, metavar="MODULE", help=plugins.HELP)
+        self.add_argument("--version", action="version", version=VERSION, help="print the version and exit")
 
     def error(self, message: str) -> NoReturn:
         raise UserError(f"{message}; see `{self.prog} --help`")

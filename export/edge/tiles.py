@@ -24,7 +24,8 @@ from PIL import Image
 from export.edge.errors import UserError
 from export.edge.model.artifact import Artifact
 from export.edge.pictures.arrays import working_sides
-from export.edge.sampling.sampler import Denoise, x0_weights
+from export.edge.sampling.loop import Denoise
+from export.edge.sampling.table import Plan
 
 OVERLAP = 0.5
 """Share of a window's side that it has in common with the next, at least."""
@@ -119,17 +120,27 @@ def tiled(denoise: Denoise, places: list[Window], on_window: Callable[[int], Non
     return whole
 
 
-def anchored(denoise: Denoise, x0: np.ndarray, model: Artifact) -> Denoise:
+def anchored(denoise: Denoise, x0: np.ndarray, plan: Plan) -> Denoise:
     """`denoise`, its output changed so that the coarse part of x0_hat is that of a smaller picture of the same scene.
 
-    x0: floats (h, w, 3) in [-1, 1].
+    It is to be called once for each row of `plan`, in order. x0: floats (h, w, 3) in [-1, 1].
     """
+    calls = 0
+    start = np.empty(0)
 
     def kept(x_t: np.ndarray, cond: np.ndarray, t: np.ndarray) -> np.ndarray:
+        nonlocal calls, start
+        start = x_t if calls == 0 else start
         out = denoise(x_t, cond, t)
-        from_x, from_output = (float(w) for w in x0_weights(model.prediction, model.alphas_cumprod[t[0]]))
-        for one, state in zip(out, x_t, strict=True):
+        columns = (plan.x0_from_x, plan.x0_from_output, plan.x0_from_start)
+        from_x, from_output, from_start = (float(column[calls]) for column in columns)
+        calls += 1
+        if from_output == 0.0:
+            return out
+        for one, state, first in zip(out, x_t, start, strict=True):
             found = from_x * state + from_output * one
+            if from_start != 0.0:
+                found += from_start * first
             one += _resized(x0 - _resized(found, *x0.shape[:2]), *found.shape[:2]) / np.float32(from_output)
         return out
 

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 
 from export.edge.detail import check_detail, to_photo_size
-from export.edge.errors import UserError
 from export.edge.model.artifact import Artifact
 from export.edge.pictures.arrays import check_size, to_float, without_bars, working
-from export.edge.sampling import noise
 from export.edge.sampling.coordinates import with_coordinates
 from export.edge.sampling.guidance import check_guidance, guided
-from export.edge.sampling.sampler import Denoise, Plan, Step, coefficients, iterate
+from export.edge.sampling.loop import Call, Denoise, final, generate
 from export.edge.tiles import anchored, check_tile, tiled, windows
 
-OnStep = Callable[[Step, int], None]
+OnStep = Callable[[Call, int], None]
 
 
 def translate(
@@ -42,7 +40,7 @@ def translate(
     by the `detail` "transfer" as a change of colour, by "enlarge" resized (see
     `export.edge.detail`). `steps`, `sampler`, `spacing` and `guidance` default to what the
     model recommends; "heun" runs the model twice in a step, and so does any guidance but 1.
-    `on_step(step, total)` is called after each of `total` runs of the model, with arrays
+    `on_step(call, total)` is called after each of `total` runs of the model, with arrays
     (1, h, w, 3) of the working size. `size` is what `export.edge.pictures.arrays.working` brings the
     photo to, by default the size of training: a multiple of size_multiple up to 4096.
 
@@ -55,7 +53,7 @@ def translate(
     an eta, a guidance, a size or a tile out of range, and a model that returns values that
     are not finite.
     """
-    plan = make_plan(model, steps, sampler, eta, spacing=spacing)
+    plan = model.plan(steps, sampler, eta, spacing=spacing)
     scale = model.guidance if guidance is None else guidance
     check_guidance(scale, model.cond_dropout)
     check_detail(detail)
@@ -63,10 +61,11 @@ def translate(
 
     side = model.size if size is None else check_size(size, model.size_multiple)
 
-    def draw(by: Denoise, inner: np.ndarray, told: OnStep | None) -> np.ndarray:
+    def draw(by: Denoise, inner: np.ndarray, report: OnStep | None) -> np.ndarray:
         cond = to_float(inner)[None]
         # Before windows are cut from it, so that each knows its place in the whole.
-        return _draw(model, by, with_coordinates(cond) if model.coordinates else cond, plan, seed, told)
+        cond = with_coordinates(cond) if model.coordinates else cond
+        return final(reported(generate(model, cond, plan, seed, by), report, len(plan)))[0]
 
     inner = working(picture, side, model.fit, model.size_multiple)
     if tile is None:
@@ -77,42 +76,12 @@ def translate(
     total = len(places) * len(plan)
     whole = without_bars(draw(denoise, inner, None), picture.shape[0], picture.shape[1], model.fit)
     by_window = tiled(denoise, places, None if on_window is None else lambda done: on_window(done, total))
-    return to_photo_size(picture, large, draw(anchored(by_window, whole, model), large, on_step), "crop", detail)
+    return to_photo_size(picture, large, draw(anchored(by_window, whole, plan), large, on_step), "crop", detail)
 
 
-def _draw(
-    model: Artifact, denoise: Denoise, cond: np.ndarray, plan: Plan, seed: int, on_step: OnStep | None
-) -> np.ndarray:
-    """Sample from a guiding picture, float32 (1, h, w, channels) in [-1, 1]: the result, float32 (h, w, 3)."""
-    shape = (*cond.shape[:3], 3)
-    x = noise.normal(seed, noise.START, shape)
-
-    def step_noise(index: int) -> np.ndarray:
-        return noise.normal(seed, index + 1, shape)
-
-    for step in iterate(denoise, cond, x, plan, model.clamp, step_noise, model.threshold):
-        x = step.x
+def reported(calls: Iterable[Call], on_step: OnStep | None, total: int) -> Iterator[Call]:
+    """The calls as they come; `on_step(call, total)` is called with each."""
+    for call in calls:
         if on_step is not None:
-            on_step(step, len(plan))
-    if not np.isfinite(x).all():
-        raise UserError("the model returned values that are not finite; export it again from a healthy training run")
-    return x[0]
-
-
-def make_plan(
-    model: Artifact,
-    steps: int | None = None,
-    sampler: str | None = None,
-    eta: float = 0.0,
-    *,
-    spacing: str | None = None,
-) -> Plan:
-    """The Plan that `translate` follows for these wishes. Raises UserError where they cannot be met."""
-    return coefficients(
-        model.alphas_cumprod,
-        model.steps if steps is None else steps,
-        model.sampler if sampler is None else sampler,
-        eta,
-        prediction=model.prediction,
-        spacing=model.spacing if spacing is None else spacing,
-    )
+            on_step(call, total)
+        yield call

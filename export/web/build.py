@@ -26,6 +26,7 @@ from export.edge.model.artifact import Artifact, open_artifact
 from export.edge.model.layout import DENOISER, networks, variants
 from export.edge.pictures.arrays import resize
 from export.edge.pictures.files import open_picture
+from export.edge.sampling.tables import write_tables
 from export.web import runtime, scenes
 from export.web.serve import POLICY
 
@@ -115,8 +116,11 @@ def _models(artifact: Path) -> tuple[dict[str, bytes], dict[str, Any]]:
 
 def _settings(model: Artifact) -> dict[str, Any]:
     """What a sampler needs beside the graph, as JSON can hold it; the same for every variant of a model."""
-    values = {f.name: getattr(model, f.name) for f in dataclasses.fields(model) if f.name != "denoise"}
-    return {**values, "alphas_cumprod": model.alphas_cumprod.tolist()}
+    values = {f.name: getattr(model, f.name) for f in dataclasses.fields(model) if f.name not in ("denoise", "others")}
+    schedule, tables = model.alphas_cumprod, model.tables
+    values["alphas_cumprod"] = None if schedule is None else schedule.tolist()
+    values["tables"] = None if tables is None else json.loads(write_tables(tables))
+    return {**values, "timesteps": model.timesteps, "samplers": list(model.samplers)}
 
 
 def _examples(folder: Path | None) -> tuple[dict[str, bytes], list[dict[str, str]]]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -16,12 +14,12 @@ import tyro
 from PIL import Image
 
 from export.edge.errors import UserError, run
-from jax_impl import prepare
 from jax_impl.config.command import parse
 from jax_impl.config.data import DataConfig
 from jax_impl.config.presets import PRESETS
 from jax_impl.config.tree import Config
 from jax_impl.data.loader import Pairs, Source, decode, open_source
+from jax_impl.data.pairs import find_pairs
 from jax_impl.data.synthetic import render_pair, scene_seed
 from jax_impl.training.dry_run import estimate
 from jax_impl.training.feed import open_feed, source_threads
@@ -74,12 +72,14 @@ def sources(data: DataConfig, memory: Pairs, file_size: int, folder: Path) -> It
         for side, picture in zip("AB", render_pair(scene_seed("train", i), file_size), strict=True):
             (photos / side).mkdir(parents=True, exist_ok=True)
             Image.fromarray(picture).save(photos / side / f"{i:05d}.jpg", quality=92)
+    from jax_impl.data import tfds_builder  # Imports tensorflow_datasets.
+
     plain = replace(data, path=str(photos), val_share=0.0)
     yield f"folder of JPEGs of {file_size} × {file_size}", open_source(plain, "train")
     for title, size in ((f"prepared, JPEGs of {file_size} × {file_size}", 0), ("prepared, squares of PNG", data.size)):
         place = folder / f"prepared_{size}"
-        with contextlib.redirect_stdout(io.StringIO()):
-            prepare.main([str(photos), "--output-dir", str(place), "--size", str(size), "--val-share", "0"])
+        examples = tfds_builder.folder(find_pairs(plain), photos, size, data.fit, lambda: None)
+        tfds_builder.prepare(tfds_builder.builder_of(examples, place, lambda: None))
         stored = replace(data, path="synthetic", tfds="paired_images", tfds_dir=str(place), val_share=0.0)
         yield title, open_source(stored, "train")
 

@@ -1,22 +1,65 @@
-"""The table of the training benchmark."""
+"""What the training benchmark found, and its table."""
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
+from typing import Any
 
-if TYPE_CHECKING:
-    from jax_impl.bench.training import Case, Way
+from export.edge import markdown
+from export.edge.timing import Entrant
+from jax_impl.config.tree import Config
 
 HEAD = ("", "JAX, ×", "images/s", "ms a step", "compile, s", "utilisation", "GFLOP a step: XLA, formula", "peak MB")
 
 
+@dataclass
+class Way(Entrant):
+    """One way to train a case, and what it took; `error` in place of figures where it could not."""
+
+    title: str
+    facts: dict[str, Any] = field(default_factory=dict)
+    step_seconds: list[float] = field(default_factory=list)
+    """Of a step, in each round."""
+    peak_bytes: int | None = None
+
+    @property
+    def median(self) -> float | None:
+        """Seconds of a step, or None where there are none."""
+        return statistics.median(self.step_seconds) if self.step_seconds and self.error is None else None
+
+
+@dataclass
+class Case:
+    """A preset at a size, and the ways it was trained."""
+
+    preset: str
+    size: int
+    batch_size: int
+    dtype: str
+    ways: list[Way] = field(default_factory=list)
+    peak_flops: float | None = None
+    """FLOP/s that the device can do at most."""
+    top: list[list[Any]] = field(default_factory=list)
+    """Operations of the profile that took longest, and their share."""
+
+    @staticmethod
+    def of(preset: str, config: Config) -> Case:
+        """The case of a config, with nothing measured yet."""
+        return Case(preset, config.data.size, config.train.batch_size, config.model.compute_dtype)
+
+    @property
+    def title(self) -> str:
+        """What it is, in Markdown."""
+        return f"`{self.preset}`, {self.size} × {self.size}, batch {self.batch_size}, {self.dtype}"
+
+
 def table(cases: Sequence[Case]) -> list[str]:
     """Markdown, a line for each way to train; the first figure is how many times as fast JAX is as that way."""
-    rows = [f"| {' | '.join(HEAD)} |", "|" + " --- |" * len(HEAD)]
-    for case in cases:
-        rows += [f"| {case.title}: {way.title} | {' | '.join(_cells(case, way))} |" for way in case.ways]
-    return rows
+    return markdown.table(
+        HEAD, [[f"{case.title}: {way.title}", *_cells(case, way)] for case in cases for way in case.ways]
+    )
 
 
 def _cells(case: Case, way: Way) -> list[str]:

@@ -1,15 +1,12 @@
-"""One process that takes train steps for as long as it is told to: the child of `jax_impl.bench`.
+"""The train step of a config in JAX, timed: the child of `jax_impl.bench`, see `export.edge.timing`.
 
-`python -m jax_impl.bench.timed JOB.json`; the job is {"config": a config tree, "size", "batch_size"}. It answers in
-lines of JSON: first what was compiled, then to each line {"steps": n, "trace": folder or null} the seconds that n steps
-took. What ends it is one line {"error": …}.
+The job is {"config": a config tree}; an order {"steps": n}, or {"steps": n, "trace": folder} for a profile.
 """
 
 from __future__ import annotations
 
 import collections
 import json
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -20,6 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from export.edge.errors import run
+from export.edge.timing import serve
 from jax_impl.bench.flops import step_flops
 from jax_impl.config.as_json import from_json
 from jax_impl.config.tree import Config
@@ -34,20 +32,10 @@ TOP = 5
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Compile, then obey the lines on standard input until they end."""
-    (path,) = sys.argv[1:] if argv is None else argv
+    """Compile, then take steps as they are asked for."""
     # What compiling takes is one of the figures.
     jax.config.update("jax_enable_compilation_cache", False)
-    try:
-        race = Race(from_json(json.dumps(json.loads(Path(path).read_text(encoding="utf-8"))["config"])))
-        _say(race.facts)
-        for line in sys.stdin:
-            order = json.loads(line)
-            steps, folder = order["steps"], order.get("trace")
-            _say(race.answer(steps) if folder is None else race.trace(Path(folder), steps))
-    except jax.errors.JaxRuntimeError as error:
-        short = "out of memory" if "RESOURCE_EXHAUSTED" in str(error) else str(error).strip().splitlines()[0]
-        _say({"error": short})
+    serve(lambda job: Race(from_json(json.dumps(job["config"]))), argv)
 
 
 class Race:
@@ -92,13 +80,15 @@ class Race:
         fetch(metrics)
         return time.perf_counter() - began
 
-    def answer(self, steps: int) -> dict[str, Any]:
-        """Seconds of some steps, of the clock and of processors, and the most memory so far.
+    def answer(self, order: Mapping[str, Any]) -> dict[str, Any]:
+        """Seconds of some steps, of the clock and of processors, and the most memory so far; or a profile of them.
 
         Memory is the device's word, or what the compiler planned.
         """
+        if order.get("trace") is not None:
+            return self.trace(Path(order["trace"]), order["steps"])
         began = time.process_time()
-        seconds, found = self.run(steps), self.device.memory_stats() or {}
+        seconds, found = self.run(order["steps"]), self.device.memory_stats() or {}
         used, peak = time.process_time() - began, found.get("peak_bytes_in_use", self.planned)
         return {"seconds": seconds, "cpu_seconds": used, "peak_bytes": peak}
 
@@ -134,10 +124,6 @@ def matmul_flops(side: int = 1024, times: int = 5) -> float:
         jax.block_until_ready(product(matrix, matrix))
         best = min(best, time.perf_counter() - began)
     return 2.0 * side**3 / best
-
-
-def _say(answer: Mapping[str, Any]) -> None:
-    print(json.dumps(answer), flush=True)
 
 
 if __name__ == "__main__":

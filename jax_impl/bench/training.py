@@ -9,10 +9,8 @@ from __future__ import annotations
 import importlib.util
 import itertools
 import json
-import statistics
-import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
@@ -22,9 +20,9 @@ import tyro
 
 from export.edge.disk.files import check_output_file, write_json, write_text
 from export.edge.errors import UserError, run
-from jax_impl.bench.child import Child, GoneError
+from export.edge.timing import Child, GoneError, take_turns
 from jax_impl.bench.flops import peak_flops
-from jax_impl.bench.table import table
+from jax_impl.bench.table import Case, Way, table
 from jax_impl.config.as_json import to_json
 from jax_impl.config.command import parse
 from jax_impl.config.data import AugmentConfig
@@ -35,6 +33,8 @@ from jax_impl.model.registry import ComputeDtype
 
 STILL = AugmentConfig(flip=0.0, crop=0.0, rotation=0.0, perspective=0.0, jitter_probability=0.0)
 """No augmentation: PyTorch's side has none."""
+SHARED = {"XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
+"""Several processes share a GPU here: none may take all of its memory beforehand."""
 
 
 @dataclass(frozen=True)
@@ -68,48 +68,6 @@ class BenchArgs:
     """Also write every figure there, as JSON, and the table beside it, as Markdown."""
 
 
-@dataclass
-class Way:
-    """One way to train a case, and what it took; `error` in place of figures where it could not."""
-
-    title: str
-    facts: dict[str, Any] = field(default_factory=dict)
-    step_seconds: list[float] = field(default_factory=list)
-    """Of a step, in each round."""
-    peak_bytes: int | None = None
-    error: str | None = None
-
-    @property
-    def median(self) -> float | None:
-        """Seconds of a step, or None where there are none."""
-        return statistics.median(self.step_seconds) if self.step_seconds and self.error is None else None
-
-
-@dataclass
-class Case:
-    """A preset at a size, and the ways it was trained."""
-
-    preset: str
-    size: int
-    batch_size: int
-    dtype: str
-    ways: list[Way] = field(default_factory=list)
-    peak_flops: float | None = None
-    """FLOP/s that the device can do at most."""
-    top: list[list[Any]] = field(default_factory=list)
-    """Operations of the profile that took longest, and their share."""
-
-    @staticmethod
-    def of(preset: str, config: Config) -> Case:
-        """The case of a config, with nothing measured yet."""
-        return Case(preset, config.data.size, config.train.batch_size, config.model.compute_dtype)
-
-    @property
-    def title(self) -> str:
-        """What it is, in Markdown."""
-        return f"`{self.preset}`, {self.size} × {self.size}, batch {self.batch_size}, {self.dtype}"
-
-
 def main(argv: Sequence[str] | None = None) -> None:
     """Parse the command line, measure, print a table. Raises UserError for numbers that measure nothing."""
     args = parse(BenchArgs, argv, "python -m jax_impl.bench")
@@ -130,7 +88,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         if args.minutes is not None and cases and began + longest > started + 60.0 * args.minutes:
             print(f"left out after {(began - started) / 60.0:.1f} minutes: {Case.of(preset, config).title}")
             continue
-        cases.append(measure(preset, config, args, with_torch=torch))
+        cases.append(time_case(preset, config, args, with_torch=torch))
         longest = max(longest, time.monotonic() - began)
         print("\n".join(table(cases[-1:])), flush=True)
         for name, share in cases[-1].top:
@@ -160,20 +118,19 @@ def configure(args: BenchArgs, preset: str, size: int, batch_size: int, dtype: C
     return replace(config, model=model, data=data, train=replace(config.train, batch_size=batch_size))
 
 
-def measure(preset: str, config: Config, args: BenchArgs, *, with_torch: bool) -> Case:
+def time_case(preset: str, config: Config, args: BenchArgs, *, with_torch: bool) -> Case:
     """All ways to train one config, taking turns."""
     case = Case.of(preset, config)
     job = {"config": json.loads(to_json(config)), "size": case.size, "batch_size": case.batch_size}
-    with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
-        racers: list[tuple[Way, Child]] = []
+    with ExitStack() as stack:
+        children: dict[str, Child] = {}
 
         def enter(title: str, module: str, job: dict[str, Any]) -> Way:
             way = Way(title)
             case.ways.append(way)
-            child = stack.enter_context(Child(module, job, Path(folder) / f"{len(case.ways)}.json"))
+            children[title] = stack.enter_context(Child(module, job, SHARED))
             try:
-                way.facts = child.hear()
-                racers.append((way, child))
+                way.facts = children[title].hear()
             except GoneError as gone:
                 way.error = str(gone)
             return way
@@ -184,12 +141,11 @@ def measure(preset: str, config: Config, args: BenchArgs, *, with_torch: bool) -
             eager = enter("PyTorch, eager", "torch_ref.timed", job | {"compile": False})
             if not eager.facts.get("device", "").startswith("CPU"):
                 enter("PyTorch, compiled", "torch_ref.timed", job | {"compile": True})
-        take_turns(racers, args)
+        _race(case, children, args)
         if args.profile is not None and ours.error is None:
             place = args.profile / f"{preset}_{case.size}_{case.batch_size}_{case.dtype}"
-            child = next(child for way, child in racers if way is ours)
             try:
-                case.top = child.ask({"steps": 3, "trace": str(place)})["top"]
+                case.top = children[ours.title].ask({"steps": 3, "trace": str(place)})["top"]
             except GoneError as gone:
                 print(f"no profile of {place.name}: {gone}")
     asked = args.peak_tflops * 1e12 if args.peak_tflops else None
@@ -198,24 +154,21 @@ def measure(preset: str, config: Config, args: BenchArgs, *, with_torch: bool) -
     return case
 
 
-def take_turns(racers: Sequence[tuple[Way, Child]], args: BenchArgs) -> None:
-    """Rounds of about `--seconds` for each; who fails is out, and its error is kept."""
+def _race(case: Case, children: Mapping[str, Child], args: BenchArgs) -> None:
+    """A round that warms up and says how many steps a turn has, then those of about `--seconds` for each."""
     steps: dict[str, int] = {}
-    for number in range(args.rounds + 1):
-        for way, child in racers:
-            if way.error is not None:
-                continue
-            try:
-                answer = child.ask({"steps": steps.get(way.title, 2)})
-            except GoneError as gone:
-                way.error = str(gone)
-                continue
-            each = answer["seconds"] / steps.get(way.title, 2)
-            way.peak_bytes = answer["peak_bytes"]
-            if number == 0:  # Warms up, and says how many steps a turn has.
-                steps[way.title] = max(2, round(args.seconds / each))
-            else:
-                way.step_seconds.append(each)
+
+    def turn(way: Way, number: int) -> None:
+        count = steps.get(way.title, 2)
+        answer = children[way.title].ask({"steps": count})
+        each = answer["seconds"] / count
+        way.peak_bytes = answer["peak_bytes"]
+        if number == 0:
+            steps[way.title] = max(2, round(args.seconds / each))
+        else:
+            way.step_seconds.append(each)
+
+    take_turns(case.ways, args.rounds + 1, turn)
 
 
 def cli() -> None:

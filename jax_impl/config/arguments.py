@@ -10,7 +10,7 @@ from typing import Any
 import tyro
 
 from export.edge import plugins
-from jax_impl.config.command import described, one_line
+from jax_impl.config.command import read
 from jax_impl.config.presets import PRESETS
 from jax_impl.config.tree import Config
 from jax_impl.runs.folder import read_config
@@ -55,14 +55,7 @@ def parse(argv: Sequence[str]) -> TrainArgs:
     if not words or (words[0] not in PRESETS and words[0] not in ("-h", "--help")):
         if "--resume" in words:
             default = _of_run(_output_dir(words))
-            with one_line(PROGRAM):
-                return tyro.cli(
-                    TrainArgs,
-                    args=words,
-                    default=default,
-                    prog=PROGRAM,
-                    description=described(TrainArgs.__doc__),
-                )
+            return read(TrainArgs, words, PROGRAM, about=TrainArgs.__doc__, default=default)
         words.insert(0, DEFAULT_PRESET)
     presets = {name: make() for name, make in PRESETS.items()}
     kinds = tyro.extras.subcommand_type_from_defaults(
@@ -70,9 +63,7 @@ def parse(argv: Sequence[str]) -> TrainArgs:
         {name: make.__doc__ or name for name, make in PRESETS.items()},
         prefix_names=False,
     )
-    kind: Any = kinds
-    with one_line(PROGRAM):
-        return tyro.cli(kind, args=words, prog=PROGRAM, description=described(TrainArgs.__doc__))
+    return read(kinds, words, PROGRAM, about=TrainArgs.__doc__)
 
 
 def _settings(config: Config) -> dict[str, Any]:

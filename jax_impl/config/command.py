@@ -1,56 +1,100 @@
-"""Command lines derived from dataclasses: tyro's, but a mistake is one line, as for every other mistake."""
+"""Command lines derived from dataclasses by tyro; a mistake is one line, as in the commands made with argparse."""
 
 from __future__ import annotations
 
 import contextlib
+import difflib
 import io
 import re
-import sys
-from collections.abc import Iterator, Sequence
-from typing import TypeVar
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, TypeVar
 
 import tyro
 
 from export.edge import plugins
+from export.edge.command import VERSION
 from export.edge.errors import UserError
 
+try:
+    # tyro's mistakes as data. It calls this interface private and subject to change; versions before 1.0.14 lack it.
+    from tyro._errors import on_parse_error
+except ImportError:
+    on_parse_error = None
+
 Settings = TypeVar("Settings")
-_BOX = re.compile(r"[╭╮╰╯│]|^[+|]|[+|]$")
+_FLAG = re.compile(r"--[a-z][\w.-]*\w")
+_FRAME = re.compile("[\u2500-\u257f]+|-{8,}|^[+|]|[+|]$", re.MULTILINE)
+"""What tyro draws around its messages, where the terminal has such characters and where it has none."""
 
 
 def parse(kind: type[Settings], words: Sequence[str] | None, prog: str) -> Settings:
     """The settings that the words of a command line say, or those of this process if None. Raises UserError."""
-    words = plugins.take(words, "jax")
-    with one_line(prog):
-        return tyro.cli(kind, args=words, prog=prog, description=described(kind.__doc__))
+    return read(kind, plugins.take(words, "jax"), prog, about=kind.__doc__)
 
 
-def described(text: str | None) -> str:
-    """What a command's help says first, with the flag that every command has."""
-    return f"{text or ''}\n\n{plugins.FLAG} MODULE: {plugins.HELP}."
+def read(kind: Any, words: Sequence[str], prog: str, *, about: str | None, **options: Any) -> Any:
+    """An instance of `kind` from words without --plugin; `options` are those of `tyro.cli`.
 
+    Raises UserError, with the flag, its value and what is possible; leaves with status 0 for --help and --version.
+    """
+    description = f"{about or ''}\n\n{plugins.FLAG} MODULE: {plugins.HELP}.\n--version: print the version and exit."
 
-@contextlib.contextmanager
-def one_line(prog: str) -> Iterator[None]:
-    """Turn the box in which tyro explains a mistake, before it leaves with status 2, into a UserError."""
-    said = io.StringIO()
+    def run(words: Sequence[str]) -> Any:
+        return tyro.cli(kind, args=words, prog=prog, description=description, **options)
+
+    if "--version" in words:
+        print(VERSION)
+        raise SystemExit(0)
+    events: list[Any] = []
+    printed = io.StringIO()
     try:
-        with contextlib.redirect_stderr(said):
-            yield
+        with contextlib.redirect_stderr(printed), _collected(events):
+            return run(words)
     except SystemExit as leave:
         if leave.code in (0, None):
             raise
-        raise UserError(_line(said.getvalue(), prog)) from None
-    finally:
-        if sys.exc_info()[0] is None:
-            sys.stderr.write(said.getvalue())
+    mistake = _mistake(events[0], lambda: _flags(run, words)) if events else None
+    message = mistake or " ".join(_FRAME.sub(" ", printed.getvalue()).split())
+    raise UserError(f"{message.rstrip('.')}; see `{prog} --help`")
 
 
-def _line(box: str, prog: str) -> str:
-    """What the box says is wrong, and the first option that it proposes."""
-    parts = re.split(r"[─-]{8,}", "\n".join(_BOX.sub("", line) for line in box.splitlines()[1:]))
-    mistake, *rest = [part for part in parts if part.strip()] or [box]
-    meant = next((part for part in rest if "Perhaps you meant" in part), "")
-    near = re.search(r"--\S+", meant)
-    hint = f"; did you mean {near[0]}?" if near else ""
-    return f"{mistake.strip().rstrip('.')}{hint}; see `{prog} --help`"
+@contextlib.contextmanager
+def _collected(events: list[Any]) -> Iterator[None]:
+    """Append what tyro refuses to `events`; nothing, where tyro offers no such data."""
+    with contextlib.nullcontext() if on_parse_error is None else on_parse_error(events.append):
+        yield
+
+
+def _mistake(event: Any, flags: Callable[[], list[str]]) -> str | None:
+    """One line for what tyro refused; None for a kind of mistake that is not known here."""
+    try:
+        match type(event).__name__:
+            case "UnrecognizedArgs":
+                return _unrecognized(event.tokens, flags())
+            case "InvalidChoice":
+                return f"{event.argument.display_name()} is {event.value!r}; choose one of {', '.join(event.choices)}"
+            case "BadValue" if event.reason == "too_few_values":
+                return f"{event.argument.display_name()} lacks its value"
+            case "MissingArgs":
+                line = f"missing: {', '.join(missing.arg.display_name() for missing in event.missing_arguments)}"
+                words = event.unrecognized_tokens
+                return f"{line}; {_unrecognized(words, flags())}" if words else line
+            case "InstantiationFailure":
+                where = f"{event.argument.display_name()}: " if event.argument is not None else ""
+                return where + event.message.strip().partition("\n")[0]
+    except AttributeError:  # Another version of tyro names its data otherwise.
+        pass
+    return None
+
+
+def _unrecognized(words: Sequence[str], flags: Sequence[str]) -> str:
+    near = difflib.get_close_matches(words[0], flags, n=1)
+    return f"unrecognized: {' '.join(words)}" + "".join(f"; did you mean {flag}?" for flag in near)
+
+
+def _flags(run: Callable[[Sequence[str]], object], words: Sequence[str]) -> list[str]:
+    """Every flag in the help of the command, for train that of the preset."""
+    shown = io.StringIO()
+    with contextlib.redirect_stdout(shown), contextlib.suppress(SystemExit):
+        run([*(word for word in words[:1] if not word.startswith("-")), "--help"])
+    return _FLAG.findall(shown.getvalue())

@@ -1,6 +1,6 @@
 """From noise to a picture, as one scan over the rows of a table: one row for each call of the network.
 
-The table of every sampler but the original script's is `export.edge.sampling.sampler.coefficients`,
+The table of every sampler but the original script's is `export.edge.sampling.table.coefficients`,
 the one that runs on the device.
 """
 
@@ -14,8 +14,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from export.edge.sampling.sampler import Plan, check_eta, coefficients, x0_weights
 from export.edge.sampling.spacing import check_steps
+from export.edge.sampling.table import Plan, check_eta, coefficients, x0_weights
 from jax_impl.config.tree import AnySamplerName, Prediction, SpacingName
 from jax_impl.diffusion.process import levels_at, to_x0
 from jax_impl.diffusion.schedule import Levels
@@ -89,7 +89,8 @@ def _original_plan(alphas_cumprod: np.ndarray, config: SamplerConfig, prediction
     from_x = np.sqrt(alpha) * (1.0 - before) / (1.0 - now)
     from_x0 = np.sqrt(before) - from_x * np.sqrt(now)
     noise = np.where(t > 0, np.sqrt(1.0 - alpha), 0.0)
-    return Plan(t, *x0_weights(prediction, now), from_x0, np.zeros(steps), from_x, noise)
+    zeros = np.zeros(steps)
+    return Plan(t, *x0_weights(prediction, now), zeros, from_x0, zeros, from_x, zeros, noise)
 
 
 def bounded(x0_raw: jax.Array, clamp: float | None, threshold: float = 0.0) -> jax.Array:

@@ -16,7 +16,7 @@ from export.edge.errors import UserError
 from export.edge.model.artifact import Artifact
 from export.edge.pictures.arrays import fit_square, to_float, working
 from export.edge.pictures.files import SUFFIXES, open_picture
-from export.edge.sampling.noise import START, normal
+from export.edge.sampling.noise import start_noise
 from export.edge.translate import translate
 from jax_impl.diffusion.draw import Wishes, make_draw, resolve
 from jax_impl.diffusion.samplers import make_plan
@@ -92,7 +92,7 @@ def of_run(
         rule = (config.data.size, config.data.fit, config.model.size_multiple)
         ready = [working(picture, *rule) for picture in pictures]
         cond = np.stack([to_float(inner) for inner in ready])
-        x_start = np.concatenate([normal(seed, START, (1, *cond.shape[1:])) for seed in seeds])
+        x_start = np.concatenate([start_noise(seed, (1, *cond.shape[1:])) for seed in seeds])
         keys = jnp.stack([jax.random.key(seed) for seed in seeds])
         drawn = np.asarray(draw(*weights, jnp.asarray(cond), jnp.asarray(x_start), keys).x0)
         fit = config.data.fit

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from export.edge.markdown import table
 from export.edge.pictures.sheets import grid
 from jax_impl.evaluation.held_out import HeldOut
 from jax_impl.evaluation.scoring import SWD, Judge, Scores, wins
@@ -107,7 +108,7 @@ def to_markdown(
         f"{len(held_out.pairs.names)} pairs of {data.path} ({held_out.split}), {data.size} × {data.size}; "
         f"{interval_note(judge)}.",
         "",
-        *_table(["", *_titles(judge), *_extra_titles(judge)], figures),
+        *table(["", *_titles(judge), *_extra_titles(judge)], figures),
         "",
         "Better is more for PSNR and SSIM, less for ΔE2000, SWD and colour drift (mean absolute difference of the "
         "channel means, levels of 255; beside it the signed one), 1 for the sharpness ratio. The last column: distance "
@@ -119,7 +120,7 @@ def to_markdown(
         counts = wins(scored[0], other)
         rows.append([other.method.title, *(str(counts[name]) for name in _names(judge))])
     lines += ["", f"In how many of {len(judge.scenes)} {kind} the first row is better:", ""]
-    lines += _table(["than", *_titles(judge)], rows)
+    lines += table(["than", *_titles(judge)], rows)
     several = [s for s in scored if s.diversity is not None]
     if several:
         k = len(several[0].drawn)
@@ -133,10 +134,10 @@ def to_markdown(
             ]
             for s in several
         ]
-        lines += _table(["", *(_title(judge, name) for name in names), "diversity (RMSE between draws)"], rows)
+        lines += table(["", *(_title(judge, name) for name in names), "diversity (RMSE between draws)"], rows)
     lines += ["", "SWD × 10³ by the side of the pyramid's level, pixels:", ""]
     sides = list(scored[0].levels)
-    lines += _table(
+    lines += table(
         ["", *(str(side) for side in sides)],
         [[s.method.title, *(_figure(s.levels[side].value, 1) for side in sides)] for s in scored],
     )
@@ -147,7 +148,7 @@ def to_markdown(
             "",
         ]
         rows = [[str(s.method.steps), *_cells(judge, s), _signed(s)] for s in curve]
-        lines += _table(["steps", *_titles(judge), "drift R, G, B"], rows)
+        lines += table(["steps", *_titles(judge), "drift R, G, B"], rows)
     return "\n".join([*lines, "", *notes, ""])
 
 
@@ -199,10 +200,6 @@ def _signed(scores: Scores) -> str:
 
 def _figure(value: float, digits: int) -> str:
     return f"{value:.{digits}f}".replace("-", "−")
-
-
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    return [f"| {' | '.join(row)} |" for row in (head, ["---"] * len(head), *rows)]
 
 
 def chosen(count: int, shown: int) -> list[int]:

@@ -18,7 +18,7 @@ from export.edge.errors import UserError, describe_os_error
 from export.edge.pictures.arrays import to_uint8
 from export.edge.pictures.files import save_picture
 from export.edge.pictures.sheets import grid
-from export.edge.sampling.noise import START, normal
+from export.edge.sampling.noise import start_noise
 from jax_impl.diffusion.draw import Wishes, make_draw, resolve
 from jax_impl.model.network import Tree
 from jax_impl.training.board import Board
@@ -208,7 +208,7 @@ class Sampler:
     def __init__(self, problem: Problem, alphas_cumprod: np.ndarray, pairs: Batch, steps: int) -> None:
         self.pairs = pairs
         self.draw = make_draw(problem, alphas_cumprod, resolve(problem.config.diffusion, Wishes(steps=steps)))
-        self.x_start = jnp.asarray(normal(0, START, pairs.x0.shape))
+        self.x_start = jnp.asarray(start_noise(0, pairs.x0.shape))
         self.keys = jax.random.split(jax.random.key(0), len(pairs.x0))
 
     def save(self, run: Path, epoch: int, params: Tree, stats: Tree) -> Path:

@@ -12,6 +12,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from export.edge.model import artifact
+from export.edge.sampling.table import Plan
 
 MakeModel = Callable[..., Path]
 
@@ -40,6 +41,14 @@ def metadata(**changes: str) -> dict[str, str]:
         "file_digest": artifact.UNSEALED,
     }
     return entries | changes
+
+
+def bridge(steps: int = 4, total: int = 100) -> Plan:
+    """A walk from the guiding picture to x0 that needs no noise: x_t = cond + (1 - t / (T - 1)) (x0 - cond)."""
+    t = np.linspace(total - 1, 0, steps + 1)[:-1].round()
+    after = np.append(t[1:], 0) / (total - 1)
+    columns = {"t": t, "x0_from_output": np.ones(steps), "next_from_x0": 1 - after, "next_from_start": after}
+    return Plan.from_columns(columns | {"start_from_source": 1.0, "start_from_noise": 0.0})
 
 
 def graph(gain: float = 1.0, cond_channels: int = 3) -> onnx.ModelProto:

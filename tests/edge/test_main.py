@@ -173,7 +173,7 @@ def test_the_photos_own_file_speaks_on(make_model: MakeModel, tmp_path: Path) ->
         ({"--steps": "0"}, "--steps 0 is less than 1"),
         ({"--steps": "many"}, "invalid int value: 'many'"),
         ({"--steps": "101"}, "steps 101 is outside 1 ... 100"),
-        ({"--sampler": "euler"}, "invalid choice: 'euler'"),
+        ({"--sampler": "euler"}, "sampler 'euler' is unknown; choose one of ddim, ddpm, dpmpp, heun"),
         ({"--spacing": "karras"}, "invalid choice: 'karras'"),
         ({"--size": "20"}, "size 20 is none that this model can work at"),
         ({"--seed": "-1"}, "--seed -1 is outside"),

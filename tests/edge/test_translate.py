@@ -11,8 +11,8 @@ import pytest
 from export.edge.errors import UserError
 from export.edge.model.artifact import open_artifact
 from export.edge.pictures.arrays import FITS, to_float, to_uint8, working
+from export.edge.sampling.loop import Call
 from export.edge.sampling.noise import normal
-from export.edge.sampling.sampler import Step
 from export.edge.translate import translate
 
 MakeModel = Callable[..., Path]
@@ -62,7 +62,7 @@ def test_ddim_is_what_the_papers_formula_says(make_model: MakeModel) -> None:
 
 def test_each_step_has_a_noise_stream_of_its_own(make_model: MakeModel) -> None:
     model = open_artifact(make_model(fit="stretch"))
-    seen: list[tuple[Step, int]] = []
+    seen: list[tuple[Call, int]] = []
     translate(
         model, photo(32, 32), steps=3, seed=5, sampler="ddpm", on_step=lambda step, total: seen.append((step, total))
     )
@@ -81,7 +81,7 @@ def test_each_step_has_a_noise_stream_of_its_own(make_model: MakeModel) -> None:
 def test_spacing_and_threshold_are_the_models_unless_another_spacing_is_named(make_model: MakeModel) -> None:
     settings = {"sampler": "heun", "spacing": "linspace", "threshold": "0.5", "fit": "stretch", "gain": 5.0}
     model = open_artifact(make_model(**settings))
-    seen: list[tuple[Step, int]] = []
+    seen: list[tuple[Call, int]] = []
     translate(model, photo(32, 32), steps=4, on_step=lambda step, total: seen.append((step, total)))
     assert [(step.t, total) for step, total in seen] == [(99, 6), (66, 6), (33, 6), (33, 6), (0, 6), (0, 6)]
     for step, _ in seen:

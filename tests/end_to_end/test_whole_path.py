@@ -16,9 +16,9 @@ from export.edge import __main__ as edge
 from export.edge.model.artifact import open_artifact
 from export.edge.pictures.arrays import to_float
 from export.edge.pictures.files import open_picture
-from export.edge.sampling.noise import START, normal
-from export.edge.sampling.sampler import iterate
-from export.edge.translate import make_plan, translate
+from export.edge.sampling.loop import iterate
+from export.edge.sampling.noise import start_noise
+from export.edge.translate import translate
 from jax_impl import bundle, evaluate, sample, train
 from jax_impl.config.data import DataConfig
 from jax_impl.data.loader import load
@@ -61,13 +61,13 @@ def assert_agreement(artifact: Path, run: Path, picture: np.ndarray) -> None:
     session = onnxruntime.InferenceSession(artifact / "onnx/sampler.onnx", providers=["CPUExecutionProvider"])
     model, trained = open_artifact(artifact / "onnx/model.onnx"), open_run(run)
     cond = to_float(picture[None, :16, :24])
-    noise = normal(5, START, cond.shape)
+    noise = start_noise(5, cond.shape)
 
     feeds = {"cond": cond, "noise": noise}
     (in_one_call,) = session.run(
         ["picture"], {name: np.ascontiguousarray(value.transpose(0, 3, 1, 2)) for name, value in feeds.items()}
     )
-    *_, last = iterate(model.denoise, cond, noise, make_plan(model), model.clamp, lambda index: noise, model.threshold)
+    *_, last = iterate(model.denoise, cond, noise, model.plan(), model.clamp, lambda index: noise, model.threshold)
     draw = make_draw(trained.problem, trained.alphas_cumprod, resolve(trained.config.diffusion, Wishes()))
     params = sampling_weights(trained.state)
     in_jax = draw(params, trained.state.stats, cond, noise, jax.random.split(jax.random.key(0), 1)).x0

@@ -55,8 +55,7 @@ def test_an_engine_draws_and_counts(engine: str, artifact: Path, tmp_path: Path)
     photo, drawn = tmp_path / "photo.png", tmp_path / "drawn.png"
     save_picture(photo, paint(0, 24))
     model = artifact / ("onnx/model.onnx" if engine == "edge" else "model.safetensors")
-    make = {"edge": timed.edge, "torch": timed.reference, "original": timed.original}[engine]
-    calls, seconds = make(model, 1, 3)(photo, drawn)
+    calls, seconds = timed.ENGINES[engine](model, 1, 3)(photo, drawn)
     assert calls == 3 and seconds > 0.0
     if engine == "original":
         assert open_picture(drawn).shape == (24, 24, 3)

@@ -16,8 +16,9 @@ from export import sampler_graph
 from export.edge.errors import UserError
 from export.edge.model.artifact import open_artifact, seal
 from export.edge.sampling.guidance import guided
+from export.edge.sampling.loop import bounded, iterate
 from export.edge.sampling.noise import normal
-from export.edge.sampling.sampler import bounded, coefficients, iterate
+from export.edge.sampling.table import coefficients
 from torch_ref import diffusion
 from torch_ref.guidance import guided as guided_in_torch
 from torch_ref.weights import load_bundle

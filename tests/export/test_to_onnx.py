@@ -62,7 +62,7 @@ def test_metadata_is_complete(exported: tuple[Path, Path]) -> None:
     assert json.loads(held["config"]) == bundle.config["model"]
     wanted = {
         "format": "dawn2dusk",
-        "format_version": "1",
+        "format_version": "2",
         "prediction": "v",
         "clamp": "null",
         "size": "24",

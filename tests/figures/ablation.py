@@ -22,6 +22,7 @@ from typing import Any
 
 from export.edge.disk.files import write_json, write_text
 from export.edge.errors import UserError, run
+from export.edge.markdown import table
 from tests.figures.rows import ROWS
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -203,10 +204,6 @@ def surely(evaluations: Evaluations, figure: str) -> str:
     apart = [one["against"]["baseline_run"][figure] for one in evaluations if "baseline_run" in one["against"]]
     beyond = sum(one["low"] > 0 or one["high"] < 0 for one in apart)
     return f"{scale * statistics.mean(one['mean'] for one in apart):+.{digits}f} ({beyond} of {len(apart)})"
-
-
-def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    return [f"| {' | '.join(row)} |" for row in (head, ["---"] * len(head), *rows)]
 
 
 if __name__ == "__main__":

@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import os
 import statistics
-import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -26,7 +25,7 @@ import tyro
 
 from export.edge.disk.files import check_output_file, write_json, write_text
 from export.edge.errors import UserError, run
-from jax_impl.bench.child import Child, GoneError
+from export.edge.timing import Child, GoneError
 from jax_impl.bench.flops import equations
 from jax_impl.bench.training import BenchArgs, Preset, configure
 from jax_impl.config.as_json import to_json
@@ -212,10 +211,10 @@ def steps(config: Config, settings: Sequence[str], rounds: int) -> Iterator[tupl
     job["alphas_cumprod"] = alphas_cumprod(config.diffusion).tolist()
     wanted = [(f"JAX, {name}", "jax_impl.bench.timed", SETTINGS[name]) for name in settings]
     wanted += [("PyTorch, as it comes", "torch_ref.timed", {}), ("PyTorch, huge pages", "torch_ref.timed", HUGE_PAGES)]
-    with tempfile.TemporaryDirectory() as folder, Child("jax_impl.bench.timed", job, Path(folder) / "0.json") as first:
+    with Child("jax_impl.bench.timed", job) as first:
         _ready(first)
-        for number, (name, module, environment) in enumerate(wanted, 1):
-            with Child(module, job, Path(folder) / f"{number}.json", environment) as child:
+        for name, module, environment in wanted:
+            with Child(module, job, environment) as child:
                 yield name, {"environment": environment, **_race(child, first, rounds)}
 
 

@@ -19,7 +19,7 @@ from export.edge.metrics import psnr
 from export.edge.pictures.arrays import to_float, to_uint8
 from export.edge.pictures.files import check_output_picture, save_picture
 from export.edge.pictures.sheets import grid
-from export.edge.sampling.noise import START, normal
+from export.edge.sampling.noise import start_noise
 from jax_impl.bundle import final_weights
 from jax_impl.config.tree import AnySamplerName
 from jax_impl.data.loader import load
@@ -67,7 +67,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             raise UserError(f"--pairs {pair} is outside 0 ... {count - 1}, the pairs that the run held out; name those")
     shown = list(args.pairs) or chosen(count, 3)
     cond, x0 = held_out.cond[shown], held_out.x0[shown]
-    x_start = np.broadcast_to(normal(args.seed, START, (1, *cond.shape[1:])), cond.shape)
+    x_start = np.broadcast_to(start_noise(args.seed, (1, *cond.shape[1:])), cond.shape)
     keys = jnp.broadcast_to(jax.random.key(args.seed), (len(cond),))
     weights = final_weights(trained)
     columns, titles = [cond], ["sunrise"]

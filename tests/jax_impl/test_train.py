@@ -299,7 +299,7 @@ def test_a_finished_run_can_be_resumed_in_vain(small_config: SmallConfig, traine
 def test_a_dry_run_says_what_the_run_would_take_and_writes_nothing(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    # As in the import law's test, which has compiled it, or will not have to.
+    # As in the test of the import rules, which has compiled it, or will not have to.
     words = ["tiny", "--data.size", "16", "--data.repeats", "1", "--data.synthetic-pairs", "4"]
     words += ["--data.synthetic-val-pairs", "1", "--model.patch", "4", "--model.width", "8", "--model.groups", "4"]
     words += ["--model.blocks", "1", "--train.epochs", "1", "--train.batch-size", "2", "--train.sample-steps", "1"]

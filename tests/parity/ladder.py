@@ -9,6 +9,8 @@ from typing import Any, Literal
 
 import numpy as np
 
+from export.edge.markdown import table
+
 LEVELS = {
     "a": "blocks",
     "b": "whole network",
@@ -144,7 +146,7 @@ def to_markdown(lines: Sequence[Line], about: Mapping[str, Any]) -> str:
     verdict = f"All {len(lines)} lines pass." if not failed else f"**{failed} of {len(lines)} lines fail.**"
     columns = ("level", "what", "compared", "dtype", "max abs. error", "relative error", "tolerance", "why", "")
     every = [(line.level, line.what, line.pair, line.dtype, *_cells(line)) for line in lines]
-    parts = ("# Parity", head, verdict, "## Summary", summary(lines), "## Every line", _table(columns, every))
+    parts = ("# Parity", head, verdict, "## Summary", summary(lines), "## Every line", "\n".join(table(columns, every)))
     return "\n\n".join(parts) + "\n"
 
 
@@ -160,7 +162,7 @@ def summary(lines: Sequence[Line]) -> str:
         among = f" (worst of {len(group)})" if len(group) > 1 else ""
         rows.append((f"{line.level} {LEVELS[line.level]}", line.what + among, line.pair, line.dtype, *_cells(line)))
     columns = ("level", "what", "compared", "dtype", "max abs. error", "relative error", "tolerance", "why", "")
-    return _table(columns, rows)
+    return "\n".join(table(columns, rows))
 
 
 def _strain(line: Line) -> float:
@@ -173,10 +175,6 @@ def _cells(line: Line) -> tuple[str, ...]:
     bounded = 0 if line.measure == "absolute" else 1
     errors[bounded] = f"**{errors[bounded]}**"
     return (*errors, f"{line.tolerance:.1e}", line.reason, "pass" if line.passed else "**FAIL**")
-
-
-def _table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    return "\n".join(f"| {' | '.join(row)} |" for row in [columns, ["---"] * len(columns), *rows])
 
 
 def _plain(value: object) -> str:

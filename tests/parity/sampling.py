@@ -14,7 +14,7 @@ import torch
 from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
 
-from export.edge.sampling import sampler as edge
+from export.edge.sampling import loop, table
 from export.edge.sampling.spacing import timesteps
 from jax_impl.config.tree import SamplerName, SpacingName
 from jax_impl.diffusion.samplers import SamplerConfig, sample
@@ -181,7 +181,7 @@ def _torch(subject: Subject, cond: np.ndarray, x_T: np.ndarray, step_noise: Step
 
 def _onnxruntime(subject: Subject, cond: np.ndarray, x_T: np.ndarray, step_noise: StepNoise, walk: Walk) -> np.ndarray:
     diffusion = subject.config.diffusion
-    plan = edge.coefficients(
+    plan = table.coefficients(
         subject.alphas_cumprod,
         walk.steps,
         walk.sampler,
@@ -189,7 +189,7 @@ def _onnxruntime(subject: Subject, cond: np.ndarray, x_T: np.ndarray, step_noise
         prediction=diffusion.prediction,
         spacing=walk.spacing,
     )
-    for step in edge.iterate(subject.artifact.denoise, cond, x_T, plan, diffusion.clamp, step_noise, walk.threshold):
+    for step in loop.iterate(subject.artifact.denoise, cond, x_T, plan, diffusion.clamp, step_noise, walk.threshold):
         ending = step.x0_raw
     return ending
 

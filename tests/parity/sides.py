@@ -19,7 +19,7 @@ import torch
 from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
 
-from export.edge.sampling import sampler as edge
+from export.edge.sampling import loop, table
 from jax_impl.config.tree import SpacingName
 from jax_impl.diffusion import process, samplers
 from jax_impl.diffusion.schedule import Levels
@@ -105,7 +105,7 @@ FORWARD = {"JAX": _jax_forward(), "torch": _torch_forward()}
 
 def edge_to_x0(alphas_cumprod: np.ndarray, prediction: str, output: np.ndarray, x_t: np.ndarray) -> np.ndarray:
     """x0 by the edge sampler's coefficients, which fall from t = T - 1, in the dtype of x_t."""
-    plan = edge.coefficients(alphas_cumprod, len(alphas_cumprod), prediction=prediction)
+    plan = table.coefficients(alphas_cumprod, len(alphas_cumprod), prediction=prediction)
     from_x, from_output = (c[::-1, None, None, None].astype(x_t.dtype) for c in (plan.x0_from_x, plan.x0_from_output))
     return from_x * x_t + from_output * output
 
@@ -159,7 +159,7 @@ def _torch_timesteps(alphas_cumprod: np.ndarray, steps: int, spacing: SpacingNam
 
 
 def _edge_timesteps(alphas_cumprod: np.ndarray, steps: int, spacing: SpacingName) -> np.ndarray:
-    return edge.coefficients(alphas_cumprod, steps, prediction="x0", spacing=spacing).t
+    return table.coefficients(alphas_cumprod, steps, prediction="x0", spacing=spacing).t
 
 
 def _diffusers_timesteps(alphas_cumprod: np.ndarray, steps: int, spacing: SpacingName) -> np.ndarray:
@@ -185,7 +185,7 @@ def _jax_table(alphas_cumprod: np.ndarray, steps: int, sampler: str, eta: float)
 
 
 def _edge_table(alphas_cumprod: np.ndarray, steps: int, sampler: str, eta: float) -> np.ndarray:
-    plan = edge.coefficients(alphas_cumprod, steps, sampler, eta, prediction="x0")
+    plan = table.coefficients(alphas_cumprod, steps, sampler, eta, prediction="x0")
     return np.stack([plan.next_from_x0, plan.next_from_x, plan.noise], axis=1)
 
 
@@ -259,8 +259,8 @@ def _torch_step(alphas_cumprod: np.ndarray, step: Step) -> np.ndarray:
 
 def _edge_step(alphas_cumprod: np.ndarray, step: Step) -> np.ndarray:
     chain = step.chain(alphas_cumprod)
-    plan = edge.coefficients(chain, len(chain), step.sampler, step.eta, prediction=step.prediction)
-    walk = edge.iterate(lambda x, cond, t: step.output, step.x_t, step.x_t, plan, CLAMP, lambda index: step.z)
+    plan = table.coefficients(chain, len(chain), step.sampler, step.eta, prediction=step.prediction)
+    walk = loop.iterate(lambda x, cond, t: step.output, step.x_t, step.x_t, plan, CLAMP, lambda index: step.z)
     return next(walk).x
 
 

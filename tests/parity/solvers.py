@@ -17,7 +17,7 @@ import torch
 from diffusers.schedulers.scheduling_dpmsolver_multistep import DPMSolverMultistepScheduler
 from diffusers.schedulers.scheduling_heun_discrete import HeunDiscreteScheduler
 
-from export.edge.sampling import sampler as edge
+from export.edge.sampling import loop, table
 from export.edge.sampling.spacing import timesteps
 from jax_impl.config.tree import Prediction, SamplerName, SpacingName
 from jax_impl.diffusion import samplers
@@ -63,8 +63,10 @@ def _torch(alphas_cumprod: np.ndarray, walk: Walk) -> np.ndarray:
 
 def _edge(alphas_cumprod: np.ndarray, walk: Walk) -> np.ndarray:
     said = iter(walk.outputs)
-    plan = edge.coefficients(alphas_cumprod, walk.steps, walk.sampler, prediction=walk.prediction, spacing=walk.spacing)
-    states = edge.iterate(
+    plan = table.coefficients(
+        alphas_cumprod, walk.steps, walk.sampler, prediction=walk.prediction, spacing=walk.spacing
+    )
+    states = loop.iterate(
         lambda x, cond, t: next(said), walk.start, walk.start, plan, CLAMP, lambda index: walk.start, walk.threshold
     )
     return np.stack([step.x for step in states])

@@ -15,7 +15,8 @@ import numpy as np
 import pytest
 import torch
 
-from export.edge.sampling.sampler import coefficients, iterate
+from export.edge.sampling.loop import iterate
+from export.edge.sampling.table import coefficients
 from jax_impl.diffusion.schedule import cosine_alphas_cumprod
 from torch_ref import diffusion as reference
 

@@ -12,8 +12,8 @@ import pytest
 import torch
 from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
 
-from export.edge.sampling import sampler as edge
 from export.edge.sampling import spacing
+from export.edge.sampling import table as edge
 from jax_impl.config.tree import DiffusionConfig
 from jax_impl.diffusion import process as jax_process
 from jax_impl.diffusion import samplers as jax_samplers

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from export.edge.errors import UserError
-from export.edge.sampling.sampler import Denoise
+from export.edge.sampling.loop import Denoise
 
 
 def denoiser(session: Any, path: Path) -> Denoise:

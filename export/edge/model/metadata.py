@@ -6,7 +6,7 @@ import math
 import re
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,19 +14,23 @@ import numpy as np
 
 from export.edge.disk.reading import parse_json
 from export.edge.errors import UserError
+from export.edge.model.layout import DENOISER
 from export.edge.pictures.arrays import FITS, LARGEST_SIZE
 from export.edge.sampling.coordinates import placed
 from export.edge.sampling.guidance import check_guidance
-from export.edge.sampling.sampler import PREDICTIONS, SAMPLERS, Denoise, coefficients
+from export.edge.sampling.loop import Denoise
 from export.edge.sampling.spacing import SPACINGS
+from export.edge.sampling.table import PREDICTIONS, SAMPLERS, Plan, coefficients
+from export.edge.sampling.tables import LONGEST_NAME, MOST_TIMESTEPS, Tables, choose, read_tables, timesteps_of
 
 FORMAT = "dawn2dusk"
-FORMAT_VERSION = "1"
+FORMAT_VERSION = "2"
+FORMAT_VERSIONS = ("1", FORMAT_VERSION)
+"""Those that can be read; 2 added `tables`."""
 VALUE_RANGE = "[-1, 1]"
 METADATA_KEYS = (
     "format",
     "format_version",
-    "alphas_cumprod",
     "prediction",
     "clamp",
     "size",
@@ -41,8 +45,8 @@ METADATA_KEYS = (
 )
 LATER_KEYS = {"spacing": "trailing", "threshold": "0", "guidance": "1", "cond_dropout": "0", "coordinates": "false"}
 """Keys that older files lack, with what they mean by that."""
-MOST_TIMESTEPS = 100_000
-"""As many as training allows."""
+PROCESS_KEYS = ("alphas_cumprod", "tables")
+"""Exactly one of them is there: the schedule of gaussian diffusion, or the samplers' tables of another process."""
 MOST_TEXT = 64 * MOST_TIMESTEPS
 """Characters of one entry; a number of the schedule takes 25."""
 
@@ -55,10 +59,10 @@ class Artifact:
     """denoise(x_t, cond, t): float32 (batch, height, width, 3) twice and int64 (batch,) to the prediction,
     float32 (batch, height, width, 3). Height and width must be multiples of size_multiple. With coordinates, cond
     may have 5 channels, see `export.edge.sampling.coordinates`."""
-    alphas_cumprod: np.ndarray
-    """float64 (T,), falling inside (0, 1)."""
+    alphas_cumprod: np.ndarray | None
+    """float64 (T,), falling inside (0, 1); None where there are tables."""
     prediction: str
-    """What denoise returns: "eps", "x0" or "v"."""
+    """What denoise returns: "eps", "x0" or "v", or what another process calls it."""
     clamp: float | None
     """x0_hat is clamped to [-clamp, clamp] at every step; None leaves it alone."""
     threshold: float
@@ -71,7 +75,7 @@ class Artifact:
     steps: int
     """Recommended number of sampler steps."""
     sampler: str
-    """Recommended sampler, one of `export.edge.sampling.sampler.SAMPLERS`."""
+    """Recommended sampler, one of `export.edge.sampling.table.SAMPLERS` or of the tables."""
     spacing: str
     """Recommended choice of timesteps, one of `export.edge.sampling.spacing.SPACINGS`."""
     guidance: float
@@ -82,6 +86,42 @@ class Artifact:
     """Whether the model is told where each pixel lies."""
     weights_digest: str
     """64 hexadecimal digits, the same for every file made from the same weights."""
+    tables: Tables | None = None
+    """The samplers of a process that is not gaussian diffusion."""
+
+    others: Mapping[str, Denoise] = field(default_factory=dict)
+    """Further networks of the artifact by name, of the same form as denoise."""
+
+    @property
+    def networks(self) -> dict[str, Denoise]:
+        """All networks by name, the denoiser first."""
+        return {DENOISER: self.denoise, **self.others}
+
+    @property
+    def timesteps(self) -> int:
+        """T: timesteps are 0 ... T-1."""
+        if self.tables is not None:
+            return timesteps_of(self.tables)
+        return 0 if self.alphas_cumprod is None else len(self.alphas_cumprod)
+
+    @property
+    def samplers(self) -> tuple[str, ...]:
+        """Names of the samplers that can run it."""
+        return SAMPLERS if self.tables is None else tuple(self.tables)
+
+    def plan(
+        self, steps: int | None = None, sampler: str | None = None, eta: float = 0.0, *, spacing: str | None = None
+    ) -> Plan:
+        """The table of a sampler; None is what the model recommends. Raises UserError for one that cannot be made.
+
+        With tables there is no choice of a spacing: each has its own timesteps.
+        """
+        steps, sampler = self.steps if steps is None else steps, self.sampler if sampler is None else sampler
+        if self.tables is not None:
+            return choose(self.tables, sampler, steps, eta)
+        assert self.alphas_cumprod is not None
+        spacing = self.spacing if spacing is None else spacing
+        return coefficients(self.alphas_cumprod, steps, sampler, eta, prediction=self.prediction, spacing=spacing)
 
 
 def check_format(metadata: Mapping[str, str], path: Path) -> None:
@@ -92,9 +132,9 @@ def check_format(metadata: Mapping[str, str], path: Path) -> None:
             f"model {path} has the format {found!r}, expected {FORMAT!r}; give a file model*.onnx of export.to_onnx"
         )
     version = metadata.get("format_version", "")
-    if version != FORMAT_VERSION:
+    if version not in FORMAT_VERSIONS:
         raise UserError(
-            f"model {path} has format version {version!r}, this program reads {FORMAT_VERSION!r}; "
+            f"model {path} has format version {version!r}, this program reads {' and '.join(FORMAT_VERSIONS)}; "
             "use the matching version of the program or export the model again"
         )
 
@@ -102,10 +142,13 @@ def check_format(metadata: Mapping[str, str], path: Path) -> None:
 def read_metadata(metadata: Mapping[str, str], denoise: Denoise, path: Path) -> Artifact:
     """The Artifact that runs by `denoise`. Raises UserError, naming the entry, for one that is missing or senseless."""
     missing = [key for key in METADATA_KEYS if key not in metadata]
-    if missing:
-        raise UserError(f"model {path} lacks the metadata {', '.join(missing)}; export it again")
+    process = [key for key in PROCESS_KEYS if key in metadata]
+    if missing or not process:
+        raise UserError(f"model {path} lacks the metadata {', '.join(missing or PROCESS_KEYS[:1])}; export it again")
+    if len(process) > 1:
+        raise UserError(f"model {path} has both {' and '.join(process)}; export it again")
     metadata = LATER_KEYS | dict(metadata)
-    if long := [key for key in LATER_KEYS.keys() | METADATA_KEYS if len(metadata[key]) > MOST_TEXT]:
+    if long := [key for key in [*LATER_KEYS, *METADATA_KEYS, *process] if len(metadata[key]) > MOST_TEXT]:
         raise UserError(f"model {path}: {min(long)} has more than {MOST_TEXT:,} characters; export it again")
 
     def choice(key: str, allowed: tuple[str, ...]) -> str:
@@ -126,35 +169,38 @@ def read_metadata(metadata: Mapping[str, str], denoise: Denoise, path: Path) -> 
     digest = metadata["weights_digest"]
     if not re.fullmatch(r"[0-9a-f]{64}", digest):
         raise UserError(f"model {path}: weights_digest is {digest!r}, not 64 hexadecimal digits; export it again")
+    tables = _tables(metadata, path) if "tables" in metadata else None
     artifact = Artifact(
         denoise=placed(denoise) if metadata["coordinates"] == "true" else denoise,
-        alphas_cumprod=_schedule(metadata, path),
-        prediction=choice("prediction", PREDICTIONS),
+        alphas_cumprod=_schedule(metadata, path) if tables is None else None,
+        prediction=choice("prediction", PREDICTIONS if tables is None else (metadata["prediction"][:LONGEST_NAME],)),
         clamp=_clamp(metadata, path),
         threshold=_between(metadata, "threshold", 1.0, path),
         size=number("size", LARGEST_SIZE),
         size_multiple=number("size_multiple", LARGEST_SIZE),
         fit=choice("fit", FITS),
         steps=number("steps", MOST_TIMESTEPS),
-        sampler=choice("sampler", SAMPLERS),
+        sampler=choice("sampler", SAMPLERS if tables is None else tuple(tables)),
         spacing=choice("spacing", SPACINGS),
         guidance=_between(metadata, "guidance", sys.float_info.max, path),
         cond_dropout=_between(metadata, "cond_dropout", 1.0, path),
         coordinates=choice("coordinates", ("false", "true")) == "true",
         weights_digest=digest,
+        tables=tables,
     )
     try:
-        coefficients(
-            artifact.alphas_cumprod,
-            artifact.steps,
-            artifact.sampler,
-            prediction=artifact.prediction,
-            spacing=artifact.spacing,
-        )
+        artifact.plan()
         check_guidance(artifact.guidance, artifact.cond_dropout)
     except UserError as error:
         raise UserError(f"model {path}: {error}") from error
     return artifact
+
+
+def _tables(metadata: Mapping[str, str], path: Path) -> Tables:
+    try:
+        return read_tables(metadata["tables"])
+    except UserError as error:
+        raise UserError(f"model {path}: {error}; export it again") from None
 
 
 def _clamp(metadata: Mapping[str, str], path: Path) -> float | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from export.edge.sampling.sampler import Denoise
+from export.edge.sampling.loop import Denoise
 
 
 def centres(count: int) -> np.ndarray:

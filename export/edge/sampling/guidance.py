@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from export.edge.errors import UserError
-from export.edge.sampling.sampler import Denoise
+from export.edge.sampling.loop import Denoise
 
 HIDDEN = 0.0
 """Value of every pixel of a guiding picture that training hid: middle grey."""

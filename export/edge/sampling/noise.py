@@ -30,8 +30,8 @@ import numpy as np
 
 from export.edge.errors import UserError
 
-START = 0
-"""The stream of the start noise; the noise of sampler step i is stream i + 1."""
+_START = 0
+"""The stream of the start noise; the noise of call i is stream i + 1."""
 
 _MASK = np.uint64(0xFFFFFFFF)
 _HALF = np.uint64(32)
@@ -82,6 +82,16 @@ def normal(seed: int, stream: int, shape: Sequence[int]) -> np.ndarray:
         part = values[first : first + _AT_ONCE]
         _fill(part, np.arange(first, first + len(part), dtype=np.uint64), seed, stream)
     return values.reshape(-1)[:count].reshape(tuple(shape))
+
+
+def start_noise(seed: int, shape: Sequence[int]) -> np.ndarray:
+    """The noise that a picture starts from, float32 of the given shape."""
+    return normal(seed, _START, shape)
+
+
+def step_noise(seed: int, call: int, shape: Sequence[int]) -> np.ndarray:
+    """The noise that is added after call number `call` of the network, from 0, float32 of the given shape."""
+    return normal(seed, _START + 1 + call, shape)
 
 
 def _fill(values: np.ndarray, block: np.ndarray, seed: int, stream: int) -> None:

@@ -15,9 +15,10 @@ from export.edge.detail import to_photo_size
 from export.edge.pictures.arrays import FITS, to_float, to_uint8, working
 from export.edge.sampling.coordinates import with_coordinates
 from export.edge.sampling.guidance import guided
+from export.edge.sampling.loop import bounded, iterate
 from export.edge.sampling.noise import normal
-from export.edge.sampling.sampler import PREDICTIONS, SAMPLERS, bounded, coefficients, iterate
 from export.edge.sampling.spacing import SPACINGS, timesteps
+from export.edge.sampling.table import PREDICTIONS, SAMPLERS, coefficients
 
 Ask = Callable[[list[dict[str, Any]]], list[Any]]
 NAMES = {

@@ -13,11 +13,11 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from export.edge.errors import UserError
+from export.edge.timing import Child, GoneError
 from jax_impl.bench import training as bench
-from jax_impl.bench.child import Child, GoneError
 from jax_impl.bench.flops import peak_flops, step_flops
-from jax_impl.bench.table import table
-from jax_impl.bench.training import BenchArgs, Case, Way, choices, configure
+from jax_impl.bench.table import Case, Way, table
+from jax_impl.bench.training import BenchArgs, choices, configure
 from jax_impl.config.as_json import to_json
 from jax_impl.config.presets import PRESETS
 from jax_impl.model.unet import UNetModelConfig
@@ -88,10 +88,10 @@ def test_the_table_s_figures_follow_from_each_other() -> None:
     assert math.isclose(ratio, speeds[0] / speeds[1])
 
 
-def test_a_child_that_fails_says_why_in_a_line(tmp_path: Path) -> None:
+def test_a_child_that_fails_says_why_in_a_line() -> None:
     job = {"config": {"model": {"architecture": "none"}}}
     with (
-        Child("jax_impl.bench.timed", job, tmp_path / "job.json") as child,
+        Child("jax_impl.bench.timed", job) as child,
         pytest.raises(GoneError, match=r"config\.model\.architecture is 'none'") as gone,
     ):
         child.hear()

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from export.edge.errors import UserError
-from export.edge.sampling.sampler import SAMPLERS
 from export.edge.sampling.spacing import SPACINGS
+from export.edge.sampling.table import SAMPLERS
 from jax_impl.config.as_json import from_json, to_json
 from jax_impl.config.data import AugmentConfig, DataConfig
 from jax_impl.config.presets import PRESETS

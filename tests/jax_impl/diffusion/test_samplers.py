@@ -15,7 +15,7 @@ import torch
 from diffusers import DDIMScheduler, DDPMScheduler
 
 from export.edge.errors import UserError
-from export.edge.sampling.sampler import coefficients
+from export.edge.sampling.table import coefficients
 from jax_impl.config.as_json import from_json
 from jax_impl.config.tree import AnySamplerName, DiffusionConfig, Prediction
 from jax_impl.diffusion.process import levels_at

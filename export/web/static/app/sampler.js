@@ -1,4 +1,4 @@
-// From noise to a picture: export/edge/sampling/sampler.py in JavaScript, where each formula has its source.
+// From noise to a picture: export/edge/sampling/table.py and loop.py in JavaScript, where each formula has its source.
 //
 //     x0_raw = x0FromX * x + x0FromOutput * out
 //     x0     = bounded(x0_raw)

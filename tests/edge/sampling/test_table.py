@@ -13,7 +13,8 @@ from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
 
 from export.edge.errors import UserError
-from export.edge.sampling.sampler import PREDICTIONS, SAMPLERS, Plan, bounded, coefficients, iterate
+from export.edge.sampling.loop import bounded, iterate
+from export.edge.sampling.table import PREDICTIONS, SAMPLERS, Plan, coefficients
 
 
 def cosine_schedule(total: int = 1000) -> np.ndarray:
