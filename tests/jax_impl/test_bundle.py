@@ -18,8 +18,9 @@ from export.edge.disk.files import weights_digest
 from export.edge.errors import UserError
 from jax_impl import bundle
 from jax_impl.config.data import DataConfig
-from jax_impl.config.tree import Config, OptimConfig, SeedModelConfig
+from jax_impl.config.tree import Config, OptimConfig
 from jax_impl.model.network import flatten
+from jax_impl.model.seed_unet import SeedModelConfig
 from jax_impl.runs.folder import TrainedRun, open_run, write_config
 from jax_impl.runs.publishing import training_facts
 from jax_impl.training.optim import learning_rate, make_optimizer

@@ -16,9 +16,10 @@ from export.edge.errors import UserError
 from jax_impl import bundle
 from jax_impl.config.arguments import parse
 from jax_impl.config.data import DataConfig
-from jax_impl.config.tree import Config, UNetModelConfig
+from jax_impl.config.tree import Config
 from jax_impl.diffusion.schedule import alphas_cumprod
 from jax_impl.model.network import flatten, outline
+from jax_impl.model.unet import UNetModelConfig
 from jax_impl.runs.bundles import SCHEDULE, read_bundle, warm_start, write_bundle
 from jax_impl.runs.folder import open_run
 from jax_impl.runs.publishing import final_weights

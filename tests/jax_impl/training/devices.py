@@ -17,9 +17,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from jax_impl.config.data import AugmentConfig, DataConfig
-from jax_impl.config.tree import Config, OptimConfig, SeedModelConfig, TrainConfig, UNetModelConfig
+from jax_impl.config.tree import Config, OptimConfig, TrainConfig
 from jax_impl.data.loader import Pairs
 from jax_impl.diffusion.schedule import Levels, alphas_cumprod
+from jax_impl.model.seed_unet import SeedModelConfig
+from jax_impl.model.unet import UNetModelConfig
 from jax_impl.training.checkpoint import restore
 from jax_impl.training.feed import open_feed
 from jax_impl.training.mesh import make_mesh, put_state, state_sharding
