@@ -16,7 +16,6 @@ from jax_impl.config import tagged
 from jax_impl.config.migrations import migrated
 from jax_impl.config.tree import Config
 
-
 Base = typing.TypeVar("Base")
 
 

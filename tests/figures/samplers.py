@@ -20,11 +20,11 @@ from export.edge.pictures.arrays import to_float, to_uint8
 from export.edge.pictures.files import check_output_picture, save_picture
 from export.edge.pictures.sheets import grid
 from export.edge.sampling.noise import start_noise
-from jax_impl.bundle import final_weights
 from jax_impl.data.loader import load
 from jax_impl.diffusion.sampling import SamplingOptions, make_sampler, resolve
 from jax_impl.evaluation.report import chosen
 from jax_impl.runs.folder import open_run
+from jax_impl.runs.publishing import final_weights
 
 CELL = 192
 """Smallest side of a picture in the figure, pixels."""

@@ -139,9 +139,9 @@ def _backward(subject: Subject, shape: tuple[int, int, int], dtype: str) -> Iter
     goal = reference.target(diffusion.prediction, x0_, eps_, subject.alphas_cumprod, times)
     levels = reference.levels_at(subject.alphas_cumprod, times, x0_.dtype)
     output = model(x_t, cond_, times)
-    value = Losses(subject.tree)(
-        LossSample(cond_, x0_, x_t, times, eps_, output, goal, *levels, diffusion.prediction)
-    )["loss"]
+    value = Losses(subject.tree)(LossSample(cond_, x0_, x_t, times, eps_, output, goal, *levels, diffusion.prediction))[
+        "loss"
+    ]
     value.backward()
     named = dict(model.named_parameters())
     state = {name: named[name].grad if name in named else tensor for name, tensor in model.state_dict().items()}

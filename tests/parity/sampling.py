@@ -15,8 +15,7 @@ from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
 
 from export.edge.sampling import loop, table
-from export.edge.sampling.spacing import timesteps
-from export.edge.sampling.spacing import Spacing
+from export.edge.sampling.spacing import Spacing, timesteps
 from export.edge.sampling.table import Sampler
 from jax_impl.diffusion.process import Bound
 from jax_impl.diffusion.samplers import sample

@@ -18,8 +18,7 @@ from diffusers.schedulers.scheduling_dpmsolver_multistep import DPMSolverMultist
 from diffusers.schedulers.scheduling_heun_discrete import HeunDiscreteScheduler
 
 from export.edge.sampling import loop, table
-from export.edge.sampling.spacing import timesteps
-from export.edge.sampling.spacing import Spacing
+from export.edge.sampling.spacing import Spacing, timesteps
 from export.edge.sampling.table import Prediction, Sampler
 from jax_impl.diffusion import samplers
 from jax_impl.diffusion.process import Bound

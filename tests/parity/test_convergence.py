@@ -9,6 +9,7 @@ held to these moments within sampling error, and the moments say how close a sam
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -18,9 +19,9 @@ import torch
 
 from export.edge.sampling.spacing import timesteps
 from export.edge.sampling.table import Prediction
+from jax_impl.diffusion.gaussian import DiffusionConfig, GaussianProcess
 from jax_impl.diffusion.process import Bound
 from jax_impl.diffusion.samplers import noise_of, sample
-from jax_impl.diffusion.gaussian import DiffusionConfig, GaussianProcess
 from torch_ref import diffusion as reference
 
 ALPHAS = DiffusionConfig().create().alphas_cumprod
@@ -80,9 +81,7 @@ def exact_moments(sampler: str, eta: float, steps: int) -> tuple[float, float]:
     return mean, math.sqrt(variance)
 
 
-def draw_with_jax(
-    sampler: Any, eta: float, steps: int, prediction: Prediction, shape: tuple[int, ...]
-) -> np.ndarray:
+def draw_with_jax(sampler: Any, eta: float, steps: int, prediction: Prediction, shape: tuple[int, ...]) -> np.ndarray:
     slope, offset = (jnp.asarray(column, jnp.float32)[:, None, None, None] for column in exact_denoiser(prediction))
     start, keys = jax.random.normal(jax.random.key(0), shape), jax.random.split(jax.random.key(1), shape[0])
     plan = GaussianProcess(DiffusionConfig(prediction=prediction), ALPHAS).plan(steps, sampler, eta)
@@ -91,9 +90,7 @@ def draw_with_jax(
     return np.asarray(drawn.x0)
 
 
-def draw_with_torch(
-    sampler: Any, eta: float, steps: int, prediction: Prediction, shape: tuple[int, ...]
-) -> np.ndarray:
+def draw_with_torch(sampler: Any, eta: float, steps: int, prediction: Prediction, shape: tuple[int, ...]) -> np.ndarray:
     slope, offset = (torch.from_numpy(column).float()[:, None, None, None] for column in exact_denoiser(prediction))
     generator = torch.Generator().manual_seed(0)
     start = torch.randn(shape, generator=generator)

@@ -3,28 +3,19 @@
 from __future__ import annotations
 
 import json
-from typing import get_args
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from export.edge.errors import UserError
-from export.edge.sampling.spacing import SPACINGS
-from export.edge.sampling.table import SAMPLERS
 from jax_impl.config.as_json import from_json, to_json
 from jax_impl.config.data import AugmentConfig, DataConfig
 from jax_impl.config.presets import PRESETS
-from jax_impl.config.tree import (
-    Config,
-    DiffusionConfig,
-    OptimConfig,
-    SamplerName,
-    SeedModelConfig,
-    SpacingName,
-    TrainConfig,
-    UNetModelConfig,
-)
+from jax_impl.config.tree import Config, DiffusionConfig, OptimConfig, TrainConfig
+from jax_impl.diffusion.losses.hybrid import HybridConfig
+from jax_impl.model.seed_unet import SeedModelConfig
+from jax_impl.model.unet import UNetModelConfig
 
 
 @pytest.mark.parametrize("name", PRESETS)
@@ -95,9 +86,33 @@ def test_settings_older_than_spacing_and_threshold_mean_what_they_meant() -> Non
     assert (config.diffusion.spacing, config.diffusion.threshold) == ("trailing", 0.0)
 
 
-def test_the_names_are_those_of_the_device() -> None:
-    assert get_args(SamplerName) == SAMPLERS
-    assert get_args(SpacingName) == SPACINGS
+def test_settings_of_before_there_were_processes_and_losses() -> None:
+    older = {"diffusion": {"prediction": "v", "mae_weight": 0.0, "loss_weight": "min_snr", "snr_gamma": 3}}
+    config = from_json(json.dumps(older))
+    assert config.diffusion == DiffusionConfig(prediction="v") and config.diffusion.process == "gaussian"
+    assert config.losses == (HybridConfig(mae_weight=0.0, weighting="min_snr", snr_gamma=3.0),)
+    assert from_json('{"diffusion": {"mae_weight": 0.3}}').losses == (HybridConfig(mae_weight=0.3),)
+    assert from_json("{}") == Config()
+    with pytest.raises(UserError, match=r"diffusion\.loss_weight is not a setting"):
+        from_json('{"diffusion": {"loss_weight": "uniform"}, "losses": [{"term": "hybrid"}]}')
+
+
+@pytest.mark.parametrize(
+    ("text", "part"),
+    [
+        ('{"losses": []}', "losses is ()"),
+        ('{"losses": "hybrid"}', "config.losses is 'hybrid'"),
+        ('{"losses": ["hybrid"]}', "config.losses.term is None: choose one of hybrid"),
+        ('{"losses": [{"term": "texture"}]}', "config.losses.term is 'texture': choose one of hybrid"),
+        ('{"losses": [{"term": "hybrid", "weighting": "p2"}]}', "uniform, min_snr"),
+        ('{"diffusion": {"process": "bridge"}}', "config.diffusion.process is 'bridge': choose one of gaussian"),
+        ('{"diffusion": {"process": ["gaussian"]}}', "choose one of gaussian"),
+    ],
+)
+def test_unknown_terms_and_processes_are_named(text: str, part: str) -> None:
+    with pytest.raises(UserError) as error:
+        from_json(text)
+    assert part in str(error.value)
 
 
 def test_size_must_fit_the_network() -> None:

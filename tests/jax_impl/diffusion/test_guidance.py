@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,9 +12,11 @@ import torch
 
 from export.edge.errors import UserError
 from export.edge.sampling import guidance as edge
-from jax_impl.config.tree import DiffusionConfig
-from jax_impl.diffusion.sampling import SamplingOptions, resolve
+from jax_impl.config.tree import Config, DiffusionConfig
 from jax_impl.diffusion.guidance import HIDDEN, guided
+from jax_impl.diffusion.sampling import SamplingOptions, resolve
+from jax_impl.model.network import outline
+from jax_impl.training.step import Problem
 from torch_ref import guidance as reference
 
 

@@ -17,7 +17,7 @@ from diffusers import DDIMScheduler, DDPMScheduler
 from export.edge.errors import UserError
 from export.edge.sampling.table import COLUMNS, Plan, Prediction, coefficients
 from jax_impl.config.as_json import from_json
-from jax_impl.diffusion.gaussian import DiffusionConfig, GaussianProcess
+from jax_impl.diffusion.gaussian import DiffusionConfig
 from jax_impl.diffusion.process import Bound
 from jax_impl.diffusion.samplers import Denoise, Sampled, bounded, noise_of, sample
 

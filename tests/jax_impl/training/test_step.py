@@ -11,17 +11,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from export.edge.sampling.table import Prediction
 from jax_impl.config.data import AugmentConfig, DataConfig
-from jax_impl.config.tree import (
-    Config,
-    DiffusionConfig,
-    OptimConfig,
-    Prediction,
-    SeedModelConfig,
-    TrainConfig,
-    UNetModelConfig,
-)
+from jax_impl.config.tree import Config, DiffusionConfig, OptimConfig, TrainConfig
 from jax_impl.diffusion.guidance import HIDDEN
+from jax_impl.diffusion.losses.hybrid import HybridConfig
+from jax_impl.diffusion.losses.registry import Losses
+from jax_impl.model.seed_unet import SeedModelConfig
+from jax_impl.model.unet import UNetModelConfig
 from jax_impl.training.optim import learning_rate, make_optimizer
 from jax_impl.training.state import create
 from jax_impl.training.step import (
