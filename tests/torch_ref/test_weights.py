@@ -32,7 +32,7 @@ def metadata_of(path: Path) -> dict[str, str]:
 def rewrite(path: Path, tensors: dict[str, np.ndarray], **metadata: str) -> None:
     """Write the bundle anew, with digests that fit."""
     held = metadata_of(path) | {"weights_digest": weights_digest(tensors)} | metadata
-    save_file(tensors, path, held | {"digest": bundle_digest(held["weights_digest"], held["config"])})
+    save_file(tensors, path, held | {"digest": bundle_digest(held["weights_digest"], held)})
 
 
 @pytest.mark.parametrize("kind", KINDS)
