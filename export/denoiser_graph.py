@@ -16,7 +16,7 @@ import torch
 from export.edge.errors import UserError
 from export.edge.model import artifact
 from export.edge.model.metadata import FORMAT, FORMAT_VERSION, LATER_KEYS, VALUE_RANGE
-from torch_ref.base import UNet
+from torch_ref.base import Denoiser
 from torch_ref.weights import Bundle
 
 OPSET = 18
@@ -74,7 +74,7 @@ def metadata(bundle: Bundle) -> dict[str, str]:
         raise UserError(f"the config of the bundle lacks {error}; bundle the run again") from error
 
 
-def _trace(model: UNet) -> onnx.ModelProto:
+def _trace(model: Denoiser) -> onnx.ModelProto:
     """What torch's exporter makes of the network."""
     model = copy.deepcopy(model).cpu().float().eval()
     multiple = model.size_multiple
