@@ -17,7 +17,7 @@ from export.edge.disk.files import exchange, sha256_file, sync_folder, sync_tree
 from export.edge.disk.reading import parse_json, read_text
 from export.edge.errors import UserError
 from export.edge.model.artifact import Artifact, open_artifact
-from export.edge.model.layout import FOLDER, OURS, SUMS, model_file, ours
+from export.edge.model.layout import FOLDER, OURS, SUMS, ours
 from export.edge.model.variants import REFERENCE, VARIANTS
 from export.edge.pictures.files import open_picture, save_picture
 from export.edge.sampling.noise import start_noise
@@ -157,7 +157,7 @@ def check_golden(folder: Path) -> int:
         raise UserError(f"golden {path} has no seed ({error}); export the bundle again") from error
     if type(seed) is not int or not 0 <= seed < 2**64:
         raise UserError(f"golden {path} has the seed {seed!r}, not a whole number below 2^64; export the bundle again")
-    drawn = draw(open_artifact(model_file(folder)), open_picture(golden / "input.png"), seed).picture
+    drawn = draw(open_artifact(folder), open_picture(golden / "input.png"), seed).picture
     wanted = open_picture(golden / "output.png")
     if drawn.shape != wanted.shape:
         raise UserError(f"golden {golden}: input and output differ in size; export the bundle again")

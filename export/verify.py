@@ -110,7 +110,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     print(f"{SUMS}: {check_sums(args.source)} files are as they were written")
     onnx = args.source / FOLDER
     against_torch(args.source / "model.safetensors", model_file(args.source), args.threads)
-    pictures, targets = _pictures(args.pictures, args.targets, open_artifact(model_file(args.source)))
+    pictures, targets = _pictures(args.pictures, args.targets, open_artifact(args.source))
     check_variants(args.source, pictures, targets, args.steps, args.threads)
     if (onnx / SAMPLER).is_file():
         difference = sampler_difference(onnx, pictures[0])
@@ -146,7 +146,7 @@ def check_variants(
 ) -> None:
     """Print a table of an artifact's variants. Raises UserError for one of other weights or under its bar."""
     there, known, reference = variants(folder), networks(folder)[DENOISER], model_file(folder).name
-    models = {path.name: (open_artifact(path, threads), path.stat().st_size) for path in there.values()}
+    models = {p.name: (open_artifact(folder, threads, variant=name), p.stat().st_size) for name, p in there.items()}
     exact = models[reference][0]
     if steps is not None:
         exact.plan(steps)

@@ -24,7 +24,7 @@ def describe(path: Path, expect_sha256: str | None = None) -> dict[str, Any]:
     SHA256SUMS lists is damaged or missing.
     """
     file = model_file(path)
-    model = open_artifact(file, expect_sha256=expect_sha256)
+    model = open_artifact(path, expect_sha256=expect_sha256)
     ir_version, opset = onnx_versions(read_sealed(file))
     known: dict[str, Any] = {
         "file": str(file),

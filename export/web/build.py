@@ -116,7 +116,7 @@ def _models(artifact: Path) -> tuple[dict[str, bytes], dict[str, Any]]:
 
 def _settings(model: Artifact) -> dict[str, Any]:
     """What a sampler needs beside the graph, as JSON can hold it; the same for every variant of a model."""
-    values = {f.name: getattr(model, f.name) for f in dataclasses.fields(model) if f.name != "denoise"}
+    values = {f.name: getattr(model, f.name) for f in dataclasses.fields(model) if f.name not in ("denoise", "others")}
     schedule, tables = model.alphas_cumprod, model.tables
     values["alphas_cumprod"] = None if schedule is None else schedule.tolist()
     values["tables"] = None if tables is None else json.loads(write_tables(tables))

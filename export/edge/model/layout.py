@@ -90,8 +90,8 @@ def _check(held: Mapping[str, Mapping[str, Variant]], path: Path) -> None:
             f"{path} would name a file twice, {SAMPLER}, or more than {MOST_FILES} files ({shown(files)}); give each "
             "variant a file of its own and export again"
         )
-    if REFERENCE not in held.get(DENOISER, {}):
-        raise UserError(f"{path} names no {REFERENCE} of the network {DENOISER}; export the bundle again")
+    if lacking := [name for name in dict.fromkeys((DENOISER, *held)) if REFERENCE not in held.get(name, {})]:
+        raise UserError(f"{path} names no {REFERENCE} of the network {lacking[0]}; export the bundle again")
 
 
 def _name(value: str) -> str:
@@ -105,22 +105,24 @@ def _variant(entry: dict[str, Any]) -> Variant:
     return Variant(entry["file"], entry["bar_db"], entry["description"])
 
 
-def model_file(path: Path, variant: str | None = None) -> Path:
+def model_file(path: Path, variant: str | None = None, network: str = DENOISER) -> Path:
     """The model file that is meant by a file's own path, or by an artifact folder and a variant (None: REFERENCE).
 
-    Raises UserError for a folder without that file, and for a variant of a file.
+    Of a network other than the denoiser, the reference where it lacks the variant. Raises UserError for a folder
+    without that file, and for a variant of a file.
     """
     if not path.is_dir():
         if variant is not None:
             raise UserError(f"--variant {variant} chooses from an artifact folder, and {path} is none; name the folder")
         return path
-    there = variants(path)
+    there = variants(path, network)
     wanted = variant or REFERENCE
+    if network != DENOISER and wanted not in there:
+        wanted = REFERENCE
     if wanted not in there:
+        what = f"model folder {path} has no variant {wanted}" + (f" of {network}" if network != DENOISER else "")
         have = f"it has {', '.join(there)}" if there else f"it has no {FOLDER}/{VARIANTS[REFERENCE].file} at all"
-        raise UserError(
-            f"model folder {path} has no variant {wanted}: {have}; choose another or export the model again"
-        )
+        raise UserError(f"{what}: {have}; choose another or export the model again")
     return there[wanted]
 
 

@@ -6,7 +6,7 @@ import math
 import re
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from export.edge.sampling.coordinates import placed
 from export.edge.sampling.guidance import check_guidance
 from export.edge.sampling.loop import Denoise
 from export.edge.sampling.spacing import SPACINGS
-from export.edge.sampling.table import COND, PREDICTIONS, SAMPLERS, Plan, coefficients
+from export.edge.sampling.table import PREDICTIONS, SAMPLERS, Plan, coefficients
 from export.edge.sampling.tables import LONGEST_NAME, MOST_TIMESTEPS, Tables, choose, read_tables, timesteps_of
 
 FORMAT = "dawn2dusk"
@@ -89,10 +89,13 @@ class Artifact:
     tables: Tables | None = None
     """The samplers of a process that is not gaussian diffusion."""
 
+    others: Mapping[str, Denoise] = field(default_factory=dict)
+    """Further networks of the artifact by name, of the same form as denoise."""
+
     @property
     def networks(self) -> dict[str, Denoise]:
-        """The networks of the file by name."""
-        return {DENOISER: self.denoise}
+        """All networks by name, the denoiser first."""
+        return {DENOISER: self.denoise, **self.others}
 
     @property
     def timesteps(self) -> int:
@@ -195,13 +198,9 @@ def read_metadata(metadata: Mapping[str, str], denoise: Denoise, path: Path) -> 
 
 def _tables(metadata: Mapping[str, str], path: Path) -> Tables:
     try:
-        tables = read_tables(metadata["tables"])
-        for plan in (plan for plans in tables.values() for plan in plans.values()):
-            if plan.source not in (COND, DENOISER):
-                raise UserError(f"tables name the source {plan.source[:40]!r}, which the file lacks")
+        return read_tables(metadata["tables"])
     except UserError as error:
         raise UserError(f"model {path}: {error}; export it again") from None
-    return tables
 
 
 def _clamp(metadata: Mapping[str, str], path: Path) -> float | None:

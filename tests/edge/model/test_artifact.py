@@ -17,6 +17,8 @@ from onnx import TensorProto, helper
 
 from export.edge.errors import UserError
 from export.edge.model import artifact
+from export.edge.model.layout import write_networks
+from export.edge.model.variants import VARIANTS, Variant
 
 MakeModel = Callable[..., Path]
 
@@ -163,7 +165,7 @@ def test_an_onnx_file_of_someone_else_is_refused(tmp_path: Path) -> None:
 def test_missing_files_and_folders_are_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"model .* does not exist"):
         artifact.open_artifact(tmp_path / "none.onnx")
-    with pytest.raises(UserError, match="is a folder"):
+    with pytest.raises(UserError, match=r"has no onnx/model\.onnx at all"):
         artifact.open_artifact(tmp_path)
 
 
@@ -285,3 +287,26 @@ def test_a_file_too_large_for_a_model_is_not_read(tmp_path: Path) -> None:
         file.truncate(artifact.MOST_BYTES + 1)
     with pytest.raises(UserError, match="has more than 1,073,741,824 bytes"):
         artifact.open_artifact(path)
+
+
+def test_a_folder_is_opened_with_all_its_networks(make_model: MakeModel, tmp_path: Path) -> None:
+    folder = tmp_path / "artifact"
+    (folder / "onnx").mkdir(parents=True)
+    mean = make_model(gain=2.0).rename(folder / "onnx/mean.onnx")
+    tables = '{"ddim": {"4": {"t": [9, 0], "source": "mean", "start_from_source": 1.0, "start_from_noise": 0.0}}}'
+    make_model(alphas_cumprod=None, tables=tables).rename(folder / "onnx/model.onnx")
+    with pytest.raises(UserError, match=r"tables name the source 'mean', which the file lacks; give the folder"):
+        artifact.open_artifact(folder)  # Without networks.json there is the denoiser alone.
+    held = {"denoiser": {"fp32": VARIANTS["fp32"]}, "mean": {"fp32": Variant("mean.onnx", None, "")}}
+    write_networks(folder, held)
+    model = artifact.open_artifact(folder)
+    assert list(model.networks) == ["denoiser", "mean"]
+    x, t = np.zeros((1, 8, 8, 3), np.float32), np.zeros(1, np.int64)
+    alone = artifact.open_artifact(mean)
+    np.testing.assert_array_equal(model.networks["mean"](x, x + 0.5, t), alone.denoise(x, x + 0.5, t))
+    make_model(weights_digest=64 * "b").rename(folder / "onnx/mean.onnx")
+    with pytest.raises(UserError, match=r"mean\.onnx was made from other weights than .*model\.onnx"):
+        artifact.open_artifact(folder)
+    (folder / "onnx/mean.onnx").unlink()
+    with pytest.raises(UserError, match="has no variant fp32 of mean"):
+        artifact.open_artifact(folder)
