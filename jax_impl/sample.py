@@ -21,16 +21,12 @@ from export.edge.pictures.files import open_photo, picture_size, save_picture
 from export.edge.pictures.frames import kept_steps, save_frames
 from export.edge.pictures.tags import Tags
 from export.edge.sampling.noise import start_noise
-from jax_impl.bundle import final_weights
 from jax_impl.config.command import parse
 from jax_impl.config.tree import AnySamplerName, Config, SpacingName
 from jax_impl.diffusion.draw import Wishes, make_draw, resolve
 from jax_impl.diffusion.samplers import Draw, make_plan
-from jax_impl.model.network import Tree
-from jax_impl.runs.bundles import open_bundle
-from jax_impl.runs.folder import open_run
+from jax_impl.runs.publishing import open_weights
 from jax_impl.training.checkpoint import NEWEST
-from jax_impl.training.step import Problem
 
 
 @dataclass(frozen=True)
@@ -108,24 +104,6 @@ def main(argv: Sequence[str] | None = None) -> None:
     print(args.output)
     if skipped:
         raise UserError(f"{skipped} of {len(jobs)} photos were skipped, see above; mend or remove them")
-
-
-def open_weights(
-    run: Path | None, weights: Path | None, checkpoint: str = NEWEST
-) -> tuple[Problem, Tree, Tree, np.ndarray]:
-    """What drawing takes, from the one that is named: (problem, params, stats, alphas_cumprod).
-
-    Raises UserError for both or neither, and for what cannot be opened.
-    """
-    if weights is not None and run is None:
-        if checkpoint != NEWEST:
-            raise UserError(f"--checkpoint {checkpoint} chooses among those of --run; name one, or leave it out")
-        return open_bundle(weights)
-    if run is None or weights is not None:
-        named = "neither --run nor --weights" if run is None else "both --run and --weights"
-        raise UserError(f"{named} are given; name a run folder or a bundle")
-    trained = open_run(run, checkpoint)
-    return trained.problem, *final_weights(trained), trained.alphas_cumprod
 
 
 @dataclass(frozen=True)

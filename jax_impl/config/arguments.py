@@ -17,8 +17,6 @@ from jax_impl.runs.folder import read_config
 
 DEFAULT_PRESET = "seed"
 PROGRAM = "python -m jax_impl.train"
-SETTINGS = (tyro.conf.AvoidSubcommands,)
-"""The kind of network follows from the preset, not from a subcommand of its own."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +55,7 @@ def parse(argv: Sequence[str]) -> TrainArgs:
     if not words or (words[0] not in PRESETS and words[0] not in ("-h", "--help")):
         if "--resume" in words:
             default = _of_run(_output_dir(words))
-            return read(TrainArgs, words, PROGRAM, about=TrainArgs.__doc__, default=default, config=SETTINGS)
+            return read(TrainArgs, words, PROGRAM, about=TrainArgs.__doc__, default=default)
         words.insert(0, DEFAULT_PRESET)
     presets = {name: make() for name, make in PRESETS.items()}
     kinds = tyro.extras.subcommand_type_from_defaults(
@@ -65,7 +63,7 @@ def parse(argv: Sequence[str]) -> TrainArgs:
         {name: make.__doc__ or name for name, make in PRESETS.items()},
         prefix_names=False,
     )
-    return read(kinds, words, PROGRAM, about=TrainArgs.__doc__, config=SETTINGS)
+    return read(kinds, words, PROGRAM, about=TrainArgs.__doc__)
 
 
 def _settings(config: Config) -> dict[str, Any]:

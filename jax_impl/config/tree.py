@@ -7,7 +7,9 @@ from typing import Literal
 
 from jax_impl.config.checks import require, require_finite, require_share
 from jax_impl.config.data import DataConfig
-from jax_impl.config.model import SeedModelConfig, UNetModelConfig
+from jax_impl.model import builtin  # noqa: F401  It registers our networks.
+from jax_impl.model.registry import NetworkConfig
+from jax_impl.model.seed_unet import SeedModelConfig
 
 Prediction = Literal["eps", "x0", "v"]
 LossWeight = Literal["uniform", "min_snr"]
@@ -16,9 +18,6 @@ SamplerName = Literal["ddim", "ddpm", "dpmpp", "heun"]
 AnySamplerName = Literal["ddim", "ddpm", "dpmpp", "heun", "original"]
 """`original`, the original script's loop, is there to compare with and is never recommended."""
 SpacingName = Literal["trailing", "leading", "linspace", "logsnr"]
-
-
-ModelConfig = SeedModelConfig | UNetModelConfig
 
 
 @dataclass(frozen=True)
@@ -198,7 +197,7 @@ class Config:
     """Everything that decides what a run computes."""
 
     data: DataConfig = field(default_factory=DataConfig)
-    model: ModelConfig = field(default_factory=SeedModelConfig)
+    model: NetworkConfig = field(default_factory=SeedModelConfig)
     diffusion: DiffusionConfig = field(default_factory=DiffusionConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
