@@ -18,7 +18,6 @@ from export.edge.errors import UserError, run
 from export.edge.model.artifact import open_artifact
 from export.edge.pictures.files import save_picture
 from export.edge.sampling.spacing import check_steps
-from jax_impl.bundle import final_weights
 from jax_impl.config.command import parse
 from jax_impl.config.data import DataConfig, Direction, Fit, Layout
 from jax_impl.config.tree import SamplerName, SpacingName
@@ -31,6 +30,7 @@ from jax_impl.evaluation.perceptual import open_lpips
 from jax_impl.evaluation.report import contact_sheet, to_json, to_markdown
 from jax_impl.evaluation.scoring import METRICS, Metric, make_judge, score
 from jax_impl.runs.folder import open_run, trained_names
+from jax_impl.runs.publishing import final_weights
 from jax_impl.training.checkpoint import NEWEST
 
 

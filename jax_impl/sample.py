@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,23 +14,19 @@ import tyro
 from tqdm import tqdm
 
 from export.edge.detail import to_photo_size
-from export.edge.disk.files import check_output_folder
+from export.edge.disk.folders import Job, plan_jobs
 from export.edge.errors import UserError, run
-from export.edge.pictures.arrays import check_size, to_float, working
-from export.edge.pictures.files import SUFFIXES, check_output_picture, open_photo, save_picture
+from export.edge.pictures.arrays import check_size, to_float, working, working_sides
+from export.edge.pictures.files import open_photo, picture_size, save_picture
 from export.edge.pictures.frames import kept_steps, save_frames
 from export.edge.pictures.tags import Tags
 from export.edge.sampling.noise import start_noise
-from jax_impl.bundle import final_weights
 from jax_impl.config.command import parse
 from jax_impl.config.tree import AnySamplerName, Config, SpacingName
 from jax_impl.diffusion.draw import Wishes, make_draw, resolve
-from jax_impl.diffusion.samplers import make_plan
-from jax_impl.model.network import Tree
-from jax_impl.runs.bundles import open_bundle
-from jax_impl.runs.folder import open_run
+from jax_impl.diffusion.samplers import Draw, make_plan
+from jax_impl.runs.publishing import open_weights
 from jax_impl.training.checkpoint import NEWEST
-from jax_impl.training.step import Problem
 
 
 @dataclass(frozen=True)
@@ -71,7 +68,9 @@ class SampleArgs:
 def main(argv: Sequence[str] | None = None) -> None:
     """Parse the command line and draw a picture for every photo."""
     args = parse(SampleArgs, argv, "python -m jax_impl.sample")
-    jobs = plan_jobs(args.input, args.output)
+    if not args.input:
+        raise UserError("--input names no photo; name one or more, or a folder of them")
+    jobs = plan_jobs(args.input, args.output, suffix=".png")
     if not 0 <= args.seed < 2**63:
         raise UserError(f"--seed {args.seed} is out of range; choose 0 to {2**63 - 1}")
     if args.batch_size < 1:
@@ -85,45 +84,26 @@ def main(argv: Sequence[str] | None = None) -> None:
     size = problem.config.data.size
     if args.size is not None:
         size = check_size(args.size, problem.config.model.size_multiple)
-    photos = [prepare(job, problem.config, size) for job in jobs]
-
-    with tqdm(total=len(photos), unit="picture", disable=None) as bar:
-        for batch in batches(photos, args.batch_size):
-            cond = np.stack([to_float(photo.inner) for photo in batch])
-            x_start = start_noise(args.seed, (1, *cond.shape[1:]))
-            x_starts = jnp.broadcast_to(jnp.asarray(x_start), cond.shape)
-            keys = jnp.broadcast_to(jax.random.key(args.seed), (len(batch),))
-            drawn = draw(params, stats, jnp.asarray(cond), x_starts, keys)
-            results, frames = np.asarray(drawn.x0), np.asarray(drawn.frames)
-            for b, photo in enumerate(batch):
-                result = photo.restore(results[b])
-                photo.output.parent.mkdir(exist_ok=True)
-                save_picture(photo.output, result, photo.tags)
-                if args.save_intermediate:
-                    states = [(i, int(plan.t[i]), frames[k, b]) for k, i in enumerate(kept)]
-                    folder = intermediate_folder(photo.output, len(jobs))
-                    folder.parent.mkdir(exist_ok=True)
-                    save_frames(folder, x_start[0], states, result)
+    sampler = PhotoSampler(
+        draw=lambda cond, start, keys: draw(params, stats, cond, start, keys),
+        config=problem.config,
+        size=size,
+        seed=args.seed,
+        saved={i: int(plan.t[i]) for i in kept},
+        alone=len(jobs) == 1,
+    )
+    skipped = 0
+    with tqdm(total=len(jobs), unit="picture", disable=None) as bar:
+        for batch in batches(jobs, problem.config, size, args.batch_size):
+            for fault in sampler(batch):
+                if sampler.alone:
+                    raise UserError(fault)
+                skipped += 1
+                tqdm.write(f"skipped: {fault}", file=sys.stderr)
             bar.update(len(batch))
     print(args.output)
-
-
-def open_weights(
-    run: Path | None, weights: Path | None, checkpoint: str = NEWEST
-) -> tuple[Problem, Tree, Tree, np.ndarray]:
-    """What drawing takes, from the one that is named: (problem, params, stats, alphas_cumprod).
-
-    Raises UserError for both or neither, and for what cannot be opened.
-    """
-    if weights is not None and run is None:
-        if checkpoint != NEWEST:
-            raise UserError(f"--checkpoint {checkpoint} chooses among those of --run; name one, or leave it out")
-        return open_bundle(weights)
-    if run is None or weights is not None:
-        named = "neither --run nor --weights" if run is None else "both --run and --weights"
-        raise UserError(f"{named} are given; name a run folder or a bundle")
-    trained = open_run(run, checkpoint)
-    return trained.problem, *final_weights(trained), trained.alphas_cumprod
+    if skipped:
+        raise UserError(f"{skipped} of {len(jobs)} photos were skipped, see above; mend or remove them")
 
 
 @dataclass(frozen=True)
@@ -138,7 +118,7 @@ class Photo:
     output: Path
 
 
-def prepare(job: tuple[Path, Path], config: Config, size: int) -> Photo:
+def open_at_size(job: Job, config: Config, size: int) -> Photo:
     """Open the photo of a job and bring it to `size` as training brings its pictures to data.size."""
     source, output = job
     picture, tags = open_photo(source)
@@ -147,44 +127,74 @@ def prepare(job: tuple[Path, Path], config: Config, size: int) -> Photo:
     return Photo(inner, lambda result: to_photo_size(picture, inner, result, fit), tags, output)
 
 
-def batches(photos: Sequence[Photo], size: int) -> Iterator[list[Photo]]:
-    """Photos of one working size together, at most `size` at a time."""
-    groups: dict[tuple[int, ...], list[Photo]] = {}
-    for photo in photos:
-        groups.setdefault(photo.inner.shape, []).append(photo)
+def batches(jobs: Sequence[Job], config: Config, size: int, most: int) -> Iterator[list[Job]]:
+    """Photos of one working size together, at most `most` at a time; only their headers are read.
+
+    Raises UserError, before the first batch, for a file that is no picture.
+    """
+    groups: dict[tuple[int, int], list[Job]] = {}
+    for job in jobs:
+        sides = picture_size(job[0])
+        shape = working_sides(*sides, size, config.model.size_multiple, config.data.fit)
+        groups.setdefault(shape, []).append(job)
     for group in groups.values():
-        for start in range(0, len(group), size):
-            yield group[start : start + size]
+        for start in range(0, len(group), most):
+            yield group[start : start + most]
 
 
-def plan_jobs(inputs: Sequence[Path], output: Path) -> list[tuple[Path, Path]]:
-    """Pairs of photo and result; UserError before anything is decoded when they do not go together."""
-    if not inputs:
-        raise UserError("--input names no photo; name one or more, or a folder of them")
-    folder = len(inputs) == 1 and inputs[0].is_dir()
-    photos = sorted(p for p in inputs[0].iterdir() if p.suffix.lower() in SUFFIXES) if folder else list(inputs)
-    for photo in photos:
-        if not photo.is_file():
-            raise UserError(f"--input {photo} does not exist; check the path")
-    if not photos:
-        raise UserError(f"--input {inputs[0]} holds no pictures; name a folder with some")
-    if len(photos) == 1 and not folder:
-        return [(photos[0], check_output_picture(output, "--output"))]
-    if output.suffix and not output.is_dir():
-        raise UserError(f"--output {output} names one picture for {len(photos)} photos; name a folder")
-    check_output_folder(output, "--output")
-    jobs = [(photo, output / f"{photo.stem}.png") for photo in photos]
-    names = [result.name for _, result in jobs]
-    for name in names:
-        if names.count(name) > 1:
-            raise UserError(f"several inputs would be written to {output / name}; rename one of them")
-    return jobs
+@dataclass(frozen=True)
+class PhotoSampler:
+    """Opens the photos of a batch, samples a picture for each, and writes it."""
+
+    draw: Callable[[jax.Array, jax.Array, jax.Array], Draw]
+    """(cond, start noise, keys), float32 (batch, height, width, 3) twice and (batch,), to samples."""
+    config: Config
+    size: int
+    """Side that photos are brought to, pixels."""
+    seed: int
+    saved: Mapping[int, int]
+    """The steps whose states are saved, and their timesteps; empty for none."""
+    alone: bool
+    """Whether there is one photo only: its states need no folder of their own."""
+
+    def __call__(self, jobs: Sequence[Job]) -> list[str]:
+        """Write the results of photos of one working size; returns a message for each that cannot be opened."""
+        faults: list[str] = []
+        groups: dict[tuple[int, ...], list[Photo]] = {}
+        for job in jobs:
+            try:
+                photo = open_at_size(job, self.config, self.size)
+            except UserError as error:
+                faults.append(str(error))  # The error itself would keep this batch in memory.
+            else:
+                # Nearly always one group: a header may leave open which way up a photo is.
+                groups.setdefault(photo.inner.shape, []).append(photo)
+        for photos in groups.values():
+            self._write(photos)
+        return faults
+
+    def _write(self, photos: Sequence[Photo]) -> None:
+        cond = np.stack([to_float(photo.inner) for photo in photos])
+        x_start = start_noise(self.seed, (1, *cond.shape[1:]))
+        x_starts = jnp.broadcast_to(jnp.asarray(x_start), cond.shape)
+        keys = jnp.broadcast_to(jax.random.key(self.seed), (len(photos),))
+        drawn = self.draw(jnp.asarray(cond), x_starts, keys)
+        results, frames = np.asarray(drawn.x0), np.asarray(drawn.frames)
+        for b, photo in enumerate(photos):
+            result = photo.restore(results[b])
+            photo.output.parent.mkdir(exist_ok=True)
+            save_picture(photo.output, result, photo.tags)
+            if self.saved:
+                states = [(i, t, frames[k, b]) for k, (i, t) in enumerate(self.saved.items())]
+                folder = intermediate_folder(photo.output, self.alone)
+                folder.parent.mkdir(exist_ok=True)
+                save_frames(folder, x_start[0], states, result)
 
 
-def intermediate_folder(output: Path, jobs: int) -> Path:
-    """The folder for the pictures along the way to `output`, which is one of so many."""
+def intermediate_folder(output: Path, alone: bool) -> Path:
+    """The folder for the pictures along the way to `output`, which may be one of several."""
     folder = output.parent / "diffusion_outputs"
-    return folder if jobs == 1 else folder / output.stem
+    return folder if alone else folder / output.stem
 
 
 def cli() -> None:

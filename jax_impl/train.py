@@ -47,17 +47,19 @@ from jax_impl.training.dry_run import describe, estimate
 from jax_impl.training.feed import open_feed
 from jax_impl.training.guard import describe_skipped
 from jax_impl.training.interrupt import StopSignal
-from jax_impl.training.lock import LOCK, claim
+from jax_impl.training.leadership import broadcast_from_primary, is_primary
+from jax_impl.training.lock import LOCK, run_lock
+from jax_impl.training.mesh import describe as describe_mesh
+from jax_impl.training.mesh import make_mesh, on_one_device, put_state
 from jax_impl.training.optim import learning_rate, make_optimizer
 from jax_impl.training.overhead import Overhead
-from jax_impl.training.processes import join, together
+from jax_impl.training.processes import join, process_group
 from jax_impl.training.progress import Progress
 from jax_impl.training.report import PLOT, SAMPLES, Sampler, plot_losses
 from jax_impl.training.retention import Retention
-from jax_impl.training.sharding import Votes, from_first, leads, make_mesh, on_one_device, put_state
-from jax_impl.training.sharding import describe as describe_mesh
 from jax_impl.training.state import TrainState, create, outline, sampling_weights, with_params
 from jax_impl.training.step import Batch, Problem, make_train_step, make_validation_loss
+from jax_impl.training.votes import Consensus
 from jax_impl.training.writer import CheckpointWriter
 
 SHOWN_PAIRS = 4
@@ -73,7 +75,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         make_deterministic()
     keep_programs()
     join(args.coordinator, args.processes, args.process, detect=args.distributed)
-    with together():
+    with process_group():
         number = start(args)
     if number:
         sys.exit(128 + number)
@@ -82,9 +84,9 @@ def main(argv: Sequence[str] | None = None) -> None:
 def start(args: TrainArgs) -> int:
     """Check the settings, open the data and train; returns what `train` does."""
     # Another process that trains there is named before the data are read.
-    early = (args.output_dir / LOCK).exists() and not args.dry_run and leads()
-    with claim(args.output_dir) if early else nullcontext():
-        config = prepare(args) if leads() else args.config()
+    early = (args.output_dir / LOCK).exists() and not args.dry_run and is_primary()
+    with run_lock(args.output_dir) if early else nullcontext():
+        config = prepare(args) if is_primary() else args.config()
         for remark in remarks(config.data):
             print(remark)
         pairs, held_out = open_pairs(config.data), open_held_out_pairs(config.data)
@@ -141,14 +143,14 @@ def train(
     is said and training goes on. Several processes call it at the same time; the first one
     alone writes, validates and draws.
     """
-    settings, mesh, leading = config.train, make_mesh(config), leads()
+    settings, mesh, leading = config.train, make_mesh(config), is_primary()
     per_epoch = steps_per_epoch(len(pairs.names), config.data.repeats, settings.batch_size)
     total = per_epoch * settings.epochs
     schedule = learning_rate(config.optim, per_epoch, settings.epochs)
     optimizer = make_optimizer(config.optim, schedule)
     begun = None if resume else begin(config, optimizer, init_from)
     overhead = Overhead()
-    with claim(folder) if leading else nullcontext():
+    with run_lock(folder) if leading else nullcontext():
         if begun is None:
             if leading:
                 check_data(folder, pairs, held_out)
@@ -172,7 +174,7 @@ def train(
         held = Batch(jnp.asarray(held_out.cond), jnp.asarray(held_out.x0))
         sampler = Sampler(problem, levels, first_pairs(held_out if held_out.names else pairs), settings.sample_steps)
 
-        trusted, votes = (first,) if resume else (), Votes(mesh)
+        trusted, consensus = (first,) if resume else (), Consensus(mesh)
         with (
             CheckpointWriter(folder, Retention.of(settings), overhead, trusted) as writer,
             StopSignal() as stop,
@@ -190,7 +192,7 @@ def train(
                 state, metrics = train_step(state, *feed.batch(step - 1))
                 progress.step(step, metrics)
                 last, val_loss = step == total, None
-                number, late, due = votes.cast((stop.number, progress.out_of_time(), progress.time_to_save()))
+                number, late, due = consensus.maximum((stop.number, progress.out_of_time(), progress.time_to_save()))
                 if step % per_epoch == 0:
                     progress.flush()
                     epoch = step // per_epoch
@@ -250,8 +252,8 @@ def newest_state(
     holds the run's lock; of several processes the first one does that, and the others read
     what it chose. Raises UserError, and moves nothing, when none is whole.
     """
-    if not leads():
-        chosen = int(from_first(-1))
+    if not is_primary():
+        chosen = int(broadcast_from_primary(-1))
         if chosen < 0:
             network, state = create(config, optimizer)
             return network, put_state(state, mesh)
@@ -277,7 +279,7 @@ def newest_state(
         state = put_state(state, mesh)
     for name in remove_leftovers(folder):
         print(f"removed {name}, which an interrupted save left")
-    from_first(chosen)
+    broadcast_from_primary(chosen)
     return network, state
 
 

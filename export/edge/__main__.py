@@ -22,7 +22,7 @@ from export.edge.errors import UserError, run
 from export.edge.model.artifact import Artifact, check_sha256, open_artifact
 from export.edge.model.layout import model_file
 from export.edge.pictures.arrays import check_size
-from export.edge.pictures.files import check_output_picture, open_photo, save_picture
+from export.edge.pictures.files import open_photo, save_picture
 from export.edge.pictures.film import check_film, frame, most_frames, save_film
 from export.edge.pictures.frames import kept_steps, save_frames
 from export.edge.progress import Progress
@@ -136,14 +136,11 @@ def _check(arguments: argparse.Namespace) -> list[Job]:
         if folder and getattr(arguments, option) is not None:
             name = "--" + option.replace("_", "-")
             raise UserError(f"{name} is for one photo, and {arguments.photo} is a folder; leave it out or name a photo")
-    if not folder:
-        check_output_picture(arguments.output)
-        check_input_file(arguments.photo, "photo")
+    jobs = plan_jobs([arguments.photo], arguments.output)
     if arguments.save_intermediate is not None:
         check_output_folder(arguments.save_intermediate, "the folder for intermediate pictures")
     model = model_file(arguments.model, arguments.variant)
     check_input_file(model, "model")
-    jobs = plan_jobs(arguments.photo, arguments.output) if folder else [(arguments.photo, arguments.output)]
     written = {"output": arguments.output}
     if arguments.film is not None:
         written["film"] = check_film(arguments.film)

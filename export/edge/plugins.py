@@ -22,6 +22,9 @@ Group = Literal["jax", "torch", "export"]
 FLAG = "--plugin"
 HELP = "module of your own that registers networks, losses and the like, such as my_package.my_module; may be repeated"
 
+Record = tuple[tuple[str, str, str], ...]
+"""What of a file's content a user's modules registered: ("network", "toy", "my_module") for each entry."""
+
 _loading: list[str] = []
 _NAME = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*")
 
@@ -62,6 +65,19 @@ def load(names: Sequence[str], group: Group) -> None:
         _import(point.module)
     for name in names:
         _import(name)
+
+
+def record(value: object, where: str) -> Record:
+    """The record in a file's metadata, parsed from JSON. Raises UserError for anything else than a list of triples."""
+    match value:
+        case list() if all(isinstance(row, list) and [*map(type, row)] == [str] * 3 for row in value):
+            return tuple((kind, name, module) for kind, name, module in value)
+    raise UserError(f"{where} is {shown(value)}, not a list of [kind, name, module]; write the file again")
+
+
+def module_of(record: Record, kind: str, name: object) -> str | None:
+    """The module that registered an entry; None where the record does not have it."""
+    return next((module for its_kind, its_name, module in record if (its_kind, its_name) == (kind, name)), None)
 
 
 def shown(value: object) -> str:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import jax
 import tyro
@@ -29,7 +29,7 @@ from jax_impl.training.feed import open_feed, source_threads
 class BenchArgs:
     """Time every kind of source on built-in scenes, and the train step."""
 
-    preset: Annotated[tyro.conf.Positional[Literal["seed", "tiny", "base"]], tyro.conf.arg(metavar="PRESET")] = "tiny"
+    preset: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="PRESET")] = "tiny"
     """Whose train step is timed."""
     size: int = 128
     """Side of a training picture, pixels."""
@@ -49,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parse(BenchArgs, argv, "python -m jax_impl.bench.loader")
     if args.pairs < args.batch_size or args.batch_size < 1:
         raise UserError(f"--pairs is {args.pairs}: choose at least --batch-size ({args.batch_size})")
-    config = PRESETS[args.preset]()
+    config = PRESETS.find(args.preset, "PRESET")()
     data = replace(config.data, size=args.size, synthetic_pairs=args.pairs, threads=args.threads)
     config = replace(config, data=data, train=replace(config.train, batch_size=args.batch_size))
     threads = source_threads(args.threads)

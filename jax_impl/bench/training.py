@@ -12,9 +12,9 @@ import json
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import tyro
 
@@ -26,12 +26,11 @@ from jax_impl.bench.table import Case, Way, table
 from jax_impl.config.as_json import to_json
 from jax_impl.config.command import parse
 from jax_impl.config.data import AugmentConfig
-from jax_impl.config.model import ComputeDtype
 from jax_impl.config.presets import PRESETS
 from jax_impl.config.tree import Config
 from jax_impl.diffusion.schedule import alphas_cumprod
+from jax_impl.model.registry import ComputeDtype
 
-Preset = Literal["seed", "tiny", "base"]
 STILL = AugmentConfig(flip=0.0, crop=0.0, rotation=0.0, perspective=0.0, jitter_probability=0.0)
 """No augmentation: PyTorch's side has none."""
 SHARED = {"XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
@@ -42,7 +41,8 @@ SHARED = {"XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
 class BenchArgs:
     """Time the train step of presets, beside PyTorch's of the same networks."""
 
-    presets: tuple[Preset, ...] = ("seed", "tiny", "base")
+    presets: tuple[str, ...] = field(default_factory=lambda: tuple(PRESETS))
+    """Names of presets."""
     sizes: tuple[int, ...] = (128,)
     """Sides of a training picture, pixels."""
     batch_sizes: tuple[int, ...] = (16,)
@@ -108,9 +108,11 @@ def choices(args: BenchArgs) -> list[tuple[str, int, int, ComputeDtype]]:
 
 def configure(args: BenchArgs, preset: str, size: int, batch_size: int, dtype: ComputeDtype) -> Config:
     """The preset's config for one case. Raises UserError for a size or width that it refuses."""
-    config = PRESETS[preset]()
+    config = PRESETS.find(preset, "--presets")()
     model = replace(config.model, compute_dtype=dtype)
     if args.width is not None:
+        if "width" not in {each.name for each in fields(model)}:
+            raise UserError(f"--width is {args.width}: the network of preset {preset} has no width; leave it out")
         model = replace(model, width=args.width)
     data = replace(config.data, size=size, augment=config.data.augment if args.augment else STILL)
     return replace(config, model=model, data=data, train=replace(config.train, batch_size=batch_size))

@@ -5,14 +5,16 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import json
-import reprlib
 import types
 import typing
 from typing import Any, Literal
 
+from export.edge import plugins
 from export.edge.disk.reading import parse_json
 from export.edge.errors import UserError
-from jax_impl.config.tree import Config, ModelConfig, SeedModelConfig, UNetModelConfig
+from jax_impl.config import tagged
+from jax_impl.config.migrations import migrated
+from jax_impl.config.tree import Config
 
 
 def to_json(config: Config) -> str:
@@ -20,52 +22,51 @@ def to_json(config: Config) -> str:
     return json.dumps(dataclasses.asdict(config), indent=2)
 
 
-def from_json(text: str) -> Config:
+def from_json(text: str, record: plugins.Record = ()) -> Config:
     """A config from JSON text; a missing key takes its default.
 
-    Raises UserError for text that is not JSON, an unknown key (with the nearest known
-    one), a value of the wrong type, or a value that a field refuses.
+    `record`: which of its entries a user's modules registered, for messages. Raises UserError for text that is not
+    JSON, an unknown key (with the nearest known one), an entry that no registry holds, a value of the wrong type, or a
+    value that a field refuses.
     """
     try:
         tree = parse_json(text)
     except ValueError as error:
         raise UserError(f"config is not JSON ({error}); restore the file that the run wrote") from None
-    return from_tree(tree)
+    return from_tree(tree, record)
 
 
-def from_tree(tree: object) -> Config:
+def from_tree(tree: object, record: plugins.Record = ()) -> Config:
     """As `from_json`, from what the text says."""
-    return typing.cast(Config, _build(Config, tree, "config"))
+    return typing.cast(Config, _build(Config, migrated(tree), "config", record))
 
 
-def _build(kind: type, tree: object, where: str) -> object:
+def _build(kind: type, tree: object, where: str, record: plugins.Record) -> object:
     if not isinstance(tree, dict):
-        raise UserError(f"{where} is {reprlib.repr(tree)}: an object of settings belongs here")
+        raise UserError(f"{where} is {plugins.shown(tree)}: an object of settings belongs here")
     hints = typing.get_type_hints(kind)
     for key in tree:
         if key not in hints:
             near = difflib.get_close_matches(key[:80], hints, n=1, cutoff=0.0)
             raise UserError(f"{where}.{key[:80]} is not a setting; did you mean {where}.{near[0]}?")
-    return kind(**{key: _value(hints[key], value, f"{where}.{key}") for key, value in tree.items()})
+    return kind(**{key: _value(hints[key], value, f"{where}.{key}", record) for key, value in tree.items()})
 
 
-def _value(hint: Any, value: Any, where: str) -> Any:
+def _value(hint: Any, value: Any, where: str, record: plugins.Record) -> Any:
     """`value` as the type `hint` asks for, or UserError."""
     origin, options = typing.get_origin(hint), typing.get_args(hint)
+    if kind := tagged.kind_of(hint):
+        tag, entries = kind
+        name = value.get(tag) if isinstance(value, dict) else None
+        hint = entries.find(name, f"{where}.{tag}", plugins.module_of(record, entries.kind, name))
     if dataclasses.is_dataclass(hint):
-        return _build(typing.cast(type, hint), value, where)
-    if hint == ModelConfig:
-        kinds = {"seed": SeedModelConfig, "unet": UNetModelConfig}
-        name = value.get("architecture") if isinstance(value, dict) else None
-        if not isinstance(name, str) or name not in kinds:
-            raise UserError(f"{where}.architecture is {reprlib.repr(name)}: choose one of {', '.join(kinds)}")
-        return _build(kinds[name], value, where)
+        return _build(typing.cast(type, hint), value, where, record)
     if origin is Literal:
         if value not in options:
-            raise UserError(f"{where} is {reprlib.repr(value)}: choose one of {', '.join(map(str, options))}")
+            raise UserError(f"{where} is {plugins.shown(value)}: choose one of {', '.join(map(str, options))}")
         return value
     if origin is tuple and isinstance(value, list):
-        return tuple(_value(options[0], item, where) for item in value)
+        return tuple(_value(options[0], item, where, record) for item in value)
     if origin in (types.UnionType, typing.Union) and value is None and type(None) in options:
         return None
     wanted = next(o for o in options if o is not type(None)) if options and origin is not tuple else hint
@@ -74,5 +75,5 @@ def _value(hint: Any, value: Any, where: str) -> Any:
     if isinstance(wanted, type) and isinstance(value, wanted) and (wanted is bool) == isinstance(value, bool):
         return value
     raise UserError(
-        f"{where} is {reprlib.repr(value)}: a value of type {getattr(wanted, '__name__', wanted)} belongs here"
+        f"{where} is {plugins.shown(value)}: a value of type {getattr(wanted, '__name__', wanted)} belongs here"
     )

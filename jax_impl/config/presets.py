@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+from export.edge.registry import Registry
 from jax_impl.config.data import AugmentConfig, DataConfig
-from jax_impl.config.tree import Config, DiffusionConfig, OptimConfig, SeedModelConfig, TrainConfig, UNetModelConfig
+from jax_impl.config.tree import Config, DiffusionConfig, OptimConfig, TrainConfig
+from jax_impl.model.seed_unet import SeedModelConfig
+from jax_impl.model.unet import UNetModelConfig
 
 GENTLE = AugmentConfig(
     crop=0.1,
@@ -56,4 +61,7 @@ def base() -> Config:
     )
 
 
-PRESETS = {"seed": seed, "tiny": tiny, "base": base}
+PRESETS: Registry[Callable[[], Config]] = Registry("preset")
+"""Functions that make the settings; the docstring of each is its help."""
+for _make in (seed, tiny, base):
+    PRESETS.add(_make.__name__, _make)

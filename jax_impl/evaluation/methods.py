@@ -76,7 +76,7 @@ def of_artifact(model: Artifact, wishes: Wishes = AS_RECOMMENDED) -> Method:
 def of_run(
     name: str, title: str, run: TrainedRun, weights: tuple[Tree, Tree], wishes: Wishes = AS_RECOMMENDED
 ) -> Method:
-    """A run's published weights (see bundle.final_weights), drawn with JAX as jax_impl.sample does.
+    """A run's published weights (see runs.publishing), drawn with JAX as jax_impl.sample does.
 
     Raises UserError for wishes that cannot be met.
     """

@@ -9,10 +9,8 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from jax_impl.config.tree import Config, SeedModelConfig
+from jax_impl.config.tree import Config
 from jax_impl.model.blocks import Dtype
-from jax_impl.model.seed_unet import SeedUNet
-from jax_impl.model.unet import UNet
 
 Tree = Any
 """A nested dict of arrays, as `nnx.to_pure_dict` makes it."""
@@ -56,9 +54,7 @@ def build(config: Config, key: jax.Array) -> tuple[Network, Tree, Tree]:
     model = config.model
 
     def make(dtype: Dtype = None) -> nnx.Module:
-        if isinstance(model, SeedModelConfig):
-            return SeedUNet(model, config.diffusion.timesteps, rngs=nnx.Rngs(key), dtype=dtype)
-        return UNet(model, rngs=nnx.Rngs(key), dtype=dtype)
+        return model.create(config.diffusion.timesteps, nnx.Rngs(key), dtype)
 
     graph, params, stats = nnx.split(make(), nnx.Param, nnx.BatchStat)
     training_graph = graph

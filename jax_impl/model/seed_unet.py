@@ -1,13 +1,17 @@
-"""The seed network: a plain U-Net with BatchNorm and ReLU, told the time once, at its bottleneck."""
+"""The seed network: a plain U-Net with BatchNorm and ReLU; the time enters once, at its bottleneck."""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from jax_impl.config.tree import SeedModelConfig
+from jax_impl.config.checks import require
 from jax_impl.model.blocks import BatchNorm, Dtype, conv3x3
+from jax_impl.model.registry import NetworkConfig
 
 TIME_CHANNELS = 256
 
@@ -129,3 +133,25 @@ def _max_pool(x: jax.Array) -> jax.Array:
 def _larger(a: jax.Array, b: jax.Array) -> jax.Array:
     """The larger of two; a, with the whole gradient, where they are equal, and NaN where either is."""
     return jnp.where((b > a) | jnp.isnan(b), b, a)
+
+
+@dataclass(frozen=True)
+class SeedModelConfig(NetworkConfig):
+    """The seed U-Net: BatchNorm, ReLU, time added at the bottleneck."""
+
+    architecture: Literal["seed"] = "seed"
+    width: int = 64
+    """Channels of the first block; deeper ones have 2, 4, 8 and 8 times as many."""
+    output_activation: Literal["none", "tanh"] = "none"
+    """`tanh` only to carry on from checkpoints of the original script."""
+
+    def __post_init__(self) -> None:
+        require(1 <= self.width <= 1024, "model.width", self.width, "choose 1 to 1024 channels")
+
+    @property
+    def size_multiple(self) -> int:
+        """Height and width must be multiples of this, pixels."""
+        return 8
+
+    def create(self, timesteps: int, rngs: nnx.Rngs, dtype: Dtype = None) -> SeedUNet:
+        return SeedUNet(self, timesteps, rngs=rngs, dtype=dtype)

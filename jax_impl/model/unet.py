@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from jax_impl.config.tree import UNetModelConfig
+from jax_impl.config.checks import require
+from jax_impl.config.fields import TRAINING_ONLY
 from jax_impl.model.attention import Attention, CondEncoder
 from jax_impl.model.blocks import (
     Dtype,
@@ -24,6 +27,7 @@ from jax_impl.model.blocks import (
     upsample_nearest,
 )
 from jax_impl.model.coordinates import with_coordinates
+from jax_impl.model.registry import NetworkConfig
 
 AFFINE_TERMS = 7
 """Three channels of x_t, three of cond, and a constant."""
@@ -31,7 +35,7 @@ AFFINE_TERMS = 7
 KEPT = {"nothing": jax.checkpoint_policies.nothing_saveable, "products": jax.checkpoint_policies.dots_saveable}
 """By `model.remat_keeps`: what of a block's activations waits for the backward pass."""
 Remat = Callable[..., bool] | None
-"""One of KEPT where activations are computed anew, None where they are not."""
+"""One of KEPT with gradient checkpointing, None without."""
 Keys = Iterator[jax.Array] | None
 """Keys for dropout, one for each block; None where nothing is dropped."""
 
@@ -167,7 +171,7 @@ class UNet(nnx.Module):
 
 
 def _run(module: nnx.Module, remat: Remat, *inputs: jax.Array | None) -> jax.Array:
-    """The module's output; what `remat` does not keep is computed anew in the backward pass (Chen et al. 2016b)."""
+    """The module's output; the backward pass computes again what `remat` does not keep (Chen et al. 2016b)."""
     call = type(module).__call__
     return (nnx.remat(call, policy=remat) if remat is not None else call)(module, *inputs)
 
@@ -186,3 +190,99 @@ def recolour(coefficients: jax.Array, x_t: jax.Array, cond: jax.Array, patch: in
     weights = weights.reshape(b, h * patch, w * patch, 3, AFFINE_TERMS)
     terms = jnp.concatenate([x_t, cond, jnp.ones_like(cond[..., :1])], axis=-1)
     return cond + jnp.sum(weights * terms[..., None, :], axis=-1)
+
+
+@dataclass(frozen=True)
+class UNetModelConfig(NetworkConfig):
+    """The residual family: space-to-depth stem, GroupNorm, time in every block."""
+
+    architecture: Literal["unet"] = "unet"
+    patch: int = 2
+    """Side of the pixel block that the stem folds into channels."""
+    width: int = 48
+    """Channels at the first level."""
+    multipliers: tuple[int, ...] = (1, 2, 3)
+    """Channels of each level as multiples of `width`; each level halves the side."""
+    blocks: int = 2
+    """Residual blocks per level, on the way down and on the way up."""
+    groups: int = 8
+    """Groups of every GroupNorm."""
+    head: Literal["plain", "affine"] = "affine"
+    """`affine` adds a local colour change of the input pictures to the output of `plain`."""
+    attention_levels: tuple[int, ...] = ()
+    """Levels, counted from 0 at the full side, whose residual blocks are each followed by self-attention; if there
+    are any, it also stands between the two middle blocks."""
+    head_channels: int = 32
+    """Channels of each attention head."""
+    cross_attention: bool = False
+    """Attention also looks at features of the guiding picture."""
+    coordinates: bool = False
+    """Each pixel's place in the whole picture is an input too: trained on crops, the network works at any size."""
+    resample: Literal["learned", "fixed"] = "learned"
+    """`learned`: strided convolutions down, nearest neighbours up; `fixed`: averages down, bilinear up."""
+    time_modulation: Literal["scale_shift", "add"] = "scale_shift"
+    """What the time does in a residual block: scale and shift its second norm, or add to that norm's input."""
+    dropout: float = field(default=0.0, metadata=TRAINING_ONLY)
+    """Share of a residual block's features that is dropped in training."""
+    remat: bool = field(default=False, metadata=TRAINING_ONLY)
+    """Gradient checkpointing: compute activations a second time in the backward pass, which saves memory and takes
+    time (XLA undoes it on CPUs)."""
+    remat_keeps: Literal["nothing", "products"] = field(default="nothing", metadata=TRAINING_ONLY)
+    """Activations that gradient checkpointing keeps: `nothing`, or the `products`, outputs of convolutions and matrix
+    products."""
+
+    def __post_init__(self) -> None:
+        require(self.patch in (1, 2, 4, 8), "model.patch", self.patch, "choose 1, 2, 4 or 8 pixels")
+        require(self.groups >= 1, "model.groups", self.groups, "choose at least 1")
+        require(
+            1 <= self.width <= 4096 and self.width % self.groups == 0,
+            "model.width",
+            self.width,
+            f"choose a multiple of model.groups ({self.groups}) up to 4096",
+        )
+        require(
+            1 <= len(self.multipliers) <= 8 and all(1 <= m <= 64 for m in self.multipliers),
+            "model.multipliers",
+            self.multipliers,
+            "name one to eight levels, each from 1 to 64",
+        )
+        require(1 <= self.blocks <= 16, "model.blocks", self.blocks, "choose 1 to 16")
+        require(0.0 <= self.dropout < 1.0, "model.dropout", self.dropout, "choose 0 to below 1")
+        self._check_attention()
+
+    def _check_attention(self) -> None:
+        levels, last = self.attention_levels, len(self.multipliers) - 1
+        require(
+            len(set(levels)) == len(levels) and all(0 <= level <= last for level in levels),
+            "model.attention_levels",
+            levels,
+            f"name levels from 0 to {last}, each once",
+        )
+        require(
+            bool(levels) or not self.cross_attention,
+            "model.cross_attention",
+            self.cross_attention,
+            f"it needs attention; name levels with model.attention_levels, such as {last}",
+        )
+        require(self.head_channels >= 1, "model.head_channels", self.head_channels, "choose at least 1")
+        for level in sorted({*levels, last} if levels else ()):
+            channels = self.width * self.multipliers[level]
+            require(
+                channels % self.head_channels == 0,
+                "model.head_channels",
+                self.head_channels,
+                f"choose a divisor of the {channels} channels of level {level}",
+            )
+
+    @property
+    def size_multiple(self) -> int:
+        """Height and width must be multiples of this, pixels."""
+        return self.patch * 2 ** (len(self.multipliers) - 1)
+
+    @property
+    def cond_channels(self) -> int:
+        """Most channels of cond that the network reads: the picture, and each pixel's height and width if wanted."""
+        return 5 if self.coordinates else 3
+
+    def create(self, timesteps: int, rngs: nnx.Rngs, dtype: Dtype = None) -> UNet:
+        return UNet(self, rngs=rngs, dtype=dtype)

@@ -19,7 +19,7 @@ from export.edge.disk.files import weights_digest, write_bytes
 from export.edge.errors import UserError
 from export.edge.model.bundles import bundle_digest, check_bundle_metadata, check_schedule
 from jax_impl.config.as_json import from_json, to_json
-from jax_impl.config.model import TRAINING_ONLY
+from jax_impl.config.fields import TRAINING_ONLY, marked
 from jax_impl.config.tree import Config
 from jax_impl.diffusion.schedule import Levels
 from jax_impl.model.network import Tree, flatten, outline
@@ -151,10 +151,11 @@ def _filled(path: Path, bundle: Bundle, params: Tree, stats: Tree) -> tuple[Tree
 def _check_network(path: Path, theirs: Config, ours: Config) -> None:
     """Raise UserError, with the flags to add, where the network or what it predicts differs."""
     decisive = ("diffusion.prediction", "diffusion.timesteps")
+    free = marked(theirs, TRAINING_ONLY) | marked(ours, TRAINING_ONLY)
     apart = {
         name: values
         for name, values in differences(theirs, ours).items()
-        if (name.startswith("model.") and name not in TRAINING_ONLY) or name in decisive
+        if (name.startswith("model.") and name not in free) or name in decisive
     }
     if not apart:
         return

@@ -21,17 +21,14 @@ def write_sealed(path: Path, tree: Mapping[str, Any]) -> None:
 
 
 def read_sealed(path: Path, what: str) -> dict[str, Any]:
-    """The tree in a file, without its digest. Raises UserError for a file that is missing, damaged or no object.
-
-    One without a digest is believed: version 0.1 wrote none.
-    """
+    """The tree in a file, without its digest. Raises UserError for a file that is missing, damaged or no object."""
     try:
         tree = parse_json(read_text(path, what))
     except ValueError as error:
         raise UserError(f"{what} {path} is damaged ({error}); restore it from a copy") from None
     if not isinstance(tree, dict):
         raise UserError(f"{what} {path} is damaged (it holds no object); restore it from a copy")
-    if tree.pop(DIGEST, digest := _digest({k: v for k, v in tree.items() if k != DIGEST})) != digest:
+    if tree.pop(DIGEST, None) != _digest(tree):
         raise UserError(
             f"{what} {path} is not as training wrote it: its digest does not fit; restore it from a copy, and give "
             "other settings on the command line"

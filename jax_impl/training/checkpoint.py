@@ -26,8 +26,8 @@ from tqdm import tqdm
 from export.edge.disk.files import sync_folder
 from export.edge.errors import UserError, describe_os_error
 from jax_impl.training.manifest import find_fault_in, read_manifest
-from jax_impl.training.retention import Kept, best_first
-from jax_impl.training.sharding import of_state, put, single
+from jax_impl.training.mesh import put, single_device, state_sharding
+from jax_impl.training.retention import CheckpointFacts, best_first
 from jax_impl.training.state import TrainState, from_arrays, to_arrays
 
 FOLDER = "model_checkpoints"
@@ -103,7 +103,7 @@ def restore(
         fault = find_fault(checkpoint)
         if fault is None:
             try:
-                return _load(checkpoint, template, mesh or single()), checkpoint, list(damages.values())
+                return _load(checkpoint, template, mesh or single_device()), checkpoint, list(damages.values())
             except UserError:
                 raise
             except Exception as error:  # orbax raises many kinds
@@ -178,7 +178,7 @@ def _by_preference(run: Path, wanted: str) -> list[Checkpoint]:
     scored, unreadable = [], []
     for checkpoint in found:
         try:
-            scored.append(Kept(checkpoint.step, val_loss=read_manifest(checkpoint.manifest).val_loss))
+            scored.append(CheckpointFacts(checkpoint.step, val_loss=read_manifest(checkpoint.manifest).val_loss))
         except (OSError, ValueError):
             unreadable.append(checkpoint)
     # What cannot be read comes first, to be reported: it might have been the best.
@@ -221,7 +221,7 @@ def _load(checkpoint: Checkpoint, template: TrainState, mesh: Mesh) -> TrainStat
                 f"checkpoint {checkpoint.folder} holds {there.get(name)} for {name}, this configuration needs "
                 f"{here.get(name)}; resume with the configuration the run was started with"
             )
-    shardings = of_state(mesh, wanted)
+    shardings = state_sharding(mesh, wanted)
     with _alone():
         if jax.process_count() == 1:
             abstract = {n: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=shardings[n]) for n, a in wanted.items()}

@@ -14,9 +14,9 @@ from jax_impl.data.loader import Pairs, Source, steps_per_epoch
 from jax_impl.diffusion.schedule import Levels, alphas_cumprod
 from jax_impl.model.network import count
 from jax_impl.training.feed import open_feed
+from jax_impl.training.mesh import describe as describe_mesh
+from jax_impl.training.mesh import make_mesh, put_state
 from jax_impl.training.optim import learning_rate, make_optimizer
-from jax_impl.training.sharding import describe as describe_mesh
-from jax_impl.training.sharding import make_mesh, put_state
 from jax_impl.training.state import create
 from jax_impl.training.step import Problem, make_train_step
 

@@ -21,7 +21,7 @@ from jax.sharding import Mesh
 from export.edge.errors import UserError
 from jax_impl.config.tree import Config
 from jax_impl.data.loader import Pairs, Source, batch_indices, tolerant
-from jax_impl.training.sharding import put, put_rows, rows, single, whole
+from jax_impl.training.mesh import put, put_rows, replicated, rows, single_device
 from jax_impl.training.step import Batch
 
 _MOST_THREADS = 16
@@ -65,7 +65,7 @@ def open_feed(pairs: Pairs | Source, config: Config, mesh: Mesh | None = None) -
     Without a mesh they come to one device. Raises UserError where there are no pairs, and where grain is missing that
     reads ahead.
     """
-    mesh, count = mesh or single(), len(pairs.names)
+    mesh, count = mesh or single_device(), len(pairs.names)
     if isinstance(pairs, Pairs):
         return ResidentFeed(pairs, Order(count, config), mesh)
     processes = sorted({device.process_index for device in mesh.devices.flat})
@@ -91,7 +91,7 @@ class ResidentFeed:
     """All pairs on every device; batches are gathered there."""
 
     def __init__(self, pairs: Pairs, order: Order, mesh: Mesh) -> None:
-        self.pairs = Batch(put(pairs.cond, whole(mesh)), put(pairs.x0, whole(mesh)))
+        self.pairs = Batch(put(pairs.cond, replicated(mesh)), put(pairs.x0, replicated(mesh)))
         self.order, self.rows = order, rows(mesh)
 
     def batch(self, step: int) -> tuple[Batch, jax.Array | None]:

@@ -18,7 +18,7 @@ MEMORY = 100
 NON_FINITE, SPIKE, IN_A_ROW = "non_finite", "spike", "in_a_row"
 
 
-def judge(
+def check_step(
     optim: OptimConfig, state: TrainState, metrics: dict[str, jax.Array], stats: Tree
 ) -> tuple[Guard, dict[str, jax.Array]]:
     """The guard after a step from `state`, and marks to go among the step's metrics.

@@ -19,8 +19,8 @@ HOLDER = "train.pid"
 
 
 @contextmanager
-def claim(run: Path) -> Iterator[None]:
-    """Hold the lock of a run folder, which is made if need be; the same thread may claim it again.
+def run_lock(run: Path) -> Iterator[None]:
+    """Hold the lock of a run folder, which is made if need be; the same thread may take it again.
 
     Raises UserError, with the holder's process id, when another process trains there. The
     operating system takes the lock back when its holder ends, by kill -9 too.

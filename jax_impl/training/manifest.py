@@ -33,8 +33,8 @@ class Manifest:
 
     step: int
     """Steps taken."""
-    epoch: float | None
-    """Epochs done, a whole number where the checkpoint ends one; None in a manifest of version 0.1."""
+    epoch: float
+    """Epochs done, a whole number where the checkpoint ends one."""
     val_loss: float | None
     """Validation loss at that step, where there is one."""
     files: Mapping[str, FileFacts]
@@ -66,8 +66,6 @@ def read_manifest(path: Path) -> Manifest:
     data = path.read_bytes()
     try:
         tree = json.loads(data)
-        if set(tree) == {"step", "files"}:
-            return _of_version_0_1(tree, data)
         files = {name: FileFacts(facts["size"], facts["sha256"]) for name, facts in tree["files"].items()}
         manifest = Manifest(tree["step"], tree["epoch"], tree["val_loss"], files)
         whole = to_bytes(manifest) == data
@@ -84,8 +82,7 @@ def find_fault_in(manifest: Manifest, folder: Path) -> str | None:
     if odd := sorted(present.keys() ^ manifest.files.keys()):
         return f"{odd[0]} is {'missing' if odd[0] in manifest.files else 'not part of it'}"
     for name, facts in manifest.files.items():
-        # A size of -1 is one that version 0.1 did not note.
-        if facts.size not in (-1, present[name].stat().st_size) or sha256_file(present[name]) != facts.sha256:
+        if facts.size != present[name].stat().st_size or sha256_file(present[name]) != facts.sha256:
             return f"{name} is damaged"
     return None
 
@@ -94,10 +91,3 @@ def files_of(folder: Path) -> dict[str, Path]:
     """Everything in a folder but the folders themselves, by relative path; links are not followed."""
     found = sorted(path for path in folder.rglob("*") if path.is_symlink() or not path.is_dir())
     return {path.relative_to(folder).as_posix(): path for path in found}
-
-
-def _of_version_0_1(tree: dict, data: bytes) -> Manifest:
-    """The manifest of a checkpoint that version 0.1 wrote: step and digests alone."""
-    if (json.dumps(tree, indent=2) + "\n").encode() != data or not isinstance(tree["step"], int):
-        raise ValueError("the manifest is damaged")
-    return Manifest(tree["step"], None, None, {name: FileFacts(-1, str(sha)) for name, sha in tree["files"].items()})

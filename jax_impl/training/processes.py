@@ -58,7 +58,7 @@ def join(coordinator: str, processes: int, process: int, *, detect: bool) -> Non
 
 
 @contextlib.contextmanager
-def together() -> Iterator[None]:
+def process_group() -> Iterator[None]:
     """While entered, all but the first process print nothing on stdout, and one that loses another ends at once.
 
     It ends with a line that says so; to wait for the lost one, as JAX does at exit, would take long.

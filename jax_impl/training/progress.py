@@ -13,9 +13,9 @@ from export.edge.errors import UserError, describe_os_error
 from jax_impl.config.tree import Config
 from jax_impl.training.checkpoint import list_checkpoints, say
 from jax_impl.training.guard import IN_A_ROW, NON_FINITE, SPIKE
+from jax_impl.training.leadership import is_primary
 from jax_impl.training.overhead import OVERHEAD, Overhead
 from jax_impl.training.report import EPOCH_LOSS, MetricsLog
-from jax_impl.training.sharding import leads
 from jax_impl.training.step import Metrics, fetch
 
 
@@ -37,9 +37,10 @@ class Progress:
         """Steps skipped up to the last one that was logged."""
         self.skipped = 0
         """Steps skipped since this process began to train."""
-        self.log = MetricsLog(run, first, config.train.tensorboard) if leads() else None
+        primary = is_primary()
+        self.log = MetricsLog(run, first, config.train.tensorboard) if primary else None
         total = per_epoch * config.train.epochs
-        self.bar = tqdm(total=total, initial=first, unit="step", dynamic_ncols=True, disable=None if leads() else True)
+        self.bar = tqdm(total=total, initial=first, unit="step", dynamic_ncols=True, disable=None if primary else True)
         # Monotonic: a clock that is set during the run changes nothing.
         self.started = self.saved = time.monotonic()
         self._pending: tuple[int, Metrics] | None = None

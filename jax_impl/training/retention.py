@@ -26,7 +26,7 @@ class Retention:
 
 
 @dataclass(frozen=True)
-class Kept:
+class CheckpointFacts:
     """What retention knows of a checkpoint."""
 
     step: int
@@ -35,12 +35,12 @@ class Kept:
     val_loss: float | None = None
 
 
-def is_kept_for_good(entry: Kept, policy: Retention) -> bool:
+def is_kept_for_good(entry: CheckpointFacts, policy: Retention) -> bool:
     """Whether the checkpoint ends an epoch that is a multiple of `policy.every`."""
     return policy.every > 0 and bool(entry.epoch) and entry.epoch % policy.every == 0  # type: ignore[operator]
 
 
-def best_first(entries: Iterable[Kept]) -> list[Kept]:
+def best_first(entries: Iterable[CheckpointFacts]) -> list[CheckpointFacts]:
     """Those with a validation loss, lowest first, of equals the newer."""
     scored = [
         (entry.val_loss, -entry.step, entry)
@@ -50,7 +50,7 @@ def best_first(entries: Iterable[Kept]) -> list[Kept]:
     return [entry for *_, entry in sorted(scored, key=lambda item: item[:2])]
 
 
-def to_delete(entries: Iterable[Kept], policy: Retention) -> set[int]:
+def to_delete(entries: Iterable[CheckpointFacts], policy: Retention) -> set[int]:
     """Steps of the checkpoints that no rule keeps."""
     entries = sorted(entries, key=lambda entry: entry.step)
     kept = {entry.step for entry in entries[-policy.latest :]}

@@ -20,8 +20,8 @@ from jax_impl.diffusion.process import levels_at, q_sample, target
 from jax_impl.diffusion.schedule import Levels
 from jax_impl.model.blocks import BATCH_NORM_MOMENTUM
 from jax_impl.model.network import Network, Tree
-from jax_impl.training.guard import judge
-from jax_impl.training.sharding import divided, gathered, rows, single, whole
+from jax_impl.training.guard import check_step
+from jax_impl.training.mesh import divided, gathered, replicated, rows, single_device
 from jax_impl.training.state import TrainState
 
 
@@ -84,10 +84,10 @@ def make_train_step(
 
     pairs: the whole training set, on every device; indices: int32 (batch,), the pairs of
     this step; or the batch itself, and None. All randomness follows from the state's key and
-    step. On a mesh the state is divided as `sharding.of_state` says, and indices, or the
+    step. On a mesh the state is divided as `mesh.state_sharding` says, and indices, or the
     batch, by rows; metrics are on every device. Without one, everything is on one device.
     """
-    config, mesh = problem.config, mesh or single()
+    config, mesh = problem.config, mesh or single_device()
 
     def train_step(state: TrainState, pairs: Batch, indices: jax.Array | None) -> tuple[TrainState, Metrics]:
         key = jax.random.fold_in(state.key, state.step)
@@ -95,7 +95,7 @@ def make_train_step(
         drawn = jax.lax.with_sharding_constraint(drawn, rows(mesh))
         dropout_key = jax.random.fold_in(key, DROPOUT_STREAM)
         state, metrics = update(problem, optimizer, schedule, state, *drawn, dropout_key=dropout_key, mesh=mesh)
-        return divided(mesh, state), jax.lax.with_sharding_constraint(metrics, whole(mesh))
+        return divided(mesh, state), jax.lax.with_sharding_constraint(metrics, replicated(mesh))
 
     return jax.jit(train_step, donate_argnums=0)
 
@@ -118,7 +118,7 @@ def update(
     cond, x0, eps: (batch, height, width, 3); t: integers (batch,). `mesh` is where the state
     is divided, if it is; then it is to be called inside `jax.jit`. The metrics are those
     of the loss, the gradient's global norm before clipping, the learning rate, and the
-    marks of `guard.judge`: a step that would do harm is skipped, which leaves all but step
+    marks of `guard.check_step`: a step that would do harm is skipped, which leaves all but step
     and guard as they are, provided that the optimizer is one of `make_optimizer`.
     """
 
@@ -128,7 +128,7 @@ def update(
         grads = divided(mesh, grads)
     metrics |= {"grad_norm": optax.tree.norm(grads), "learning_rate": jnp.asarray(schedule(state.taken))}
     optim = problem.config.optim
-    guard, marks = judge(optim, state, metrics, stats)
+    guard, marks = check_step(optim, state, metrics, stats)
     good = guard.in_a_row == 0
 
     # Chosen part by part, each from what was chosen before: XLA then works in place, as it

@@ -38,10 +38,11 @@ from jax_impl.training.checkpoint import (
     say,
     set_aside,
 )
+from jax_impl.training.leadership import broadcast_from_primary, is_primary
 from jax_impl.training.manifest import Manifest, files_of, of_folder, read_manifest, to_bytes
+from jax_impl.training.mesh import to_host
 from jax_impl.training.overhead import Overhead
-from jax_impl.training.retention import Kept, Retention, is_kept_for_good, to_delete
-from jax_impl.training.sharding import from_first, leads, to_host
+from jax_impl.training.retention import CheckpointFacts, Retention, is_kept_for_good, to_delete
 from jax_impl.training.state import TrainState, to_arrays
 
 Arrays = dict[str, np.ndarray]
@@ -123,10 +124,10 @@ class CheckpointWriter:
             if jax.process_count() == 1:
                 return step, {name: to_host(array) for name, array in arrays.items()}
             folder = checkpoint_of(self.run, step).folder
-            if leads():
+            if is_primary():
                 folder.parent.mkdir(parents=True, exist_ok=True)
                 remove_leftovers(self.run)
-            from_first(step)  # Nobody writes before what is left over is gone.
+            broadcast_from_primary(step)  # Nobody writes before what is left over is gone.
             try:
                 ocp.save(str(folder.absolute()), arrays)
             except Exception as error:  # of many kinds, and the others wait for this process
@@ -138,7 +139,7 @@ class CheckpointWriter:
     def _start(
         self, step: int, arrays: Arrays | None, epoch: float, val_loss: float | None, report: bool, retain: bool
     ) -> None:
-        if not leads() or (step in self._trusted and checkpoint_of(self.run, step).manifest.exists()):
+        if not is_primary() or (step in self._trusted and checkpoint_of(self.run, step).manifest.exists()):
             self.failure = ""
             return
         scored = val_loss if val_loss is not None and math.isfinite(val_loss) else None
@@ -203,9 +204,9 @@ class CheckpointWriter:
         for checkpoint in list_checkpoints(self.run):
             with self.overhead.measure("manifests"):
                 manifest = _read_or_none(checkpoint)
-            entry = Kept(checkpoint.step)
+            entry = CheckpointFacts(checkpoint.step)
             if manifest is not None:
-                entry = Kept(checkpoint.step, manifest.epoch, manifest.val_loss)
+                entry = CheckpointFacts(checkpoint.step, manifest.epoch, manifest.val_loss)
             # What is kept for good is not on the line, and to read all of it again at every start could take long.
             if checkpoint.step not in self._trusted and not is_kept_for_good(entry, self.policy):
                 with self.overhead.measure("digests"):

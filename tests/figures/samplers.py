@@ -20,13 +20,13 @@ from export.edge.pictures.arrays import to_float, to_uint8
 from export.edge.pictures.files import check_output_picture, save_picture
 from export.edge.pictures.sheets import grid
 from export.edge.sampling.noise import start_noise
-from jax_impl.bundle import final_weights
 from jax_impl.config.tree import AnySamplerName
 from jax_impl.data.loader import load
 from jax_impl.diffusion.draw import make_draw
 from jax_impl.diffusion.samplers import SamplerConfig, make_plan
 from jax_impl.evaluation.report import chosen
 from jax_impl.runs.folder import open_run
+from jax_impl.runs.publishing import final_weights
 
 CELL = 192
 """Smallest side of a picture in the figure, pixels."""

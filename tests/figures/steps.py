@@ -17,7 +17,6 @@ from export.edge.disk.files import atomic_file, write_json
 from export.edge.errors import UserError, run
 from export.edge.pictures.files import check_output_picture
 from export.edge.sampling.spacing import check_steps
-from jax_impl.bundle import final_weights
 from jax_impl.config.tree import SamplerName
 from jax_impl.diffusion.draw import Wishes
 from jax_impl.evaluate import EvaluationData, data_config
@@ -26,6 +25,7 @@ from jax_impl.evaluation.methods import Method, baselines, of_run
 from jax_impl.evaluation.scoring import METRICS, SWD, Judge, Scores, make_judge, score
 from jax_impl.evaluation.statistics import Estimate
 from jax_impl.runs.folder import open_run
+from jax_impl.runs.publishing import final_weights
 from tests.figures.ablation import FIGURES
 
 CANDIDATE: tuple[SamplerName, int] = ("dpmpp", 20)

@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 
 from export.edge.errors import UserError
-from jax_impl.config.tree import Config, DataConfig, SeedModelConfig, TrainConfig, UNetModelConfig
+from jax_impl.config.tree import Config, DataConfig, TrainConfig
+from jax_impl.model.seed_unet import SeedModelConfig
+from jax_impl.model.unet import UNetModelConfig
 from tests.figures.convolutions import SETTINGS, check_same, convolutions, main, quartiles, shape_table, step_table
 from tests.figures.formulations import DIRECTIONS, Conv, Direction, pytorch, ways
 

@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 
 from jax_impl.config.data import DataConfig
-from jax_impl.config.tree import Config, DiffusionConfig, OptimConfig, SeedModelConfig, TrainConfig, UNetModelConfig
+from jax_impl.config.tree import Config, DiffusionConfig, OptimConfig, TrainConfig
 from jax_impl.data.loader import load
+from jax_impl.model.seed_unet import SeedModelConfig
+from jax_impl.model.unet import UNetModelConfig
 from jax_impl.train import train
 
 

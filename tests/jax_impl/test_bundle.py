@@ -18,9 +18,11 @@ from export.edge.disk.files import weights_digest
 from export.edge.errors import UserError
 from jax_impl import bundle
 from jax_impl.config.data import DataConfig
-from jax_impl.config.tree import Config, OptimConfig, SeedModelConfig
+from jax_impl.config.tree import Config, OptimConfig
 from jax_impl.model.network import flatten
+from jax_impl.model.seed_unet import SeedModelConfig
 from jax_impl.runs.folder import TrainedRun, open_run, write_config
+from jax_impl.runs.publishing import training_facts
 from jax_impl.training.optim import learning_rate, make_optimizer
 from jax_impl.training.report import METRICS, MetricsLog
 from jax_impl.training.retention import Retention
@@ -111,7 +113,7 @@ def test_moments_and_where_the_run_stands(run: Path, trained: TrainedRun, tmp_pa
 def test_the_rate_of_the_step_to_come(
     optim: OptimConfig, schedule: str, rate: float, run: Path, trained: TrainedRun
 ) -> None:
-    facts = bundle.training_facts(run, with_optim(trained, optim))
+    facts = training_facts(run, with_optim(trained, optim))
     assert facts["schedule"] == schedule
     assert facts["learning_rate"] == pytest.approx(rate, rel=1e-6)
     assert facts["weight_decay"] == optim.weight_decay
@@ -128,7 +130,7 @@ def test_averaged_weights_have_no_moments(tmp_path: Path) -> None:
 def test_a_log_that_does_not_know_the_checkpoint(trained: TrainedRun, tmp_path: Path) -> None:
     (tmp_path / METRICS).write_text('{"step": 10, "epoch": 2.5, "loss": 0.1}\n')
     with pytest.raises(UserError, match=r"has no line for step 11 in its metrics\.jsonl; bundle it without"):
-        bundle.training_facts(tmp_path, trained)
+        training_facts(tmp_path, trained)
 
 
 @pytest.mark.parametrize(

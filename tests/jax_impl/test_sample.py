@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -9,8 +10,11 @@ import pytest
 from PIL import Image
 
 from export.edge.errors import UserError
+from export.edge.pictures.files import open_photo
+from export.edge.pictures.tags import Tags
+from jax_impl import sample
 from jax_impl.bundle import main as write_bundle_of
-from jax_impl.sample import main, plan_jobs
+from jax_impl.sample import main
 from tests.figures import samplers as figure
 
 
@@ -148,12 +152,49 @@ def test_bad_input_leaves_nothing_behind(trained_run: Path, tmp_path: Path, word
     assert sorted(tmp_path.iterdir()) == before
 
 
-def test_two_photos_with_one_name_do_not_overwrite_each_other(tmp_path: Path) -> None:
+def test_photos_are_never_overwritten(tmp_path: Path) -> None:
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    photos = [photo(folder / name) for name in ("a.png", "b.png")]
+    before = {path: path.read_bytes() for path in photos}
+    for inputs, output, fault in (
+        ([folder], folder, "is the folder of the photos itself"),
+        (photos, folder, r"a\.png is one of the photos itself"),
+        (photos[:1], photos[0], r"a\.png is the photo itself"),
+    ):
+        with pytest.raises(UserError, match=fault):
+            main(["--run", "none", "--input", *map(str, inputs), "--output", str(output)])
+    assert {path: path.read_bytes() for path in folder.iterdir()} == before
+
+
+def test_photos_are_opened_batch_by_batch(
+    trained_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     (tmp_path / "in").mkdir()
-    photo(tmp_path / "in" / "a.jpg")
-    photo(tmp_path / "in" / "a.png")
-    with pytest.raises(UserError, match="rename one"):
-        plan_jobs([tmp_path / "in"], tmp_path / "out")
+    for i in range(5):
+        for name, size in (("wide", (40, 30)), ("high", (30, 40)), ("large", (80, 60))):
+            photo(tmp_path / "in" / f"{name}{i}.png", size)
+    (tmp_path / "in" / "wide2.png").write_bytes((tmp_path / "in" / "wide2.png").read_bytes()[:200])
+    alive: set[int] = set()
+    most = 0
+
+    def opened(path: Path) -> tuple[np.ndarray, Tags]:
+        nonlocal most
+        picture, tags = open_photo(path)
+        alive.add(id(picture))
+        weakref.finalize(picture, alive.discard, id(picture))
+        most = max(most, len(alive))
+        return picture, tags
+
+    monkeypatch.setattr(sample, "open_photo", opened)
+    words = ["--run", str(trained_run), "--steps", "1", "--batch-size", "2"]
+    with pytest.raises(UserError, match="1 of 15 photos were skipped"):
+        main([*words, "--input", str(tmp_path / "in"), "--output", str(tmp_path / "out")])
+    assert most == 2
+    assert "skipped: picture " in (said := capsys.readouterr().err) and "wide2.png is damaged" in said
+    made = {path.name: Image.open(path).size for path in (tmp_path / "out").iterdir()}
+    sources = {path.name: Image.open(path).size for path in (tmp_path / "in").iterdir() if path.name != "wide2.png"}
+    assert made == sources
 
 
 def test_the_figure_has_a_row_for_each_pair_and_a_column_for_each_sampler(trained_run: Path, tmp_path: Path) -> None:

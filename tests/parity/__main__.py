@@ -23,7 +23,7 @@ from export.edge.disk.files import atomic_file, check_output_folder, write_json
 from export.edge.errors import UserError, run
 from jax_impl import bundle
 from jax_impl.config.presets import PRESETS
-from jax_impl.config.tree import SeedModelConfig
+from jax_impl.model.seed_unet import SeedModelConfig
 from tests.parity.blocks import blocks
 from tests.parity.ladder import LEVELS, Line, to_json, to_markdown
 from tests.parity.network import gradients, network

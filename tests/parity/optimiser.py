@@ -17,9 +17,10 @@ import torch
 from export.edge.errors import UserError
 from jax_impl.config.as_json import to_json
 from jax_impl.config.presets import PRESETS
-from jax_impl.config.tree import Config, OptimConfig, SeedModelConfig
+from jax_impl.config.tree import Config, OptimConfig
 from jax_impl.data.loader import Pairs, batch_indices, load
 from jax_impl.model.network import Tree, flatten
+from jax_impl.model.seed_unet import SeedModelConfig
 from jax_impl.training.optim import learning_rate, make_optimizer
 from jax_impl.training.state import with_params
 from jax_impl.training.step import Problem, update

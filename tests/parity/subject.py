@@ -16,10 +16,12 @@ from export.edge.model.artifact import Artifact, open_artifact
 from export.to_onnx import export
 from jax_impl.config.as_json import from_tree, to_json
 from jax_impl.config.presets import PRESETS
-from jax_impl.config.tree import Config, ModelConfig, SeedModelConfig
+from jax_impl.config.tree import Config
 from jax_impl.data.loader import batch_indices, load
 from jax_impl.diffusion.schedule import Levels, alphas_cumprod
 from jax_impl.model.network import Network, Tree, flatten, outline
+from jax_impl.model.registry import NetworkConfig
+from jax_impl.model.seed_unet import SeedModelConfig
 from jax_impl.runs.bundles import write_bundle
 from jax_impl.training.optim import learning_rate, make_optimizer
 from jax_impl.training.state import with_params
@@ -102,7 +104,7 @@ def narrow(preset: str) -> Config:
     )
 
 
-def comparable(model: ModelConfig) -> ModelConfig:
+def comparable(model: NetworkConfig) -> NetworkConfig:
     """The network in float32 and without dropout, whose draws no two libraries share: what its weights mean."""
     if isinstance(model, SeedModelConfig):
         return replace(model, compute_dtype="float32")

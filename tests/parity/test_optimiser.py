@@ -15,9 +15,10 @@ import torch
 from export.edge.errors import UserError
 from jax_impl.config.as_json import to_json
 from jax_impl.config.data import DataConfig
-from jax_impl.config.tree import Config, OptimConfig, TrainConfig, UNetModelConfig
+from jax_impl.config.tree import Config, OptimConfig, TrainConfig
 from jax_impl.data.loader import load
 from jax_impl.diffusion.schedule import Levels, alphas_cumprod
+from jax_impl.model.unet import UNetModelConfig
 from jax_impl.training.optim import clip_by_global_norm, learning_rate, make_optimizer, scale_by_adam
 from jax_impl.training.step import Problem
 from tests.parity.ladder import Line

@@ -1,4 +1,4 @@
-"""A folder of photos, one after the other: what cannot be read is passed over, and said."""
+"""Photos and where their results go; a folder of photos, translated one after the other."""
 
 from __future__ import annotations
 
@@ -7,40 +7,69 @@ from pathlib import Path
 
 import numpy as np
 
-from export.edge.disk.files import check_output_folder
+from export.edge.disk.files import check_input_file, check_output_folder
 from export.edge.errors import UserError
-from export.edge.pictures.files import SUFFIXES, WRITABLE, open_photo, save_picture
+from export.edge.pictures.files import SUFFIXES, WRITABLE, check_output_picture, open_photo, save_picture
 from export.edge.progress import Progress
 
 Job = tuple[Path, Path]
 """A photo and where its translation goes."""
 
 
-def plan_jobs(photos: Path, output: Path) -> list[Job]:
-    """The pictures of a folder, in the order of their names, and a file in `output` for each.
+def plan_jobs(photos: Sequence[Path], output: Path, suffix: str | None = None) -> list[Job]:
+    """Each photo and the file that its result goes to; nothing is written yet.
 
-    A result is named like its photo, with its suffix where that can be written, else .png.
-    Hidden files, other files and folders inside are passed over. Raises UserError when
-    there is nothing to do, when two results would have one name, and when a result would
-    take a photo's place; nothing is made yet.
+    One photo goes to the file `output`. Several, or the pictures of one folder in the order of their names (hidden
+    files, other files and folders inside are left out), go to the folder `output`: a result is named like its photo,
+    with `suffix`, or by default with the photo's own where that can be written, else .png.
+
+    Raises UserError where there is no photo or one does not exist, where `output` does not fit or cannot be written,
+    where two results would have one name, and where a result would overwrite a photo.
     """
-    if output.suffix.lower() in WRITABLE and not output.is_dir():
-        raise UserError(f"output {output} names one picture for a folder of photos; name a folder")
+    folder = photos[0] if len(photos) == 1 and photos[0].is_dir() else None
+    found = list(photos) if folder is None else _pictures(folder)
+    if folder is None and len(found) == 1:
+        check_output_picture(output)
+        jobs = [(check_input_file(found[0], "photo"), output)]
+        _check_apart(jobs, "the photo itself; name another file")
+        return jobs
+    if output.suffix.lower() in SUFFIXES and not output.is_dir():
+        what = f"{len(found)} photos" if folder is None else "a folder of photos"
+        raise UserError(f"output {output} names one picture for {what}; name a folder")
     check_output_folder(output, "output")
-    found = (path for path in photos.iterdir() if path.suffix.lower() in SUFFIXES and not path.name.startswith("."))
-    jobs = [(path, output / _result_name(path)) for path in sorted(found) if path.is_file()]
-    if not jobs:
-        raise UserError(f"folder {photos} holds no pictures; name one that holds some, not only in folders inside it")
-    if output.is_dir() and output.samefile(photos):
+    if not found:
+        raise UserError(f"folder {folder} holds no pictures; name one that holds some, not only in folders inside it")
+    if folder is not None and output.is_dir() and output.samefile(folder):
         raise UserError(f"output {output} is the folder of the photos itself; name another folder")
+    jobs = [(check_input_file(photo, "photo"), output / _result_name(photo, suffix)) for photo in found]
     taken: dict[str, Path] = {}
     for photo, result in jobs:
-        # In lower case, because there are file systems to which that is all one.
-        if (other := taken.setdefault(result.name.lower(), photo)) != photo:
-            raise UserError(f"photos {other.name} and {photo.name} would both become {result}; rename one of them")
-        if result.exists() and any(result.samefile(source) for source, _ in jobs):
-            raise UserError(f"output {result} is one of the photos itself; name another folder")
+        name = result.name.lower()  # There are file systems that do not tell capitals from small letters.
+        if name in taken:
+            raise UserError(f"photos {taken[name]} and {photo} would both become {result}; rename one of them")
+        taken[name] = photo
+    _check_apart(jobs, "one of the photos itself; name another folder")
     return jobs
+
+
+def _pictures(folder: Path) -> list[Path]:
+    """The pictures in a folder that are not hidden, by name."""
+    found = (path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES and not path.name.startswith("."))
+    return sorted(path for path in found if path.is_file())
+
+
+def _check_apart(jobs: Sequence[Job], fault: str) -> None:
+    """Raise UserError where a result is a photo, under whatever name."""
+    photos = {_identity(photo) for photo, _ in jobs}
+    for _, result in jobs:
+        if result.exists() and _identity(result) in photos:
+            raise UserError(f"output {result} is {fault}")
+
+
+def _identity(path: Path) -> tuple[int, int]:
+    """Equal for two names of one file, links included."""
+    status = path.stat()
+    return status.st_dev, status.st_ino
 
 
 def translate_all(draw: Callable[[np.ndarray], np.ndarray], jobs: Sequence[Job], progress: Progress) -> int:
@@ -62,5 +91,7 @@ def translate_all(draw: Callable[[np.ndarray], np.ndarray], jobs: Sequence[Job],
     return skipped
 
 
-def _result_name(photo: Path) -> str:
-    return photo.name if photo.suffix.lower() in WRITABLE else f"{photo.stem}.png"
+def _result_name(photo: Path, suffix: str | None) -> str:
+    if suffix is None and photo.suffix.lower() in WRITABLE:
+        return photo.name
+    return f"{photo.stem}{suffix or '.png'}"

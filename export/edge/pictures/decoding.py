@@ -21,6 +21,14 @@ def upright(image: Image.Image) -> Image.Image:
         return image
 
 
+def is_turned(image: Image.Image) -> bool:
+    """Whether height and width change places where the image is turned upright."""
+    try:
+        return image.getexif().get(Base.Orientation, 1) in (5, 6, 7, 8)
+    except Exception:  # As in `upright`.
+        return False
+
+
 def to_array(image: Image.Image) -> np.ndarray:
     """uint8 (height, width, 3): the image by `to_rgb`, in bands, so that a large one is not held several times."""
     width, height = image.size

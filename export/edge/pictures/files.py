@@ -18,7 +18,7 @@ from PIL import Image
 from export.edge.disk.files import check_input_file, check_output_file, write_bytes
 from export.edge.disk.reading import too_large
 from export.edge.errors import UserError, describe_os_error
-from export.edge.pictures.decoding import to_array, upright
+from export.edge.pictures.decoding import is_turned, to_array, upright
 from export.edge.pictures.tags import NONE, Tags, read_tags, save_options
 
 MAX_PIXELS = 100_000_000
@@ -72,6 +72,20 @@ def open_photo(path: Path) -> tuple[np.ndarray, Tags]:
         if os.fstat(file.fileno()).st_size > MAX_BYTES:
             raise too_large(path, "picture", MAX_BYTES)
         return _decode(file, path)
+
+
+def picture_size(path: Path) -> tuple[int, int]:
+    """Height and width of the picture in a file, pixels, upright, as its header says; nothing is decoded.
+
+    An orientation that follows the pixels of a PNG file is not seen. Raises UserError as `open_photo` does for a file
+    that is missing or no picture.
+    """
+    check_input_file(path, "picture")
+    with path.open("rb") as file:
+        image = _open_header(file, path)
+        turned = "exif" in image.info and is_turned(image)
+        width, height = image.size
+    return (width, height) if turned else (height, width)
 
 
 def decode_picture(data: bytes, name: str) -> np.ndarray:

@@ -31,7 +31,7 @@ def test_every_photo_gets_a_result_of_its_name(tmp_path: Path) -> None:
     (folder / "notes.txt").write_text("no picture")
     (folder / ".hidden.png").write_bytes(b"")
     (folder / "deeper.png").mkdir()
-    jobs = plan_jobs(folder, tmp_path / "out")
+    jobs = plan_jobs([folder], tmp_path / "out")
     assert [(photo.name, result.name) for photo, result in jobs] == [
         ("a.png", "a.png"), ("b.JPG", "b.JPG"), ("c.bmp", "c.png"), ("d.webp", "d.webp"), ("e.tif", "e.png"),
         ("f.gif", "f.png"),
@@ -46,7 +46,7 @@ def test_broken_photos_are_said_and_the_others_made(tmp_path: Path) -> None:
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
     stream = io.StringIO()
     progress = Progress(stream, noun="photo")
-    assert translate_all(negative, plan_jobs(folder, out), progress) == 2
+    assert translate_all(negative, plan_jobs([folder], out), progress) == 2
     progress.close()
     lines = stream.getvalue().splitlines()
     assert [line.split(":")[0] for line in lines[:2]] == ["skipped", "skipped"]
@@ -60,13 +60,31 @@ def test_broken_photos_are_said_and_the_others_made(tmp_path: Path) -> None:
 def test_no_photo_is_ever_overwritten(tmp_path: Path) -> None:
     folder, out = photos(tmp_path / "in", "a.png", "b.png"), photos(tmp_path / "out")
     with pytest.raises(UserError, match="is the folder of the photos itself"):
-        plan_jobs(folder, folder)
+        plan_jobs([folder], folder)
     (tmp_path / "link").symlink_to(folder)
     with pytest.raises(UserError, match="is the folder of the photos itself"):
-        plan_jobs(folder, tmp_path / "link")
+        plan_jobs([folder], tmp_path / "link")
     (out / "a.png").symlink_to(folder / "b.png")
     with pytest.raises(UserError, match=r"output .*a\.png is one of the photos itself"):
-        plan_jobs(folder, out)
+        plan_jobs([folder], out)
+
+
+def test_several_photos_by_name_and_results_of_one_suffix(tmp_path: Path) -> None:
+    photos(tmp_path / "in", "b.jpg", "a.bmp")
+    named = [tmp_path / "in" / name for name in ("b.jpg", "a.bmp")]
+    jobs = plan_jobs(named, tmp_path / "out", suffix=".png")
+    assert [(photo.name, result.name) for photo, result in jobs] == [("b.jpg", "b.png"), ("a.bmp", "a.png")]
+    assert plan_jobs(named[:1], tmp_path / "x.webp", suffix=".png") == [(named[0], tmp_path / "x.webp")]
+    with pytest.raises(UserError, match=r"names one picture for 2 photos; name a folder"):
+        plan_jobs(named, tmp_path / "x.png")
+    with pytest.raises(UserError, match=r"b\.jpg is one of the photos itself"):
+        plan_jobs(named, tmp_path / "in")
+    with pytest.raises(UserError, match=r"b\.jpg is the photo itself"):
+        plan_jobs(named[:1], named[0])
+    with pytest.raises(UserError, match=r"none\.png does not exist"):
+        plan_jobs([*named, tmp_path / "none.png"], tmp_path / "out")
+    with pytest.raises(UserError, match=r"would both become"):
+        plan_jobs([*named, named[0]], tmp_path / "out")
 
 
 @pytest.mark.parametrize("names", [("a.bmp", "a.png"), ("a.tif", "a.gif"), ("a.png", "A.PNG")])
@@ -75,17 +93,17 @@ def test_two_results_of_one_name_are_refused(tmp_path: Path, names: tuple[str, s
     if len(list(folder.iterdir())) < 2:
         pytest.skip("this file system does not tell a from A")
     with pytest.raises(UserError, match=r"photos .* and .* would both become .*; rename one of them"):
-        plan_jobs(folder, tmp_path / "out")
+        plan_jobs([folder], tmp_path / "out")
 
 
 def test_what_makes_no_sense_is_named(tmp_path: Path) -> None:
     folder = photos(tmp_path / "in", "a.png")
     with pytest.raises(UserError, match=r"names one picture for a folder"):
-        plan_jobs(folder, tmp_path / "a.png")
+        plan_jobs([folder], tmp_path / "a.png")
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match=r"is a file; name a folder"):
-        plan_jobs(folder, tmp_path / "file")
+        plan_jobs([folder], tmp_path / "file")
     with pytest.raises(UserError, match="mkdir -p"):
-        plan_jobs(folder, tmp_path / "none" / "out")
+        plan_jobs([folder], tmp_path / "none" / "out")
     with pytest.raises(UserError, match="holds no pictures"):
-        plan_jobs(photos(tmp_path / "empty"), tmp_path / "out")
+        plan_jobs([photos(tmp_path / "empty")], tmp_path / "out")

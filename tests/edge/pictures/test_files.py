@@ -74,6 +74,20 @@ def test_exif_orientation_is_applied(tmp_path: Path, orientation: int) -> None:
     np.testing.assert_array_equal(opened, np.asarray(upright))
 
 
+@pytest.mark.parametrize("suffix", ["jpg", "png", "webp", "tif", "bmp"])
+@pytest.mark.parametrize("orientation", [1, 3, 6])
+def test_the_header_tells_the_size(tmp_path: Path, suffix: str, orientation: int) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    path = tmp_path / f"x.{suffix}"
+    Image.new("RGB", (9, 5)).save(path, exif=exif)
+    assert pictures.picture_size(path) == pictures.open_picture(path).shape[:2]
+    assert pictures.picture_size(path) == ((9, 5) if orientation == 6 and suffix != "bmp" else (5, 9))
+    path.write_text("no picture")
+    with pytest.raises(UserError, match="is not a picture that can be read"):
+        pictures.picture_size(path)
+
+
 def test_a_broken_exif_block_does_not_cost_the_picture(tmp_path: Path) -> None:
     path = saved(tmp_path, Image.fromarray(photo(8, 8)), exif=b"Exif\0\0MM\0*\xff\xff\xff\xff")
     with warnings.catch_warnings():

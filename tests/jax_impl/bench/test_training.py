@@ -20,7 +20,7 @@ from jax_impl.bench.table import Case, Way, table
 from jax_impl.bench.training import BenchArgs, choices, configure
 from jax_impl.config.as_json import to_json
 from jax_impl.config.presets import PRESETS
-from jax_impl.config.tree import UNetModelConfig
+from jax_impl.model.unet import UNetModelConfig
 from jax_impl.training.compiled import SWITCH, keep_programs
 from torch_ref.weights import build_model
 

@@ -9,7 +9,8 @@ import pytest
 from export.edge.errors import UserError
 from jax_impl.config.arguments import parse
 from jax_impl.config.presets import PRESETS
-from jax_impl.config.tree import SeedModelConfig, UNetModelConfig
+from jax_impl.model.seed_unet import SeedModelConfig
+from jax_impl.model.unet import UNetModelConfig
 from jax_impl.runs.folder import check_resume, write_config
 
 

@@ -15,16 +15,9 @@ from export.edge.sampling.table import SAMPLERS
 from jax_impl.config.as_json import from_json, to_json
 from jax_impl.config.data import AugmentConfig, DataConfig
 from jax_impl.config.presets import PRESETS
-from jax_impl.config.tree import (
-    Config,
-    DiffusionConfig,
-    OptimConfig,
-    SamplerName,
-    SeedModelConfig,
-    SpacingName,
-    TrainConfig,
-    UNetModelConfig,
-)
+from jax_impl.config.tree import Config, DiffusionConfig, OptimConfig, SamplerName, SpacingName, TrainConfig
+from jax_impl.model.seed_unet import SeedModelConfig
+from jax_impl.model.unet import UNetModelConfig
 
 
 @pytest.mark.parametrize("name", PRESETS)

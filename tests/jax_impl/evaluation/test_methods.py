@@ -10,12 +10,12 @@ import pytest
 from export.edge.errors import UserError
 from export.edge.pictures.files import open_picture, save_picture
 from jax_impl import sample
-from jax_impl.bundle import final_weights
 from jax_impl.diffusion.draw import Wishes
 from jax_impl.evaluation.held_out import HeldOut
 from jax_impl.evaluation.methods import BATCH, baselines, of_pictures, of_run
 from jax_impl.evaluation.scoring import Judge, score
 from jax_impl.runs.folder import open_run
+from jax_impl.runs.publishing import final_weights
 
 
 def test_a_baseline_passed_through_a_folder_gets_its_own_scores(

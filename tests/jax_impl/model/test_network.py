@@ -13,8 +13,11 @@ import pytest
 
 from jax_impl.config.data import DataConfig
 from jax_impl.config.presets import PRESETS
-from jax_impl.config.tree import Config, ModelConfig, SeedModelConfig, UNetModelConfig
+from jax_impl.config.tree import Config
 from jax_impl.model.network import Network, build, count, flatten, outline
+from jax_impl.model.registry import NetworkConfig
+from jax_impl.model.seed_unet import SeedModelConfig
+from jax_impl.model.unet import UNetModelConfig
 
 NETWORKS = [
     SeedModelConfig(width=4),
@@ -47,7 +50,7 @@ def test_the_readme_counts_the_parameters(preset: str, root: Path) -> None:
 
 @pytest.mark.parametrize("model", NETWORKS)
 @pytest.mark.parametrize("size", [(16, 16), (16, 24), (8, 32)])
-def test_output_has_the_shape_of_the_input(model: ModelConfig, size: tuple[int, int]) -> None:
+def test_output_has_the_shape_of_the_input(model: NetworkConfig, size: tuple[int, int]) -> None:
     network, params, stats = build(Config(data=DataConfig(size=16), model=model), jax.random.key(0))
     x = jnp.zeros((3, *size, 3))
     output, after = network.apply(params, stats, x, x, jnp.asarray([0, 10, 999]))
@@ -56,7 +59,7 @@ def test_output_has_the_shape_of_the_input(model: ModelConfig, size: tuple[int, 
 
 
 @pytest.mark.parametrize("model", NETWORKS)
-def test_every_input_and_every_parameter_matters(model: ModelConfig) -> None:
+def test_every_input_and_every_parameter_matters(model: NetworkConfig) -> None:
     network, params, stats = build(Config(data=DataConfig(size=16), model=model), jax.random.key(0))
     params = perturbed(params)
     x_t, cond = jax.random.normal(jax.random.key(1), (2, 2, 16, 16, 3))

@@ -14,9 +14,10 @@ import pytest
 from jax_impl.config.as_json import from_json
 from jax_impl.config.data import DataConfig
 from jax_impl.config.presets import PRESETS
-from jax_impl.config.tree import Config, UNetModelConfig
+from jax_impl.config.tree import Config
 from jax_impl.model.blocks import dropout
 from jax_impl.model.network import Network, build, flatten, outline
+from jax_impl.model.unet import UNetModelConfig
 
 PLAIN = UNetModelConfig(width=8, groups=4, multipliers=(1,), blocks=1, head="plain")
 ATTENTIVE = replace(PLAIN, head="affine", attention_levels=(0,), head_channels=8, cross_attention=True)

@@ -16,11 +16,13 @@ from export.edge.errors import UserError
 from jax_impl import bundle
 from jax_impl.config.arguments import parse
 from jax_impl.config.data import DataConfig
-from jax_impl.config.tree import Config, UNetModelConfig
+from jax_impl.config.tree import Config
 from jax_impl.diffusion.schedule import alphas_cumprod
 from jax_impl.model.network import flatten, outline
+from jax_impl.model.unet import UNetModelConfig
 from jax_impl.runs.bundles import SCHEDULE, read_bundle, warm_start, write_bundle
 from jax_impl.runs.folder import open_run
+from jax_impl.runs.publishing import final_weights
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +69,7 @@ def test_an_average_that_was_not_kept(trained_run: Path, tmp_path: Path) -> None
 
 def test_statistics_are_re_estimated_for_averaged_weights(trained_seed_run: Path) -> None:
     run = open_run(trained_seed_run)
-    params, stats = bundle.final_weights(run)
+    params, stats = final_weights(run)
     before, after = flatten(run.state.stats), flatten(stats)
     assert after.keys() == before.keys()
     assert all(np.isfinite(v).all() for v in after.values())

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from jax_impl.config.data import DataConfig
-from jax_impl.config.tree import Config, OptimConfig, SeedModelConfig
+from jax_impl.config.tree import Config, OptimConfig
+from jax_impl.model.seed_unet import SeedModelConfig
 from jax_impl.training.optim import learning_rate, make_optimizer
 from jax_impl.training.state import TrainState, outline
 

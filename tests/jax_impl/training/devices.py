@@ -17,14 +17,16 @@ import jax.numpy as jnp
 import numpy as np
 
 from jax_impl.config.data import AugmentConfig, DataConfig
-from jax_impl.config.tree import Config, OptimConfig, SeedModelConfig, TrainConfig, UNetModelConfig
+from jax_impl.config.tree import Config, OptimConfig, TrainConfig
 from jax_impl.data.loader import Pairs
 from jax_impl.diffusion.schedule import Levels, alphas_cumprod
+from jax_impl.model.seed_unet import SeedModelConfig
+from jax_impl.model.unet import UNetModelConfig
 from jax_impl.training.checkpoint import restore
 from jax_impl.training.feed import open_feed
+from jax_impl.training.mesh import make_mesh, put_state, state_sharding
 from jax_impl.training.optim import learning_rate, make_optimizer
 from jax_impl.training.retention import Retention
-from jax_impl.training.sharding import make_mesh, of_state, put_state
 from jax_impl.training.state import TrainState, create, to_arrays
 from jax_impl.training.step import Problem, draw_batch, make_train_step, update
 from jax_impl.training.writer import save
@@ -113,7 +115,7 @@ def restored_elsewhere(state: TrainState) -> list[str]:
         for devices, fsdp in ((1, 1), (8, 4)):
             mesh = make_mesh(setting("unet", devices, fsdp))
             back, _, _ = restore(Path(folder), state, mesh=mesh)
-            placed = jax.tree.map(lambda a, s: a.sharding.is_equivalent_to(s, a.ndim), back, of_state(mesh, back))
+            placed = jax.tree.map(lambda a, s: a.sharding.is_equivalent_to(s, a.ndim), back, state_sharding(mesh, back))
             wrong += [] if all(jax.tree.leaves(placed)) else [f"placed otherwise on {devices}"]
             here, there = to_arrays(state), to_arrays(back)
             wrong += [f"{n} on {devices}" for n in here if not np.array_equal(np.asarray(here[n]), there[n])]

@@ -15,11 +15,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from export.edge.errors import UserError
-from jax_impl import bundle, prepare
+from jax_impl import prepare
 from jax_impl.config.data import DataConfig
 from jax_impl.config.tree import Config, TrainConfig
 from jax_impl.data.loader import Pairs, Source, batch_indices, open_held_out_pairs, open_pairs
 from jax_impl.runs.folder import DATA, check_data, open_run, write_data
+from jax_impl.runs.publishing import estimate_statistics
 from jax_impl.train import train
 from jax_impl.training.feed import Batches, Feed, Order, Shard, open_feed
 from jax_impl.training.state import to_arrays
@@ -132,7 +133,7 @@ def test_statistics_of_a_bundle_are_the_same_either_way(trained_seed_run: Path) 
     trained = open_run(trained_seed_run)
     data = dataclasses.replace(trained.config.data, in_memory_mb=0)
     streamed = dataclasses.replace(trained, config=dataclasses.replace(trained.config, data=data))
-    wanted, found = (bundle.estimate_statistics(run, run.state.ema) for run in (trained, streamed))
+    wanted, found = (estimate_statistics(run, run.state.ema) for run in (trained, streamed))
     pairs = list(zip(*map(jax.tree.leaves, (wanted, found)), strict=True))
     assert pairs
     for a, b in pairs:

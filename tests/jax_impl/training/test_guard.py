@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from jax_impl.config.tree import Config, OptimConfig
 from jax_impl.data.loader import load
 from jax_impl.diffusion.schedule import Levels, alphas_cumprod
-from jax_impl.training.guard import MEMORY, describe_skipped, judge
+from jax_impl.training.guard import MEMORY, check_step, describe_skipped
 from jax_impl.training.optim import learning_rate, make_optimizer
 from jax_impl.training.state import Guard, TrainState, create, to_arrays
 from jax_impl.training.step import Batch, Problem, StepFunction, fetch, make_train_step
@@ -110,7 +110,7 @@ def test_counters_follow_the_losses(setup: Setup, losses: list[float], factor: f
     mean, taken, in_a_row, non_finite, spikes = float(before > 0), before, 0, 0, 0
     for loss in losses:
         metrics = {"loss": jnp.float32(loss), "grad_norm": jnp.float32(1.0)}
-        guard, _ = judge(OptimConfig(spike_factor=factor), state, metrics, {})
+        guard, _ = check_step(OptimConfig(spike_factor=factor), state, metrics, {})
         state = replace(state, step=state.step + 1, guard=guard)
         finite = np.isfinite(loss)
         spike = bool(finite and factor and taken >= MEMORY and loss > factor * mean)

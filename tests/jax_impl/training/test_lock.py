@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 
 from export.edge.errors import UserError
-from jax_impl.training.lock import HOLDER, claim
+from jax_impl.training.lock import HOLDER, run_lock
 
 HOLD = """
 import sys, time
 from pathlib import Path
-from jax_impl.training.lock import claim
-with claim(Path(sys.argv[1])):
+from jax_impl.training.lock import run_lock
+with run_lock(Path(sys.argv[1])):
     print("held", flush=True)
     time.sleep(600)
 """
@@ -36,17 +36,17 @@ def test_a_second_process_is_refused_by_the_number_of_the_first_until_that_is_ki
     other: subprocess.Popen[str], tmp_path: Path
 ) -> None:
     for _ in range(2):
-        with pytest.raises(UserError, match=rf"by process {other.pid} on "), claim(tmp_path / "run"):
+        with pytest.raises(UserError, match=rf"by process {other.pid} on "), run_lock(tmp_path / "run"):
             pytest.fail("the lock was given twice")
     other.kill()
     other.wait()
-    with claim(tmp_path / "run"):
+    with run_lock(tmp_path / "run"):
         assert (tmp_path / "run" / HOLDER).exists()
     assert not (tmp_path / "run" / HOLDER).exists()
 
 
 def test_its_holder_may_claim_it_again(tmp_path: Path) -> None:
-    with claim(tmp_path / "run"):
-        with claim(tmp_path / "run"):
+    with run_lock(tmp_path / "run"):
+        with run_lock(tmp_path / "run"):
             pass
         assert (tmp_path / "run" / HOLDER).exists()

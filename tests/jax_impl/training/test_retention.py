@@ -5,11 +5,11 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jax_impl.training.retention import Kept, Retention, best_first, to_delete
+from jax_impl.training.retention import CheckpointFacts, Retention, best_first, to_delete
 
 entries = st.lists(
     st.builds(
-        Kept,
+        CheckpointFacts,
         st.integers(0, 40),
         st.none() | st.integers(0, 40).map(lambda quarters: quarters / 4),
         st.none() | st.sampled_from([0.1, 0.2, 0.3, float("inf"), float("nan")]),
@@ -21,7 +21,7 @@ policies = st.builds(Retention, st.integers(1, 4), st.integers(0, 3), st.integer
 
 
 @given(entries, policies)
-def test_each_rule_keeps_its_own(entries: list[Kept], policy: Retention) -> None:
+def test_each_rule_keeps_its_own(entries: list[CheckpointFacts], policy: Retention) -> None:
     gone = to_delete(entries, policy)
     steps = sorted(entry.step for entry in entries)
     assert gone <= set(steps)
@@ -38,12 +38,12 @@ def test_each_rule_keeps_its_own(entries: list[Kept], policy: Retention) -> None
 
 
 @given(entries, policies)
-def test_deleting_again_deletes_nothing(entries: list[Kept], policy: Retention) -> None:
+def test_deleting_again_deletes_nothing(entries: list[CheckpointFacts], policy: Retention) -> None:
     gone = to_delete(entries, policy)
     assert to_delete([entry for entry in entries if entry.step not in gone], policy) == set()
 
 
 @given(entries, policies)
-def test_order_does_not_matter(entries: list[Kept], policy: Retention) -> None:
+def test_order_does_not_matter(entries: list[CheckpointFacts], policy: Retention) -> None:
     assert to_delete(entries[::-1], policy) == to_delete(entries, policy)
     assert best_first(entries[::-1]) == best_first(entries)

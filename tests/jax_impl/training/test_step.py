@@ -12,17 +12,11 @@ import numpy as np
 import pytest
 
 from jax_impl.config.data import AugmentConfig, DataConfig
-from jax_impl.config.tree import (
-    Config,
-    DiffusionConfig,
-    OptimConfig,
-    Prediction,
-    SeedModelConfig,
-    TrainConfig,
-    UNetModelConfig,
-)
+from jax_impl.config.tree import Config, DiffusionConfig, OptimConfig, Prediction, TrainConfig
 from jax_impl.diffusion.guidance import HIDDEN
 from jax_impl.diffusion.schedule import Levels, alphas_cumprod
+from jax_impl.model.seed_unet import SeedModelConfig
+from jax_impl.model.unet import UNetModelConfig
 from jax_impl.training.optim import learning_rate, make_optimizer
 from jax_impl.training.state import create
 from jax_impl.training.step import (

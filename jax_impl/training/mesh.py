@@ -8,7 +8,7 @@ one over all devices, and random numbers are those of the whole batch.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -52,7 +52,7 @@ def make_mesh(config: Config, devices: Sequence[Any] | None = None) -> Mesh:
     return Mesh(np.array(there[:count]).reshape(count // train.fsdp_devices, train.fsdp_devices), (DATA, FSDP))
 
 
-def single() -> Mesh:
+def single_device() -> Mesh:
     """One device of this process, for what is not worth dividing."""
     return Mesh(np.array(jax.local_devices()[:1]).reshape(1, 1), (DATA, FSDP))
 
@@ -69,7 +69,7 @@ def describe(mesh: Mesh) -> str:
     return f"{mesh.size}{of} devices ({mesh.devices.flat[0].device_kind}){hosts}{weights}"
 
 
-def whole(mesh: Mesh) -> NamedSharding:
+def replicated(mesh: Mesh) -> NamedSharding:
     """All of an array on every device."""
     return NamedSharding(mesh, PartitionSpec())
 
@@ -93,20 +93,20 @@ def spec(shape: Sequence[int], parts: int) -> PartitionSpec:
     return PartitionSpec(*(FSDP if i == axis else None for i in range(axis + 1)))
 
 
-def of_state(mesh: Mesh, state: Tree) -> Tree:
+def state_sharding(mesh: Mesh, state: Tree) -> Tree:
     """The sharding of each array of a state, or of any part of it, from the shapes alone."""
     return jax.tree.map(lambda leaf: NamedSharding(mesh, spec(leaf.shape, mesh.shape[FSDP])), state)
 
 
 def divided(mesh: Mesh, state: Tree) -> Tree:
-    """Inside `jax.jit`: a state, weights or their gradient, divided as `of_state` says."""
-    return jax.lax.with_sharding_constraint(state, of_state(mesh, state))
+    """Inside `jax.jit`: a state, weights or their gradient, divided as `state_sharding` says."""
+    return jax.lax.with_sharding_constraint(state, state_sharding(mesh, state))
 
 
 def gathered(mesh: Mesh, params: Tree) -> Tree:
     """Inside `jax.jit`: divided weights, whole on every device."""
     # Without it XLA may divide a layer's channels instead of the batch where the weights are divided.
-    return jax.lax.with_sharding_constraint(params, whole(mesh))
+    return jax.lax.with_sharding_constraint(params, replicated(mesh))
 
 
 def put(value: np.ndarray | jax.Array, sharding: NamedSharding) -> jax.Array:
@@ -120,8 +120,8 @@ def put(value: np.ndarray | jax.Array, sharding: NamedSharding) -> jax.Array:
 
 
 def put_state(state: Tree, mesh: Mesh) -> Tree:
-    """A state that every process has in full, divided as `of_state` says."""
-    return jax.tree.map(put, state, of_state(mesh, state))
+    """A state that every process has in full, divided as `state_sharding` says."""
+    return jax.tree.map(put, state, state_sharding(mesh, state))
 
 
 def put_rows(part: np.ndarray, mesh: Mesh) -> jax.Array:
@@ -149,37 +149,3 @@ def to_host(array: jax.Array) -> np.ndarray:
 def on_one_device(tree: Tree, mesh: Mesh) -> Tree:
     """Arrays to compute with in one process alone; all processes call it at the same time."""
     return tree if mesh.size == 1 else jax.tree.map(to_host, tree)
-
-
-def leads() -> bool:
-    """Whether this process is the one that writes."""
-    return jax.process_index() == 0
-
-
-def from_first(number: int) -> int:
-    """What the first process gives; all processes call it at the same time."""
-    if jax.process_count() == 1:
-        return number
-    return int(multihost_utils.broadcast_one_to_all(np.int32(number)))
-
-
-class Votes:
-    """What any process asks for, all do: a maximum over the processes, known one call late.
-
-    Late, so that no step waits for it. A process alone has its own way at once.
-    """
-
-    def __init__(self, mesh: Mesh) -> None:
-        self.processes = jax.process_count()
-        self.mesh = mesh
-        self.before: jax.Array | None = None
-        self.most: Callable[[jax.Array], jax.Array] = jax.jit(lambda cast: cast.max(axis=0), out_shardings=whole(mesh))
-
-    def cast(self, wishes: Sequence[int]) -> tuple[int, ...]:
-        """The largest of each wish, 0 or more, over all processes at their call before this one; at first none."""
-        if self.processes == 1:
-            return tuple(wishes)
-        before = self.before
-        mine = np.tile(np.asarray(wishes, np.int32), (len(self.mesh.local_devices), 1))
-        self.before = self.most(put_rows(mine, self.mesh))
-        return (0,) * len(wishes) if before is None else tuple(np.asarray(before.addressable_data(0)).tolist())

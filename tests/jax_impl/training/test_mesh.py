@@ -18,7 +18,8 @@ from jax.sharding import PartitionSpec
 
 from export.edge.errors import UserError
 from jax_impl.config.tree import Config, OptimConfig, TrainConfig
-from jax_impl.training.sharding import FSDP, SMALLEST_DIVIDED, Votes, make_mesh, put, rows, single, spec, to_host
+from jax_impl.training.mesh import FSDP, SMALLEST_DIVIDED, make_mesh, put, rows, single_device, spec, to_host
+from jax_impl.training.votes import Consensus
 
 
 @pytest.mark.parametrize("which", ["few", pytest.param("all", marks=pytest.mark.slow)])
@@ -106,8 +107,8 @@ def test_of_eight_devices_as_many_work_as_share_a_batch_evenly(
 
 
 def test_one_process_has_its_way_at_once_and_its_arrays_come_back_as_copies() -> None:
-    mesh = single()
-    assert Votes(mesh).cast((15, 0, 1)) == (15, 0, 1)
+    mesh = single_device()
+    assert Consensus(mesh).maximum((15, 0, 1)) == (15, 0, 1)
     placed = put(jnp.arange(6.0), rows(mesh))
     back = to_host(placed)
     back += 1.0

@@ -1,0 +1,23 @@
+"""Facts about a setting, as metadata of its field: `field(metadata=TRAINING_ONLY)`."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any
+
+TRAINING_ONLY: Mapping[str, bool] = MappingProxyType({"training_only": True})
+"""The setting changes how a network is trained, not what its weights compute."""
+
+
+def marked(settings: Any, mark: Mapping[str, bool], prefix: str = "") -> set[str]:
+    """The dotted names of the fields in a tree of settings whose metadata hold the mark."""
+    names: set[str] = set()
+    for field in dataclasses.fields(settings):
+        value, name = getattr(settings, field.name), f"{prefix}{field.name}"
+        if mark.items() <= field.metadata.items():
+            names.add(name)
+        if dataclasses.is_dataclass(value):
+            names |= marked(value, mark, f"{name}.")
+    return names
