@@ -68,6 +68,7 @@ def metadata(bundle: Bundle) -> dict[str, str]:
             "spacing": str(diffusion.get("spacing", LATER_KEYS["spacing"])),
             "weights_digest": bundle.weights_digest,
             "config": json.dumps(model),
+            "plugins": json.dumps(bundle.plugins),
             "file_digest": artifact.UNSEALED,
         }
     except (KeyError, TypeError) as error:
