@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
+from export.edge.pictures.arrays import Fit
 from jax_impl.config.checks import require, require_share
 
 Layout = Literal["auto", "folders", "side-by-side", "manifest"]
 Direction = Literal["forward", "reverse"]
-Fit = Literal["crop", "letterbox", "stretch"]
 
 
 @dataclass(frozen=True)
