@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
+from export.edge.sampling.spacing import Spacing
+from export.edge.sampling.table import Prediction, Sampler
 from jax_impl.config.checks import require, require_finite, require_share
 from jax_impl.config.data import DataConfig
 from jax_impl.config.fields import FREE_ON_RESUME
@@ -12,13 +14,7 @@ from jax_impl.model import builtin  # noqa: F401  It registers our networks.
 from jax_impl.model.registry import NetworkConfig
 from jax_impl.model.seed_unet import SeedModelConfig
 
-Prediction = Literal["eps", "x0", "v"]
 LossWeight = Literal["uniform", "min_snr"]
-SamplerName = Literal["ddim", "ddpm", "dpmpp", "heun"]
-"""Samplers that can be recommended with the weights; the device runs these too."""
-AnySamplerName = Literal["ddim", "ddpm", "dpmpp", "heun", "original"]
-"""`original`, the original script's loop, is there to compare with and is never recommended."""
-SpacingName = Literal["trailing", "leading", "linspace", "logsnr"]
 
 
 @dataclass(frozen=True)
@@ -48,11 +44,11 @@ class DiffusionConfig:
     threshold: float = 0.0
     """Share of each picture's values, such as 0.995, that dynamic thresholding leaves inside the clamp by shrinking
     the estimate (Saharia et al. 2022, section 2.3); 0 cuts off what is outside."""
-    sampler: SamplerName = "ddim"
+    sampler: Sampler = "ddim"
     """Recommended sampler, stored with the weights."""
     sample_steps: int = 50
     """Recommended number of sampling steps, stored with the weights; heun asks the network twice in most of them."""
-    spacing: SpacingName = "trailing"
+    spacing: Spacing = "trailing"
     """Recommended choice of timesteps, stored with the weights."""
 
     def __post_init__(self) -> None:
