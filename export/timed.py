@@ -24,10 +24,10 @@ from export.edge.pictures.files import open_photo, save_picture
 from export.edge.sampling.noise import start_noise, step_noise
 from export.edge.sampling.tables import Tables, choose
 from export.edge.timing import Counted, serve
-from export.edge.translate import translate
+from export.edge.translate import Options, translate
 
 if TYPE_CHECKING:  # PyTorch is not loaded where export.edge is measured.
-    from torch_ref.base import UNet
+    from torch_ref.base import Denoiser
 
 ORIGINAL_STEPS = 100
 
@@ -74,7 +74,7 @@ def edge(path: Path, threads: int, steps: int) -> Draw:
     def draw(photo: Path, output: Path) -> tuple[int, float]:
         timed = Counted(model.denoise)
         picture, tags = open_photo(photo)
-        save_picture(output, translate(replace(model, denoise=timed), picture, steps), tags)
+        save_picture(output, translate(replace(model, denoise=timed), picture, Options(steps)), tags)
         return timed.calls, timed.seconds
 
     return draw
@@ -100,7 +100,7 @@ def original(_: Path, threads: int, steps: int) -> Draw:
     return _in_torch(build_model(config), alphas_cumprod, threads, steps, how)
 
 
-def _in_torch(model: UNet, process: np.ndarray | Tables, threads: int, steps: int, how: Mapping[str, Any]) -> Draw:
+def _in_torch(model: Denoiser, process: np.ndarray | Tables, threads: int, steps: int, how: Mapping[str, Any]) -> Draw:
     import torch
 
     from torch_ref.diffusion import sample, sample_by_table, start_by_table

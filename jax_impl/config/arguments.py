@@ -42,21 +42,21 @@ class TrainArgs(Config):
     """Train a paired image-to-image diffusion model."""
 
     output_dir: Path = Path("runs/latest")
-    """Folder of the run; made if need be."""
+    """Folder of the run; created if it is not there."""
     resume: tyro.conf.FlagCreatePairsOff[bool] = False
-    """Go on from the newest checkpoint in output-dir."""
+    """Continue the run in --output-dir from its newest checkpoint."""
     init_from: Path | None = None
     """Start from the weights of this model.safetensors instead of random ones."""
     coordinator: str = ""
     """HOST:PORT of process 0, where several processes train together; each is started with the same command line."""
     processes: int = 0
-    """How many they are."""
+    """Number of processes that train together, with --coordinator; 0 for one process alone."""
     process: int = -1
-    """The number of this one, from 0."""
+    """Number of this process, from 0 to one less than --processes; with --coordinator."""
     distributed: tyro.conf.FlagCreatePairsOff[bool] = False
     """Let SLURM, Open MPI or the TPU pod say which processes train together."""
     dry_run: tyro.conf.FlagCreatePairsOff[bool] = False
-    """Say what memory and time the run would take, from a few steps, and write nothing."""
+    """Print the memory and time that the run would take, measured on a few steps, and write nothing."""
 
     def config(self) -> Config:
         """The settings without the folders."""

@@ -7,6 +7,7 @@ from typing import Literal
 
 from jax_impl.config.checks import require, require_finite
 from jax_impl.config.data import DataConfig
+from jax_impl.config.fields import FREE_ON_RESUME
 from jax_impl.diffusion.gaussian import DiffusionConfig
 from jax_impl.diffusion.losses.hybrid import HybridConfig
 from jax_impl.diffusion.losses.registry import LossConfig
@@ -21,27 +22,34 @@ class OptimConfig:
     """AdamW, its learning-rate schedule and gradient clipping."""
 
     learning_rate: float = 1e-4
+    """Learning rate of AdamW at its highest; above 0."""
     weight_decay: float = 0.01
+    """Weight decay of AdamW, multiplied by the learning rate; 0 or more."""
     schedule: Literal["step", "cosine"] = "step"
-    """`step`: times `decay_factor` every `decay_epochs`; `cosine`: down to zero at the last step."""
+    """Learning rate over the run: `step` multiplies it by `decay_factor` every `decay_epochs`; `cosine` lowers it to
+    zero."""
     decay_epochs: int = 100
+    """Epochs between two drops of the learning rate, with the schedule `step`; at least 1."""
     decay_factor: float = 0.5
+    """Factor of each drop of the learning rate, with the schedule `step`; above 0, up to 1."""
     warmup_steps: int = 0
-    """Steps over which the learning rate rises from zero."""
+    """Number of steps in which the learning rate rises from zero; 0 for none."""
     clip_norm: float = 1.0
-    """Largest global norm of the gradient; 0 switches clipping off."""
+    """Largest global norm of the gradient, which is scaled down to it; 0 switches clipping off."""
     ema_decay: float = 0.0
-    """Decay of the moving average of the weights, which is what gets published; 0 switches it off."""
+    """Decay of the moving average of the weights, which bundles and samples use, from 0 to below 1; 0 switches it
+    off."""
     more_ema_decays: tuple[float, ...] = ()
-    """Decays of further averages, kept to choose from when the run is bundled."""
-    max_skipped: int = 10
-    """Most steps in a row that may be skipped because something in them was not finite or their loss was a spike; one
-    more ends the run."""
+    """Decays of further moving averages, each between 0 and 1, to choose from when the run is bundled."""
+    max_skipped: int = field(default=10, metadata=FREE_ON_RESUME)
+    """Largest number of steps in a row that may be skipped for a value that is not finite or a loss spike; one more
+    ends the run."""
     accumulate: int = 1
-    """Parts of a batch that pass through the network one after the other: their mean gradient is the batch's, in less
-    memory; BatchNorm then normalises each part by itself."""
+    """Gradient accumulation: number of parts of a batch that pass through the network one after the other, in less
+    memory; a divisor of train.batch_size. BatchNorm then normalises each part by itself."""
     spike_factor: float = 0.0
-    """A step whose loss is more than this many times the mean of about the last hundred is skipped; 0 for no limit."""
+    """Skip a step whose loss is more than this many times the mean of about the last hundred; above 1, or 0 for no
+    limit."""
 
     def __post_init__(self) -> None:
         require(self.learning_rate > 0.0, "optim.learning_rate", self.learning_rate, "choose a value above 0")
@@ -72,34 +80,37 @@ class OptimConfig:
 class TrainConfig:
     """Length of the run and what it leaves behind."""
 
-    epochs: int = 50
+    epochs: int = field(default=50, metadata=FREE_ON_RESUME)
+    """Number of epochs to train, at least 1."""
     batch_size: int = 2
-    """Pairs in a step, over all devices."""
-    devices: int = 0
-    """Devices that each batch is divided among; 0 for as many of those there as divide it evenly."""
-    fsdp_devices: int = 1
-    """Neighbouring ones that weights, averages and the optimiser's moments are divided among too, to save memory."""
+    """Pairs in a training step, over all devices; at least 1."""
+    devices: int = field(default=0, metadata=FREE_ON_RESUME)
+    """Number of devices that a batch is divided among; 0 for the most available ones that divide it evenly."""
+    fsdp_devices: int = field(default=1, metadata=FREE_ON_RESUME)
+    """Number of devices that also divide the weights, their averages and the optimiser's moments among them, to save
+    memory: a divisor of the number of devices; 1 keeps a whole copy on each."""
     seed: int = 0
-    checkpoint_every: int = 10
-    """Epochs between checkpoints; one is always written at the end."""
-    keep_checkpoints: int = 3
-    """Newest checkpoints kept on disk."""
-    keep_best: int = 1
-    """Checkpoints kept for their validation loss, the lowest ones."""
-    keep_every: int = 0
-    """Epochs between the checkpoints that are kept for good, where one is written then; 0 for none."""
-    checkpoint_minutes: float = 10.0
-    """Also write a checkpoint, in the middle of an epoch, when the last one is this old; 0 for no such ones."""
-    sample_every: int = 1
-    """Epochs between sample pictures; 0 for none."""
-    sample_steps: int = 50
-    """Sampling steps of those pictures."""
-    max_minutes: float = 0.0
-    """Stop, with a checkpoint, after the step in which this time is up; 0 for no limit."""
-    tensorboard: bool = False
+    """Seed of the weights, batches, augmentation and noise, 0 to 4294967295."""
+    checkpoint_every: int = field(default=10, metadata=FREE_ON_RESUME)
+    """Epochs between two checkpoints, at least 1; the end of a run always writes one."""
+    keep_checkpoints: int = field(default=3, metadata=FREE_ON_RESUME)
+    """Number of newest checkpoints that stay on disk, at least 1."""
+    keep_best: int = field(default=1, metadata=FREE_ON_RESUME)
+    """Number of checkpoints that stay on disk for their low validation loss; 0 for none."""
+    keep_every: int = field(default=0, metadata=FREE_ON_RESUME)
+    """Checkpoints at the end of an epoch that is a multiple of this stay on disk; 0 for none."""
+    checkpoint_minutes: float = field(default=10.0, metadata=FREE_ON_RESUME)
+    """Age of the newest checkpoint, in minutes, at which another is written in the middle of an epoch; 0 for none."""
+    sample_every: int = field(default=1, metadata=FREE_ON_RESUME)
+    """Epochs between two sample pictures; 0 for none."""
+    sample_steps: int = field(default=50, metadata=FREE_ON_RESUME)
+    """Sampling steps of the pictures that training writes, from 1 to diffusion.timesteps."""
+    max_minutes: float = field(default=0.0, metadata=FREE_ON_RESUME)
+    """Longest training time in minutes: the run then writes a checkpoint and ends; 0 for no limit."""
+    tensorboard: bool = field(default=False, metadata=FREE_ON_RESUME)
     """Also write TensorBoard event files."""
     deterministic: bool = False
-    """Have XLA use only operations that repeat to the last bit, which a GPU needs for an exact resume."""
+    """Use only XLA operations whose results repeat to the last bit, which an exact resume on a GPU needs; slower."""
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size", "fsdp_devices", "checkpoint_every", "keep_checkpoints", "sample_steps"):

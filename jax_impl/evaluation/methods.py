@@ -17,7 +17,7 @@ from export.edge.model.artifact import Artifact
 from export.edge.pictures.arrays import fit_square, to_float, working
 from export.edge.pictures.files import SUFFIXES, open_picture
 from export.edge.sampling.noise import start_noise
-from export.edge.translate import translate
+from export.edge.translate import Options, translate
 from jax_impl.diffusion.sampling import AS_RECOMMENDED, SamplingOptions, make_sampler, resolve
 from jax_impl.evaluation.baselines import Translate, color_transfer, copy_input, mean_target, pixel_ridge
 from jax_impl.evaluation.held_out import HeldOut
@@ -59,14 +59,12 @@ def each(by: Translate) -> Draw:
 def of_artifact(model: Artifact, options: SamplingOptions = AS_RECOMMENDED) -> Method:
     """An exported model, run by export.edge."""
 
-    def draw(picture: np.ndarray, seed: int) -> np.ndarray:
-        how = {"spacing": options.spacing, "guidance": options.guidance}
-        return translate(model, picture, options.steps, seed, options.sampler, options.eta, **how)
+    how = Options(options.steps, options.sampler, options.spacing, options.eta, options.guidance)
 
     return Method(
         name="model",
         title="model",
-        draw=each(draw),
+        draw=each(lambda picture, seed: translate(model, picture, how, seed=seed)),
         chance=True,
         steps=options.steps or model.steps,
         sampler=options.sampler or model.sampler,
