@@ -26,7 +26,7 @@ from export.edge.timing import Counted, serve
 from export.edge.translate import Options, translate
 
 if TYPE_CHECKING:  # PyTorch is not loaded where export.edge is measured.
-    from torch_ref.base import UNet
+    from torch_ref.base import Denoiser
 
 ORIGINAL_STEPS = 100
 
@@ -98,7 +98,9 @@ def original(_: Path, threads: int, steps: int) -> Translator:
     return _in_torch(build_model(config), alphas_cumprod, threads, steps, how)
 
 
-def _in_torch(model: UNet, alphas_cumprod: np.ndarray, threads: int, steps: int, how: Mapping[str, Any]) -> Translator:
+def _in_torch(
+    model: Denoiser, alphas_cumprod: np.ndarray, threads: int, steps: int, how: Mapping[str, Any]
+) -> Translator:
     import torch
 
     from torch_ref.diffusion import sample
