@@ -12,9 +12,11 @@ from typing import Any
 
 import numpy as np
 
+from export.edge import plugins
 from export.edge.errors import UserError
 from jax_impl.config.as_json import from_tree
 from jax_impl.config.fields import FREE_ON_RESUME, marked
+from jax_impl.config.tagged import plugins_of
 from jax_impl.config.tree import Config
 from jax_impl.data.loader import Pairs, Source
 from jax_impl.diffusion.schedule import Levels, alphas_cumprod
@@ -26,6 +28,8 @@ from jax_impl.training.step import Problem
 
 CONFIG = "config.json"
 DATA = "data.json"
+PLUGINS = "plugins"
+"""Where the configuration says which of its entries a user's modules registered."""
 
 
 @dataclass(frozen=True)
@@ -39,8 +43,9 @@ class TrainedRun:
 
 
 def write_config(run: Path, config: Config) -> None:
-    """Save the resolved configuration in the run folder."""
-    write_sealed(run / CONFIG, dataclasses.asdict(config))
+    """Save the resolved configuration in the run folder, with the plugins that it needs."""
+    brought = plugins_of(config)
+    write_sealed(run / CONFIG, dataclasses.asdict(config) | ({PLUGINS: brought} if brought else {}))
 
 
 def read_config(run: Path) -> Config:
@@ -50,7 +55,7 @@ def read_config(run: Path) -> Config:
         raise UserError(f"run {run} has no {CONFIG}; name the folder given to training as --output-dir")
     tree = read_sealed(path, "configuration")
     try:
-        return from_tree(tree)
+        return from_tree(tree, plugins.record(tree.pop(PLUGINS, []), PLUGINS))
     except UserError as error:
         raise UserError(f"{path}: {error}") from None
 
