@@ -7,6 +7,7 @@ from typing import Any, Literal, TypeVar
 
 from export.edge.pictures.arrays import Fit
 from jax_impl.config.checks import require, require_share
+from jax_impl.config.fields import FREE_ON_RESUME
 
 Direction = Literal["forward", "reverse"]
 Settings = TypeVar("Settings")
@@ -52,7 +53,7 @@ class AugmentConfig:
 class PlaceConfig:
     """Where the pairs are."""
 
-    path: str = SYNTHETIC
+    path: str = field(default=SYNTHETIC, metadata=FREE_ON_RESUME)
     """Folder of pairs, CSV or JSONL manifest, or `synthetic` for the built-in scenes."""
     layout: str = "auto"
     """How the pairs are stored: `folders`, `side-by-side`, `manifest`, or a layout that a plugin adds; `auto`
@@ -96,7 +97,7 @@ class TfdsConfig:
 
     tfds: str = ""
     """Prepared dataset of TensorFlow Datasets to read in place of a path: NAME, NAME/CONFIG or NAME/CONFIG:VERSION."""
-    tfds_dir: str = "~/tensorflow_datasets"
+    tfds_dir: str = field(default="~/tensorflow_datasets", metadata=FREE_ON_RESUME)
     """Folder of the prepared datasets of TensorFlow Datasets."""
     tfds_features: tuple[str, ...] = ()
     """Names of two picture features of the TensorFlow dataset, input and target; by default its only two, by
@@ -111,13 +112,13 @@ class DataConfig(TfdsConfig, SceneConfig, SquareConfig, DirectionConfig, PlaceCo
     """Side of the random window that each training step cuts out of every pair, pixels; 0 for whole pictures."""
     repeats: int = 20
     """How often each pair is seen in an epoch, at least 1."""
-    max_bad_share: float = 0.01
+    max_bad_share: float = field(default=0.01, metadata=FREE_ON_RESUME)
     """Largest share of the training pairs, 0 to 1, that may hold a picture that cannot be decoded or has a side below
     8 pixels; another pair replaces each. Training refuses to start with more."""
-    in_memory_mb: int = 4096
+    in_memory_mb: int = field(default=4096, metadata=FREE_ON_RESUME)
     """Largest training set that is decoded once and kept on the device, MiB of decoded pictures; a larger one is read
     from disk all the time."""
-    threads: int = 0
+    threads: int = field(default=0, metadata=FREE_ON_RESUME)
     """Threads that read a training set that is not kept in memory, 0 to 256; 0 for one per core, at most 16."""
     max_val_pairs: int = 2000
     """Most validation pairs that training uses, spread evenly over the split; at least 1."""
