@@ -23,7 +23,7 @@ from export.edge.pictures.arrays import to_float, to_uint8
 from export.edge.pictures.files import open_photo, save_picture
 from export.edge.sampling.noise import start_noise, step_noise
 from export.edge.timing import Counted, serve
-from export.edge.translate import translate
+from export.edge.translate import Options, translate
 
 if TYPE_CHECKING:  # PyTorch is not loaded where export.edge is measured.
     from torch_ref.base import UNet
@@ -73,7 +73,7 @@ def edge(path: Path, threads: int, steps: int) -> Draw:
     def draw(photo: Path, output: Path) -> tuple[int, float]:
         timed = Counted(model.denoise)
         picture, tags = open_photo(photo)
-        save_picture(output, translate(replace(model, denoise=timed), picture, steps), tags)
+        save_picture(output, translate(replace(model, denoise=timed), picture, Options(steps)), tags)
         return timed.calls, timed.seconds
 
     return draw

@@ -30,7 +30,7 @@ from export.edge.sampling.loop import Call
 from export.edge.sampling.spacing import SPACINGS
 from export.edge.sampling.table import SAMPLERS
 from export.edge.tiles import check_tile, own_tile
-from export.edge.translate import translate
+from export.edge.translate import Options, translate
 
 OWN_TILE = "own"
 """`--tile` without a number: the photo's own size."""
@@ -62,6 +62,13 @@ def _parser() -> argparse.ArgumentParser:
         metavar="NAME",
         help="which model of the folder: fp32 (default), fp16, int8, or another that its networks.json names",
     )
+    parser.add_argument("--threads", type=int, help="processor threads; default: one for each physical core")
+    _add_sampling(parser)
+    _add_pictures(parser)
+    return parser
+
+
+def _add_sampling(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--steps",
         type=int,
@@ -84,14 +91,16 @@ def _parser() -> argparse.ArgumentParser:
         help="how far to go beyond what the photo alone would make likely, 1 for not at all; any other runs the model "
         "twice; default: what the model recommends",
     )
+    parser.add_argument("--eta", type=float, default=0.0, help="noise of ddim, 0 (none, default) to 1")
+
+
+def _add_pictures(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--size",
         type=int,
         metavar="PIXELS",
         help="bring the photo to another size than that of training: its short side, or both where models want squares",
     )
-    parser.add_argument("--eta", type=float, default=0.0, help="noise of ddim, 0 (none, default) to 1")
-    parser.add_argument("--threads", type=int, help="processor threads; default: one for each physical core")
     parser.add_argument(
         "--detail",
         choices=DETAILS,
@@ -115,7 +124,6 @@ def _parser() -> argparse.ArgumentParser:
         help="also save the way there: .png or .jpg a strip, .gif or .webp animated",
     )
     parser.add_argument("--save-intermediate", type=Path, metavar="FOLDER", help="also save the pictures along the way")
-    return parser
 
 
 def _check(arguments: argparse.Namespace) -> list[Job]:
@@ -245,21 +253,17 @@ def _draw(
     on_step: Callable[[Call, int], None] | None = None,
     on_window: Callable[[int, int], None] | None = None,
 ) -> np.ndarray:
-    return translate(
-        model,
-        picture,
-        arguments.steps,
-        arguments.seed,
-        arguments.sampler,
-        arguments.eta,
-        on_step,
+    options = Options(
+        steps=arguments.steps,
+        sampler=arguments.sampler,
         spacing=arguments.spacing,
+        eta=arguments.eta,
         guidance=arguments.guidance,
         size=arguments.size,
         detail=arguments.detail,
         tile=own_tile(model, *picture.shape[:2]) if arguments.tile == OWN_TILE else arguments.tile,
-        on_window=on_window,
     )
+    return translate(model, picture, options, seed=arguments.seed, on_step=on_step, on_window=on_window)
 
 
 def cli() -> None:

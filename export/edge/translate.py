@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -17,49 +18,53 @@ from export.edge.tiles import anchored, check_tile, tiled, windows
 OnStep = Callable[[Call, int], None]
 
 
+@dataclass(frozen=True)
+class Options:
+    """How to translate. None is what the model recommends."""
+
+    steps: int | None = None
+    """Sampler steps, 1 ... T; "heun" runs the model twice in a step."""
+    sampler: str | None = None
+    spacing: str | None = None
+    eta: float = 0.0
+    """Noise of "ddim", 0 to 1."""
+    guidance: float | None = None
+    """Guidance scale, 1 for none; any other runs the model twice as often."""
+    size: int | None = None
+    """What `export.edge.pictures.arrays.working` brings the photo to, pixels: a multiple of size_multiple up to 4096;
+    None is the size of training."""
+    detail: str = "transfer"
+    """How the result reaches the photo's own pixels: "transfer", as a change of colour, or "enlarge", resized."""
+    tile: int | None = None
+    """Short side of the working picture, pixels: that picture then keeps the photo's shape, whatever the model's fit,
+    and the model sees it in overlapping windows of its own size (see `export.edge.tiles`)."""
+
+
 def translate(
     model: Artifact,
     picture: np.ndarray,
-    steps: int | None = None,
-    seed: int = 0,
-    sampler: str | None = None,
-    eta: float = 0.0,
-    on_step: OnStep | None = None,
+    options: Options = Options(),
     *,
-    spacing: str | None = None,
-    guidance: float | None = None,
-    size: int | None = None,
-    detail: str = "transfer",
-    tile: int | None = None,
+    seed: int = 0,
+    on_step: OnStep | None = None,
     on_window: Callable[[int, int], None] | None = None,
 ) -> np.ndarray:
     """Translate a photo: uint8 (height, width, 3) to uint8 of the same size.
 
-    The photo is brought to the model's working size, the noise comes from `seed` alone
-    (an integer in 0 ... 2^64 - 1), and the result is carried to the photo's own pixels:
-    by the `detail` "transfer" as a change of colour, by "enlarge" resized (see
-    `export.edge.detail`). `steps`, `sampler`, `spacing` and `guidance` default to what the
-    model recommends; "heun" runs the model twice in a step, and so does any guidance but 1.
-    `on_step(call, total)` is called after each of `total` runs of the model, with arrays
-    (1, h, w, 3) of the working size. `size` is what `export.edge.pictures.arrays.working` brings the
-    photo to, by default the size of training: a multiple of size_multiple up to 4096.
+    The photo is brought to the model's working size, the noise comes from `seed` alone (an integer in 0 ... 2^64 - 1),
+    and the result is carried to the photo's own pixels. `on_step(call, total)` is called after each of `total` runs of
+    the model, with arrays (1, h, w, 3) of the working size; with a tile `on_window(done, total)` before the first
+    window and after each.
 
-    With `tile`, pixels of the working picture's short side, that picture keeps the photo's
-    shape, whatever the model's fit, and the model sees it in overlapping windows of its own
-    size (see `export.edge.tiles`); `on_window(done, total)` is called before the first
-    and after each.
-
-    Raises UserError for steps outside 1 ... T, an unknown sampler, spacing or detail, a seed,
-    an eta, a guidance, a size or a tile out of range, and a model that returns values that
-    are not finite.
+    Raises UserError for options that are unknown or out of range for this model, a seed out of range, and a model that
+    returns values that are not finite.
     """
-    plan = model.plan(steps, sampler, eta, spacing=spacing)
-    scale = model.guidance if guidance is None else guidance
+    plan = model.plan(options.steps, options.sampler, options.eta, spacing=options.spacing)
+    scale = model.guidance if options.guidance is None else options.guidance
     check_guidance(scale, model.cond_dropout)
-    check_detail(detail)
+    check_detail(options.detail)
     denoise = guided(model.denoise, scale)
-
-    side = model.size if size is None else check_size(size, model.size_multiple)
+    side = model.size if options.size is None else check_size(options.size, model.size_multiple)
 
     def draw(by: Denoise, inner: np.ndarray, report: OnStep | None) -> np.ndarray:
         cond = to_float(inner)[None]
@@ -68,15 +73,15 @@ def translate(
         return final(reported(generate(model, cond, plan, seed, by), report, len(plan)))[0]
 
     inner = working(picture, side, model.fit, model.size_multiple)
-    if tile is None:
-        return to_photo_size(picture, inner, draw(denoise, inner, on_step), model.fit, detail)
-    check_tile(model, tile)
-    large = working(picture, tile, "crop", model.size_multiple)
+    if options.tile is None:
+        return to_photo_size(picture, inner, draw(denoise, inner, on_step), model.fit, options.detail)
+    check_tile(model, options.tile)
+    large = working(picture, options.tile, "crop", model.size_multiple)
     places = windows(large.shape[0], large.shape[1], model.size, model.size_multiple)
     total = len(places) * len(plan)
     whole = without_bars(draw(denoise, inner, None), picture.shape[0], picture.shape[1], model.fit)
     by_window = tiled(denoise, places, None if on_window is None else lambda done: on_window(done, total))
-    return to_photo_size(picture, large, draw(anchored(by_window, whole, plan), large, on_step), "crop", detail)
+    return to_photo_size(picture, large, draw(anchored(by_window, whole, plan), large, on_step), "crop", options.detail)
 
 
 def reported(calls: Iterable[Call], on_step: OnStep | None, total: int) -> Iterator[Call]:

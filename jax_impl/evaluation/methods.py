@@ -17,7 +17,7 @@ from export.edge.model.artifact import Artifact
 from export.edge.pictures.arrays import fit_square, to_float, working
 from export.edge.pictures.files import SUFFIXES, open_picture
 from export.edge.sampling.noise import start_noise
-from export.edge.translate import translate
+from export.edge.translate import Options, translate
 from jax_impl.diffusion.draw import Wishes, make_draw, resolve
 from jax_impl.diffusion.samplers import make_plan
 from jax_impl.evaluation.baselines import Translate, color_transfer, copy_input, mean_target, pixel_ridge
@@ -61,14 +61,12 @@ def each(by: Translate) -> Draw:
 def of_artifact(model: Artifact, wishes: Wishes = AS_RECOMMENDED) -> Method:
     """An exported model, run by export.edge."""
 
-    def draw(picture: np.ndarray, seed: int) -> np.ndarray:
-        how = {"spacing": wishes.spacing, "guidance": wishes.guidance}
-        return translate(model, picture, wishes.steps, seed, wishes.sampler, wishes.eta, **how)
+    options = Options(wishes.steps, wishes.sampler, wishes.spacing, wishes.eta, wishes.guidance)
 
     return Method(
         name="model",
         title="model",
-        draw=each(draw),
+        draw=each(lambda picture, seed: translate(model, picture, options, seed=seed)),
         chance=True,
         steps=wishes.steps or model.steps,
         sampler=wishes.sampler or model.sampler,

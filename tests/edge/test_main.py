@@ -18,7 +18,7 @@ from export.edge.errors import UserError
 from export.edge.model.artifact import open_artifact
 from export.edge.pictures.arrays import resize, working
 from export.edge.pictures.files import open_picture
-from export.edge.translate import translate
+from export.edge.translate import Options, translate
 
 MakeModel = Callable[..., Path]
 
@@ -46,7 +46,7 @@ def test_the_command_writes_what_translate_returns(make_model: MakeModel, photo:
     run = command(model, photo, output, "--steps", 3, "--seed", 7, "--sampler", "ddpm", "--threads", 1)
     assert (run.returncode, run.stdout.count("\n"), run.stderr.count("\n")) == (0, 1, 1), run.stderr
     assert run.stdout.startswith(f"{output} (51 x 37) in ") and run.stderr.startswith("step 3/3, ")
-    expected = translate(open_artifact(model, 1), open_picture(photo), 3, 7, "ddpm")
+    expected = translate(open_artifact(model, 1), open_picture(photo), Options(3, "ddpm"), seed=7)
     np.testing.assert_array_equal(open_picture(output), expected)
     assert listing(tmp_path) == {"model.onnx", "photo.png", "sunset.png"}
 
@@ -54,14 +54,14 @@ def test_the_command_writes_what_translate_returns(make_model: MakeModel, photo:
 def test_the_spacing_that_is_named_is_used(make_model: MakeModel, photo: Path, tmp_path: Path) -> None:
     model, output = make_model(), tmp_path / "a.png"
     main([str(model), str(photo), str(output), "--steps", "5", "--sampler", "dpmpp", "--spacing", "logsnr"])
-    expected = translate(open_artifact(model), open_picture(photo), 5, 0, "dpmpp", spacing="logsnr")
+    expected = translate(open_artifact(model), open_picture(photo), Options(5, "dpmpp", "logsnr"))
     np.testing.assert_array_equal(open_picture(output), expected)
 
 
 def test_the_size_that_is_named_is_used(make_model: MakeModel, photo: Path, tmp_path: Path) -> None:
     model, output, folder = make_model(), tmp_path / "a.png", tmp_path / "frames"
     main([str(model), str(photo), str(output), "--size", "64", "--save-intermediate", str(folder)])
-    expected = translate(open_artifact(model), open_picture(photo), size=64)
+    expected = translate(open_artifact(model), open_picture(photo), Options(size=64))
     np.testing.assert_array_equal(open_picture(output), expected)
     assert open_picture(folder / "start_noise.png").shape == (64, 88, 3)
 
@@ -140,10 +140,10 @@ def test_tiles_and_a_film(make_model: MakeModel, photo: Path, tmp_path: Path) ->
     model, film, output = make_model(), tmp_path / "film.gif", tmp_path / "a.png"
     run = command(model, photo, output, "--tile", 64, "--film", film, "--threads", 1)
     assert run.stderr.startswith("window 60/60, "), run.stderr  # 3 x 5 windows, in four steps
-    expected = translate(open_artifact(model, 1), open_picture(photo), tile=64)
+    expected = translate(open_artifact(model, 1), open_picture(photo), Options(tile=64))
     np.testing.assert_array_equal(open_picture(output), expected)
     command(model, photo, tmp_path / "own.png", "--threads", 1, "--tile")
-    own = translate(open_artifact(model, 1), open_picture(photo), tile=40)  # of 37 pixels, in multiples of 8
+    own = translate(open_artifact(model, 1), open_picture(photo), Options(tile=40))  # of 37 pixels, in multiples of 8
     np.testing.assert_array_equal(open_picture(tmp_path / "own.png"), own)
     with Image.open(film) as animation:  # whose last two frames are one where they are equal
         assert getattr(animation, "n_frames", 1) in (5, 6) and animation.size == (51, 37)

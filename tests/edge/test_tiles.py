@@ -17,7 +17,7 @@ from export.edge.model.artifact import open_artifact
 from export.edge.pictures.arrays import working_sides
 from export.edge.sampling.table import COLUMNS, PREDICTIONS
 from export.edge.tiles import MOST_PIXELS, anchored, check_tile, cut, own_tile, tiled, weight, windows
-from export.edge.translate import translate
+from export.edge.translate import Options, translate
 
 MakeModel = Callable[..., Path]
 rng = np.random.default_rng(0)
@@ -104,7 +104,7 @@ def test_a_photo_drawn_in_windows_shows_no_borders(make_model: MakeModel, fit: s
     model = open_artifact(make_model(fit=fit))
     sizes, done = [], []
     result = translate(
-        model, photo(96, 160), steps=2, seed=3, tile=96, on_step=lambda step, _: sizes.append(step.x.shape),
+        model, photo(96, 160), Options(steps=2, tile=96), seed=3, on_step=lambda step, _: sizes.append(step.x.shape),
         on_window=lambda d, total: done.append((d, total)),
     )  # fmt: skip
     count = 2 * len(windows(96, 160, 32, 8))
@@ -123,7 +123,7 @@ def test_windows_of_a_model_with_coordinates_know_their_place_in_the_whole(make_
         seen.append(cond[0, :, :, 3:])
         return x_t
 
-    translate(replace(model, denoise=denoise), photo(96, 160), steps=1, tile=96)
+    translate(replace(model, denoise=denoise), photo(96, 160), Options(steps=1, tile=96))
     scene, *parts = seen
     assert np.ptp(scene[..., 0]) == pytest.approx(2 - 2 / 32)
     for place, part in zip(windows(96, 160, 32, 8), parts, strict=True):
@@ -134,17 +134,18 @@ def test_windows_of_a_model_with_coordinates_know_their_place_in_the_whole(make_
 
 def test_another_shape_and_size_come_back(make_model: MakeModel) -> None:
     model = open_artifact(make_model())
-    assert translate(model, photo(75, 201), steps=1, tile=40).shape == (75, 201, 3)
-    assert translate(model, photo(20, 10), steps=1, tile=40).shape == (20, 10, 3)
+    assert translate(model, photo(75, 201), Options(steps=1, tile=40)).shape == (75, 201, 3)
+    assert translate(model, photo(20, 10), Options(steps=1, tile=40)).shape == (20, 10, 3)
     np.testing.assert_array_equal(
-        translate(model, photo(75, 201), steps=1, tile=40), translate(model, photo(75, 201), steps=1, tile=40)
+        translate(model, photo(75, 201), Options(steps=1, tile=40)),
+        translate(model, photo(75, 201), Options(steps=1, tile=40)),
     )
 
 
 @pytest.mark.parametrize("tile", [0, -8, 24, 44, 4096])
 def test_a_tile_that_does_not_suit_the_model_is_named(make_model: MakeModel, tile: int) -> None:
     with pytest.raises(UserError, match=rf"tile {tile} is no multiple of 8 from 32, .* to 2048; choose one"):
-        translate(open_artifact(make_model()), photo(64, 64), tile=tile)
+        translate(open_artifact(make_model()), photo(64, 64), Options(tile=tile))
 
 
 def test_a_photos_own_tile_can_be_drawn(make_model: MakeModel) -> None:
@@ -159,4 +160,4 @@ def test_a_photos_own_tile_can_be_drawn(make_model: MakeModel) -> None:
 
 def test_a_picture_of_too_many_pixels_is_named(make_model: MakeModel) -> None:
     with pytest.raises(UserError, match="a picture of 4096 x 2048 pixels is more than the 4 million"):
-        translate(open_artifact(make_model()), photo(50, 100), tile=2048)
+        translate(open_artifact(make_model()), photo(50, 100), Options(tile=2048))

@@ -13,7 +13,7 @@ from export.edge.model.artifact import open_artifact
 from export.edge.pictures.arrays import FITS, to_float, to_uint8, working
 from export.edge.sampling.loop import Call
 from export.edge.sampling.noise import normal
-from export.edge.translate import translate
+from export.edge.translate import Options, translate
 
 MakeModel = Callable[..., Path]
 
@@ -26,7 +26,7 @@ def photo(height: int, width: int) -> np.ndarray:
 @pytest.mark.parametrize("fit", FITS)
 @pytest.mark.parametrize(("height", "width"), [(37, 101), (1, 1), (300, 50), (32, 32), (1, 900)])
 def test_the_photos_own_size_comes_back(make_model: MakeModel, fit: str, height: int, width: int) -> None:
-    result = translate(open_artifact(make_model(fit=fit)), photo(height, width), steps=2)
+    result = translate(open_artifact(make_model(fit=fit)), photo(height, width), Options(steps=2))
     assert result.shape == (height, width, 3) and result.dtype == np.uint8
 
 
@@ -56,16 +56,14 @@ def test_ddim_is_what_the_papers_formula_says(make_model: MakeModel) -> None:
         a, s = model.alphas_cumprod[t], 1.0 if after is None else model.alphas_cumprod[after]
         eps = (x - np.sqrt(a) * x0) / np.sqrt(1 - a)
         x = np.sqrt(s) * x0 + np.sqrt(1 - s) * eps
-    found = translate(model, photo(32, 32), steps=3, seed=9, sampler="ddim")
+    found = translate(model, photo(32, 32), Options(3, "ddim"), seed=9)
     assert np.abs(found.astype(int) - to_uint8(x[0])).max() <= 1
 
 
 def test_each_step_has_a_noise_stream_of_its_own(make_model: MakeModel) -> None:
     model = open_artifact(make_model(fit="stretch"))
     seen: list[tuple[Call, int]] = []
-    translate(
-        model, photo(32, 32), steps=3, seed=5, sampler="ddpm", on_step=lambda step, total: seen.append((step, total))
-    )
+    translate(model, photo(32, 32), Options(3, "ddpm"), seed=5, on_step=lambda step, total: seen.append((step, total)))
     assert [(step.index, step.t, total) for step, total in seen] == [(0, 99, 3), (1, 66, 3), (2, 32, 3)]
     shape = (1, 32, 32, 3)
     before = normal(5, 0, shape)
@@ -82,14 +80,14 @@ def test_spacing_and_threshold_are_the_models_unless_another_spacing_is_named(ma
     settings = {"sampler": "heun", "spacing": "linspace", "threshold": "0.5", "fit": "stretch", "gain": 5.0}
     model = open_artifact(make_model(**settings))
     seen: list[tuple[Call, int]] = []
-    translate(model, photo(32, 32), steps=4, on_step=lambda step, total: seen.append((step, total)))
+    translate(model, photo(32, 32), Options(steps=4), on_step=lambda step, total: seen.append((step, total)))
     assert [(step.t, total) for step, total in seen] == [(99, 6), (66, 6), (33, 6), (33, 6), (0, 6), (0, 6)]
     for step, _ in seen:
         s = max(1.0, float(np.median(np.abs(step.x0_raw))))
         np.testing.assert_allclose(step.x0, np.clip(step.x0_raw, -s, s) / s, atol=1e-6)
     seen.clear()
     translate(
-        model, photo(32, 32), 2, 0, "ddim", on_step=lambda step, total: seen.append((step, total)), spacing="trailing"
+        model, photo(32, 32), Options(2, "ddim", "trailing"), on_step=lambda step, total: seen.append((step, total))
     )
     assert [(step.t, total) for step, total in seen] == [(99, 2), (49, 2)]
 
@@ -105,11 +103,11 @@ def test_the_model_sees_the_working_picture(make_model: MakeModel) -> None:
 def test_the_size_that_is_named_is_the_working_size(make_model: MakeModel, fit: str) -> None:
     model = open_artifact(make_model(fit=fit))
     seen: list[tuple[int, ...]] = []
-    result = translate(model, photo(37, 101), 1, size=48, on_step=lambda step, _: seen.append(step.x.shape))
+    result = translate(model, photo(37, 101), Options(1, size=48), on_step=lambda step, _: seen.append(step.x.shape))
     assert result.shape == (37, 101, 3)
     assert seen == [(1, *working(photo(37, 101), 48, fit, 8).shape)]
-    trained = translate(model, photo(37, 101), 1)
-    np.testing.assert_array_equal(translate(model, photo(37, 101), 1, size=32), trained)
+    trained = translate(model, photo(37, 101), Options(1))
+    np.testing.assert_array_equal(translate(model, photo(37, 101), Options(1, size=32)), trained)
     assert (result != trained).any()
 
 
@@ -121,7 +119,6 @@ def test_the_size_that_is_named_is_the_working_size(make_model: MakeModel, fit: 
         ({"sampler": "euler"}, "sampler 'euler' is unknown"),
         ({"spacing": "karras"}, "spacing 'karras' is unknown"),
         ({"eta": 2.0}, "eta 2.0 is outside"),
-        ({"seed": -1}, "seed -1 is outside"),
         (
             {"size": 44},
             "size 44 is none that this model can work at; choose a multiple of 8 from 8 to 4096, such as 48",
@@ -133,7 +130,12 @@ def test_the_size_that_is_named_is_the_working_size(make_model: MakeModel, fit: 
 )
 def test_bad_arguments_are_named(make_model: MakeModel, arguments: dict[str, object], message: str) -> None:
     with pytest.raises(UserError, match=message):
-        translate(open_artifact(make_model()), photo(8, 8), **arguments)  # pyright: ignore[reportArgumentType]
+        translate(open_artifact(make_model()), photo(8, 8), Options(**arguments))  # pyright: ignore[reportArgumentType]
+
+
+def test_a_bad_seed_is_named(make_model: MakeModel) -> None:
+    with pytest.raises(UserError, match="seed -1 is outside"):
+        translate(open_artifact(make_model()), photo(8, 8), seed=-1)
 
 
 def test_a_model_gone_mad_is_not_made_into_a_picture(make_model: MakeModel) -> None:

@@ -224,9 +224,9 @@ def test_translate_from_python(device: Device, model: Path) -> None:
         "from pathlib import Path\n"
         "from export.edge.model.artifact import open_artifact\n"
         "from export.edge.pictures.files import open_picture\n"
-        "from export.edge.translate import translate\n"
+        "from export.edge.translate import Options, translate\n"
         "picture = open_picture(Path('photo.png'))\n"
-        f"result = translate(open_artifact(Path({str(model)!r})), picture, steps=3, seed=1)\n"
+        f"result = translate(open_artifact(Path({str(model)!r})), picture, Options(steps=3), seed=1)\n"
         "assert result.shape == picture.shape and result.dtype == 'uint8'\n"
         "print(int(abs(result.astype(int) + picture - 255).max()))\n"
     )

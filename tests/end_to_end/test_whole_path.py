@@ -18,7 +18,7 @@ from export.edge.pictures.arrays import to_float
 from export.edge.pictures.files import open_picture
 from export.edge.sampling.loop import iterate
 from export.edge.sampling.noise import start_noise
-from export.edge.translate import translate
+from export.edge.translate import Options, translate
 from jax_impl import bundle, evaluate, sample, train
 from jax_impl.config.data import DataConfig
 from jax_impl.data.loader import load
@@ -112,7 +112,7 @@ def test_from_pairs_to_a_picture(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert on_edge.shape == (40, 64, 3)
     # The same seed, photo and weights: the same picture, up to the rounding to bytes.
     assert np.abs(on_edge.astype(int) - in_jax.astype(int)).max() <= 1
-    in_python = translate(open_artifact(model), open_picture(photo), steps=4, seed=3)
+    in_python = translate(open_artifact(model), open_picture(photo), Options(steps=4), seed=3)
     np.testing.assert_array_equal(in_python, on_edge)
 
     assert_agreement(artifact, run, open_picture(photo))

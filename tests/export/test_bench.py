@@ -12,7 +12,7 @@ from export import bench, timed
 from export.edge.errors import UserError
 from export.edge.model.artifact import open_artifact
 from export.edge.pictures.files import open_picture, save_picture
-from export.edge.translate import translate
+from export.edge.translate import Options, translate
 from export.probes import paint
 from export.to_onnx import main as export_main
 
@@ -60,7 +60,7 @@ def test_an_engine_draws_and_counts(engine: str, artifact: Path, tmp_path: Path)
     if engine == "original":
         assert open_picture(drawn).shape == (24, 24, 3)
         return
-    wanted = translate(open_artifact(artifact / "onnx/model.onnx"), paint(0, 24), 3).astype(int)
+    wanted = translate(open_artifact(artifact / "onnx/model.onnx"), paint(0, 24), Options(3)).astype(int)
     assert abs(open_picture(drawn).astype(int) - wanted).max() <= 1
 
 

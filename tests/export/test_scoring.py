@@ -10,7 +10,7 @@ import pytest
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from export.edge.model.artifact import open_artifact
-from export.edge.translate import translate
+from export.edge.translate import Options, translate
 from export.probes import paint
 from export.scoring import Truth, draw, score, working_side
 
@@ -19,7 +19,7 @@ def test_a_drawing_is_what_the_edge_draws(exported: tuple[Path, Path]) -> None:
     model = open_artifact(exported[1])
     picture = paint(1, working_side(model))
     drawing = draw(model, picture, 5, 3)
-    np.testing.assert_array_equal(drawing.picture, translate(model, picture, steps=3, seed=5))
+    np.testing.assert_array_equal(drawing.picture, translate(model, picture, Options(steps=3), seed=5))
     assert drawing.finite
     assert drawing.calls == 3
     assert 0.0 < drawing.network_seconds < drawing.seconds

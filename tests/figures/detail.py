@@ -18,7 +18,7 @@ from export.edge.model.artifact import Artifact, open_artifact
 from export.edge.pictures.arrays import to_float, working
 from export.edge.pictures.files import check_output_picture, save_picture
 from export.edge.pictures.sheets import grid
-from export.edge.translate import translate
+from export.edge.translate import Options, translate
 from jax_impl.data.synthetic import render_pair, scene_seed
 
 CROP = 256
@@ -37,10 +37,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     side = 4 * model.size
     ways: dict[str, Callable[[np.ndarray], np.ndarray]] = {
         "the photo itself": lambda photo: photo,
-        "enlarged": lambda photo: translate(model, photo, detail="enlarge"),
+        "enlarged": lambda photo: translate(model, photo, Options(detail="enlarge")),
         "change of colour alone": lambda photo: colour_alone(model, photo),
         "change of colour, and the rest enlarged (default)": lambda photo: translate(model, photo),
-        f"in windows, `--tile {side}`": lambda photo: translate(model, photo, tile=side),
+        f"in windows, `--tile {side}`": lambda photo: translate(model, photo, Options(tile=side)),
     }
     pairs = [render_pair(scene_seed("test", index), side) for index in range(arguments.scenes)]
     print(f"| {side} x {side}, {len(pairs)} scenes | PSNR, dB | SSIM | ΔE2000 | sharpness |\n|---|---|---|---|---|")

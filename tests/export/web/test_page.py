@@ -12,7 +12,7 @@ import pytest
 
 from export.edge.model.artifact import open_artifact
 from export.edge.pictures.files import open_picture
-from export.edge.translate import translate
+from export.edge.translate import Options, translate
 from export.web.build import build
 from export.web.serve import make_server
 from tests.export.web.visit import WIDTHS, Visit, barriers, downloaded, drop, furthest, photo
@@ -93,7 +93,7 @@ def test_a_photo_becomes_what_export_edge_makes_of_it(visit: Visit, folder_of_mo
     drop(page, source)
     visit.state("done")
     model = open_artifact(folder_of_models / "onnx/model.onnx")
-    wanted = translate(model, open_picture(source), steps=5, seed=SEED)
+    wanted = translate(model, open_picture(source), Options(steps=5), seed=SEED)
     name, found = downloaded(page)
     assert name == f"morning-sunset-{SEED}.png"
     assert wanted.std() > 30  # A picture, not a plain.
@@ -114,7 +114,7 @@ def test_a_photo_becomes_what_export_edge_makes_of_it(visit: Visit, folder_of_mo
         page.select_option("#sampler", sampler)
         page.select_option("#spacing", "logsnr")
         visit.draw_again()
-        wanted = translate(model, open_picture(source), 5, SEED, sampler, spacing="logsnr")
+        wanted = translate(model, open_picture(source), Options(5, sampler, "logsnr"), seed=SEED)
         assert furthest(downloaded(page)[1], wanted) <= 2
     assert visit.complaints == []
 
