@@ -62,12 +62,12 @@ class Score:
     mean_psnr: float
     delta_e: float
     """Mean CIEDE2000 against the same."""
-    to_target: Nearness | None
+    to_target: TargetScore | None
     """Where the true pictures are known."""
 
 
 @dataclass(frozen=True)
-class Nearness:
+class TargetScore:
     """How near drawn pictures are to the true ones; means over the pictures, but for `swd`."""
 
     psnr: float
@@ -113,7 +113,7 @@ def draw(model: Artifact, picture: np.ndarray, seed: int, steps: int | None = No
     return Drawing(drawn, finite, len(plan), inside, time.perf_counter() - started)
 
 
-def score(
+def score_files(
     models: Mapping[str, tuple[Artifact, int]],
     pictures: Sequence[np.ndarray],
     targets: Sequence[np.ndarray] | None = None,
@@ -153,12 +153,12 @@ class Truth:
         yardstick = make_yardstick(pictures)
         return cls(pictures, yardstick, cumulative(yardstick, pictures))
 
-    def nearness(self, drawn: np.ndarray) -> Nearness:
+    def nearness(self, drawn: np.ndarray) -> TargetScore:
         """Of pictures drawn for these, in the same order and of the same shape."""
         pairs = list(zip(drawn, self.pictures, strict=True))
         gaps = [a - b for a, b in zip(cumulative(self.yardstick, drawn), self.distribution, strict=True)]
         alike = np.full((1, len(drawn)), 1.0 / len(drawn))
-        return Nearness(
+        return TargetScore(
             psnr=float(np.mean([psnr(*pair) for pair in pairs])),
             ssim=float(np.mean([ssim(*pair) for pair in pairs])),
             delta_e=float(np.mean([delta_e(*pair) for pair in pairs])),

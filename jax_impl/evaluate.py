@@ -17,10 +17,10 @@ from export.edge.disk.files import check_output_folder, write_json, write_text
 from export.edge.errors import UserError, run
 from export.edge.model.artifact import open_artifact
 from export.edge.pictures.files import save_picture
-from export.edge.sampling.spacing import check_steps
+from export.edge.sampling.spacing import Spacing, check_steps
+from export.edge.sampling.table import Sampler
 from jax_impl.config.command import parse
 from jax_impl.config.data import DataConfig, Direction, Fit, Layout
-from jax_impl.config.tree import SamplerName, SpacingName
 from jax_impl.data.loader import Split
 from jax_impl.diffusion.draw import Wishes
 from jax_impl.evaluation.frechet import open_inception
@@ -77,8 +77,8 @@ class EvaluateArgs:
     split: Split = "val"
     steps: int | None = None
     """Sampling steps of what is scored; default: what it recommends."""
-    sampler: SamplerName | None = None
-    spacing: SpacingName | None = None
+    sampler: Sampler | None = None
+    spacing: Spacing | None = None
     guidance: float | None = None
     seed: int = 0
     seeds: int = 1

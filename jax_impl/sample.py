@@ -21,8 +21,10 @@ from export.edge.pictures.files import open_photo, picture_size, save_picture
 from export.edge.pictures.frames import kept_steps, save_frames
 from export.edge.pictures.tags import Tags
 from export.edge.sampling.noise import start_noise
+from export.edge.sampling.spacing import Spacing
+from export.edge.sampling.table import AnySampler
 from jax_impl.config.command import parse
-from jax_impl.config.tree import AnySamplerName, Config, SpacingName
+from jax_impl.config.tree import Config
 from jax_impl.diffusion.draw import Wishes, make_draw, resolve
 from jax_impl.diffusion.samplers import Draw, make_plan
 from jax_impl.runs.publishing import open_weights
@@ -43,13 +45,13 @@ class SampleArgs:
     """Which of the run's checkpoints: `newest`, `best` (lowest validation loss) or the number of a step."""
     weights: Path | None = None
     """Instead of a run: a bundle, model.safetensors."""
-    sampler: AnySamplerName | None = None
+    sampler: AnySampler | None = None
     """`ddim`, `ddpm` (ancestral, re-spaced when steps < T), `dpmpp` (DPM-Solver++ 2M), `heun`, or, to compare with,
     `original` (the original script's loop, which leaves noise in); default: what the weights recommend."""
     steps: int | None = None
     """Sampling steps, at most T; each is one call of the network, with `heun` two in all but the first and last.
     Default: what the weights recommend."""
-    spacing: SpacingName | None = None
+    spacing: Spacing | None = None
     """Which timesteps the steps visit; `original` has its own. Default: what the weights recommend."""
     guidance: float | None = None
     """Scale of guidance, for weights trained with diffusion.cond_dropout; 1 is none. Default: what they recommend."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import get_args
 
 import numpy as np
 import torch
@@ -19,9 +19,8 @@ from torch import Tensor
 
 from export.edge.errors import UserError
 from export.edge.sampling.spacing import timesteps
+from export.edge.sampling.table import AnySampler, Prediction
 
-Prediction = Literal["eps", "x0", "v"]
-Sampler = Literal["ddim", "ddpm", "dpmpp", "heun", "original"]
 Denoise = Callable[[Tensor, Tensor, Tensor], Tensor]
 """denoise(x_t, cond, t): two pictures (batch, 3, height, width), t int64 (batch,)."""
 
@@ -107,7 +106,7 @@ def sample(
     *,
     steps: int,
     prediction: Prediction,
-    sampler: Sampler = "ddim",
+    sampler: AnySampler = "ddim",
     eta: float = 0.0,
     clamp: float | None = 1.0,
     threshold: float = 0.0,
@@ -126,8 +125,8 @@ def sample(
     leaves most of the noise in. Raises UserError for a value out of range, or an eta with
     another sampler than "ddim".
     """
-    if sampler not in get_args(Sampler):
-        raise UserError(f"sampler {sampler!r} is unknown; choose one of {', '.join(get_args(Sampler))}")
+    if sampler not in get_args(AnySampler):
+        raise UserError(f"sampler {sampler!r} is unknown; choose one of {', '.join(get_args(AnySampler))}")
     if not 0.0 <= eta <= 1.0:
         raise UserError(f"eta {eta} is outside 0 ... 1; choose a number inside")
     if sampler != "ddim" and eta != 0.0:

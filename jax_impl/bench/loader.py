@@ -26,7 +26,7 @@ from jax_impl.training.feed import open_feed, source_threads
 
 
 @dataclass(frozen=True)
-class BenchArgs:
+class LoaderBenchArgs:
     """Time every kind of source on built-in scenes, and the train step."""
 
     preset: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="PRESET")] = "tiny"
@@ -46,7 +46,7 @@ class BenchArgs:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Parse the command line, measure, print a table."""
-    args = parse(BenchArgs, argv, "python -m jax_impl.bench.loader")
+    args = parse(LoaderBenchArgs, argv, "python -m jax_impl.bench.loader")
     if args.pairs < args.batch_size or args.batch_size < 1:
         raise UserError(f"--pairs is {args.pairs}: choose at least --batch-size ({args.batch_size})")
     config = PRESETS.find(args.preset, "PRESET")()
@@ -59,7 +59,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         eaten = args.batch_size / estimate(config, memory).step_seconds
         print(f"{f'train step of {args.preset}':<40}{eaten:>10.1f} pairs/s")
         for name, pairs in sources(data, memory, args.file_size, Path(folder)):
-            rate = measure(config, pairs, args.seconds)
+            rate = pairs_per_second(config, pairs, args.seconds)
             print(f"{name:<40}{rate:>10.1f} pairs/s, {rate / eaten:.2f} × what the step eats", flush=True)
 
 
@@ -84,7 +84,7 @@ def sources(data: DataConfig, memory: Pairs, file_size: int, folder: Path) -> It
         yield title, open_source(stored, "train")
 
 
-def measure(config: Config, pairs: Pairs | Source, seconds: float) -> float:
+def pairs_per_second(config: Config, pairs: Pairs | Source, seconds: float) -> float:
     """Pairs a second that arrive on the device, over that time, once the first batches are there."""
     read_ahead = 4 + 2 * source_threads(config.data.threads)
     with open_feed(pairs, config) as feed:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
+from export.edge.pictures.arrays import Fit
 from jax_impl.config.checks import require, require_share
+from jax_impl.config.fields import FREE_ON_RESUME
 
 Layout = Literal["auto", "folders", "side-by-side", "manifest"]
 Direction = Literal["forward", "reverse"]
-Fit = Literal["crop", "letterbox", "stretch"]
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ class AugmentConfig:
 class DataConfig:
     """Where the pairs are and how they become square training pictures."""
 
-    path: str = "synthetic"
+    path: str = field(default="synthetic", metadata=FREE_ON_RESUME)
     """A folder, a CSV or JSONL manifest, or `synthetic` for the built-in scenes."""
     layout: Layout = "auto"
     """How pairs lie on disk; `auto` finds out."""
@@ -70,18 +71,18 @@ class DataConfig:
     """Number of built-in training scenes."""
     synthetic_val_pairs: int = 16
     """Number of built-in validation scenes."""
-    max_bad_share: float = 0.01
+    max_bad_share: float = field(default=0.01, metadata=FREE_ON_RESUME)
     """Largest share of training pairs that may hold a picture that cannot be decoded or is too small to learn from;
     another pair stands in for each."""
     tfds: str = ""
     """Train on this prepared data set of TensorFlow Datasets instead: NAME, NAME/CONFIG or NAME/CONFIG:VERSION."""
-    tfds_dir: str = "~/tensorflow_datasets"
+    tfds_dir: str = field(default="~/tensorflow_datasets", metadata=FREE_ON_RESUME)
     """Folder of prepared data sets."""
     tfds_features: tuple[str, ...] = ()
     """Its features with the guiding picture and with the target; by default its only two, by alphabet."""
-    in_memory_mb: int = 4096
+    in_memory_mb: int = field(default=4096, metadata=FREE_ON_RESUME)
     """A training set that takes more than this, decoded, is read as it is needed; others stay on the device."""
-    threads: int = 0
+    threads: int = field(default=0, metadata=FREE_ON_RESUME)
     """Threads that read such a set; 0 for one per core, at most 16."""
     max_val_pairs: int = 2000
     """Most held-out pairs that training looks at, spread over their split."""

@@ -10,6 +10,9 @@ from typing import Any
 TRAINING_ONLY: Mapping[str, bool] = MappingProxyType({"training_only": True})
 """The setting changes how a network is trained, not what its weights compute."""
 
+FREE_ON_RESUME: Mapping[str, bool] = MappingProxyType({"free_on_resume": True})
+"""A resumed run may change the setting: it does not alter the steps to come."""
+
 
 def marked(settings: Any, mark: Mapping[str, bool], prefix: str = "") -> set[str]:
     """The dotted names of the fields in a tree of settings whose metadata hold the mark."""
@@ -20,4 +23,7 @@ def marked(settings: Any, mark: Mapping[str, bool], prefix: str = "") -> set[str
             names.add(name)
         if dataclasses.is_dataclass(value):
             names |= marked(value, mark, f"{name}.")
+        elif isinstance(value, tuple):
+            for i, item in enumerate(value):
+                names |= marked(item, mark, f"{name}.{i}.") if dataclasses.is_dataclass(item) else set()
     return names

@@ -5,19 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
+from export.edge.sampling.spacing import Spacing
+from export.edge.sampling.table import Prediction, Sampler
 from jax_impl.config.checks import require, require_finite, require_share
 from jax_impl.config.data import DataConfig
+from jax_impl.config.fields import FREE_ON_RESUME
 from jax_impl.model import builtin  # noqa: F401  It registers our networks.
 from jax_impl.model.registry import NetworkConfig
 from jax_impl.model.seed_unet import SeedModelConfig
 
-Prediction = Literal["eps", "x0", "v"]
 LossWeight = Literal["uniform", "min_snr"]
-SamplerName = Literal["ddim", "ddpm", "dpmpp", "heun"]
-"""Samplers that can be recommended with the weights; the device runs these too."""
-AnySamplerName = Literal["ddim", "ddpm", "dpmpp", "heun", "original"]
-"""`original`, the original script's loop, is there to compare with and is never recommended."""
-SpacingName = Literal["trailing", "leading", "linspace", "logsnr"]
 
 
 @dataclass(frozen=True)
@@ -47,11 +44,11 @@ class DiffusionConfig:
     threshold: float = 0.0
     """Share of each picture's values, such as 0.995, that dynamic thresholding leaves inside the clamp by shrinking
     the estimate (Saharia et al. 2022, section 2.3); 0 cuts off what is outside."""
-    sampler: SamplerName = "ddim"
+    sampler: Sampler = "ddim"
     """Recommended sampler, stored with the weights."""
     sample_steps: int = 50
     """Recommended number of sampling steps, stored with the weights; heun asks the network twice in most of them."""
-    spacing: SpacingName = "trailing"
+    spacing: Spacing = "trailing"
     """Recommended choice of timesteps, stored with the weights."""
 
     def __post_init__(self) -> None:
@@ -113,7 +110,7 @@ class OptimConfig:
     off."""
     more_ema_decays: tuple[float, ...] = ()
     """Decays of further moving averages, each between 0 and 1, to choose from when the run is bundled."""
-    max_skipped: int = 10
+    max_skipped: int = field(default=10, metadata=FREE_ON_RESUME)
     """Largest number of steps in a row that may be skipped for a value that is not finite or a loss spike; one more
     ends the run."""
     accumulate: int = 1
@@ -152,34 +149,34 @@ class OptimConfig:
 class TrainConfig:
     """Length of the run and what it leaves behind."""
 
-    epochs: int = 50
+    epochs: int = field(default=50, metadata=FREE_ON_RESUME)
     """Number of epochs to train, at least 1."""
     batch_size: int = 2
     """Pairs in a training step, over all devices; at least 1."""
-    devices: int = 0
+    devices: int = field(default=0, metadata=FREE_ON_RESUME)
     """Number of devices that a batch is divided among; 0 for the most available ones that divide it evenly."""
-    fsdp_devices: int = 1
+    fsdp_devices: int = field(default=1, metadata=FREE_ON_RESUME)
     """Number of devices that also divide the weights, their averages and the optimiser's moments among them, to save
     memory: a divisor of the number of devices; 1 keeps a whole copy on each."""
     seed: int = 0
     """Seed of the weights, batches, augmentation and noise, 0 to 4294967295."""
-    checkpoint_every: int = 10
+    checkpoint_every: int = field(default=10, metadata=FREE_ON_RESUME)
     """Epochs between two checkpoints, at least 1; the end of a run always writes one."""
-    keep_checkpoints: int = 3
+    keep_checkpoints: int = field(default=3, metadata=FREE_ON_RESUME)
     """Number of newest checkpoints that stay on disk, at least 1."""
-    keep_best: int = 1
+    keep_best: int = field(default=1, metadata=FREE_ON_RESUME)
     """Number of checkpoints that stay on disk for their low validation loss; 0 for none."""
-    keep_every: int = 0
+    keep_every: int = field(default=0, metadata=FREE_ON_RESUME)
     """Checkpoints at the end of an epoch that is a multiple of this stay on disk; 0 for none."""
-    checkpoint_minutes: float = 10.0
+    checkpoint_minutes: float = field(default=10.0, metadata=FREE_ON_RESUME)
     """Age of the newest checkpoint, in minutes, at which another is written in the middle of an epoch; 0 for none."""
-    sample_every: int = 1
+    sample_every: int = field(default=1, metadata=FREE_ON_RESUME)
     """Epochs between two sample pictures; 0 for none."""
-    sample_steps: int = 50
+    sample_steps: int = field(default=50, metadata=FREE_ON_RESUME)
     """Sampling steps of the pictures that training writes, from 1 to diffusion.timesteps."""
-    max_minutes: float = 0.0
+    max_minutes: float = field(default=0.0, metadata=FREE_ON_RESUME)
     """Longest training time in minutes: the run then writes a checkpoint and ends; 0 for no limit."""
-    tensorboard: bool = False
+    tensorboard: bool = field(default=False, metadata=FREE_ON_RESUME)
     """Also write TensorBoard event files."""
     deterministic: bool = False
     """Use only XLA operations whose results repeat to the last bit, which an exact resume on a GPU needs; slower."""

@@ -9,7 +9,9 @@ import jax
 import numpy as np
 
 from export.edge.sampling.guidance import check_guidance
-from jax_impl.config.tree import AnySamplerName, DiffusionConfig, SpacingName
+from export.edge.sampling.spacing import Spacing
+from export.edge.sampling.table import AnySampler
+from jax_impl.config.tree import DiffusionConfig
 from jax_impl.diffusion.guidance import guided
 from jax_impl.diffusion.samplers import Draw, SamplerConfig, sample
 from jax_impl.model.network import Tree
@@ -23,9 +25,9 @@ DrawFunction = Callable[[Tree, Tree, jax.Array, jax.Array, jax.Array], Draw]
 class Wishes:
     """How to draw where it is not as the weights recommend; None is as they do."""
 
-    sampler: AnySamplerName | None = None
+    sampler: AnySampler | None = None
     steps: int | None = None
-    spacing: SpacingName | None = None
+    spacing: Spacing | None = None
     guidance: float | None = None
     eta: float = 0.0
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
-from jax_impl.config.tree import Prediction
+from export.edge.sampling.table import Prediction
 from jax_impl.diffusion.schedule import Levels
 
 

@@ -14,9 +14,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from export.edge.sampling.spacing import check_steps
-from export.edge.sampling.table import Plan, check_eta, coefficients, x0_weights
-from jax_impl.config.tree import AnySamplerName, Prediction, SpacingName
+from export.edge.sampling.spacing import Spacing, check_steps
+from export.edge.sampling.table import AnySampler, Plan, Prediction, check_eta, coefficients, x0_weights
 from jax_impl.diffusion.process import levels_at, to_x0
 from jax_impl.diffusion.schedule import Levels
 
@@ -28,7 +27,7 @@ Denoise = Callable[[jax.Array, jax.Array, jax.Array], jax.Array]
 class SamplerConfig:
     """How to walk from noise to a picture."""
 
-    sampler: AnySamplerName = "ddim"
+    sampler: AnySampler = "ddim"
     """`ddpm` is the ancestral chain, re-spaced when steps < T; `ddim` is deterministic at eta 0.
 
     `dpmpp` is DPM-Solver++(2M) and `heun` Heun's method: both of second order, and deterministic.
@@ -38,7 +37,7 @@ class SamplerConfig:
     """Each is one call of the network; `heun` takes two in every step but the first and the last."""
     eta: float = 0.0
     """Share of the ancestral noise that DDIM puts back, 0 to 1."""
-    spacing: SpacingName = "trailing"
+    spacing: Spacing = "trailing"
     """Which timesteps are visited, see `export.edge.sampling.spacing.timesteps`; `original` has its own."""
     guidance: float = 1.0
     """Scale of classifier-free guidance, see `jax_impl.diffusion.guidance`; 1 is none."""

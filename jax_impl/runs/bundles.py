@@ -5,21 +5,31 @@ Beside it, where wanted, the state of AdamW in a second one.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from safetensors.numpy import save as to_bytes
 
-from export.edge.disk.files import weights_digest, write_bytes
+from export.edge.disk.files import write_bytes
 from export.edge.errors import UserError
-from export.edge.model.bundles import bundle_digest, check_bundle_metadata, check_schedule
-from jax_impl.config.as_json import from_json, to_json
+from export.edge.model.bundles import (
+    bundle_metadata,
+    bundle_tensors,
+    check_schedule,
+    open_contents,
+    optimizer_metadata,
+)
+from export.edge.model.layout import DENOISER
+from jax_impl.config.as_json import from_json
 from jax_impl.config.fields import TRAINING_ONLY, marked
+from jax_impl.config.tagged import plugins_of
 from jax_impl.config.tree import Config
 from jax_impl.diffusion.schedule import Levels
 from jax_impl.model.network import Tree, flatten, outline
@@ -27,37 +37,38 @@ from jax_impl.runs.folder import differences
 from jax_impl.runs.tensor_file import read_tensors
 from jax_impl.training.step import Problem
 
-FORMAT = "dawn2dusk"
-OPTIMIZER_FORMAT = "dawn2dusk-optimizer"
-FORMAT_VERSION = "1"
-SCHEDULE = "schedule.alphas_cumprod"
-
 
 @dataclass(frozen=True)
 class Bundle:
     """What a model.safetensors holds: float32 weights by dotted name, ᾱ float64 (T,), and the configuration."""
 
     weights: Mapping[str, np.ndarray]
+    """The denoiser's."""
     alphas_cumprod: np.ndarray
     config: Config
+    networks: Mapping[str, Mapping[str, np.ndarray]]
+    """The weights of every network, by its name."""
 
 
-def write_bundle(path: Path, params: Tree, stats: Tree, alphas_cumprod: np.ndarray, config: Config) -> str:
-    """Write a bundle atomically and return its digest (64 hexadecimal digits)."""
-    tensors = {name: np.asarray(leaf) for name, leaf in (flatten(params) | flatten(stats)).items()}
-    tensors[SCHEDULE] = np.asarray(alphas_cumprod, np.float64)
-    digest = weights_digest(tensors)
-    text = json.dumps(json.loads(to_json(config)))
-    metadata = {
-        "format": FORMAT,
-        "format_version": FORMAT_VERSION,
-        "config": text,
-        "weights_digest": digest,
-        "digest": bundle_digest(digest, text),
-    }
+def write_bundle(
+    path: Path,
+    params: Tree,
+    stats: Tree,
+    alphas_cumprod: np.ndarray,
+    config: Config,
+    others: Mapping[str, Tree] = MappingProxyType({}),
+) -> str:
+    """Write a bundle atomically and return its digest (64 hexadecimal digits).
+
+    `params`, `stats`: the denoiser's; `others`: the weights of further networks, by name.
+    """
+    trees = {DENOISER: flatten(params) | flatten(stats), **{name: flatten(tree) for name, tree in others.items()}}
+    networks = {name: {key: np.asarray(leaf) for key, leaf in tree.items()} for name, tree in trees.items()}
+    tensors = bundle_tensors(networks, alphas_cumprod)
+    metadata = bundle_metadata(tensors, json.dumps(dataclasses.asdict(config)), plugins_of(config), networks)
     # As bytes: where the disk is full, the library raises an error of its own.
     write_bytes(path, to_bytes(tensors, metadata))
-    return digest
+    return metadata["weights_digest"]
 
 
 def write_optimizer(path: Path, mu: Tree, nu: Tree, facts: Mapping[str, object]) -> None:
@@ -68,39 +79,19 @@ def write_optimizer(path: Path, mu: Tree, nu: Tree, facts: Mapping[str, object])
     """
     trees = {"mu": flatten(mu), "nu": flatten(nu)}
     tensors = {f"{kind}.{name}": np.asarray(leaf) for kind, tree in trees.items() for name, leaf in tree.items()}
-    training = json.dumps(facts, allow_nan=False)
-    metadata = {
-        "format": OPTIMIZER_FORMAT,
-        "format_version": FORMAT_VERSION,
-        "training": training,
-        "digest": weights_digest({**tensors, "training": np.frombuffer(training.encode(), np.uint8)}),
-    }
     # As bytes: where the disk is full, the library raises an error of its own.
-    write_bytes(path, to_bytes(tensors, metadata))
+    write_bytes(path, to_bytes(tensors, optimizer_metadata(tensors, json.dumps(facts, allow_nan=False))))
 
 
 def read_bundle(path: Path) -> Bundle:
     """Read a bundle; UserError when the file is not one, is of another version, or is damaged."""
-    metadata, tensors = read_tensors(path, "weights")
-    if metadata.get("format") != FORMAT:
-        raise UserError(f"weights {path} were not written by jax_impl.bundle; make them from a run with it")
-    if metadata.get("format_version") != FORMAT_VERSION:
-        raise UserError(
-            f"weights {path} have format version {metadata.get('format_version')!r}, this program reads "
-            f"{FORMAT_VERSION}; bundle the run again"
-        )
-    check_bundle_metadata(path, "weights", metadata, weights_digest(tensors))
-    schedule = tensors.pop(SCHEDULE, None)
-    if schedule is None:
-        raise UserError(f"weights {path} lack {SCHEDULE}; bundle the run again")
+    held = open_contents(path, "weights", *read_tensors(path, "weights"))
     try:
-        config = from_json(metadata["config"])
-        check_schedule(schedule, config.diffusion.timesteps)
+        config = from_json(held.config, held.plugins)
+        check_schedule(held.alphas_cumprod, config.diffusion.timesteps)
     except UserError as error:
         raise UserError(f"weights {path}: {error}") from None
-    if odd := next((name for name, value in tensors.items() if value.dtype != np.float32), None):
-        raise UserError(f"weights {path} hold {odd} as {tensors[odd].dtype}, not float32; bundle the run again")
-    return Bundle(tensors, schedule, config)
+    return Bundle(held.weights, held.alphas_cumprod, config, held.networks)
 
 
 def fill(template: Tree, weights: Mapping[str, np.ndarray], where: str) -> Tree:

@@ -5,13 +5,18 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from export.edge import plugins
 from export.edge.errors import UserError
 from jax_impl.config.as_json import from_tree
+from jax_impl.config.fields import FREE_ON_RESUME, marked
+from jax_impl.config.tagged import plugins_of
 from jax_impl.config.tree import Config
 from jax_impl.data.loader import Pairs, Source
 from jax_impl.diffusion.schedule import Levels, alphas_cumprod
@@ -23,6 +28,8 @@ from jax_impl.training.step import Problem
 
 CONFIG = "config.json"
 DATA = "data.json"
+PLUGINS = "plugins"
+"""Where the configuration says which of its entries a user's modules registered."""
 
 
 @dataclass(frozen=True)
@@ -36,8 +43,9 @@ class TrainedRun:
 
 
 def write_config(run: Path, config: Config) -> None:
-    """Save the resolved configuration in the run folder."""
-    write_sealed(run / CONFIG, dataclasses.asdict(config))
+    """Save the resolved configuration in the run folder, with the plugins that it needs."""
+    brought = plugins_of(config)
+    write_sealed(run / CONFIG, dataclasses.asdict(config) | ({PLUGINS: brought} if brought else {}))
 
 
 def read_config(run: Path) -> Config:
@@ -47,7 +55,7 @@ def read_config(run: Path) -> Config:
         raise UserError(f"run {run} has no {CONFIG}; name the folder given to training as --output-dir")
     tree = read_sealed(path, "configuration")
     try:
-        return from_tree(tree)
+        return from_tree(tree, plugins.record(tree.pop(PLUGINS, []), PLUGINS))
     except UserError as error:
         raise UserError(f"{path}: {error}") from None
 
@@ -143,34 +151,15 @@ def _fingerprint(pairs: Pairs | Source) -> dict[str, object]:
     return {**found, "sha256": digest.hexdigest()}
 
 
-FREE_ON_RESUME = {
-    "train.epochs",
-    "train.max_minutes",
-    "train.checkpoint_every",
-    "train.keep_checkpoints",
-    "train.keep_best",
-    "train.keep_every",
-    "train.checkpoint_minutes",
-    "train.sample_every",
-    "train.sample_steps",
-    "train.tensorboard",
-    "train.devices",
-    "train.fsdp_devices",
-    "data.path",
-    "data.max_bad_share",
-    "optim.max_skipped",
-    "data.tfds_dir",
-    "data.in_memory_mb",
-    "data.threads",
-}
-"""Settings that a resumed run may change: they do not alter the steps to come. What lies at data.path is checked."""
-
-
 def check_resume(saved: Config, wanted: Config) -> None:
-    """Raise UserError when `wanted` would go on with other numbers than `saved` began with."""
+    """Raise UserError when `wanted` would go on with other numbers than `saved` began with.
+
+    Fields marked FREE_ON_RESUME may differ; what lies at data.path is checked by `check_data`.
+    """
+    free = marked(saved, FREE_ON_RESUME) | marked(wanted, FREE_ON_RESUME)
     for name, (before, after) in differences(saved, wanted).items():
-        length_matters = name == "train.epochs" and saved.optim.schedule == "cosine"
-        if name not in FREE_ON_RESUME or length_matters:
+        length_matters = name.endswith(".epochs") and saved.optim.schedule == "cosine"
+        if name not in free or length_matters:
             raise UserError(
                 f"{name} is {after!r} but the run was started with {before!r}; "
                 "resume with its own configuration, or start a new run in another folder"
@@ -184,8 +173,11 @@ def differences(a: Config, b: Config) -> dict[str, tuple[object, object]]:
     return {n: (left.get(n), right.get(n)) for n in names if left.get(n) != right.get(n)}
 
 
-def _flat(tree: dict, prefix: str = "") -> dict[str, object]:
+def _flat(tree: Mapping[Any, Any], prefix: str = "") -> dict[str, object]:
     flat: dict[str, object] = {}
     for key, value in tree.items():
-        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+        name = f"{prefix}{key}"
+        if isinstance(value, tuple) and any(isinstance(item, dict) for item in value):
+            value = dict(enumerate(value))
+        flat |= _flat(value, f"{name}.") if isinstance(value, dict) else {name: value}
     return flat

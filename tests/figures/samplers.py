@@ -20,7 +20,7 @@ from export.edge.pictures.arrays import to_float, to_uint8
 from export.edge.pictures.files import check_output_picture, save_picture
 from export.edge.pictures.sheets import grid
 from export.edge.sampling.noise import start_noise
-from jax_impl.config.tree import AnySamplerName
+from export.edge.sampling.table import AnySampler
 from jax_impl.data.loader import load
 from jax_impl.diffusion.draw import make_draw
 from jax_impl.diffusion.samplers import SamplerConfig, make_plan
@@ -30,7 +30,7 @@ from jax_impl.runs.publishing import final_weights
 
 CELL = 192
 """Smallest side of a picture in the figure, pixels."""
-COLUMNS: dict[AnySamplerName, str] = {"original": "original loop", "ddim": "DDIM", "ddpm": "re-spaced DDPM"}
+COLUMNS: dict[AnySampler, str] = {"original": "original loop", "ddim": "DDIM", "ddpm": "re-spaced DDPM"}
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,9 @@ from typing import Any, get_args
 import numpy as np
 from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
 
-from jax_impl.config.tree import DiffusionConfig, Prediction, SamplerName, SpacingName
+from export.edge.sampling.spacing import Spacing
+from export.edge.sampling.table import Prediction, Sampler
+from jax_impl.config.tree import DiffusionConfig
 from jax_impl.diffusion import schedule as jax_schedule
 from tests.parity import paper, sides
 from tests.parity.ladder import Line, compare
@@ -22,7 +24,7 @@ from tests.parity.subject import Subject
 DTYPES = ("float32", "float64")
 PREDICTIONS: tuple[Prediction, ...] = get_args(Prediction)
 SAMPLERS = {"DDPM": ("ddpm", 0.0), "DDIM (eta 0)": ("ddim", 0.0), "DDIM (eta 1)": ("ddim", 1.0)}
-WALKS: dict[str, tuple[SamplerName, SpacingName, float]] = {
+WALKS: dict[str, tuple[Sampler, Spacing, float]] = {
     "DPM-Solver++(2M)": ("dpmpp", "trailing", 0.0),
     "DPM-Solver++(2M) even in log SNR, thresholded at 0.9": ("dpmpp", "logsnr", 0.9),
     "Heun": ("heun", "trailing", 0.0),
@@ -145,7 +147,7 @@ def timesteps(alphas_cumprod: np.ndarray) -> Iterator[Line]:
     """
     counts = _counts(alphas_cumprod)
     more = tuple(steps for steps in counts if 1 < steps <= 50)
-    for spacing in get_args(SpacingName):
+    for spacing in get_args(Spacing):
         kept = counts if spacing == "trailing" else more
         for name, grid in sides.TIMESTEPS.items():
             if (name, spacing) == ("diffusers", "logsnr"):

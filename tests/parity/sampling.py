@@ -15,8 +15,8 @@ from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
 
 from export.edge.sampling import loop, table
-from export.edge.sampling.spacing import timesteps
-from jax_impl.config.tree import SamplerName, SpacingName
+from export.edge.sampling.spacing import Spacing, timesteps
+from export.edge.sampling.table import Sampler
 from jax_impl.diffusion.samplers import SamplerConfig, sample
 from tests.parity.ladder import Line, compare
 from tests.parity.sides import CLAMP
@@ -35,10 +35,10 @@ DIFFUSERS_PREDICTION = {"eps": "epsilon", "x0": "sample", "v": "v_prediction"}
 class Walk:
     """How to walk from noise to a picture."""
 
-    sampler: SamplerName
+    sampler: Sampler
     steps: int
     eta: float = 0.0
-    spacing: SpacingName = "trailing"
+    spacing: Spacing = "trailing"
     threshold: float = 0.0
 
     def __str__(self) -> str:

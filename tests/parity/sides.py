@@ -20,7 +20,7 @@ from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
 
 from export.edge.sampling import loop, table
-from jax_impl.config.tree import SpacingName
+from export.edge.sampling.spacing import Spacing
 from jax_impl.diffusion import process, samplers
 from jax_impl.diffusion.schedule import Levels
 from torch_ref import diffusion
@@ -149,26 +149,26 @@ def _scheduler(kind: Any, alphas_cumprod: np.ndarray, prediction: str = "x0", cl
 # Timesteps of a grid: (alphas_cumprod, steps, spacing) -> whole numbers (steps,).
 
 
-def _jax_timesteps(alphas_cumprod: np.ndarray, steps: int, spacing: SpacingName) -> np.ndarray:
+def _jax_timesteps(alphas_cumprod: np.ndarray, steps: int, spacing: Spacing) -> np.ndarray:
     config = samplers.SamplerConfig("ddim", steps, spacing=spacing)
     return samplers.make_plan(alphas_cumprod, config, "x0").t
 
 
-def _torch_timesteps(alphas_cumprod: np.ndarray, steps: int, spacing: SpacingName) -> np.ndarray:
+def _torch_timesteps(alphas_cumprod: np.ndarray, steps: int, spacing: Spacing) -> np.ndarray:
     return np.array([step.t for step in _torch_walk(alphas_cumprod, steps, "ddim", 0.0, spacing)])
 
 
-def _edge_timesteps(alphas_cumprod: np.ndarray, steps: int, spacing: SpacingName) -> np.ndarray:
+def _edge_timesteps(alphas_cumprod: np.ndarray, steps: int, spacing: Spacing) -> np.ndarray:
     return table.coefficients(alphas_cumprod, steps, prediction="x0", spacing=spacing).t
 
 
-def _diffusers_timesteps(alphas_cumprod: np.ndarray, steps: int, spacing: SpacingName) -> np.ndarray:
+def _diffusers_timesteps(alphas_cumprod: np.ndarray, steps: int, spacing: Spacing) -> np.ndarray:
     made = DDPMScheduler(len(alphas_cumprod), timestep_spacing=spacing)
     made.set_timesteps(steps)
     return made.timesteps.numpy()
 
 
-TIMESTEPS: dict[str, Callable[[np.ndarray, int, SpacingName], np.ndarray]] = {
+TIMESTEPS: dict[str, Callable[[np.ndarray, int, Spacing], np.ndarray]] = {
     "JAX": _jax_timesteps,
     "torch": _torch_timesteps,
     "edge": _edge_timesteps,

@@ -18,8 +18,8 @@ from diffusers.schedulers.scheduling_dpmsolver_multistep import DPMSolverMultist
 from diffusers.schedulers.scheduling_heun_discrete import HeunDiscreteScheduler
 
 from export.edge.sampling import loop, table
-from export.edge.sampling.spacing import timesteps
-from jax_impl.config.tree import Prediction, SamplerName, SpacingName
+from export.edge.sampling.spacing import Spacing, timesteps
+from export.edge.sampling.table import Prediction, Sampler
 from jax_impl.diffusion import samplers
 from tests.parity.sides import CLAMP, NAMES_IN_DIFFUSERS
 from torch_ref import diffusion
@@ -29,8 +29,8 @@ from torch_ref import diffusion
 class Walk:
     """A walk from `start` (batch, height, width, channels) in which call i of the network says outputs[i]."""
 
-    sampler: SamplerName
-    spacing: SpacingName
+    sampler: Sampler
+    spacing: Spacing
     threshold: float
     prediction: Prediction
     steps: int

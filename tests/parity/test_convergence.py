@@ -17,7 +17,8 @@ import pytest
 import torch
 
 from export.edge.sampling.spacing import timesteps
-from jax_impl.config.tree import AnySamplerName, DiffusionConfig, Prediction
+from export.edge.sampling.table import AnySampler, Prediction
+from jax_impl.config.tree import DiffusionConfig
 from jax_impl.diffusion.samplers import SamplerConfig, sample
 from jax_impl.diffusion.schedule import alphas_cumprod
 from torch_ref import diffusion as reference
@@ -80,7 +81,7 @@ def exact_moments(sampler: str, eta: float, steps: int) -> tuple[float, float]:
 
 
 def draw_with_jax(
-    sampler: AnySamplerName, eta: float, steps: int, prediction: Prediction, shape: tuple[int, ...]
+    sampler: AnySampler, eta: float, steps: int, prediction: Prediction, shape: tuple[int, ...]
 ) -> np.ndarray:
     slope, offset = (jnp.asarray(column, jnp.float32)[:, None, None, None] for column in exact_denoiser(prediction))
     start, keys = jax.random.normal(jax.random.key(0), shape), jax.random.split(jax.random.key(1), shape[0])
@@ -92,7 +93,7 @@ def draw_with_jax(
 
 
 def draw_with_torch(
-    sampler: AnySamplerName, eta: float, steps: int, prediction: Prediction, shape: tuple[int, ...]
+    sampler: AnySampler, eta: float, steps: int, prediction: Prediction, shape: tuple[int, ...]
 ) -> np.ndarray:
     slope, offset = (torch.from_numpy(column).float()[:, None, None, None] for column in exact_denoiser(prediction))
     generator = torch.Generator().manual_seed(0)
@@ -120,7 +121,7 @@ def check_against_the_exact_moments(pixels: np.ndarray, sampler: str, eta: float
 @pytest.mark.parametrize("by", DRAW)
 @pytest.mark.parametrize("steps", [20, 100])
 @pytest.mark.parametrize(("sampler", "eta"), [("original", 0.0), ("ddim", 0.0), ("ddim", 1.0), ("ddpm", 0.0)])
-def test_drawn_pixels_have_the_exact_moments(by: str, sampler: AnySamplerName, eta: float, steps: int) -> None:
+def test_drawn_pixels_have_the_exact_moments(by: str, sampler: AnySampler, eta: float, steps: int) -> None:
     check_against_the_exact_moments(DRAW[by](sampler, eta, steps, "eps", SHAPE), sampler, eta, steps)
 
 

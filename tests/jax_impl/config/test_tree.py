@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import json
-from typing import get_args
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from export.edge.errors import UserError
-from export.edge.sampling.spacing import SPACINGS
-from export.edge.sampling.table import SAMPLERS
 from jax_impl.config.as_json import from_json, to_json
 from jax_impl.config.data import AugmentConfig, DataConfig
 from jax_impl.config.presets import PRESETS
-from jax_impl.config.tree import Config, DiffusionConfig, OptimConfig, SamplerName, SpacingName, TrainConfig
+from jax_impl.config.tree import Config, DiffusionConfig, OptimConfig, TrainConfig
 from jax_impl.model.seed_unet import SeedModelConfig
 from jax_impl.model.unet import UNetModelConfig
 
@@ -86,11 +83,6 @@ def test_settings_older_than_spacing_and_threshold_mean_what_they_meant() -> Non
     del old["diffusion"]["spacing"], old["diffusion"]["threshold"]
     config = from_json(json.dumps(old))
     assert (config.diffusion.spacing, config.diffusion.threshold) == ("trailing", 0.0)
-
-
-def test_the_names_are_those_of_the_device() -> None:
-    assert get_args(SamplerName) == SAMPLERS
-    assert get_args(SpacingName) == SPACINGS
 
 
 def test_size_must_fit_the_network() -> None:

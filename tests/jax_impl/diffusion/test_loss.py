@@ -7,7 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jax_impl.config.tree import DiffusionConfig, Prediction
+from export.edge.sampling.table import Prediction
+from jax_impl.config.tree import DiffusionConfig
 from jax_impl.diffusion.loss import hybrid_loss, loss_weight
 
 

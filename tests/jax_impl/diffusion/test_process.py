@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jax_impl.config.tree import DiffusionConfig, Prediction
+from export.edge.sampling.table import Prediction
+from jax_impl.config.tree import DiffusionConfig
 from jax_impl.diffusion.process import levels_at, q_sample, target, to_x0
 from jax_impl.diffusion.schedule import Levels, alphas_cumprod
 

@@ -15,9 +15,9 @@ import torch
 from diffusers import DDIMScheduler, DDPMScheduler
 
 from export.edge.errors import UserError
-from export.edge.sampling.table import coefficients
+from export.edge.sampling.table import AnySampler, Prediction, coefficients
 from jax_impl.config.as_json import from_json
-from jax_impl.config.tree import AnySamplerName, DiffusionConfig, Prediction
+from jax_impl.config.tree import DiffusionConfig
 from jax_impl.diffusion.process import levels_at
 from jax_impl.diffusion.samplers import Draw, SamplerConfig, bounded, make_plan, sample
 from jax_impl.diffusion.schedule import Levels, alphas_cumprod
@@ -214,7 +214,7 @@ def test_noise_follows_from_the_key() -> None:
 
 @pytest.mark.parametrize("sampler", ["ddim", "ddpm", "dpmpp", "heun", "original"])
 @pytest.mark.parametrize("steps", [0, -1, 1001])
-def test_steps_out_of_range(sampler: AnySamplerName, steps: int) -> None:
+def test_steps_out_of_range(sampler: AnySampler, steps: int) -> None:
     with pytest.raises(UserError, match=rf"steps {steps} is outside 1 \.\.\. 1000"):
         make_plan(ALPHAS, SamplerConfig(sampler, steps), "eps")
 
@@ -225,7 +225,7 @@ def test_eta_out_of_range() -> None:
 
 
 @pytest.mark.parametrize("sampler", ["ddpm", "dpmpp", "heun", "original"])
-def test_eta_means_nothing_but_to_ddim(sampler: AnySamplerName) -> None:
+def test_eta_means_nothing_but_to_ddim(sampler: AnySampler) -> None:
     with pytest.raises(UserError, match=r"eta 0\.5 belongs to ddim"):
         make_plan(ALPHAS, SamplerConfig(sampler, 10, 0.5), "eps")
 

@@ -13,6 +13,7 @@ from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
 from export.edge.errors import UserError
+from export.edge.model.bundles import SCHEDULE
 from jax_impl import bundle
 from jax_impl.config.arguments import parse
 from jax_impl.config.data import DataConfig
@@ -20,7 +21,7 @@ from jax_impl.config.tree import Config
 from jax_impl.diffusion.schedule import alphas_cumprod
 from jax_impl.model.network import flatten, outline
 from jax_impl.model.unet import UNetModelConfig
-from jax_impl.runs.bundles import SCHEDULE, read_bundle, warm_start, write_bundle
+from jax_impl.runs.bundles import read_bundle, warm_start, write_bundle
 from jax_impl.runs.folder import open_run
 from jax_impl.runs.publishing import final_weights
 

@@ -11,8 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from export.edge.sampling.table import Prediction
 from jax_impl.config.data import AugmentConfig, DataConfig
-from jax_impl.config.tree import Config, DiffusionConfig, OptimConfig, Prediction, TrainConfig
+from jax_impl.config.tree import Config, DiffusionConfig, OptimConfig, TrainConfig
 from jax_impl.diffusion.guidance import HIDDEN
 from jax_impl.diffusion.schedule import Levels, alphas_cumprod
 from jax_impl.model.seed_unet import SeedModelConfig
