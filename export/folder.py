@@ -17,7 +17,7 @@ from export.edge.disk.files import exchange, sha256_file, sync_folder, sync_tree
 from export.edge.disk.reading import parse_json, read_text
 from export.edge.errors import UserError
 from export.edge.model.artifact import Artifact, open_artifact
-from export.edge.model.layout import FOLDER, OURS, SUMS, ours
+from export.edge.model.layout import ARTIFACT_FILES, FOLDER, SUMS, ours
 from export.edge.model.variants import REFERENCE, VARIANTS
 from export.edge.pictures.files import open_picture, save_picture
 from export.edge.sampling.noise import start_noise
@@ -79,7 +79,7 @@ def _ours(folder: Path) -> Collection[str]:
     try:
         return ours(folder)
     except UserError:  # Damaged: it is replaced too.
-        return OURS
+        return ARTIFACT_FILES
 
 
 def _holds_nothing_else(folder: Path, known: Collection[str]) -> bool:

@@ -24,6 +24,7 @@ from export.edge.pictures.arrays import to_float, to_uint8
 from export.edge.sampling.coordinates import with_coordinates
 from export.edge.sampling.guidance import guided, hide
 from export.edge.sampling.loop import generate
+from export.edge.timing import Counted
 from export.precision import Feeds
 
 STEPS = 20
@@ -95,22 +96,13 @@ def draw(model: Artifact, picture: np.ndarray, seed: int, steps: int | None = No
     started = time.perf_counter()
     cond = to_float(picture)[None]
     plan = model.plan(steps)
-    inside = 0.0
-    denoise = guided(model.denoise, model.guidance)
-
-    def timed(x_t: np.ndarray, cond: np.ndarray, t: np.ndarray) -> np.ndarray:
-        nonlocal inside
-        begun = time.perf_counter()
-        out = denoise(x_t, cond, t)
-        inside += time.perf_counter() - begun
-        return out
-
+    timed = Counted(guided(model.denoise, model.guidance))
     x = np.empty(0)
     for call in generate(model, cond, plan, seed, timed):
         x = call.x
     finite = bool(np.isfinite(x).all())
     drawn = to_uint8(np.nan_to_num(x[0]))
-    return Drawing(drawn, finite, len(plan), inside, time.perf_counter() - started)
+    return Drawing(drawn, finite, timed.calls, timed.seconds, time.perf_counter() - started)
 
 
 def score_files(

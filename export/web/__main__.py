@@ -10,7 +10,7 @@ from pathlib import Path
 from export.edge import plugins
 from export.edge.command import Parser
 from export.edge.errors import run
-from export.web.build import build_page, summary
+from export.web.build import build_page, file_count
 from export.web.serve import make_server
 
 LOOPBACK = {"127.0.0.1", "::1", "localhost"}
@@ -43,7 +43,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     arguments = _parser().parse_args(words)
     build_page(arguments.artifact, arguments.output, arguments.examples, arguments.onnxruntime_web)
     written = [path for path in arguments.output.rglob("*") if path.is_file()]
-    print(f"{arguments.output}  {summary(written)}", flush=True)
+    print(f"{arguments.output}  {file_count(written)}", flush=True)
     if not arguments.serve:
         return
     with make_server(arguments.output, arguments.host, arguments.port) as server:

@@ -36,7 +36,7 @@ LONGEST_EXAMPLE = 1024
 THUMBNAIL = 240
 """Pixels, the longer side of what an example is chosen by."""
 MARK = "model.json"
-SUFFIXES = {".jpg", ".jpeg", ".png", ".webp"}
+EXAMPLE_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp"}
 
 
 def build_page(artifact: Path, output: Path, examples: Path | None = None, onnxruntime_web: Path | None = None) -> None:
@@ -142,10 +142,10 @@ def _painted() -> list[tuple[str, np.ndarray]]:
 def _given(folder: Path) -> list[tuple[str, np.ndarray]]:
     if not folder.is_dir():
         raise UserError(f"--examples {folder} is no folder; name a folder of pictures")
-    paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)[:MOST_EXAMPLES]
+    paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in EXAMPLE_SUFFIXES)[:MOST_EXAMPLES]
     if not paths:
         raise UserError(
-            f"--examples {folder} holds no {', '.join(sorted(SUFFIXES))}; put pictures there or leave it out"
+            f"--examples {folder} holds no {', '.join(sorted(EXAMPLE_SUFFIXES))}; put pictures there or leave it out"
         )
     return [(path.stem.replace("_", " ").replace("-", " "), open_picture(path)) for path in paths]
 
@@ -198,6 +198,6 @@ def _replace(output: Path, files: Mapping[str, bytes]) -> None:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def summary(files: Sequence[Path]) -> str:
+def file_count(files: Sequence[Path]) -> str:
     """How many files there are and what they weigh."""
     return f"{len(files)} files, {sum(file.stat().st_size for file in files) / 1e6:.1f} MB"

@@ -26,7 +26,7 @@ NETWORKS_FILE = "networks.json"
 SAMPLER = "sampler.onnx"
 """In the same folder as the networks: the whole sampling loop in one graph."""
 SUMS = "SHA256SUMS"
-OURS = (
+ARTIFACT_FILES = (
     *(f"{FOLDER}/{variant.file}" for variant in VARIANTS.values()),
     f"{FOLDER}/{SAMPLER}",
     "model.safetensors",
@@ -48,9 +48,9 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
 def ours(folder: Path) -> tuple[str, ...]:
-    """OURS, and the files that the folder's own `networks.json` names. Raises UserError as `networks` does."""
+    """ARTIFACT_FILES and the files that a folder's own `networks.json` names. Raises UserError as `networks` does."""
     named = (variant.file for variants in networks(folder).values() for variant in variants.values())
-    return tuple(dict.fromkeys((*OURS, *(f"{FOLDER}/{file}" for file in named))))
+    return tuple(dict.fromkeys((*ARTIFACT_FILES, *(f"{FOLDER}/{file}" for file in named))))
 
 
 def networks(folder: Path) -> dict[str, dict[str, Variant]]:
