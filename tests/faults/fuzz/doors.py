@@ -235,6 +235,6 @@ def _optimizer(path: Path, material: Material) -> None:
 
 
 _WALKS: dict[str, Callable[[Path, Material], str | None]] = {
-    "picture": _picture, "csv": _pairs, "jsonl": _pairs, "sums": _sums, "networks": _networks, "config": _config, "bundle": _bundle,
-    "optimizer": _optimizer, "onnx": _onnx, "pth": _pth,
+    "picture": _picture, "csv": _pairs, "jsonl": _pairs, "sums": _sums, "networks": _networks, "config": _config,
+    "bundle": _bundle, "optimizer": _optimizer, "onnx": _onnx, "pth": _pth,
 }  # fmt: skip
