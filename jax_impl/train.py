@@ -18,16 +18,9 @@ from jax.sharding import Mesh
 from export.edge.errors import UserError, run
 from jax_impl.config.arguments import PROGRAM, TrainArgs, parse
 from jax_impl.config.tree import Config
-from jax_impl.data.loader import (
-    Pairs,
-    Source,
-    decode,
-    open_held_out_pairs,
-    open_pairs,
-    remarks,
-    steps_per_epoch,
-    tolerant,
-)
+from jax_impl.data.batches import steps_per_epoch
+from jax_impl.data.loader import LazyPairs, Pairs, decode, open_held_out_pairs, open_pairs, tolerant
+from jax_impl.data.sources.registry import open_source
 from jax_impl.diffusion.schedule import Levels, alphas_cumprod
 from jax_impl.model.network import Network, count
 from jax_impl.runs.bundles import warm_start
@@ -87,10 +80,11 @@ def start(args: TrainArgs) -> int:
     early = (args.output_dir / LOCK).exists() and not args.dry_run and is_primary()
     with run_lock(args.output_dir) if early else nullcontext():
         config = prepare(args) if is_primary() else args.config()
-        for remark in remarks(config.data):
+        source = open_source(config.data)
+        for remark in source.remarks():
             print(remark)
-        pairs, held_out = open_pairs(config.data), open_held_out_pairs(config.data)
-        where, size = "streamed" if isinstance(pairs, Source) else "in memory", config.data.size
+        pairs, held_out = open_pairs(source, config.data), open_held_out_pairs(source, config.data)
+        where, size = "streamed" if isinstance(pairs, LazyPairs) else "in memory", config.data.size
         print(f"{len(pairs.names)} training pairs {where}, {len(held_out.names)} held out, {size} × {size}")
         if args.dry_run:
             print("\n".join(describe(estimate(config, pairs), config)))
@@ -128,7 +122,7 @@ def check_new(folder: Path) -> None:
 def train(
     config: Config,
     folder: Path,
-    pairs: Pairs | Source,
+    pairs: Pairs | LazyPairs,
     held_out: Pairs,
     *,
     resume: bool = False,
@@ -225,9 +219,9 @@ def train(
     return 0
 
 
-def first_pairs(pairs: Pairs | Source) -> Batch:
+def first_pairs(pairs: Pairs | LazyPairs) -> Batch:
     """The first few pairs of a set, to show."""
-    if isinstance(pairs, Source):
+    if isinstance(pairs, LazyPairs):
         good = tolerant(pairs)
         pairs = decode(replace(good, names=good.names[:SHOWN_PAIRS]))
     return Batch(pairs.cond[:SHOWN_PAIRS], pairs.x0[:SHOWN_PAIRS])

@@ -12,6 +12,7 @@ import optax
 
 from export.edge.errors import UserError
 from jax_impl.data.loader import open_pairs
+from jax_impl.data.sources.registry import open_source
 from jax_impl.model.network import Tree
 from jax_impl.runs.bundles import open_bundle
 from jax_impl.runs.folder import TrainedRun, open_run
@@ -77,7 +78,7 @@ def estimate_statistics(trained: TrainedRun, params: Tree) -> Tree:
     """
     config = trained.config
     try:
-        pairs = open_pairs(config.data)
+        pairs = open_pairs(open_source(config.data), config.data)
     except UserError as error:
         raise UserError(
             f"{error} (BatchNorm's statistics for the averaged weights are estimated from the training data: work in "

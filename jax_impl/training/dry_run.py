@@ -10,7 +10,8 @@ from typing import Any, cast
 import jax
 
 from jax_impl.config.tree import Config
-from jax_impl.data.loader import Pairs, Source, steps_per_epoch
+from jax_impl.data.batches import steps_per_epoch
+from jax_impl.data.loader import LazyPairs, Pairs
 from jax_impl.diffusion.schedule import Levels, alphas_cumprod
 from jax_impl.model.network import count
 from jax_impl.training.feed import open_feed
@@ -44,7 +45,7 @@ class Estimate:
     """What it would run on, in words."""
 
 
-def estimate(config: Config, pairs: Pairs | Source) -> Estimate:
+def estimate(config: Config, pairs: Pairs | LazyPairs) -> Estimate:
     """Compile the train step and take a few steps from a fresh state; nothing is written."""
     settings, mesh = config.train, make_mesh(config)
     per_epoch = steps_per_epoch(len(pairs.names), config.data.repeats, settings.batch_size)

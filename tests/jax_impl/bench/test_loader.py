@@ -12,12 +12,13 @@ from export.edge.errors import UserError
 from jax_impl.bench.loader import main, pairs_per_second, sources
 from jax_impl.config.data import DataConfig
 from jax_impl.config.tree import Config, TrainConfig
-from jax_impl.data.loader import Pairs, decode, open_source
+from jax_impl.data.loader import Pairs, decode, lazy_pairs
+from jax_impl.data.sources import open_source
 
 
 def test_every_source_holds_the_same_scenes_and_delivers(tmp_path: Path) -> None:
     config = Config(data=DataConfig(size=16, synthetic_pairs=6, repeats=1), train=TrainConfig(batch_size=2))
-    memory = decode(open_source(config.data, "train"))
+    memory = decode(lazy_pairs(open_source(config.data), config.data, "train"))
     found = dict(sources(config.data, memory, 32, tmp_path))
     assert len(found) == 5
     for name, pairs in found.items():
