@@ -105,9 +105,7 @@ def sampler_difference(folder: Path, picture: np.ndarray) -> float:
     session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
     held = session.get_modelmeta().custom_metadata_map
     if held.get("format") != sampler_graph.FORMAT or held.get("weights_digest") != model.weights_digest:
-        raise UserError(
-            f"{folder / SAMPLER} does not belong to the model.onnx there; export the bundle again"
-        )
+        raise UserError(f"{folder / SAMPLER} does not belong to the model.onnx there; export the bundle again")
     plan = model.plan(int(held["steps"]), held["sampler"], spacing=held["spacing"])
     cond, seed = to_float(picture)[None], 0
     x = np.empty(0)
