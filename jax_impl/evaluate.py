@@ -17,12 +17,11 @@ from export.edge.disk.files import check_output_folder, write_json, write_text
 from export.edge.errors import UserError, run
 from export.edge.model.artifact import open_artifact
 from export.edge.pictures.files import save_picture
-from export.edge.sampling.spacing import check_steps
+from export.edge.sampling.spacing import Spacing
 from jax_impl.config.command import parse
 from jax_impl.config.data import DataConfig, Direction, Fit, Layout
-from jax_impl.config.tree import SamplerName, SpacingName
 from jax_impl.data.loader import Split
-from jax_impl.diffusion.draw import Wishes
+from jax_impl.diffusion.sampling import SamplingOptions, resolve
 from jax_impl.evaluation.frechet import open_inception
 from jax_impl.evaluation.held_out import HeldOut, open_held_out
 from jax_impl.evaluation.methods import Method, baselines, of_artifact, of_pictures, of_run
@@ -77,8 +76,8 @@ class EvaluateArgs:
     split: Split = "val"
     steps: int | None = None
     """Sampling steps of what is scored; default: what it recommends."""
-    sampler: SamplerName | None = None
-    spacing: SpacingName | None = None
+    sampler: str | None = None
+    spacing: Spacing | None = None
     guidance: float | None = None
     seed: int = 0
     seeds: int = 1
@@ -176,17 +175,17 @@ def open_subject(args: EvaluateArgs) -> Subject:
             model.plan(steps, args.sampler, spacing=args.spacing)
         return Subject(
             data_config(args.data, model.size, cast(Fit, model.fit)),
-            lambda _, steps: of_artifact(model, wishes(args, steps)),
+            lambda _, steps: of_artifact(model, options(args, steps)),
             {"artifact": args.artifact.name, "weights_digest": model.weights_digest},
         )
     if args.run is not None:
         trained = open_run(args.run, args.checkpoint)
         for steps in wanted:
-            check_steps(len(trained.alphas_cumprod), steps)
+            resolve(trained.problem, options(args, steps))
         weights = final_weights(trained)
         return Subject(
             data_config(args.data, trained.config.data.size, trained.config.data.fit),
-            lambda _, steps: of_run("model", "model", trained, weights, wishes(args, steps)),
+            lambda _, steps: of_run("model", "model", trained, weights, options(args, steps)),
             {"run": str(args.run), "run_step": int(trained.state.step)},
         )
     folder = cast(Path, args.pictures)
@@ -197,9 +196,9 @@ def open_subject(args: EvaluateArgs) -> Subject:
     )
 
 
-def wishes(args: EvaluateArgs, steps: int | None) -> Wishes:
-    """How to draw what is scored, in that many steps."""
-    return Wishes(args.sampler, steps, args.spacing, args.guidance)
+def options(args: EvaluateArgs, steps: int | None) -> SamplingOptions:
+    """How to sample what is scored, in that many steps."""
+    return SamplingOptions(args.sampler, steps, args.spacing, args.guidance)
 
 
 def open_rival(folder: Path) -> Method:

@@ -23,15 +23,20 @@ from torch import Tensor, nn
 from export.edge.disk.files import weights_digest, write_bytes
 from export.edge.disk.reading import parse_json
 from export.edge.errors import UserError
-from export.edge.model.bundles import bundle_digest, check_bundle_metadata, check_schedule
-from export.edge.model.metadata import MOST_TIMESTEPS
+from export.edge.model.bundles import (
+    FORMAT_VERSION,
+    bundle_digest,
+    check_bundle_metadata,
+    check_process,
+    check_schedule,
+)
+from export.edge.sampling.tables import MOST_TIMESTEPS, Tables
 from torch_ref.base import UNet
 from torch_ref.seed_unet import SeedUNet
 from torch_ref.tensor_file import read_tensors
 from torch_ref.unet import ResidualUNet
 
 FORMAT = "dawn2dusk"
-FORMAT_VERSION = "1"
 SCHEDULE = "schedule.alphas_cumprod"
 
 LEAVES: dict[tuple[type[nn.Module], str], tuple[str, tuple[int, ...]]] = {
@@ -83,12 +88,14 @@ class Bundle:
 
     model: UNet
     """On the CPU, in evaluation mode."""
-    alphas_cumprod: np.ndarray
-    """float64 (T,), falling inside (0, 1)."""
+    alphas_cumprod: np.ndarray | None
+    """float64 (T,), falling inside (0, 1); None where there are tables."""
     config: dict[str, Any]
     """The whole config tree: data, model, diffusion, optim, train."""
     weights_digest: str
     """64 hexadecimal digits."""
+    tables: Tables | None = None
+    """The samplers of a process that is not gaussian diffusion."""
 
 
 @dataclass(frozen=True)
@@ -171,18 +178,15 @@ def load_bundle(path: Path) -> Bundle:
     whose digest does not match, or whose tensors do not fill the network exactly.
     """
     metadata, tensors = read_tensors(path, "bundle")
-    found, version = metadata.get("format"), metadata.get("format_version")
+    found = metadata.get("format")
     if found != FORMAT:
         raise UserError(f"bundle {path} has the format {found!r}, expected {FORMAT!r}; give a file of jax_impl.bundle")
-    if version != FORMAT_VERSION:
-        raise UserError(
-            f"bundle {path} has format version {version!r}, this program reads {FORMAT_VERSION!r}; bundle the run again"
-        )
     digest = weights_digest(tensors)
     check_bundle_metadata(path, "bundle", metadata, digest)
     try:
         config = parse_json(metadata["config"])
-        alphas_cumprod = _schedule(tensors.pop(SCHEDULE, None), config)
+        alphas_cumprod = tensors.pop(SCHEDULE, None)
+        tables = check_process(alphas_cumprod, metadata.get("tables"), _timesteps(config))
         for name, array in tensors.items():
             if array.dtype != np.float32:
                 raise UserError(f"{name} is {array.dtype}, expected float32; bundle the run again")
@@ -195,7 +199,7 @@ def load_bundle(path: Path) -> Bundle:
         raise UserError(f"bundle {path}: {error}") from error
     model = build_model(config)
     model.load_state_dict(state)
-    return Bundle(model.eval(), alphas_cumprod, config, digest)
+    return Bundle(model.eval(), alphas_cumprod, config, digest, tables)
 
 
 def save_bundle(
@@ -207,16 +211,10 @@ def save_bundle(
     the network that `config` names, or the schedule does not fit it.
     """
     tensors = to_jax(state_dict, config)
-    tensors[SCHEDULE] = _schedule(np.asarray(alphas_cumprod), config)
+    tensors[SCHEDULE] = check_schedule(np.asarray(alphas_cumprod), _timesteps(config))
     digest = weights_digest(tensors)
-    text = json.dumps(config)
-    metadata = {
-        "format": FORMAT,
-        "format_version": FORMAT_VERSION,
-        "config": text,
-        "weights_digest": digest,
-        "digest": bundle_digest(digest, text),
-    }
+    metadata = {"format": FORMAT, "format_version": FORMAT_VERSION, "config": json.dumps(config)}
+    metadata |= {"weights_digest": digest, "digest": bundle_digest(digest, metadata)}
     # As bytes: where the disk is full, the library raises an error of its own.
     write_bytes(path, to_bytes(tensors, metadata))
     return digest
@@ -268,10 +266,3 @@ def _check_names(found: Mapping[str, object], wanted: set[str], what: str) -> No
 def _check_shape(name: str, found: tuple[int, ...], wanted: tuple[int, ...]) -> None:
     if tuple(found) != tuple(wanted):
         raise UserError(f"{name} has the shape {found}, expected {wanted}; is model.width of its config the right one?")
-
-
-def _schedule(alphas_cumprod: np.ndarray | None, config: Mapping[str, Any]) -> np.ndarray:
-    """The checked noise schedule, float64 (T,)."""
-    if alphas_cumprod is None:
-        raise UserError(f"{SCHEDULE} is missing; bundle the run again")
-    return check_schedule(alphas_cumprod, _timesteps(config))

@@ -17,11 +17,12 @@ from safetensors.numpy import save as to_bytes
 
 from export.edge.disk.files import weights_digest, write_bytes
 from export.edge.errors import UserError
-from export.edge.model.bundles import bundle_digest, check_bundle_metadata, check_schedule
+from export.edge.model.bundles import FORMAT_VERSION, bundle_digest, check_bundle_metadata, check_process
+from export.edge.sampling.tables import write_tables
 from jax_impl.config.as_json import from_json, to_json
 from jax_impl.config.fields import TRAINING_ONLY, marked
 from jax_impl.config.tree import Config
-from jax_impl.diffusion.schedule import Levels
+from jax_impl.diffusion.process import Published
 from jax_impl.model.network import Tree, flatten, outline
 from jax_impl.runs.folder import differences
 from jax_impl.runs.tensor_file import read_tensors
@@ -29,32 +30,33 @@ from jax_impl.training.step import Problem
 
 FORMAT = "dawn2dusk"
 OPTIMIZER_FORMAT = "dawn2dusk-optimizer"
-FORMAT_VERSION = "1"
+OPTIMIZER_VERSION = "1"
 SCHEDULE = "schedule.alphas_cumprod"
 
 
 @dataclass(frozen=True)
 class Bundle:
-    """What a model.safetensors holds: float32 weights by dotted name, ᾱ float64 (T,), and the configuration."""
+    """What a model.safetensors holds: float32 weights by dotted name, what it says of the process, configuration."""
 
     weights: Mapping[str, np.ndarray]
-    alphas_cumprod: np.ndarray
+    published: Published
     config: Config
 
 
-def write_bundle(path: Path, params: Tree, stats: Tree, alphas_cumprod: np.ndarray, config: Config) -> str:
+def write_bundle(path: Path, params: Tree, stats: Tree, published: Published, config: Config) -> str:
     """Write a bundle atomically and return its digest (64 hexadecimal digits)."""
     tensors = {name: np.asarray(leaf) for name, leaf in (flatten(params) | flatten(stats)).items()}
-    tensors[SCHEDULE] = np.asarray(alphas_cumprod, np.float64)
-    digest = weights_digest(tensors)
-    text = json.dumps(json.loads(to_json(config)))
     metadata = {
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
-        "config": text,
-        "weights_digest": digest,
-        "digest": bundle_digest(digest, text),
+        "config": json.dumps(json.loads(to_json(config))),
     }
+    if published.tables is not None:
+        metadata["tables"] = write_tables(published.tables)
+    if published.alphas_cumprod is not None:
+        tensors[SCHEDULE] = np.asarray(published.alphas_cumprod, np.float64)
+    digest = weights_digest(tensors)
+    metadata |= {"weights_digest": digest, "digest": bundle_digest(digest, metadata)}
     # As bytes: where the disk is full, the library raises an error of its own.
     write_bytes(path, to_bytes(tensors, metadata))
     return digest
@@ -71,7 +73,7 @@ def write_optimizer(path: Path, mu: Tree, nu: Tree, facts: Mapping[str, object])
     training = json.dumps(facts, allow_nan=False)
     metadata = {
         "format": OPTIMIZER_FORMAT,
-        "format_version": FORMAT_VERSION,
+        "format_version": OPTIMIZER_VERSION,
         "training": training,
         "digest": weights_digest({**tensors, "training": np.frombuffer(training.encode(), np.uint8)}),
     }
@@ -84,23 +86,16 @@ def read_bundle(path: Path) -> Bundle:
     metadata, tensors = read_tensors(path, "weights")
     if metadata.get("format") != FORMAT:
         raise UserError(f"weights {path} were not written by jax_impl.bundle; make them from a run with it")
-    if metadata.get("format_version") != FORMAT_VERSION:
-        raise UserError(
-            f"weights {path} have format version {metadata.get('format_version')!r}, this program reads "
-            f"{FORMAT_VERSION}; bundle the run again"
-        )
     check_bundle_metadata(path, "weights", metadata, weights_digest(tensors))
     schedule = tensors.pop(SCHEDULE, None)
-    if schedule is None:
-        raise UserError(f"weights {path} lack {SCHEDULE}; bundle the run again")
     try:
         config = from_json(metadata["config"])
-        check_schedule(schedule, config.diffusion.timesteps)
+        published = Published(schedule, check_process(schedule, metadata.get("tables"), config.diffusion.timesteps))
     except UserError as error:
         raise UserError(f"weights {path}: {error}") from None
     if odd := next((name for name, value in tensors.items() if value.dtype != np.float32), None):
         raise UserError(f"weights {path} hold {odd} as {tensors[odd].dtype}, not float32; bundle the run again")
-    return Bundle(tensors, schedule, config)
+    return Bundle(tensors, published, config)
 
 
 def fill(template: Tree, weights: Mapping[str, np.ndarray], where: str) -> Tree:
@@ -117,15 +112,15 @@ def fill(template: Tree, weights: Mapping[str, np.ndarray], where: str) -> Tree:
     return jax.tree_util.tree_map_with_path(leaf, template)
 
 
-def open_bundle(path: Path) -> tuple[Problem, Tree, Tree, np.ndarray]:
-    """What drawing with a bundle takes: (problem, params, stats, alphas_cumprod), the last float64 (T,).
+def open_bundle(path: Path) -> tuple[Problem, Tree, Tree]:
+    """What sampling with a bundle takes: (problem, params, stats).
 
     Raises UserError for a file that is no bundle, or whose weights do not fill its network.
     """
     bundle = read_bundle(path)
     network, params, stats = outline(bundle.config)
     params, stats = _filled(path, bundle, params, stats)
-    return Problem(network, bundle.config, Levels.of(bundle.alphas_cumprod)), params, stats, bundle.alphas_cumprod
+    return Problem.of(network, bundle.config, bundle.published), params, stats
 
 
 def warm_start(path: Path, config: Config, params: Tree, stats: Tree) -> tuple[Tree, Tree]:
@@ -150,7 +145,7 @@ def _filled(path: Path, bundle: Bundle, params: Tree, stats: Tree) -> tuple[Tree
 
 def _check_network(path: Path, theirs: Config, ours: Config) -> None:
     """Raise UserError, with the flags to add, where the network or what it predicts differs."""
-    decisive = ("diffusion.prediction", "diffusion.timesteps")
+    decisive = ("diffusion.process", "diffusion.prediction", "diffusion.timesteps")
     free = marked(theirs, TRAINING_ONLY) | marked(ours, TRAINING_ONLY)
     apart = {
         name: values

@@ -17,8 +17,8 @@ from export.edge.disk.files import atomic_file, write_json
 from export.edge.errors import UserError, run
 from export.edge.pictures.files import check_output_picture
 from export.edge.sampling.spacing import check_steps
-from jax_impl.config.tree import SamplerName
-from jax_impl.diffusion.draw import Wishes
+from export.edge.sampling.table import Sampler
+from jax_impl.diffusion.sampling import SamplingOptions
 from jax_impl.evaluate import EvaluationData, data_config
 from jax_impl.evaluation.held_out import open_held_out
 from jax_impl.evaluation.methods import Method, baselines, of_run
@@ -28,8 +28,8 @@ from jax_impl.runs.folder import open_run
 from jax_impl.runs.publishing import final_weights
 from tests.figures.ablation import FIGURES
 
-CANDIDATE: tuple[SamplerName, int] = ("dpmpp", 20)
-REFERENCE: tuple[SamplerName, int] = ("ddpm", 250)
+CANDIDATE: tuple[Sampler, int] = ("dpmpp", 20)
+REFERENCE: tuple[Sampler, int] = ("ddpm", 250)
 """The two that should agree; the reference is drawn a second time, from other noise, as a control."""
 TITLES = {"ddpm": "DDPM", "ddim": "DDIM", "dpmpp": "DPM-Solver++(2M)", "heun": "Heun, two calls a step"}
 STYLES = {"ddpm": ("#7a7a7a", "s"), "ddim": ("#1f4e8c", "o"), "dpmpp": ("#d1495b", "D"), "heun": ("#3a8f5c", "^")}
@@ -49,7 +49,7 @@ class StepsArgs:
     output: Path
     """Picture to write; the figures go beside it as JSON."""
     data: EvaluationData = field(default_factory=EvaluationData)
-    samplers: tuple[SamplerName, ...] = get_args(SamplerName)
+    samplers: tuple[Sampler, ...] = get_args(Sampler)
     steps: tuple[int, ...] = (1, 2, 4, 10, 20, 50, 250)
     seed: int = 0
 
@@ -62,14 +62,14 @@ def main(argv: Sequence[str] | None = None) -> None:
         raise UserError("--samplers and --steps must each name at least one; leave them out for all")
     trained = open_run(args.run)
     for steps in args.steps:
-        check_steps(len(trained.alphas_cumprod), steps)
+        check_steps(trained.problem.process.timesteps, steps)
     weights = final_weights(trained)
     config = trained.config.data
     held_out = open_held_out(data_config(args.data, config.size, config.fit), "val")
     judge = make_judge(held_out, METRICS)
 
-    def method(sampler: SamplerName, steps: int) -> Method:
-        return of_run("model", "model", trained, weights, Wishes(sampler, steps))
+    def method(sampler: Sampler, steps: int) -> Method:
+        return of_run("model", "model", trained, weights, SamplingOptions(sampler, steps))
 
     scored: dict[tuple[str, int], Scores] = {}
     for sampler in args.samplers:

@@ -12,8 +12,9 @@ from typing import Any, get_args
 import numpy as np
 from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
 
-from jax_impl.config.tree import DiffusionConfig, Prediction, SamplerName, SpacingName
-from jax_impl.diffusion import schedule as jax_schedule
+from export.edge.sampling.spacing import Spacing
+from export.edge.sampling.table import Prediction, Sampler
+from jax_impl.diffusion.gaussian import DiffusionConfig
 from tests.parity import paper, sides
 from tests.parity.ladder import Line, compare
 from tests.parity.solvers import WALK, Walk
@@ -22,7 +23,7 @@ from tests.parity.subject import Subject
 DTYPES = ("float32", "float64")
 PREDICTIONS: tuple[Prediction, ...] = get_args(Prediction)
 SAMPLERS = {"DDPM": ("ddpm", 0.0), "DDIM (eta 0)": ("ddim", 0.0), "DDIM (eta 1)": ("ddim", 1.0)}
-WALKS: dict[str, tuple[SamplerName, SpacingName, float]] = {
+WALKS: dict[str, tuple[Sampler, Spacing, float]] = {
     "DPM-Solver++(2M)": ("dpmpp", "trailing", 0.0),
     "DPM-Solver++(2M) even in log SNR, thresholded at 0.9": ("dpmpp", "logsnr", 0.9),
     "Heun": ("heun", "trailing", 0.0),
@@ -71,7 +72,7 @@ def of_schedule(config: DiffusionConfig, alphas_cumprod: np.ndarray) -> Iterator
 def schedule(config: DiffusionConfig, alphas_cumprod: np.ndarray) -> Iterator[Line]:
     """The cosine schedule, the betas recovered from it, and what diffusers makes of those betas."""
     betas, expected = paper.cosine_schedule(config.timesteps, config.cosine_offset, config.beta_min, config.beta_max)
-    for name, found in (("JAX", jax_schedule.alphas_cumprod(config)), ("bundle", alphas_cumprod)):
+    for name, found in (("JAX", config.create().alphas_cumprod), ("bundle", alphas_cumprod)):
         yield compare(
             "e",
             f"log ᾱ of the cosine schedule, ({config.timesteps},)",
@@ -145,7 +146,7 @@ def timesteps(alphas_cumprod: np.ndarray) -> Iterator[Line]:
     """
     counts = _counts(alphas_cumprod)
     more = tuple(steps for steps in counts if 1 < steps <= 50)
-    for spacing in get_args(SpacingName):
+    for spacing in get_args(Spacing):
         kept = counts if spacing == "trailing" else more
         for name, grid in sides.TIMESTEPS.items():
             if (name, spacing) == ("diffusers", "logsnr"):

@@ -11,10 +11,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from export.edge.sampling.table import Prediction
 from jax_impl.config.data import AugmentConfig, DataConfig
-from jax_impl.config.tree import Config, DiffusionConfig, OptimConfig, Prediction, TrainConfig
+from jax_impl.config.tree import Config, DiffusionConfig, OptimConfig, TrainConfig
 from jax_impl.diffusion.guidance import HIDDEN
-from jax_impl.diffusion.schedule import Levels, alphas_cumprod
+from jax_impl.diffusion.losses.hybrid import HybridConfig
+from jax_impl.diffusion.losses.registry import Losses
 from jax_impl.model.seed_unet import SeedModelConfig
 from jax_impl.model.unet import UNetModelConfig
 from jax_impl.training.optim import learning_rate, make_optimizer
@@ -53,7 +55,7 @@ def setup(
     schedule = learning_rate(config.optim, 100, 1)
     optimizer = make_optimizer(config.optim, schedule)
     network, state = create(config, optimizer)
-    problem = Problem(network, config, Levels.of(alphas_cumprod(config.diffusion)))
+    problem = Problem.of(network, config)
     rng = np.random.default_rng(0)
     x0 = np.repeat(np.repeat(rng.integers(0, 256, (4, 2, 2, 3)), 8, 1), 8, 2).astype(np.uint8)
     pairs = Batch(jnp.asarray(255 - x0), jnp.asarray(x0))
@@ -164,11 +166,10 @@ def test_crops_change_no_other_draw_and_keep_their_place_where_the_picture_is_hi
 
 def test_min_snr_weighs_each_picture_and_the_validation_loss_too() -> None:
     problem, state, _, pairs = setup("unet", "v", "plain")
-    diffusion = DiffusionConfig(prediction="v", loss_weight="min_snr", mae_weight=0.0)
-    weighted = problem._replace(config=dataclasses.replace(problem.config, diffusion=diffusion))
+    weighted = problem._replace(losses=Losses((HybridConfig(weighting="min_snr", mae_weight=0.0),)))
     x0, t = to_unit(pairs.x0), jnp.asarray([10, 300, 600, 990])
     eps = jax.random.normal(jax.random.key(0), x0.shape)
-    signal, noise = problem.levels.signal[t], problem.levels.noise[t]
+    signal, noise, _ = (level.ravel() for level in problem.process.corrupt(x0, x0, t, eps).levels)
     snr = (signal / noise) ** 2
     # A fresh plain head says nothing, so that the error is v itself.
     v = signal[:, None, None, None] * eps - noise[:, None, None, None] * x0
