@@ -15,6 +15,7 @@ from jax_impl.diffusion.process import ProcessConfig
 from jax_impl.model import builtin  # noqa: F401  It registers our networks.
 from jax_impl.model.registry import NetworkConfig
 from jax_impl.model.seed_unet import SeedModelConfig
+from jax_impl.training.stages.registry import DenoisingStageConfig, StageConfig
 
 
 @dataclass(frozen=True)
@@ -132,9 +133,13 @@ class Config:
     as '{"term": "hybrid", "mae_weight": 0.2}'."""
     optim: OptimConfig = field(default_factory=OptimConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
+    stages: tuple[StageConfig, ...] = (DenoisingStageConfig(),)
+    """Stages of training, one after the other, each from the networks that the one before published: names, such as
+    denoising, or JSON objects with a stage's settings, such as '{"stage": "denoising", "epochs": 5}'."""
 
     def __post_init__(self) -> None:
         require_finite("", self)
+        require(len(self.stages) > 0, "stages", self.stages, "name at least one stage, such as denoising")
         require(len(self.losses) > 0, "losses", self.losses, "name at least one term, such as hybrid")
         multiple = self.model.size_multiple
         nearest = round(self.data.size / multiple) * multiple

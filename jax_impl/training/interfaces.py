@@ -58,8 +58,8 @@ Metrics = dict[str, jax.Array]
 StepFunction = Callable[[Any, Batch, "jax.Array | None"], tuple[Any, Metrics]]
 """(state, pairs, indices) to the next state and the step's figures.
 
-pairs and indices: as `Feed.batch` returns them. The state given is consumed. The figures are scalars, among them `loss`,
-`learning_rate` and the marks of `guard.check_step`.
+pairs and indices: as `Feed.batch` returns them. The state given is consumed. The figures are scalars, among them
+`loss`, `learning_rate` and the marks of `guard.check_step`.
 """
 NamedNetworks = Mapping[str, tuple[Any, Any]]
 """Networks by name, each its parameters and its BatchNorm statistics, trees of arrays."""

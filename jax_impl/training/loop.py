@@ -6,16 +6,17 @@ import shlex
 from pathlib import Path
 
 from jax_impl.config.arguments import PROGRAM
-from jax_impl.model.network import count
+from jax_impl.diffusion.losses.registry import remarks_on_parts
 from jax_impl.training.feed import Feed, open_feed
 from jax_impl.training.guard import describe_skipped
 from jax_impl.training.interfaces import StageState
 from jax_impl.training.interrupt import StopSignal
+from jax_impl.training.leadership import is_primary
 from jax_impl.training.mesh import describe as describe_mesh
 from jax_impl.training.mesh import on_one_device
 from jax_impl.training.progress import Progress
-from jax_impl.training.report import open_reports
-from jax_impl.training.session import Position, Session
+from jax_impl.training.reports import NoReports, Reports
+from jax_impl.training.session import Position, Session, count_parameters
 from jax_impl.training.starting import following, of_stage, open_writer
 from jax_impl.training.votes import Consensus
 from jax_impl.training.writer import CheckpointWriter
@@ -44,7 +45,8 @@ def train_stage(session: Session, position: Position, feed: Feed, stop: StopSign
     length, first, signal = session.length(index), int(state.step), 0
     print(describe_start(session, position))
     take_step = stage.make_step(length.per_epoch, length.epochs, session.mesh)
-    reports, consensus = open_reports(session, position), Consensus(session.mesh)
+    reports = (Reports if is_primary() else NoReports)(session, position)
+    consensus = Consensus(session.mesh)
     with open_writer(session, position) as writer:
         progress = Progress(session, position)
         for step in range(first + 1, length.total + 1):
@@ -74,7 +76,13 @@ def train_stage(session: Session, position: Position, feed: Feed, stop: StopSign
 
 
 def save(
-    writer: CheckpointWriter, progress: Progress, state: StageState, epoch: float, val_loss: float | None, *, final: bool
+    writer: CheckpointWriter,
+    progress: Progress,
+    state: StageState,
+    epoch: float,
+    val_loss: float | None,
+    *,
+    final: bool,
 ) -> None:
     """Save a state after so many epochs; a `final` one, which no later save makes up for, has to succeed."""
     progress.settle()
@@ -92,13 +100,11 @@ def is_short(session: Session, position: Position) -> bool:
 
 def describe_start(session: Session, position: Position) -> str:
     """What is trained, how long and where."""
-    length, networks = session.length(position.index), position.stage.networks(position.state)
-    parameters = sum(count(params) for params, _ in networks.values())
-    name = of_stage(session, position.index).removeprefix(" of ")
-    return (
-        f"{name + ': ' if name else ''}{parameters:,} parameters, {length.epochs} epochs of {length.per_epoch} steps, "
-        f"on {describe_mesh(session.mesh)}"
-    )
+    length, config = session.length(position.index), session.config
+    name = f"{of_stage(session, position.index)}: ".removeprefix(" of ").removeprefix(": ")
+    size, time = f"{count_parameters(position):,} parameters", f"{length.epochs} epochs of {length.per_epoch} steps"
+    start = f"{name}{size}, {time}, on {describe_mesh(session.mesh)}"
+    return "\n".join((start, *remarks_on_parts(config.losses, config.optim.accumulate, session.mesh.size)))
 
 
 def resuming(folder: Path) -> str:

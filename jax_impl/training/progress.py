@@ -10,8 +10,8 @@ from tqdm import tqdm
 from export.edge.errors import UserError
 from jax_impl.training.checkpoint import list_checkpoints
 from jax_impl.training.guard import IN_A_ROW, NON_FINITE, SPIKE
-from jax_impl.training.leadership import is_primary
 from jax_impl.training.interfaces import Metrics
+from jax_impl.training.leadership import is_primary
 from jax_impl.training.report import EPOCH_LOSS, MetricsLog, NoLog
 from jax_impl.training.session import Position, Session
 from jax_impl.training.step import fetch
@@ -37,9 +37,7 @@ class Progress:
         if is_primary():
             self.log = MetricsLog(session.folder, self.first, self.config.train.tensorboard, self.stage)
             hidden = None
-        self.bar = tqdm(
-            total=self.length.total, initial=self.first, unit="step", dynamic_ncols=True, disable=hidden
-        )
+        self.bar = tqdm(total=self.length.total, initial=self.first, unit="step", dynamic_ncols=True, disable=hidden)
         self.started = self.saved = time.monotonic()
         self._pending: tuple[int, Metrics] | None = None
 
@@ -117,7 +115,7 @@ class Progress:
 
     def _remedy(self, good: int) -> str:
         """What to do when the weights after step `good` are the last that may be worth something."""
-        kept = [checkpoint for checkpoint in list_checkpoints(self.session.folder, self.stage) if checkpoint.step <= good]
+        kept = [one for one in list_checkpoints(self.session.folder, self.stage) if one.step <= good]
         what = f"start a new run with a smaller --optim.learning-rate than {self.config.optim.learning_rate:g}"
         if not kept:
             return f"{what} (there is no checkpoint from before)"

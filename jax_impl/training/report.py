@@ -1,4 +1,4 @@
-"""What a run leaves for people to look at: a metrics log, a loss plot, sample pictures."""
+"""The metrics log of a run, and the loss plot that is made of it."""
 
 from __future__ import annotations
 
@@ -9,20 +9,11 @@ from contextlib import contextmanager, suppress
 from io import FileIO
 from pathlib import Path
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
 from export.edge.disk.files import atomic_file
 from export.edge.errors import UserError, describe_os_error
-from export.edge.pictures.arrays import to_uint8
-from export.edge.pictures.files import save_picture
-from export.edge.pictures.sheets import grid
-from export.edge.sampling.noise import start_noise
-from jax_impl.diffusion.sampling import SamplingOptions, make_sampler, resolve
-from jax_impl.model.network import Tree
 from jax_impl.training.board import Board
-from jax_impl.training.step import Batch, Problem, to_unit
 
 METRICS = "metrics.jsonl"
 SAMPLES = "training_samples"
@@ -228,23 +219,3 @@ class Thinned:
     def points(self) -> list[Point]:
         """The points kept so far, in order."""
         return self.kept if self.kept[-1:] == self.last else self.kept + self.last
-
-
-class SamplePictures:
-    """Samples the same held-out pairs after every epoch, from the same noise."""
-
-    def __init__(self, problem: Problem, pairs: Batch, steps: int) -> None:
-        self.pairs = pairs
-        self.sampler = make_sampler(problem, resolve(problem, SamplingOptions(steps=steps)))
-        self.noise = jnp.asarray(start_noise(0, pairs.x0.shape))
-        self.keys = jax.random.split(jax.random.key(0), len(pairs.x0))
-
-    def save(self, run: Path, epoch: int, params: Tree, stats: Tree) -> Path:
-        """Write training_samples/epoch_NNNN.png: rows of input picture, sampled target, true target."""
-        sampled = self.sampler(params, stats, to_unit(self.pairs.cond), self.noise, self.keys)
-        pictures = to_uint8(np.asarray(sampled.x0))
-        rows = list(zip(np.asarray(self.pairs.cond), pictures, np.asarray(self.pairs.x0), strict=True))
-        path = run / SAMPLES / f"epoch_{epoch:04d}.png"
-        path.parent.mkdir(exist_ok=True)
-        save_picture(path, grid(rows, titles=("input", "generated", "target")))
-        return path

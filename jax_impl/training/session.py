@@ -12,6 +12,7 @@ from jax.sharding import Mesh
 
 from jax_impl.config.tree import Config
 from jax_impl.data.loader import Pairs, Source, steps_per_epoch
+from jax_impl.model.network import count
 from jax_impl.training.interfaces import Stage
 from jax_impl.training.overhead import Overhead
 
@@ -71,6 +72,11 @@ def key_of(config: Config, index: int) -> jax.Array:
     """The key that all randomness of a stage follows from."""
     key = jax.random.key(config.train.seed)
     return jax.random.fold_in(key, index) if index else key
+
+
+def count_parameters(position: Position) -> int:
+    """The scalars in the weights of the networks that a stage publishes."""
+    return sum(count(params) for params, _ in position.stage.networks(position.state).values())
 
 
 def outline(config: Config, index: int) -> Any:

@@ -20,15 +20,9 @@ from jax_impl.diffusion.process import Noised, Process, Published
 from jax_impl.model.blocks import BATCH_NORM_MOMENTUM
 from jax_impl.model.network import Network, Tree
 from jax_impl.training.guard import check_step
+from jax_impl.training.interfaces import Batch, Metrics, StepFunction
 from jax_impl.training.mesh import divided, gathered, replicated, rows, single_device
 from jax_impl.training.state import TrainState
-
-
-class Batch(NamedTuple):
-    """Pairs as uint8 (pairs, size, size, 3)."""
-
-    cond: jax.Array | np.ndarray
-    x0: jax.Array | np.ndarray
 
 
 class Problem(NamedTuple):
@@ -50,9 +44,6 @@ DROPOUT_STREAM = 1000
 LOSS_STREAM = 1
 """Folded into the key of dropout for what is random in a loss term."""
 NO_AUX: Mapping[str, Any] = {}
-
-Metrics = dict[str, jax.Array]
-StepFunction = Callable[[TrainState, Batch, jax.Array | None], tuple[TrainState, Metrics]]
 
 
 def to_unit(pictures: jax.Array | np.ndarray) -> jax.Array:

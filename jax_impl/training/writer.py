@@ -77,8 +77,8 @@ class CheckpointWriter:
     """Writes, keeps and deletes the checkpoints of a stage; its process holds the run's lock.
 
     Of several processes the primary one has this, the others a `SecondaryWriter`, and all call the same methods at the
-    same time: each writes its part while the steps wait, and the primary one then takes the digests and commits. Nothing
-    is read back, as no process has all of it, and where one cannot write its part the run ends.
+    same time: each writes its part while the steps wait, and the primary one then takes the digests and commits.
+    Nothing is read back, as no process has all of it, and where one cannot write its part the run ends.
 
     `trusted` are the steps whose checkpoints this process has verified already. Leaving
     it waits for the save in flight.
@@ -173,7 +173,8 @@ class CheckpointWriter:
         except Exception as error:  # orbax reports what its C++ core cannot write as errors of several kinds
             self.failure = first_line(error)
             if save.report:
-                say(f"warning: checkpoint of step {save.step} was not written ({self.failure}); the next one is tried again")
+                what = f"checkpoint of step {save.step} was not written ({self.failure})"
+                say(f"warning: {what}; the next one is tried again")
             return
         self.failure = ""
         self._trusted.add(save.step)
