@@ -17,7 +17,7 @@ from export.edge.errors import UserError
 from export.edge.model import artifact
 from export.edge.model.metadata import FORMAT, FORMAT_VERSION, LATER_KEYS, VALUE_RANGE
 from export.edge.sampling.tables import write_tables
-from torch_ref.base import UNet
+from torch_ref.base import Denoiser
 from torch_ref.weights import Bundle
 
 OPSET = 18
@@ -73,13 +73,14 @@ def metadata(bundle: Bundle) -> dict[str, str]:
             "spacing": str(diffusion.get("spacing", LATER_KEYS["spacing"])),
             "weights_digest": bundle.weights_digest,
             "config": json.dumps(model),
+            "plugins": json.dumps(bundle.plugins),
             "file_digest": artifact.UNSEALED,
         }
     except (KeyError, TypeError) as error:
         raise UserError(f"the config of the bundle lacks {error}; bundle the run again") from error
 
 
-def _trace(model: UNet) -> onnx.ModelProto:
+def _trace(model: Denoiser) -> onnx.ModelProto:
     """What torch's exporter makes of the network."""
     model = copy.deepcopy(model).cpu().float().eval()
     multiple = model.size_multiple

@@ -21,7 +21,7 @@ from export.edge.model.artifact import Artifact
 from export.edge.registry import Registry
 from export.precision import Feeds
 from export.scoring import visited
-from torch_ref.base import UNet
+from torch_ref.base import Denoiser
 
 LEAST_ERRORS = (0.03, 0.003, 0.0003)
 """Shares of the error from which on a layer stays in float32: the first that lets the pictures pass is taken."""
@@ -39,7 +39,7 @@ class Source:
     """The network in float32, with its metadata; not to be changed, see `copy`."""
     model: Artifact
     """The same, opened."""
-    network: UNet
+    network: Denoiser
     """The same, in torch."""
     pictures: Sequence[np.ndarray]
     """Guiding pictures to calibrate on, uint8 (side, side, 3)."""

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from export.precision import Feeds
-from torch_ref.base import UNet
+from torch_ref.base import Denoiser
 
 KINDS = (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)
 WEIGHT_STEPS = 63
@@ -29,7 +29,7 @@ class Layer:
     """Its share of the network's parameters."""
 
 
-def by_error(model: UNet, feeds: Sequence[Feeds]) -> list[Layer]:
+def by_error(model: Denoiser, feeds: Sequence[Feeds]) -> list[Layer]:
     """All layers, the worst first. `feeds`: as `export.precision.int8` takes them, all of one size."""
     layers = [(name, module) for name, module in model.named_modules() if isinstance(module, KINDS)]
     x_t, cond, t = (torch.from_numpy(np.concatenate([feed[name] for feed in feeds])) for name in ("x_t", "cond", "t"))

@@ -27,7 +27,7 @@ from export.edge.timing import Counted, serve
 from export.edge.translate import Options, translate
 
 if TYPE_CHECKING:  # PyTorch is not loaded where export.edge is measured.
-    from torch_ref.base import UNet
+    from torch_ref.base import Denoiser
 
 ORIGINAL_STEPS = 100
 
@@ -100,7 +100,7 @@ def original(_: Path, threads: int, steps: int) -> Draw:
     return _in_torch(build_model(config), alphas_cumprod, threads, steps, how)
 
 
-def _in_torch(model: UNet, process: np.ndarray | Tables, threads: int, steps: int, how: Mapping[str, Any]) -> Draw:
+def _in_torch(model: Denoiser, process: np.ndarray | Tables, threads: int, steps: int, how: Mapping[str, Any]) -> Draw:
     import torch
 
     from torch_ref.diffusion import sample, sample_by_table, start_by_table

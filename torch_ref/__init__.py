@@ -1,7 +1,7 @@
 """The same networks and formulas in PyTorch: the reference for parity, and the way to ONNX.
 
-`torch_ref.UNet.from_bundle("model.safetensors")` loads trained weights. Importing this
-package does not import torch; touching `UNet` does.
+`torch_ref.from_bundle("model.safetensors")` loads trained weights. Importing this
+package does not import torch; touching `from_bundle` does.
 """
 
 from __future__ import annotations
@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any
 from export.edge.version import __version__
 
 if TYPE_CHECKING:
-    from torch_ref.base import UNet
+    from torch_ref.weights import from_bundle
 
-__all__ = ["UNet", "__version__"]
+__all__ = ["__version__", "from_bundle"]
 
 
 def __getattr__(name: str) -> Any:
-    if name == "UNet":
-        from torch_ref.base import UNet
+    if name == "from_bundle":
+        from torch_ref.weights import from_bundle
 
-        return UNet
+        return from_bundle
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

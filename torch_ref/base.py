@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -11,7 +10,7 @@ from torch import Tensor, nn
 from export.edge.errors import UserError
 
 
-class UNet(nn.Module, ABC):
+class Denoiser(nn.Module, ABC):
     """A denoiser of the noised target, guided by a picture of the same scene.
 
     `size_multiple`: height and width of its pictures are multiples of this, pixels.
@@ -31,17 +30,6 @@ class UNet(nn.Module, ABC):
         `t`: int64 (batch,), timesteps 0 … T-1, larger is noisier.
         Raises UserError for a height or width that is no multiple of `size_multiple`.
         """
-
-    @staticmethod
-    def from_bundle(path: Path | str) -> UNet:
-        """The network in a `model.safetensors`, on the CPU, in evaluation mode.
-
-        Raises UserError for a file that is missing, broken or not a bundle.
-        `torch_ref.weights.load_bundle` returns the schedule and the config as well.
-        """
-        from torch_ref.weights import load_bundle  # the weights know the networks: at the top this would be a circle
-
-        return load_bundle(Path(path)).model
 
     def _joined(self, x_t: Tensor, cond: Tensor) -> Tensor:
         """Both pictures on one channel axis, (batch, 3 + channels of cond, height, width)."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import get_args
 
 import numpy as np
 import torch
@@ -19,9 +19,8 @@ from torch import Tensor
 
 from export.edge.errors import UserError
 from export.edge.sampling.spacing import timesteps
-from export.edge.sampling.table import COLUMNS, Plan, Prediction, check_eta
+from export.edge.sampling.table import COLUMNS, AnySampler, Plan, Prediction, check_eta
 
-AnySampler = Literal["ddim", "ddpm", "dpmpp", "heun", "original"]
 Denoise = Callable[[Tensor, Tensor, Tensor], Tensor]
 """denoise(x_t, cond, t): two pictures (batch, 3, height, width), t int64 (batch,)."""
 

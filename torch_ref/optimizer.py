@@ -24,15 +24,14 @@ from torch import Tensor, nn
 from torch.optim import AdamW
 from torch.optim.lr_scheduler import StepLR
 
-from export.edge.disk.files import weights_digest, write_bytes
+from export.edge.disk.files import write_bytes
 from export.edge.disk.reading import parse_json
 from export.edge.errors import UserError
+from export.edge.model.bundles import OPTIMIZER_FORMAT, OPTIMIZER_VERSION, optimizer_digest, optimizer_metadata
 from torch_ref.original import parameters
 from torch_ref.tensor_file import read_tensors
 from torch_ref.weights import TORCH_ONLY, from_jax, to_jax
 
-FORMAT = "dawn2dusk-optimizer"
-FORMAT_VERSION = "1"
 MOMENTS = ("exp_avg", "exp_avg_sq")
 """Torch's names for mu and nu."""
 STEP_LR = ("step_size", "gamma", "base_lrs", "last_epoch")
@@ -62,27 +61,21 @@ def write_training(path: Path, training: Training) -> None:
     tensors = {f"mu.{name}": value for name, value in training.mu.items()}
     tensors |= {f"nu.{name}": value for name, value in training.nu.items()}
     text = json.dumps({**training.facts, "weights_digest": training.weights_digest})
-    metadata = {
-        "format": FORMAT,
-        "format_version": FORMAT_VERSION,
-        "training": text,
-        "digest": _digest(tensors, text),
-    }
     # As bytes: where the disk is full, the library raises an error of its own.
-    write_bytes(path, to_bytes(tensors, metadata))
+    write_bytes(path, to_bytes(tensors, optimizer_metadata(tensors, text)))
 
 
 def read_training(path: Path) -> Training:
     """Open an `optimizer.safetensors`; UserError for a file that is missing, broken, damaged or of another kind."""
     metadata, tensors = read_tensors(path, "--optimizer")
     kind = metadata.get("format"), metadata.get("format_version")
-    if kind != (FORMAT, FORMAT_VERSION):
+    if kind != (OPTIMIZER_FORMAT, OPTIMIZER_VERSION):
         raise UserError(
-            f"--optimizer {path} is of format {kind[0]!r} version {kind[1]!r}, expected {FORMAT!r} "
-            f"{FORMAT_VERSION!r}; write it with `jax_impl.bundle --optimizer`"
+            f"--optimizer {path} is of format {kind[0]!r} version {kind[1]!r}, expected {OPTIMIZER_FORMAT!r} "
+            f"{OPTIMIZER_VERSION!r}; write it with `jax_impl.bundle --optimizer`"
         )
     text = metadata.get("training", "")
-    if _digest(tensors, text) != metadata.get("digest"):
+    if optimizer_digest(tensors, text) != metadata.get("digest"):
         raise UserError(f"--optimizer {path} is damaged: it does not match its digest; write it again")
     mu, nu = (
         {name[3:]: value for name, value in tensors.items() if name.startswith(prefix)} for prefix in ("mu.", "nu.")
@@ -289,7 +282,3 @@ def _few(facts: object) -> bool:
         elif isinstance(value, list | tuple):
             left.extend(value)
     return not left
-
-
-def _digest(tensors: Mapping[str, np.ndarray], text: str) -> str:
-    return weights_digest({**tensors, "training": np.frombuffer(text.encode(), np.uint8)})

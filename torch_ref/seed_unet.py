@@ -7,10 +7,29 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from torch_ref.base import UNet
+from torch_ref.base import Denoiser
 
 TIME_WIDTH = 256
 """Hidden width of the time embedding, whatever the width of the convolutions."""
+
+
+def _names(torch_name: str, jax_name: str, first: int) -> dict[str, str]:
+    """[conv, norm, ReLU] x 2 that stands in a Sequential from index `first` on."""
+    places = {"conv1": first, "norm1": first + 1, "conv2": first + 3, "norm2": first + 4}
+    return {f"{torch_name}.{index}": f"{jax_name}.{part}" for part, index in places.items()}
+
+
+SEED_MODULES: dict[str, str] = {
+    "time_mlp.0": "time_in",
+    "time_mlp.2": "time_out",
+    "time_proj.0": "time_proj",
+    **_names("inc", "inc", 0),
+    **{k: v for n in (1, 2, 3) for k, v in _names(f"down{n}", f"down{n}", 1).items()},
+    **_names("bottleneck", "bottleneck", 0),
+    **{k: v for n in (1, 2, 3) for k, v in {f"up{n}.0": f"up{n}.up", **_names(f"up{n}", f"up{n}.block", 1)}.items()},
+    "outc.0": "outc",
+}
+"""The seed network's modules: torch's name to JAX's."""
 
 
 def _block(in_channels: int, out_channels: int) -> list[nn.Module]:
@@ -37,7 +56,7 @@ def _up(in_channels: int, skip_channels: int, out_channels: int) -> nn.Sequentia
     return nn.Sequential(rise, *_block(halved + skip_channels, out_channels))
 
 
-class SeedUNet(UNet):
+class SeedUNet(Denoiser):
     """The seed U-Net: BatchNorm, ReLU, the time as one scalar added at the bottleneck.
 
     `width`: channels of the first block. `timesteps`: T, by which integer `t` is divided.
@@ -50,6 +69,8 @@ class SeedUNet(UNet):
         self, width: int = 64, output_activation: Literal["none", "tanh"] = "none", timesteps: int = 1000
     ) -> None:
         super().__init__()
+        if output_activation not in ("none", "tanh"):
+            raise ValueError(f"output_activation is {output_activation!r}: choose none or tanh")
         self.timesteps = timesteps
         self.time_mlp = nn.Sequential(nn.Linear(1, TIME_WIDTH), nn.SiLU(), nn.Linear(TIME_WIDTH, TIME_WIDTH))
         self.time_proj = nn.Sequential(nn.Linear(TIME_WIDTH, 8 * width), nn.SiLU())

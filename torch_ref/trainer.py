@@ -17,7 +17,7 @@ from torch.optim.lr_scheduler import CosineAnnealingLR, LinearLR, LRScheduler, M
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from export.edge.errors import UserError
-from torch_ref.base import UNet
+from torch_ref.base import Denoiser
 from torch_ref.diffusion import levels_at
 from torch_ref.losses import Losses, LossSample
 
@@ -73,7 +73,7 @@ class Trainer:
 
     def __init__(
         self,
-        model: UNet,
+        model: Denoiser,
         alphas_cumprod: np.ndarray,
         config: Mapping[str, Any],
         *,

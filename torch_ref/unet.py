@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from torch_ref.attention import Attention, CondEncoder
-from torch_ref.base import UNet
+from torch_ref.base import Denoiser
 from torch_ref.blocks import ResBlock, TimeEmbedding, conv3x3
 
 AFFINE_TERMS = 7
@@ -34,7 +34,7 @@ class Level(nn.Module):
         return x
 
 
-class ResidualUNet(UNet):
+class ResidualUNet(Denoiser):
     """Residual U-Net over patch x patch pixel blocks (Ho et al. 2020, appendix B, made cheap for CPUs).
 
     `width`: channels of the first level. `multipliers`: channels of each level as

@@ -1,9 +1,9 @@
 """`model.safetensors`, the bundle that training leaves: weights in JAX's names and layouts, config, noise schedule.
 
 One table says how a parameter is called and laid out on either side: LEAVES by the kind
-of its module, SEED_MODULES for the module names of the seed network (the residual
-family has the same module names on both sides). It is read in both directions, and a
-parameter that it leaves over or cannot fill is an error.
+of its module, and where the two sides name modules differently, the network's entry in
+NETWORKS. It is read in both directions, and a parameter that it leaves over or cannot
+fill is an error.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import reprlib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,26 +20,19 @@ import torch
 from safetensors.numpy import save as to_bytes
 from torch import Tensor, nn
 
-from export.edge.disk.files import weights_digest, write_bytes
+from export.edge import plugins
+from export.edge.disk.files import write_bytes
 from export.edge.disk.reading import parse_json
 from export.edge.errors import UserError
-from export.edge.model.bundles import (
-    FORMAT_VERSION,
-    bundle_digest,
-    check_bundle_metadata,
-    check_process,
-    check_schedule,
-)
+from export.edge.model.bundles import bundle_metadata, bundle_tensors, check_process, check_schedule, open_contents
+from export.edge.model.layout import DENOISER
 from export.edge.sampling.tables import MOST_TIMESTEPS, Tables
-from torch_ref.base import UNet
-from torch_ref.seed_unet import SeedUNet
+from torch_ref import builtin  # noqa: F401  It registers our networks.
+from torch_ref.base import Denoiser
+from torch_ref.registry import MOST, NETWORKS, Network
 from torch_ref.tensor_file import read_tensors
-from torch_ref.unet import ResidualUNet
 
-FORMAT = "dawn2dusk"
-SCHEDULE = "schedule.alphas_cumprod"
-
-LEAVES: dict[tuple[type[nn.Module], str], tuple[str, tuple[int, ...]]] = {
+LEAVES: Mapping[tuple[type[nn.Module], str], tuple[str, tuple[int, ...]]] = {
     # (kind of module, torch's name): (JAX's name, axes of the JAX array in torch's order)
     (nn.Conv2d, "weight"): ("kernel", (3, 2, 0, 1)),  # (height, width, in, out) -> (out, in, height, width)
     (nn.Conv2d, "bias"): ("bias", (0,)),
@@ -55,38 +48,17 @@ LEAVES: dict[tuple[type[nn.Module], str], tuple[str, tuple[int, ...]]] = {
     (nn.BatchNorm2d, "running_mean"): ("mean", (0,)),
     (nn.BatchNorm2d, "running_var"): ("var", (0,)),
 }
-JAX_ONLY = ("compute_dtype", "remat", "remat_keeps")
-"""Settings that decide how JAX trains a network; here arithmetic is that of the weights' dtype."""
-MOST_BLOCKS, MOST_LEVELS, MOST_CHANNELS = 16, 8, 4096
-"""Of a network: blocks of a level, levels, and channels or any other number."""
+MOST_VALUES = 8
+"""Of a setting that is a list, such as one for each level."""
 TORCH_ONLY = "num_batches_tracked"
 """BatchNorm's count of training batches: JAX has none, torch does not need it at a fixed momentum; it becomes 0."""
-
-
-def _block(torch_name: str, jax_name: str, first: int) -> dict[str, str]:
-    """[conv, norm, ReLU] x 2 that stands in a Sequential from index `first` on."""
-    places = {"conv1": first, "norm1": first + 1, "conv2": first + 3, "norm2": first + 4}
-    return {f"{torch_name}.{index}": f"{jax_name}.{part}" for part, index in places.items()}
-
-
-SEED_MODULES: dict[str, str] = {
-    "time_mlp.0": "time_in",
-    "time_mlp.2": "time_out",
-    "time_proj.0": "time_proj",
-    **_block("inc", "inc", 0),
-    **{k: v for n in (1, 2, 3) for k, v in _block(f"down{n}", f"down{n}", 1).items()},
-    **_block("bottleneck", "bottleneck", 0),
-    **{k: v for n in (1, 2, 3) for k, v in {f"up{n}.0": f"up{n}.up", **_block(f"up{n}", f"up{n}.block", 1)}.items()},
-    "outc.0": "outc",
-}
-"""The seed network's modules: torch's name to JAX's."""
 
 
 @dataclass(frozen=True)
 class Bundle:
     """An opened `model.safetensors`."""
 
-    model: UNet
+    model: Denoiser
     """On the CPU, in evaluation mode."""
     alphas_cumprod: np.ndarray | None
     """float64 (T,), falling inside (0, 1); None where there are tables."""
@@ -94,6 +66,10 @@ class Bundle:
     """The whole config tree: data, model, diffusion, optim, train."""
     weights_digest: str
     """64 hexadecimal digits."""
+    plugins: plugins.Record = ()
+    """What of its content a user's modules registered."""
+    networks: Mapping[str, Mapping[str, np.ndarray]] = field(default_factory=dict)
+    """The weights of every network of the bundle, by its name, in JAX's names and layouts."""
     tables: Tables | None = None
     """The samplers of a process that is not gaussian diffusion."""
 
@@ -108,33 +84,28 @@ class _Entry:
     jax_shape: tuple[int, ...]
 
 
-def build_model(config: Mapping[str, Any]) -> UNet:
+def build_model(config: Mapping[str, Any], record: plugins.Record = ()) -> Denoiser:
     """The network that a config tree names, with torch's fresh weights.
 
-    Raises UserError for a setting that is missing, unknown or impossible.
+    `record`: which entries a user's modules registered, for messages. Raises UserError for a setting that is missing,
+    unknown or impossible.
     """
-    model, steps = _section(config, "model"), _timesteps(config)
-    architecture = model.get("architecture")
-    fields = {key: value for key, value in model.items() if key not in ("architecture", *JAX_ONLY)}
-    for key, value in fields.items():
+    model, timesteps = _section(config, "model"), _timesteps(config)
+    network = _network(config, record)
+    settings = {key: value for key, value in model.items() if key != "architecture" and key not in network.ignored}
+    for key, value in settings.items():
         # A network is built before anything shows that its weights are not there.
-        most = MOST_BLOCKS if key == "blocks" else MOST_CHANNELS
+        most = network.most.get(key, MOST)
         numbers = value if isinstance(value, list) else [value]
-        if len(numbers) > MOST_LEVELS or any(isinstance(n, int | float) and not n <= most for n in numbers):
+        if len(numbers) > MOST_VALUES or any(isinstance(n, int | float) and not n <= most for n in numbers):
             raise UserError(f"config model.{key[:80]} is {reprlib.repr(value)}, past all reason; bundle the run again")
     try:
-        if architecture == "seed":
-            if fields.get("output_activation") not in ("none", "tanh"):
-                raise ValueError(f"output_activation is {fields.get('output_activation')!r}: choose none or tanh")
-            return SeedUNet(**fields, timesteps=steps)
-        if architecture == "unet":
-            return ResidualUNet(**fields)
+        return network.create(timesteps=timesteps, **settings)
     except (TypeError, ValueError, ArithmeticError, RuntimeError, IndexError) as error:
         # The networks' signatures are the list of settings: an unknown or impossible one fails there.
         raise UserError(
             f"config model {reprlib.repr(dict(model))} makes no network ({error}); bundle the run again"
         ) from error
-    raise UserError(f"config model.architecture is {reprlib.repr(architecture)}: choose one of seed, unet")
 
 
 def from_jax(tensors: Mapping[str, np.ndarray], config: Mapping[str, Any]) -> dict[str, Tensor]:
@@ -177,29 +148,32 @@ def load_bundle(path: Path) -> Bundle:
     Raises UserError for a file that is missing, broken, of another format or version,
     whose digest does not match, or whose tensors do not fill the network exactly.
     """
-    metadata, tensors = read_tensors(path, "bundle")
-    found = metadata.get("format")
-    if found != FORMAT:
-        raise UserError(f"bundle {path} has the format {found!r}, expected {FORMAT!r}; give a file of jax_impl.bundle")
-    digest = weights_digest(tensors)
-    check_bundle_metadata(path, "bundle", metadata, digest)
+    held = open_contents(path, "bundle", *read_tensors(path, "bundle"))
     try:
-        config = parse_json(metadata["config"])
-        alphas_cumprod = tensors.pop(SCHEDULE, None)
-        tables = check_process(alphas_cumprod, metadata.get("tables"), _timesteps(config))
-        for name, array in tensors.items():
-            if array.dtype != np.float32:
-                raise UserError(f"{name} is {array.dtype}, expected float32; bundle the run again")
+        config = parse_json(held.config)
+        tables = check_process(held.alphas_cumprod, held.tables, _timesteps(config))
+        for name, array in held.weights.items():
             if not np.isfinite(array).all():
                 raise UserError(f"{name} is not finite: training diverged; train again at a smaller learning rate")
-        state = from_jax(tensors, config)
+        with torch.device("meta"):
+            build_model(config, held.plugins)
+        state = from_jax(held.weights, config)
     except ValueError as error:
         raise UserError(f"bundle {path}: its config is not JSON ({error}); bundle the run again") from error
     except UserError as error:
         raise UserError(f"bundle {path}: {error}") from error
     model = build_model(config)
     model.load_state_dict(state)
-    return Bundle(model.eval(), alphas_cumprod, config, digest, tables)
+    return Bundle(model.eval(), held.alphas_cumprod, config, held.weights_digest, held.plugins, held.networks, tables)
+
+
+def from_bundle(path: Path | str) -> Denoiser:
+    """The network in a `model.safetensors`, on the CPU, in evaluation mode.
+
+    Raises UserError for a file that is missing, broken or not a bundle. `load_bundle` returns the schedule and the
+    config as well.
+    """
+    return load_bundle(Path(path)).model
 
 
 def save_bundle(
@@ -210,32 +184,44 @@ def save_bundle(
     `alphas_cumprod`: float64 (T,). Raises UserError when the state dict does not fill
     the network that `config` names, or the schedule does not fit it.
     """
-    tensors = to_jax(state_dict, config)
-    tensors[SCHEDULE] = check_schedule(np.asarray(alphas_cumprod), _timesteps(config))
-    digest = weights_digest(tensors)
-    metadata = {"format": FORMAT, "format_version": FORMAT_VERSION, "config": json.dumps(config)}
-    metadata |= {"weights_digest": digest, "digest": bundle_digest(digest, metadata)}
+    schedule = check_schedule(np.asarray(alphas_cumprod), _timesteps(config))
+    tensors = bundle_tensors({DENOISER: to_jax(state_dict, config)}, schedule)
+    name = config["model"]["architecture"]
+    module = NETWORKS.plugin_of(name)
+    metadata = bundle_metadata(tensors, json.dumps(config), ((NETWORKS.kind, name, module),) if module else ())
     # As bytes: where the disk is full, the library raises an error of its own.
     write_bytes(path, to_bytes(tensors, metadata))
-    return digest
+    return metadata["weights_digest"]
 
 
 def _table(config: Mapping[str, Any]) -> list[_Entry]:
     """Every parameter of the configured network, each with its two names and its layout."""
     with torch.device("meta"):  # Names and shapes alone: a config that asks for too much costs nothing here.
         model = build_model(config)
-    renamed = SEED_MODULES if isinstance(model, SeedUNet) else None
-    return list(_entries(model, renamed))
+    return list(_entries(model, _network(config)))
 
 
-def _entries(model: UNet, renamed: Mapping[str, str] | None) -> Iterator[_Entry]:
+def _entries(model: Denoiser, network: Network) -> Iterator[_Entry]:
+    leaves = {**LEAVES, **network.leaves}
     for torch_name, value in model.state_dict().items():
         module, _, leaf = torch_name.rpartition(".")
         if leaf == TORCH_ONLY:
             continue
-        jax_leaf, axes = LEAVES[type(model.get_submodule(module)), leaf]
+        kind = type(model.get_submodule(module))
+        if (kind, leaf) not in leaves or not (network.modules is None or module in network.modules):
+            raise UserError(
+                f"{torch_name} of {kind.__name__} has no name in JAX; add it to `leaves` or `modules` of its network's "
+                "entry in torch_ref.registry.NETWORKS"
+            )
+        jax_leaf, axes = leaves[kind, leaf]
         shape = tuple(value.shape[axis] for axis in np.argsort(axes))
-        yield _Entry(torch_name, f"{renamed[module] if renamed else module}.{jax_leaf}", axes, shape)
+        yield _Entry(torch_name, f"{network.modules[module] if network.modules else module}.{jax_leaf}", axes, shape)
+
+
+def _network(config: Mapping[str, Any], record: plugins.Record = ()) -> Network:
+    """The registry's entry for the architecture of a config tree."""
+    name = _section(config, "model").get("architecture")
+    return NETWORKS.find(name, "config model.architecture", plugins.module_of(record, NETWORKS.kind, name))
 
 
 def _section(config: Mapping[str, Any], name: str) -> Mapping[str, Any]:

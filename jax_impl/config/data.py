@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
+from export.edge.pictures.arrays import Fit
 from jax_impl.config.checks import require, require_share
 from jax_impl.config.fields import FREE_ON_RESUME
 
 Layout = Literal["auto", "folders", "side-by-side", "manifest"]
 Direction = Literal["forward", "reverse"]
-Fit = Literal["crop", "letterbox", "stretch"]
 
 
 @dataclass(frozen=True)

@@ -5,22 +5,31 @@ Beside it, where wanted, the state of AdamW in a second one.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from safetensors.numpy import save as to_bytes
 
-from export.edge.disk.files import weights_digest, write_bytes
+from export.edge.disk.files import write_bytes
 from export.edge.errors import UserError
-from export.edge.model.bundles import FORMAT_VERSION, bundle_digest, check_bundle_metadata, check_process
-from export.edge.sampling.tables import write_tables
-from jax_impl.config.as_json import from_json, to_json
+from export.edge.model.bundles import (
+    bundle_metadata,
+    bundle_tensors,
+    check_process,
+    open_contents,
+    optimizer_metadata,
+)
+from export.edge.model.layout import DENOISER
+from jax_impl.config.as_json import from_json
 from jax_impl.config.fields import TRAINING_ONLY, marked
+from jax_impl.config.tagged import plugins_of
 from jax_impl.config.tree import Config
 from jax_impl.diffusion.process import Published
 from jax_impl.model.network import Tree, flatten, outline
@@ -28,38 +37,40 @@ from jax_impl.runs.folder import differences
 from jax_impl.runs.tensor_file import read_tensors
 from jax_impl.training.step import Problem
 
-FORMAT = "dawn2dusk"
-OPTIMIZER_FORMAT = "dawn2dusk-optimizer"
-OPTIMIZER_VERSION = "1"
-SCHEDULE = "schedule.alphas_cumprod"
-
 
 @dataclass(frozen=True)
 class Bundle:
     """What a model.safetensors holds: float32 weights by dotted name, what it says of the process, configuration."""
 
     weights: Mapping[str, np.ndarray]
+    """The denoiser's."""
     published: Published
+    """What it says of the process."""
     config: Config
+    networks: Mapping[str, Mapping[str, np.ndarray]]
+    """The weights of every network, by its name."""
 
 
-def write_bundle(path: Path, params: Tree, stats: Tree, published: Published, config: Config) -> str:
-    """Write a bundle atomically and return its digest (64 hexadecimal digits)."""
-    tensors = {name: np.asarray(leaf) for name, leaf in (flatten(params) | flatten(stats)).items()}
-    metadata = {
-        "format": FORMAT,
-        "format_version": FORMAT_VERSION,
-        "config": json.dumps(json.loads(to_json(config))),
-    }
-    if published.tables is not None:
-        metadata["tables"] = write_tables(published.tables)
-    if published.alphas_cumprod is not None:
-        tensors[SCHEDULE] = np.asarray(published.alphas_cumprod, np.float64)
-    digest = weights_digest(tensors)
-    metadata |= {"weights_digest": digest, "digest": bundle_digest(digest, metadata)}
+def write_bundle(
+    path: Path,
+    params: Tree,
+    stats: Tree,
+    published: Published,
+    config: Config,
+    others: Mapping[str, Tree] = MappingProxyType({}),
+) -> str:
+    """Write a bundle atomically and return its digest (64 hexadecimal digits).
+
+    `params`, `stats`: the denoiser's; `others`: the weights of further networks, by name.
+    """
+    trees = {DENOISER: flatten(params) | flatten(stats), **{name: flatten(tree) for name, tree in others.items()}}
+    networks = {name: {key: np.asarray(leaf) for key, leaf in tree.items()} for name, tree in trees.items()}
+    tensors = bundle_tensors(networks, published.alphas_cumprod)
+    text = json.dumps(dataclasses.asdict(config))
+    metadata = bundle_metadata(tensors, text, plugins_of(config), networks, published.tables)
     # As bytes: where the disk is full, the library raises an error of its own.
     write_bytes(path, to_bytes(tensors, metadata))
-    return digest
+    return metadata["weights_digest"]
 
 
 def write_optimizer(path: Path, mu: Tree, nu: Tree, facts: Mapping[str, object]) -> None:
@@ -70,32 +81,19 @@ def write_optimizer(path: Path, mu: Tree, nu: Tree, facts: Mapping[str, object])
     """
     trees = {"mu": flatten(mu), "nu": flatten(nu)}
     tensors = {f"{kind}.{name}": np.asarray(leaf) for kind, tree in trees.items() for name, leaf in tree.items()}
-    training = json.dumps(facts, allow_nan=False)
-    metadata = {
-        "format": OPTIMIZER_FORMAT,
-        "format_version": OPTIMIZER_VERSION,
-        "training": training,
-        "digest": weights_digest({**tensors, "training": np.frombuffer(training.encode(), np.uint8)}),
-    }
     # As bytes: where the disk is full, the library raises an error of its own.
-    write_bytes(path, to_bytes(tensors, metadata))
+    write_bytes(path, to_bytes(tensors, optimizer_metadata(tensors, json.dumps(facts, allow_nan=False))))
 
 
 def read_bundle(path: Path) -> Bundle:
     """Read a bundle; UserError when the file is not one, is of another version, or is damaged."""
-    metadata, tensors = read_tensors(path, "weights")
-    if metadata.get("format") != FORMAT:
-        raise UserError(f"weights {path} were not written by jax_impl.bundle; make them from a run with it")
-    check_bundle_metadata(path, "weights", metadata, weights_digest(tensors))
-    schedule = tensors.pop(SCHEDULE, None)
+    held = open_contents(path, "weights", *read_tensors(path, "weights"))
     try:
-        config = from_json(metadata["config"])
-        published = Published(schedule, check_process(schedule, metadata.get("tables"), config.diffusion.timesteps))
+        config = from_json(held.config, held.plugins)
+        tables = check_process(held.alphas_cumprod, held.tables, config.diffusion.timesteps)
     except UserError as error:
         raise UserError(f"weights {path}: {error}") from None
-    if odd := next((name for name, value in tensors.items() if value.dtype != np.float32), None):
-        raise UserError(f"weights {path} hold {odd} as {tensors[odd].dtype}, not float32; bundle the run again")
-    return Bundle(tensors, published, config)
+    return Bundle(held.weights, Published(held.alphas_cumprod, tables), config, held.networks)
 
 
 def fill(template: Tree, weights: Mapping[str, np.ndarray], where: str) -> Tree:

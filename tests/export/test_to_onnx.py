@@ -57,7 +57,7 @@ def test_inputs_and_output_have_their_names_and_free_sizes(exported: tuple[Path,
 
 def test_metadata_is_complete(exported: tuple[Path, Path]) -> None:
     bundle, held = load_bundle(exported[0]), metadata_of(exported[1])
-    assert set(held) == {*METADATA_KEYS, *LATER_KEYS}
+    assert set(held) == {*METADATA_KEYS, *LATER_KEYS, "alphas_cumprod"}
     np.testing.assert_array_equal(json.loads(held["alphas_cumprod"]), bundle.alphas_cumprod)
     assert json.loads(held["config"]) == bundle.config["model"]
     wanted = {
@@ -73,6 +73,7 @@ def test_metadata_is_complete(exported: tuple[Path, Path]) -> None:
         "sampler": "ddpm",
         "spacing": "trailing",
         "threshold": "0",
+        "plugins": "[]",
         "weights_digest": bundle.weights_digest,
     }
     assert {key: held[key] for key in wanted} == wanted

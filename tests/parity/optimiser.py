@@ -26,7 +26,7 @@ from jax_impl.training.state import with_params
 from jax_impl.training.step import Problem, update
 from tests.parity.ladder import Line, compare
 from tests.parity.subject import Subject, to_torch
-from torch_ref.base import UNet
+from torch_ref.base import Denoiser
 from torch_ref.trainer import Drawn, Trainer
 from torch_ref.weights import to_jax
 
@@ -199,7 +199,7 @@ def train_in_jax(
 
 
 def train_in_torch(
-    model: UNet, alphas_cumprod: np.ndarray, course: Course, dtype: str, *, reverse: bool = False
+    model: Denoiser, alphas_cumprod: np.ndarray, course: Course, dtype: str, *, reverse: bool = False
 ) -> Trained:
     """The course through torch_ref's trainer, on a copy of the model; `reverse` turns the order within each batch."""
     trainer = _trainer(model, alphas_cumprod, course, dtype)
@@ -226,7 +226,7 @@ def _trained(arrays: dict[str, dict[str, np.ndarray]], log: list[list[float]], c
     return Trained(quantities, grad_norm > course.config.optim.clip_norm, rates)
 
 
-def _trainer(model: UNet, alphas_cumprod: np.ndarray, course: Course, dtype: str) -> Trainer:
+def _trainer(model: Denoiser, alphas_cumprod: np.ndarray, course: Course, dtype: str) -> Trainer:
     own = copy.deepcopy(model).to(getattr(torch, dtype))
     return Trainer(own, alphas_cumprod, _tree(course), steps_per_epoch=course.per_epoch)
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from torch_ref.base import UNet
+from torch_ref.base import Denoiser
 from torch_ref.weights import build_model, save_bundle
 
 MODELS: dict[str, dict[str, Any]] = {
@@ -82,10 +82,10 @@ def make_config() -> Callable[[str], dict[str, Any]]:
 
 
 @pytest.fixture(scope="session")
-def make_network() -> Callable[[str], UNet]:
+def make_network() -> Callable[[str], Denoiser]:
     """`make_network(kind)`: in evaluation mode, no norm and no statistic at its start value."""
 
-    def make(kind: str) -> UNet:
+    def make(kind: str) -> Denoiser:
         torch.manual_seed(0)
         model = build_model(config_of(kind)).eval()
         for name, value in model.state_dict().items():
@@ -99,7 +99,7 @@ def make_network() -> Callable[[str], UNet]:
 
 
 @pytest.fixture
-def make_bundle(tmp_path: Path, schedule: np.ndarray, make_network: Callable[[str], UNet]) -> Callable[[str], Path]:
+def make_bundle(tmp_path: Path, schedule: np.ndarray, make_network: Callable[[str], Denoiser]) -> Callable[[str], Path]:
     """`make_bundle(kind)`: path of a model.safetensors."""
 
     def make(kind: str) -> Path:

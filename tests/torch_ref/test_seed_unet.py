@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from export.edge.errors import UserError
-from torch_ref.base import UNet
+from torch_ref.base import Denoiser
 from torch_ref.seed_unet import SeedUNet
 
 LINEARS = {"time_mlp.0", "time_mlp.2", "time_proj.0"}
@@ -38,18 +38,18 @@ def test_number_of_parameters() -> None:
 
 
 @pytest.mark.parametrize("kind", ["seed", "tanh"])
-def test_keys_are_those_of_the_original(kind: str, make_network: Callable[[str], UNet]) -> None:
+def test_keys_are_those_of_the_original(kind: str, make_network: Callable[[str], Denoiser]) -> None:
     assert set(make_network(kind).state_dict()) == original_keys()
 
 
-def test_transposed_convolutions_halve_the_channels(make_network: Callable[[str], UNet]) -> None:
+def test_transposed_convolutions_halve_the_channels(make_network: Callable[[str], Denoiser]) -> None:
     state = make_network("seed").state_dict()
     assert [tuple(state[f"up{n}.0.weight"].shape) for n in (1, 2, 3)] == [(64, 32, 2, 2), (32, 16, 2, 2), (16, 8, 2, 2)]
 
 
 @pytest.mark.parametrize(("batch", "height", "width"), [(1, 8, 8), (3, 16, 40), (2, 24, 8)])
 def test_any_batch_and_any_multiple_of_eight(
-    batch: int, height: int, width: int, make_network: Callable[[str], UNet]
+    batch: int, height: int, width: int, make_network: Callable[[str], Denoiser]
 ) -> None:
     model, (x_t, cond) = make_network("seed"), draw(batch, height, width)
     with torch.no_grad():
@@ -72,7 +72,7 @@ def test_time_is_divided_by_the_number_of_timesteps() -> None:
     assert (here - other).abs().max() > 1e-8  # fresh weights hardly hear the time
 
 
-def test_tanh_is_the_same_network_squashed(make_network: Callable[[str], UNet]) -> None:
+def test_tanh_is_the_same_network_squashed(make_network: Callable[[str], Denoiser]) -> None:
     plain, squashed = make_network("seed"), make_network("tanh")
     with torch.no_grad():
         plain.get_parameter("outc.0.weight").mul_(10)  # so that there is something to squash
@@ -85,7 +85,7 @@ def test_tanh_is_the_same_network_squashed(make_network: Callable[[str], UNet]) 
 
 
 @pytest.mark.parametrize(("height", "width"), [(12, 16), (16, 20), (7, 7)])
-def test_other_sizes_are_refused(height: int, width: int, make_network: Callable[[str], UNet]) -> None:
+def test_other_sizes_are_refused(height: int, width: int, make_network: Callable[[str], Denoiser]) -> None:
     x_t, cond = draw(1, height, width)
     with pytest.raises(UserError, match=f"{height} x {width} pixels: this model needs multiples of 8"):
         make_network("seed")(x_t, cond, torch.tensor([0]))

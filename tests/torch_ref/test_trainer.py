@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from export.edge.errors import UserError
-from torch_ref.base import UNet
+from torch_ref.base import Denoiser
 from torch_ref.diffusion import q_sample, target, to_x0
 from torch_ref.trainer import Drawn, Trainer
 
@@ -41,7 +41,7 @@ def drawn(seed: int = 0, dtype: torch.dtype = torch.float64, batch: int = 3) -> 
 
 @pytest.fixture
 def make_trainer(
-    make_network: Callable[[str], UNet], make_config: Callable[[str], dict[str, Any]], schedule: np.ndarray
+    make_network: Callable[[str], Denoiser], make_config: Callable[[str], dict[str, Any]], schedule: np.ndarray
 ) -> MakeTrainer:
     """`make_trainer(kind, prediction, dtype, options, **optim)`: two steps to an epoch, ten epochs."""
 
@@ -129,7 +129,7 @@ def test_steps_are_those_of_the_algorithm(make_trainer: MakeTrainer, clip_norm: 
         torch.testing.assert_close(found, moment, rtol=1e-9, atol=1e-14)
 
 
-def make_objective(trainer: Trainer, model: UNet) -> Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]:
+def make_objective(trainer: Trainer, model: Denoiser) -> Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]:
     """The trainer's loss with another network in it; the loss itself has a test of its own."""
     other = copy.copy(trainer)
     other.model = model

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from export.edge.errors import UserError
-from torch_ref.base import UNet
+from torch_ref.base import Denoiser
 from torch_ref.unet import ResidualUNet, recolour
 
 
@@ -20,7 +20,7 @@ def draw(batch: int, height: int, width: int) -> tuple[Tensor, Tensor]:
     return x_t, cond
 
 
-def test_names_of_the_modules(make_network: Callable[[str], UNet]) -> None:
+def test_names_of_the_modules(make_network: Callable[[str], Denoiser]) -> None:
     block = {"norm1", "conv1", "time", "norm2", "conv2"}
     names = {"stem", "time_in", "time_out", "norm_out", "conv_out", "down.0.resample", "up.1.resample"}
     for place in ("down.0.blocks.0", "down.0.blocks.1", "down.1.blocks.0", "down.1.blocks.1", "middle.0", "middle.1"):
@@ -32,7 +32,7 @@ def test_names_of_the_modules(make_network: Callable[[str], UNet]) -> None:
     assert set(state) == {f"{name}.{leaf}" for name in names for leaf in ("weight", "bias")}
 
 
-def test_names_that_the_options_add(make_network: Callable[[str], UNet]) -> None:
+def test_names_that_the_options_add(make_network: Callable[[str], Denoiser]) -> None:
     names = {name.rpartition(".")[0] for name in make_network("options").state_dict()}
     attention = {"norm", "qkv", "context", "out"}
     places = ("down.1.attention.0", "up.1.attention.0", "middle_attention")
@@ -45,7 +45,7 @@ def test_names_that_the_options_add(make_network: Callable[[str], UNet]) -> None
 
 @pytest.mark.parametrize(("kind", "multiple"), [("unet", 4), ("affine", 4), ("options", 4)])
 def test_size_multiple_is_the_smallest_that_works(
-    kind: str, multiple: int, make_network: Callable[[str], UNet]
+    kind: str, multiple: int, make_network: Callable[[str], Denoiser]
 ) -> None:
     model = make_network(kind)
     assert model.size_multiple == multiple
@@ -59,7 +59,7 @@ def test_size_multiple_is_the_smallest_that_works(
 
 
 @pytest.mark.parametrize("kind", ["unet", "affine", "options"])
-def test_items_of_a_batch_do_not_mix(kind: str, make_network: Callable[[str], UNet]) -> None:
+def test_items_of_a_batch_do_not_mix(kind: str, make_network: Callable[[str], Denoiser]) -> None:
     model, (x_t, cond), t = make_network(kind), draw(3, 8, 12), torch.tensor([0, 40, 99])
     with torch.no_grad():
         together = model(x_t, cond, t)
@@ -68,7 +68,7 @@ def test_items_of_a_batch_do_not_mix(kind: str, make_network: Callable[[str], UN
 
 
 @pytest.mark.parametrize("kind", ["unet", "affine", "options"])
-def test_every_input_and_every_parameter_matters(kind: str, make_network: Callable[[str], UNet]) -> None:
+def test_every_input_and_every_parameter_matters(kind: str, make_network: Callable[[str], Denoiser]) -> None:
     model, (x_t, cond) = make_network(kind), draw(2, 8, 8)
     x_t.requires_grad_(), cond.requires_grad_()
     out = model(x_t, cond, torch.tensor([3, 60]))
@@ -80,7 +80,7 @@ def test_every_input_and_every_parameter_matters(kind: str, make_network: Callab
     assert (out - later).abs().amax(dim=(1, 2, 3)).min() > 1e-4
 
 
-def test_dropout_is_for_training_alone(make_network: Callable[[str], UNet]) -> None:
+def test_dropout_is_for_training_alone(make_network: Callable[[str], Denoiser]) -> None:
     model, (x_t, cond), t = make_network("options"), draw(2, 8, 8), torch.tensor([3, 60])
     with torch.no_grad():
         drawn = model(x_t, cond, t)

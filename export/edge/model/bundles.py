@@ -1,49 +1,149 @@
-"""What JAX and PyTorch check alike in a bundle, `model.safetensors`, beside its tensors."""
+"""The format of a bundle, `model.safetensors`, and of the state of AdamW that may be kept with it.
+
+Tensors of a bundle: SCHEDULE, and float32 weights by dotted name. Those of another network than the denoiser begin with
+that network's prefix. Metadata, all texts: `format`, `format_version`; `config`, the tree of settings as JSON;
+`networks`, JSON, the prefix of each network by name; `plugins`, JSON, see `export.edge.plugins.Record`;
+`weights_digest` and `digest`. Version 1 lacks `networks` and `plugins`: it holds a denoiser, and needs no plugin.
+"""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from export.edge import plugins
+from export.edge.disk.files import weights_digest
+from export.edge.disk.reading import parse_json
 from export.edge.errors import UserError
-from export.edge.sampling.tables import Tables, read_tables, timesteps_of
+from export.edge.model.layout import DENOISER
+from export.edge.sampling.tables import Tables, read_tables, timesteps_of, write_tables
 
+FORMAT = "dawn2dusk"
 FORMAT_VERSION = "2"
-FORMAT_VERSIONS = ("1", FORMAT_VERSION)
-"""Those that can be read; 2 added ADDED."""
-ADDED = ("tables",)
-"""Metadata that not every bundle has: `tables`, of the samplers of a process that is not gaussian diffusion."""
-_KEYS = frozenset({"format", "format_version", "config", "weights_digest", "digest", *ADDED})
+SEALED = {"1": ("config",), "2": ("config", "networks", "plugins")}
+"""By version, the metadata that `digest` covers, with OPTIONAL."""
+OPTIONAL = ("tables",)
+"""Metadata that not every bundle has: the samplers' tables of a process that is not gaussian diffusion."""
+SCHEDULE = "schedule.alphas_cumprod"
+ONE_NETWORK = json.dumps({DENOISER: ""})
+OPTIMIZER_FORMAT = "dawn2dusk-optimizer"
+OPTIMIZER_VERSION = "1"
 
 
-def bundle_digest(weights_digest: str, metadata: Mapping[str, str]) -> str:
-    """The SHA-256 over a bundle's weights, the text of its configuration and ADDED, 64 hexadecimal digits."""
-    texts = [weights_digest, metadata["config"], *(f"{key}\0{metadata[key]}" for key in ADDED if key in metadata)]
+@dataclass(frozen=True)
+class Contents:
+    """What a bundle's metadata and digests vouch for."""
+
+    config: str
+    """The tree of settings, JSON."""
+    alphas_cumprod: np.ndarray | None
+    """As it is in the file, see `check_process`."""
+    networks: Mapping[str, Mapping[str, np.ndarray]]
+    """The weights of each network, by its name and by theirs."""
+    plugins: plugins.Record
+    weights_digest: str
+    tables: str | None = None
+    """Those of samplers, JSON, see `check_process`."""
+
+    @property
+    def weights(self) -> Mapping[str, np.ndarray]:
+        """Those of the denoiser."""
+        return self.networks[DENOISER]
+
+
+def bundle_tensors(
+    networks: Mapping[str, Mapping[str, np.ndarray]], alphas_cumprod: np.ndarray | None
+) -> dict[str, np.ndarray]:
+    """The tensors of a bundle: weights by the network's name and theirs, and ᾱ (T,) unless there are tables."""
+    named = {f"{_prefix(name)}{key}": value for name, weights in networks.items() for key, value in weights.items()}
+    schedule = {} if alphas_cumprod is None else {SCHEDULE: np.asarray(alphas_cumprod, np.float64)}
+    return {**named, **schedule}
+
+
+def bundle_metadata(
+    tensors: Mapping[str, np.ndarray],
+    config: str,
+    record: plugins.Record = (),
+    networks: Iterable[str] = (DENOISER,),
+    tables: Tables | None = None,
+) -> dict[str, str]:
+    """The metadata of a bundle with these tensors, this configuration (JSON), these networks and samplers."""
+    metadata = {
+        "format": FORMAT,
+        "format_version": FORMAT_VERSION,
+        "config": config,
+        "networks": json.dumps({name: _prefix(name) for name in networks}),
+        "plugins": json.dumps(record),
+        "weights_digest": weights_digest(tensors),
+        **({} if tables is None else {"tables": write_tables(tables)}),
+    }
+    return metadata | {"digest": digest_of(metadata)}
+
+
+def digest_of(metadata: Mapping[str, str]) -> str:
+    """The SHA-256 over the digest of a bundle's weights and the texts with them, 64 hexadecimal digits."""
+    texts = [metadata[key] for key in ("weights_digest", *SEALED[metadata["format_version"]])]
+    texts += [f"{key}\0{metadata[key]}" for key in OPTIONAL if key in metadata]
     return hashlib.sha256("\0".join(texts).encode()).hexdigest()
 
 
-def check_bundle_metadata(path: Path, what: str, metadata: Mapping[str, str], digest: str) -> None:
-    """Raise UserError unless a bundle's metadata fit each other and `digest`, the weights' own.
+def open_contents(path: Path, what: str, metadata: Mapping[str, str], tensors: Mapping[str, np.ndarray]) -> Contents:
+    """The checked contents of a file that `what` names in messages, such as "weights".
 
-    A bundle of before there was a `digest` over the configuration too is taken without one.
+    Raises UserError for a file that is no bundle, is of another version, or is damaged.
     """
-    version = metadata.get("format_version")
-    if version not in FORMAT_VERSIONS:
+    found, version = metadata.get("format"), metadata.get("format_version", "")
+    if found != FORMAT:
         raise UserError(
-            f"{what} {path} has format version {version!r}, this program reads {' and '.join(FORMAT_VERSIONS)}; "
-            "bundle the run again"
+            f"{what} {path} has the format {found!r}: it was not written by jax_impl.bundle; make one of a run"
+        )
+    if version not in SEALED:
+        raise UserError(
+            f"{what} {path} has format version {version!r}, this program reads {' and '.join(SEALED)}; bundle the run "
+            "again"
         )
     damaged = f"{what} {path}: {{}}; the file is damaged, bundle the run again"
-    if digest != metadata.get("weights_digest"):
+    if weights_digest(tensors) != metadata.get("weights_digest"):
         raise UserError(damaged.format("its weights do not match their digest"))
-    if "config" not in metadata or not metadata.keys() <= _KEYS:
-        odd = ", ".join(sorted(metadata.keys() - _KEYS)) or "no config"
-        raise UserError(damaged.format(f"its metadata hold {odd}"))
-    if metadata.get("digest") not in (None, bundle_digest(digest, metadata)):
+    keys = {"format", "format_version", *SEALED[version], "weights_digest"}
+    allowed = keys | {"digest", *(OPTIONAL if version != "1" else ())}
+    if not keys <= metadata.keys() <= allowed:
+        odd = ", ".join(sorted(metadata.keys() - allowed))
+        raise UserError(damaged.format(f"its metadata hold {odd or 'no ' + min(keys - metadata.keys())}"))
+    # A file of before there was a digest over the texts too is taken without one.
+    if metadata.get("digest", None if version == "1" else "") not in (None, digest_of(metadata)):
         raise UserError(damaged.format("its config does not match its digest"))
+    weights, where = {name: value for name, value in tensors.items() if name != SCHEDULE}, f"{what} {path}"
+    if odd := next((name for name, value in weights.items() if value.dtype != np.float32), None):
+        raise UserError(f"{what} {path}: {odd} is {weights[odd].dtype}, expected float32; bundle the run again")
+    return Contents(
+        metadata["config"],
+        tensors.get(SCHEDULE),
+        _split(weights, _parsed(metadata.get("networks", ONE_NETWORK), where), where),
+        plugins.record(_parsed(metadata.get("plugins", "[]"), where), f"{where}: plugins"),
+        metadata["weights_digest"],
+        metadata.get("tables"),
+    )
+
+
+def optimizer_metadata(tensors: Mapping[str, np.ndarray], training: str) -> dict[str, str]:
+    """The metadata of AdamW's moments, tensors `mu.NAME` and `nu.NAME`, and of facts about the training, JSON."""
+    return {
+        "format": OPTIMIZER_FORMAT,
+        "format_version": OPTIMIZER_VERSION,
+        "training": training,
+        "digest": optimizer_digest(tensors, training),
+    }
+
+
+def optimizer_digest(tensors: Mapping[str, np.ndarray], training: str) -> str:
+    """The digest over the moments and the text about the training."""
+    return weights_digest({**tensors, "training": np.frombuffer(training.encode(), np.uint8)})
 
 
 def check_process(schedule: np.ndarray | None, tables: str | None, timesteps: int) -> Tables | None:
@@ -73,3 +173,32 @@ def check_schedule(alphas_cumprod: np.ndarray, timesteps: int) -> np.ndarray:
     if not (np.diff(alphas_cumprod, prepend=1.0, append=0.0) < 0).all():
         raise UserError("schedule.alphas_cumprod does not fall strictly inside (0, 1); bundle the run again")
     return alphas_cumprod
+
+
+def _prefix(network: str) -> str:
+    return "" if network == DENOISER else f"{network}/"
+
+
+def _split(weights: Mapping[str, np.ndarray], networks: object, where: str) -> dict[str, dict[str, np.ndarray]]:
+    """The weights of each network, under their names without its prefix."""
+    if (
+        not isinstance(networks, dict)
+        or not all(isinstance(p, str) for p in networks.values())
+        or DENOISER not in networks
+    ):
+        raise UserError(f"{where} names the networks {plugins.shown(networks)}; bundle the run again")
+    split: dict[str, dict[str, np.ndarray]] = {name: {} for name in networks}
+    longest_first = sorted(networks.items(), key=lambda item: -len(item[1]))
+    for key, value in weights.items():
+        name, prefix = next((item for item in longest_first if key.startswith(item[1])), (None, ""))
+        if name is None:
+            raise UserError(f"{where} holds {key}, which is of none of its networks; bundle the run again")
+        split[name][key.removeprefix(prefix)] = value
+    return split
+
+
+def _parsed(text: str, where: str) -> object:
+    try:
+        return parse_json(text)
+    except ValueError as error:
+        raise UserError(f"{where} has metadata that is not JSON ({error}); bundle the run again") from error

@@ -43,8 +43,16 @@ METADATA_KEYS = (
     "config",
     "file_digest",
 )
-LATER_KEYS = {"spacing": "trailing", "threshold": "0", "guidance": "1", "cond_dropout": "0", "coordinates": "false"}
-"""Keys that older files lack, with what they mean by that."""
+LATER_KEYS = {
+    "spacing": "trailing",
+    "threshold": "0",
+    "guidance": "1",
+    "cond_dropout": "0",
+    "coordinates": "false",
+    "plugins": "[]",
+}
+"""Keys that older files lack, with what they mean by that. Running a model needs none of its `plugins`, those that it
+was trained with, see `export.edge.plugins.Record`."""
 PROCESS_KEYS = ("alphas_cumprod", "tables")
 """Exactly one of them is there: the schedule of gaussian diffusion, or the samplers' tables of another process."""
 MOST_TEXT = 64 * MOST_TIMESTEPS

@@ -31,6 +31,8 @@ from export.edge.errors import UserError
 from export.edge.sampling.spacing import timesteps
 
 Sampler = Literal["ddim", "ddpm", "dpmpp", "heun"]
+AnySampler = Literal[Sampler, "original"]
+"""`original`, the original script's loop in jax_impl and torch_ref, is for comparison and is never recommended."""
 Prediction = Literal["eps", "x0", "v"]
 SAMPLERS: tuple[str, ...] = get_args(Sampler)
 PREDICTIONS: tuple[str, ...] = get_args(Prediction)

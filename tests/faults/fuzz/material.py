@@ -14,9 +14,9 @@ from onnx import helper
 from PIL import Image
 from safetensors.numpy import save
 
-from export.edge.disk.files import sha256_file, weights_digest
+from export.edge.disk.files import sha256_file
 from export.edge.model import artifact
-from export.edge.model.bundles import bundle_digest
+from export.edge.model.bundles import bundle_metadata
 from jax_impl.config.as_json import to_json
 from jax_impl.config.presets import PRESETS
 from jax_impl.config.tree import Config
@@ -82,9 +82,7 @@ def sealed(folder: Path, entries: dict[str, str]) -> bytes:
 
 def bundled(tensors: dict[str, np.ndarray], config: str) -> bytes:
     """A bundle whose digests fit, whatever its config says."""
-    digest = weights_digest(tensors)
-    held = {"format": "dawn2dusk", "format_version": "1", "config": config, "weights_digest": digest}
-    return ordered(save(tensors, held | {"digest": bundle_digest(digest, config)}))
+    return ordered(save(tensors, bundle_metadata(tensors, config)))
 
 
 def ordered(data: bytes) -> bytes:

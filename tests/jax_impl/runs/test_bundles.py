@@ -13,13 +13,14 @@ from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
 from export.edge.errors import UserError
+from export.edge.model.bundles import SCHEDULE
 from jax_impl import bundle
 from jax_impl.config.arguments import parse
 from jax_impl.config.data import DataConfig
 from jax_impl.config.tree import Config
 from jax_impl.model.network import flatten, outline
 from jax_impl.model.unet import UNetModelConfig
-from jax_impl.runs.bundles import SCHEDULE, read_bundle, warm_start, write_bundle
+from jax_impl.runs.bundles import read_bundle, warm_start, write_bundle
 from jax_impl.runs.folder import open_run
 from jax_impl.runs.publishing import final_weights
 

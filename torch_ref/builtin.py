@@ -1,0 +1,23 @@
+"""Our own networks, in NETWORKS by importing this."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch_ref.base import Denoiser
+from torch_ref.registry import NETWORKS, Network
+from torch_ref.seed_unet import SEED_MODULES, SeedUNet
+from torch_ref.unet import ResidualUNet
+
+
+def _residual(timesteps: int, **settings: Any) -> Denoiser:
+    """T does not matter here: the time is embedded as it is."""
+    del timesteps
+    return ResidualUNet(**settings)
+
+
+NETWORKS.add("seed", Network(SeedUNet, modules=SEED_MODULES))
+NETWORKS.add(
+    "unet",
+    Network(_residual, ignored=frozenset({"compute_dtype", "remat", "remat_keeps"}), most={"blocks": 16}),
+)
