@@ -61,6 +61,16 @@ def published(trained: TrainedRun) -> NamedNetworks:
     return trained.stage.publish(trained.state, lambda: _training_pairs(trained))
 
 
+def describe(trained: TrainedRun) -> str:
+    """What is published, in words."""
+    state, stages = trained.state, trained.config.stages
+    where = f" of stage {trained.index}, {stages[trained.index].stage}" if len(stages) > 1 else ""
+    kind = ""
+    if isinstance(state, TrainState):
+        kind = f"averaged ({trained.config.optim.ema_decay}) " if state.ema else "raw "
+    return f"{kind}weights after step {int(state.step)}{where}"
+
+
 def final_weights(trained: TrainedRun) -> tuple[Tree, Tree]:
     """Params and statistics of the denoiser that is published."""
     return published(trained)[DENOISER]
