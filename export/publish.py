@@ -20,8 +20,8 @@ from export.edge.pictures.arrays import to_float
 from export.edge.sampling.guidance import guided
 from export.edge.sampling.loop import generate
 from export.edge.sampling.noise import start_noise
-from export.makers import MAKERS, Source
-from export.scoring import Score, nchw, score
+from export.makers import MAKERS, Exported
+from export.scoring import Score, nchw, score_files
 
 SAMPLER_BAR = 5e-4
 """Largest difference of a picture in [0, 1] from the host loop's."""
@@ -43,7 +43,7 @@ class Outcome:
     """Of the variant."""
 
 
-def publish(folder: Path, names: Sequence[str], source: Source, tried: Sequence[np.ndarray]) -> Iterator[Outcome]:
+def publish(folder: Path, names: Sequence[str], source: Exported, tried: Sequence[np.ndarray]) -> Iterator[Outcome]:
     """Make the variants of these names, of the `source`, in `folder`, where its own file lies; an Outcome for each.
 
     `tried`: guiding pictures, uint8 (side, side, 3), on which all are judged. A file under its bar is removed again.
@@ -65,7 +65,7 @@ def publish(folder: Path, names: Sequence[str], source: Source, tried: Sequence[
 
 def _judged(folder: Path, variant: Variant, note: str, tried: Sequence[np.ndarray]) -> Outcome:
     files = [folder / VARIANTS[REFERENCE].file, folder / variant.file]
-    exact, found = score({file.name: (open_artifact(file), file.stat().st_size) for file in files}, tried)
+    exact, found = score_files({file.name: (open_artifact(file), file.stat().st_size) for file in files}, tried)
     if variant.bar_db is None or found.worst_psnr >= variant.bar_db:
         return Outcome(variant.file, found, exact, note, True, variant.description)
     psnr = f"{found.worst_psnr:.1f} dB against float32's, under the bar of {variant.bar_db:.0f}"

@@ -31,7 +31,7 @@ if TYPE_CHECKING:  # PyTorch is not loaded where export.edge is measured.
 
 ORIGINAL_STEPS = 100
 
-Draw = Callable[[Path, Path], tuple[int, float]]
+Translator = Callable[[Path, Path], tuple[int, float]]
 """(photo, output): read, draw and write; returns how often the network ran and the seconds spent in it."""
 
 
@@ -67,7 +67,7 @@ def peak_mb() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6
 
 
-def edge(path: Path, threads: int, steps: int) -> Draw:
+def edge(path: Path, threads: int, steps: int) -> Translator:
     """The exported file, as on a device."""
     model = open_artifact(path, threads)
 
@@ -80,7 +80,7 @@ def edge(path: Path, threads: int, steps: int) -> Draw:
     return draw
 
 
-def reference(path: Path, threads: int, steps: int) -> Draw:
+def reference(path: Path, threads: int, steps: int) -> Translator:
     """PyTorch's module of the same weights, eager, with the sampler that the weights recommend."""
     from torch_ref.weights import load_bundle
 
@@ -90,7 +90,7 @@ def reference(path: Path, threads: int, steps: int) -> Draw:
     return _in_torch(bundle.model, process, threads, steps, recommended)
 
 
-def original(_: Path, threads: int, steps: int) -> Draw:
+def original(_: Path, threads: int, steps: int) -> Translator:
     """The original script's network and loop, which takes single-step coefficients and bounds nothing."""
     from torch_ref.original import settings
     from torch_ref.weights import build_model
@@ -100,7 +100,9 @@ def original(_: Path, threads: int, steps: int) -> Draw:
     return _in_torch(build_model(config), alphas_cumprod, threads, steps, how)
 
 
-def _in_torch(model: Denoiser, process: np.ndarray | Tables, threads: int, steps: int, how: Mapping[str, Any]) -> Draw:
+def _in_torch(
+    model: Denoiser, process: np.ndarray | Tables, threads: int, steps: int, how: Mapping[str, Any]
+) -> Translator:
     import torch
 
     from torch_ref.diffusion import sample, sample_by_table, start_by_table
@@ -136,7 +138,7 @@ def _in_torch(model: Denoiser, process: np.ndarray | Tables, threads: int, steps
     return draw
 
 
-ENGINES: dict[str, Callable[[Path, int, int], Draw]] = {"edge": edge, "torch": reference, "original": original}
+ENGINES: dict[str, Callable[[Path, int, int], Translator]] = {"edge": edge, "torch": reference, "original": original}
 """`export.edge`; PyTorch's reference; the original script's network and loop in PyTorch, with weights of no meaning."""
 
 

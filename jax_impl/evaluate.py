@@ -16,11 +16,12 @@ import numpy as np
 from export.edge.disk.files import check_output_folder, write_json, write_text
 from export.edge.errors import UserError, run
 from export.edge.model.artifact import open_artifact
+from export.edge.pictures.arrays import Fit
 from export.edge.pictures.files import save_picture
 from export.edge.sampling.spacing import Spacing
 from jax_impl.config.command import parse
-from jax_impl.config.data import DataConfig, Direction, Fit, Layout
-from jax_impl.data.loader import Split
+from jax_impl.config.data import DataConfig, DirectionConfig, PlaceConfig, SceneConfig, TfdsConfig, part_of
+from jax_impl.data.splits import Split
 from jax_impl.diffusion.sampling import SamplingOptions, resolve
 from jax_impl.evaluation.frechet import open_inception
 from jax_impl.evaluation.held_out import HeldOut, open_held_out
@@ -34,26 +35,13 @@ from jax_impl.training.checkpoint import NEWEST
 
 
 @dataclass(frozen=True)
-class EvaluationData:
-    """The pairs to score on."""
+class EvaluationData(TfdsConfig, SceneConfig, DirectionConfig, PlaceConfig):
+    """The pairs to score on, and in train those that baselines learn from: as in training."""
 
-    path: str = "synthetic"
-    """A folder, a CSV or JSONL manifest, or `synthetic` for the built-in scenes."""
-    layout: Layout = "auto"
-    direction: Direction = "forward"
     size: int | None = None
-    """Side of the squares that are compared, pixels; default: the model's own, for pictures 128."""
+    """Side of the squares that are compared, pixels, 8 to 4096; default: the model's own, for --pictures 128."""
     fit: Fit | None = None
-    """How pictures become square; default: the model's own way, for pictures crop."""
-    val_share: float = 0.1
-    """Share held out where the data has no validation split: as in training."""
-    synthetic_pairs: int = 256
-    """Built-in scenes to learn baselines from: as many as in training."""
-    synthetic_val_pairs: int = 16
-    tfds: str = ""
-    """Or a prepared data set of TensorFlow Datasets, as in training."""
-    tfds_dir: str = DataConfig.tfds_dir
-    tfds_features: tuple[str, ...] = ()
+    """How pictures become square: `crop`, `letterbox` or `stretch`; default: the model's own, for --pictures crop."""
 
 
 @dataclass(frozen=True)
@@ -209,28 +197,15 @@ def open_rival(folder: Path) -> Method:
 
 def data_config(data: EvaluationData, size: int, fit: Fit) -> DataConfig:
     """The settings of the pairs, where size and fit that are not named are the model's."""
-    return DataConfig(
-        path=data.path,
-        layout=data.layout,
-        direction=data.direction,
-        size=data.size or size,
-        fit=data.fit or fit,
-        val_share=data.val_share,
-        synthetic_pairs=data.synthetic_pairs,
-        synthetic_val_pairs=data.synthetic_val_pairs,
-        tfds=data.tfds,
-        tfds_dir=data.tfds_dir,
-        tfds_features=data.tfds_features,
-    )
+    return part_of(DataConfig, data, size=data.size or size, fit=data.fit or fit)
 
 
 def other_data(held_out: HeldOut, runs: Sequence[Path | None]) -> list[str]:
     """A warning for each run that was trained on other pairs than those of train here."""
     if held_out.train is None:
         return []
-    place = held_out.data.tfds or held_out.data.path
     return [
-        f"run {folder} was trained on other pairs than train of {place}, perhaps on those scored here; "
+        f"run {folder} was trained on other pairs than train of {held_out.place}, perhaps on those scored here; "
         "score with the data and the --data.val-share it was trained with"
         for folder in runs
         if folder is not None and trained_names(folder) not in (None, held_out.train.names)

@@ -11,7 +11,8 @@ from pathlib import Path
 from export.edge.errors import UserError, run
 from jax_impl.config.arguments import TrainArgs, parse
 from jax_impl.config.tree import Config
-from jax_impl.data.loader import Pairs, Source, open_held_out_pairs, open_pairs, remarks
+from jax_impl.data.loader import LazyPairs, Pairs, open_held_out_pairs, open_pairs
+from jax_impl.data.sources.registry import open_source
 from jax_impl.runs.folder import check_resume, read_config
 from jax_impl.training.compiled import keep_programs
 from jax_impl.training.dry_run import describe_run
@@ -46,10 +47,11 @@ def start(args: TrainArgs) -> int:
     early = (args.output_dir / LOCK).exists() and not args.dry_run and is_primary()
     with run_lock(args.output_dir) if early else nullcontext():
         config = prepare(args) if is_primary() else args.config()
-        for remark in remarks(config.data):
+        source = open_source(config.data)
+        for remark in source.remarks():
             print(remark)
-        pairs, held_out = open_pairs(config.data), open_held_out_pairs(config.data)
-        where, size = "streamed" if isinstance(pairs, Source) else "in memory", config.data.size
+        pairs, held_out = open_pairs(source, config.data), open_held_out_pairs(source, config.data)
+        where, size = "streamed" if isinstance(pairs, LazyPairs) else "in memory", config.data.size
         print(f"{len(pairs.names)} training pairs {where}, {len(held_out.names)} held out, {size} × {size}")
         if args.dry_run:
             print("\n".join(describe_run(Session(config, args.output_dir, pairs, held_out, make_mesh(config)))))
@@ -79,7 +81,7 @@ def prepare(args: TrainArgs) -> Config:
 def train(
     config: Config,
     folder: Path,
-    pairs: Pairs | Source,
+    pairs: Pairs | LazyPairs,
     held_out: Pairs,
     *,
     resume: bool = False,

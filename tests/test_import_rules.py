@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import graphlib
 import os
 import shutil
 import subprocess
@@ -71,6 +72,12 @@ def test_every_import_is_allowed(root: Path) -> None:
             if not any(is_in(imported, name) for name in allowed):
                 broken.append(f"{importer} imports {imported}")
     assert broken == []
+
+
+def test_no_modules_import_each_other_in_a_circle(root: Path) -> None:
+    graph = grimp.build_graph(*PACKAGES, cache_dir=None)  # Imports for types alone are in it.
+    order = graphlib.TopologicalSorter({name: graph.find_modules_directly_imported_by(name) for name in graph.modules})
+    order.prepare()  # Raises CycleError, with the modules.
 
 
 def test_the_linter_finds_nothing(root: Path) -> None:

@@ -22,7 +22,7 @@ from export.edge.disk.files import check_output_file, write_json, write_text
 from export.edge.errors import UserError, run
 from export.edge.timing import Child, GoneError, take_turns
 from jax_impl.bench.flops import peak_flops
-from jax_impl.bench.table import Case, Way, table
+from jax_impl.bench.table import Case, Way, case_table
 from jax_impl.config.as_json import to_json
 from jax_impl.config.command import parse
 from jax_impl.config.data import AugmentConfig
@@ -89,15 +89,15 @@ def main(argv: Sequence[str] | None = None) -> None:
             continue
         cases.append(time_case(preset, config, args, with_torch=torch))
         longest = max(longest, time.monotonic() - began)
-        print("\n".join(table(cases[-1:])), flush=True)
+        print("\n".join(case_table(cases[-1:])), flush=True)
         for name, share in cases[-1].top:
             print(f"  {100 * share:5.1f} % {name}")
         if args.output is not None:
             # After each: a run that is cut off leaves what it has.
             write_json(args.output, [asdict(case) for case in cases])
-            write_text(args.output.with_suffix(".md"), "\n".join(table(cases)) + "\n")
+            write_text(args.output.with_suffix(".md"), "\n".join(case_table(cases)) + "\n")
     if len(cases) > 1:
-        print("\n" + "\n".join(table(cases)))
+        print("\n" + "\n".join(case_table(cases)))
 
 
 def choices(args: BenchArgs) -> list[tuple[str, int, int, ComputeDtype]]:

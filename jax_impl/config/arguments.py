@@ -15,6 +15,7 @@ from jax_impl.config.command import read
 from jax_impl.config.presets import PRESETS
 from jax_impl.config.tree import Config
 from jax_impl.diffusion.losses.registry import LossConfig
+from jax_impl.model.codec import CodecConfig
 from jax_impl.runs.folder import read_config
 from jax_impl.training.stages.registry import StageConfig
 
@@ -24,7 +25,7 @@ PROGRAM = "python -m jax_impl.train"
 _RULES = tyro.constructors.ConstructorRegistry()
 
 
-_WORDS = {LossConfig: "losses", StageConfig: "stages"}
+_WORDS = {LossConfig: "losses", StageConfig: "stages", CodecConfig: "codec"}
 """Base classes whose entries are typed as one word each, a name or a JSON object, and the settings that list them."""
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import functools
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
 
 from jax_impl.config import tagged
+from jax_impl.config.checks import require
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,16 @@ class CodecConfig(ABC):
     std: tuple[float, ...] = (1.0, 1.0, 1.0)
     """Standard deviation of each channel of an encoded picture."""
 
+    def __post_init__(self) -> None:
+        require(self.factor >= 1, "codec.factor", self.factor, "choose at least 1")
+        for name, values in (("mean", self.mean), ("std", self.std)):
+            require(len(values) == self.channels, f"codec.{name}", values, f"name {self.channels} values")
+        require(min(self.std, default=0.0) > 0.0, "codec.std", self.std, "choose values above 0")
+
+    def state_shape(self, shape: Sequence[int]) -> tuple[int, ...]:
+        """The shape of the state of pictures (batch, height, width, …)."""
+        return shape[0], shape[1] // self.factor, shape[2] // self.factor, self.channels
+
     @abstractmethod
     def create(self) -> Codec:
         """The codec, before its statistics are applied."""
@@ -53,6 +64,10 @@ class IdentityCodecConfig(CodecConfig):
     """The state is the picture."""
 
     codec: str = "identity"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require((self.factor, self.channels) == (1, 3), "codec", self.codec, "its factor is 1, and its channels are 3")
 
     def create(self) -> Codec:
         """The codec that changes nothing."""

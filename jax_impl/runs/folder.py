@@ -11,11 +11,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from export.edge import plugins
 from export.edge.errors import UserError
 from jax_impl.config.as_json import from_tree
 from jax_impl.config.fields import FREE_ON_RESUME, marked
+from jax_impl.config.tagged import plugins_of
 from jax_impl.config.tree import Config
-from jax_impl.data.loader import Pairs, Source
+from jax_impl.data.loader import LazyPairs, Pairs
 from jax_impl.model.network import outline
 from jax_impl.runs.sealed_json import read_sealed, write_sealed
 from jax_impl.training.checkpoint import NEWEST, check_wanted, last_stage, restore
@@ -25,6 +27,8 @@ from jax_impl.training.step import Problem
 
 CONFIG = "config.json"
 DATA = "data.json"
+PLUGINS = "plugins"
+"""Where the configuration says which of its entries a user's modules registered."""
 
 
 @dataclass(frozen=True)
@@ -48,8 +52,9 @@ class TrainedRun:
 
 
 def write_config(run: Path, config: Config) -> None:
-    """Save the resolved configuration in the run folder."""
-    write_sealed(run / CONFIG, dataclasses.asdict(config))
+    """Save the resolved configuration in the run folder, with the plugins that it needs."""
+    brought = plugins_of(config)
+    write_sealed(run / CONFIG, dataclasses.asdict(config) | ({PLUGINS: brought} if brought else {}))
 
 
 def read_config(run: Path) -> Config:
@@ -59,7 +64,7 @@ def read_config(run: Path) -> Config:
         raise UserError(f"run {run} has no {CONFIG}; name the folder given to training as --output-dir")
     tree = read_sealed(path, "configuration")
     try:
-        return from_tree(tree)
+        return from_tree(tree, plugins.record(tree.pop(PLUGINS, []), PLUGINS))
     except UserError as error:
         raise UserError(f"{path}: {error}") from None
 
@@ -77,7 +82,7 @@ def open_run(run: Path, wanted: str = NEWEST) -> TrainedRun:
     return TrainedRun(config, state, index)
 
 
-def write_data(run: Path, pairs: Pairs | Source, held_out: Pairs, *, warm: bool = False) -> None:
+def write_data(run: Path, pairs: Pairs | LazyPairs, held_out: Pairs, *, warm: bool = False) -> None:
     """Note in the run folder what it is trained on: names and digests of both splits.
 
     `warm` notes that it began with given weights, which only its checkpoints hold.
@@ -86,12 +91,12 @@ def write_data(run: Path, pairs: Pairs | Source, held_out: Pairs, *, warm: bool 
     write_sealed(run / DATA, {"train": _fingerprint(pairs), "val": _fingerprint(held_out), **begun})
 
 
-def check_data(run: Path, pairs: Pairs | Source, held_out: Pairs) -> None:
+def check_data(run: Path, pairs: Pairs | LazyPairs, held_out: Pairs) -> None:
     """Raise UserError when the pairs are not those that the run was started with.
 
     Moved folders are fine; added, removed or changed pictures are not: batches, epochs
     and held-out pairs would no longer be the same. Of pairs that stream in, a change is
-    seen where it touches the names, what `Source.origin` tells (the sizes of all files,
+    seen where it touches the names, what `LazyPairs.origin` tells (the sizes of all files,
     the parts of a prepared data set) or one of SAMPLED pairs: all of them would take as
     long as an epoch.
     """
@@ -142,13 +147,13 @@ SAMPLED = 64
 """Pairs, spread evenly, whose decoded pictures stand for those of a set that streams in."""
 
 
-def _fingerprint(pairs: Pairs | Source) -> dict[str, object]:
+def _fingerprint(pairs: Pairs | LazyPairs) -> dict[str, object]:
     count, sample = len(pairs.names), hashlib.sha256()
     for i in sorted({k * count // SAMPLED for k in range(SAMPLED)} if count else ()):
         for picture in (pairs.cond[i], pairs.x0[i]) if isinstance(pairs, Pairs) else pairs.read(i):
             sample.update(picture.tobytes())
     found: dict[str, object] = {"names": list(pairs.names), "sample": sample.hexdigest()}
-    if isinstance(pairs, Source):
+    if isinstance(pairs, LazyPairs):
         return {**found, "origin": pairs.origin()}
     digest = hashlib.sha256(pairs.cond.tobytes())
     digest.update(pairs.x0.tobytes())

@@ -11,7 +11,8 @@ import optax
 
 from export.edge.errors import UserError
 from export.edge.model.layout import DENOISER
-from jax_impl.data.loader import Pairs, Source, open_pairs
+from jax_impl.data.loader import LazyPairs, Pairs, open_pairs
+from jax_impl.data.sources.registry import open_source
 from jax_impl.model.network import Tree
 from jax_impl.runs.bundles import open_bundle
 from jax_impl.runs.folder import TrainedRun, open_run
@@ -76,9 +77,9 @@ def final_weights(trained: TrainedRun) -> tuple[Tree, Tree]:
     return published(trained)[DENOISER]
 
 
-def _training_pairs(trained: TrainedRun) -> Pairs | Source:
+def _training_pairs(trained: TrainedRun) -> Pairs | LazyPairs:
     try:
-        return open_pairs(trained.config.data)
+        return open_pairs(open_source(trained.config.data), trained.config.data)
     except UserError as error:
         raise UserError(
             f"{error} (BatchNorm's statistics for the averaged weights are estimated from the training data: work in "

@@ -10,7 +10,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from jax_impl.data.loader import Pairs, Source
+from jax_impl.data.loader import LazyPairs, Pairs
 
 
 class Batch(NamedTuple):
@@ -92,7 +92,7 @@ class Stage(Protocol):
         """A function from `networks` to the sample pictures for `cond`, both uint8 (pairs, size, size, 3)."""
         ...
 
-    def publish(self, state: Any, open_pairs: Callable[[], Pairs | Source]) -> NamedNetworks:
+    def publish(self, state: Any, open_pairs: Callable[[], Pairs | LazyPairs]) -> NamedNetworks:
         """The networks that the stage leaves, with the names, shapes and dtypes of `networks`.
 
         `open_pairs` gives the training pairs, to be called only where they are needed.

@@ -11,7 +11,7 @@ import numpy as np
 from export.edge.errors import describe_os_error
 from export.edge.pictures.files import save_picture
 from export.edge.pictures.sheets import grid
-from jax_impl.data.loader import Pairs, Source, decode, tolerant
+from jax_impl.data.loader import LazyPairs, Pairs, decode, tolerant
 from jax_impl.training.checkpoint import say
 from jax_impl.training.interfaces import Batch, NamedNetworks
 from jax_impl.training.overhead import OVERHEAD
@@ -88,9 +88,9 @@ def attempt(what: str, write: Callable[[], object]) -> None:
         say(f"warning: {what} was not written ({describe_os_error(error)}); training goes on")
 
 
-def first_pairs(pairs: Pairs | Source) -> Batch:
+def first_pairs(pairs: Pairs | LazyPairs) -> Batch:
     """The first few pairs of a set, to show."""
-    if isinstance(pairs, Source):
+    if isinstance(pairs, LazyPairs):
         good = tolerant(pairs)
         pairs = decode(replace(good, names=good.names[:SHOWN_PAIRS]))
     return Batch(pairs.cond[:SHOWN_PAIRS], pairs.x0[:SHOWN_PAIRS])

@@ -11,7 +11,8 @@ import jax
 from jax.sharding import Mesh
 
 from jax_impl.config.tree import Config
-from jax_impl.data.loader import Pairs, Source, steps_per_epoch
+from jax_impl.data.batches import steps_per_epoch
+from jax_impl.data.loader import LazyPairs, Pairs
 from jax_impl.model.network import count
 from jax_impl.training.interfaces import Stage
 from jax_impl.training.overhead import Overhead
@@ -23,7 +24,7 @@ class Session:
 
     config: Config
     folder: Path
-    pairs: Pairs | Source
+    pairs: Pairs | LazyPairs
     held_out: Pairs
     mesh: Mesh
     overhead: Overhead = field(default_factory=Overhead)

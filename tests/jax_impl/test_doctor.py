@@ -16,6 +16,7 @@ from export.edge.pictures.files import open_picture, save_picture
 from jax_impl import doctor
 from jax_impl.data.checkup import difference_hash, look, misalignment, near_duplicates
 from jax_impl.data.pairs import read_pair
+from jax_impl.data.sources import open_source
 from jax_impl.data.synthetic import render_pair
 
 ROOT = Path(__file__).parents[2]
@@ -174,7 +175,7 @@ def test_real_pairs_raise_no_alarm(tmp_path: Path, words: tuple[str, ...]) -> No
 
 @needs_real
 def test_a_real_camera_that_moved_by_6_pixels_is_found() -> None:
-    source = doctor.find_pairs(doctor.DataConfig(path=str(REAL / "sunrise_sunset")))
+    source = open_source(doctor.DataConfig(path=str(REAL / "sunrise_sunset")))
     found = []
     for pair in source.splits["train"][::10]:
         cond, x0 = read_pair(pair)

@@ -14,7 +14,7 @@ from export.edge.model.layout import DENOISER
 from export.edge.pictures.arrays import to_uint8
 from export.edge.sampling.noise import start_noise
 from jax_impl.config.tree import Config
-from jax_impl.data.loader import Pairs, Source
+from jax_impl.data.loader import LazyPairs, Pairs
 from jax_impl.diffusion.sampling import SamplingOptions, make_sampler, resolve
 from jax_impl.model.network import Tree, build, outline
 from jax_impl.training.feed import open_feed
@@ -60,10 +60,11 @@ class DenoisingStage:
         problem = self.problem
         options = SamplingOptions(steps=problem.config.train.sample_steps)
         sampler = make_sampler(problem, resolve(problem, options))
-        inputs = to_unit(cond), jnp.asarray(start_noise(0, cond.shape)), jax.random.split(jax.random.key(0), len(cond))
+        noise = jnp.asarray(start_noise(0, problem.config.codec.state_shape(cond.shape)))
+        inputs = to_unit(cond), noise, jax.random.split(jax.random.key(0), len(cond))
         return lambda networks: to_uint8(np.asarray(sampler(*networks[DENOISER], *inputs).x0))
 
-    def publish(self, state: TrainState, open_pairs: Callable[[], Pairs | Source]) -> NamedNetworks:
+    def publish(self, state: TrainState, open_pairs: Callable[[], Pairs | LazyPairs]) -> NamedNetworks:
         """The average of the weights, with statistics that belong to it; the raw weights where none is kept."""
         if state.ema and state.stats:
             return {DENOISER: (state.ema, estimate_statistics(self.problem, state.ema, state.stats, open_pairs()))}
@@ -75,7 +76,7 @@ class DenoisingStage:
         return make_optimizer(optim, schedule), schedule
 
 
-def estimate_statistics(problem: Problem, params: Tree, stats: Tree, pairs: Pairs | Source) -> Tree:
+def estimate_statistics(problem: Problem, params: Tree, stats: Tree, pairs: Pairs | LazyPairs) -> Tree:
     """BatchNorm statistics of `params`, shaped like `stats`: the mean over batches of the training pairs.
 
     Running statistics follow the raw weights and do not fit averaged ones.

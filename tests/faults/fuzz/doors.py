@@ -24,7 +24,7 @@ from export.edge.pictures.arrays import fit_square
 from export.edge.pictures.files import open_photo, save_picture
 from jax_impl.config.as_json import from_json
 from jax_impl.config.data import DataConfig
-from jax_impl.data.pairs import find_pairs
+from jax_impl.data.sources import open_source
 from jax_impl.runs.bundles import read_bundle
 from tests.faults.fuzz import commands, values
 from tests.faults.fuzz.material import Material, bundled, ordered, sealed
@@ -149,7 +149,7 @@ def _pairs(path: Path, material: Material) -> None:
     held = material.folder / "data" / f"pairs{path.suffix}"
     held.write_bytes(path.read_bytes())
     try:
-        find_pairs(DataConfig(path=str(held)))
+        open_source(DataConfig(path=str(held)))
     finally:
         held.unlink()
 

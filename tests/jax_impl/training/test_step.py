@@ -96,7 +96,7 @@ def test_dropout_follows_from_key_and_step_and_leaves_the_other_draws_alone() ->
     # A fresh network says the same whatever is dropped: these are the draws of a step without dropout.
     draw = jax.jit(lambda key: draw_batch(problem.config, key, pairs, jnp.arange(4)))
     cond, x0, t, eps = draw(jax.random.fold_in(state.key, 0))
-    signal, noise, _ = problem.process.corrupt(x0, cond, t, eps).levels
+    signal, noise, _ = map(np.asarray, problem.process.corrupt(x0, cond, t, eps).levels)
     error = np.asarray(signal * eps - noise * x0 - cond, np.float64)
     assert first[0] == pytest.approx(np.mean(error**2) + 0.1 * np.mean(np.abs(error)), rel=1e-5)
 
@@ -110,7 +110,7 @@ def test_the_loss_of_a_fresh_network_is_its_distance_from_the_target(
     cond, x0 = to_unit(pairs.cond), to_unit(pairs.x0)
     eps = jax.random.normal(jax.random.key(0), x0.shape)
     t = jnp.full(4, 300)
-    signal, noise, _ = problem.process.corrupt(x0, cond, t, eps).levels
+    signal, noise, _ = map(np.asarray, problem.process.corrupt(x0, cond, t, eps).levels)
     target = {"eps": eps, "x0": x0, "v": signal * eps - noise * x0}[prediction]
     # A plain head starts by saying nothing, an affine one by copying cond.
     error = np.asarray(target - (cond if head == "affine" else 0.0), np.float64)
@@ -169,7 +169,7 @@ def test_min_snr_weighs_each_picture_and_the_validation_loss_too() -> None:
     weighted = problem._replace(losses=Losses((HybridConfig(weighting="min_snr", mae_weight=0.0),)))
     x0, t = to_unit(pairs.x0), jnp.asarray([10, 300, 600, 990])
     eps = jax.random.normal(jax.random.key(0), x0.shape)
-    signal, noise, _ = (level.ravel() for level in problem.process.corrupt(x0, x0, t, eps).levels)
+    signal, noise, _ = (np.ravel(level) for level in problem.process.corrupt(x0, x0, t, eps).levels)
     snr = (signal / noise) ** 2
     # A fresh plain head says nothing, so that the error is v itself.
     v = signal[:, None, None, None] * eps - noise[:, None, None, None] * x0

@@ -12,10 +12,11 @@ from PIL import Image
 
 from export.edge.errors import UserError
 from jax_impl.config.data import DataConfig
-from jax_impl.data.pairs import PairSource, find_pairs, read_pair
+from jax_impl.data.pairs import read_pair
+from jax_impl.data.sources import Source, open_source
 from jax_impl.data.splits import hold_out, scene_of
 
-REAL = Path(__file__).parents[4] / "shared" / "data"
+REAL = Path(__file__).parents[5] / "shared" / "data"
 needs_real = pytest.mark.skipif(not REAL.is_dir(), reason="the real pairs in ../shared/data are not there")
 
 DAWN, DUSK = (40, 90, 200), (220, 120, 30)
@@ -36,16 +37,16 @@ def folders(root: Path, stems: list[str], a: str = "A", b: str = "B") -> Path:
     return root
 
 
-def find(path: Path, **settings: object) -> PairSource:
-    return find_pairs(DataConfig(path=str(path), **settings))  # pyright: ignore[reportArgumentType]
+def find(path: Path, **settings: object) -> Source:
+    return open_source(DataConfig(path=str(path), **settings))  # pyright: ignore[reportArgumentType]
 
 
-def colours(source: PairSource) -> set[tuple[tuple[int, ...], ...]]:
+def colours(source: Source) -> set[tuple[tuple[int, ...], ...]]:
     """The first pixels of cond and x0 of every training pair."""
     return {tuple(tuple(picture[0, 0].tolist()) for picture in read_pair(pair)) for pair in source.splits["train"]}
 
 
-def names(source: PairSource, split: str) -> list[str]:
+def names(source: Source, split: str) -> list[str]:
     return [pair.name for pair in source.splits[split]]
 
 
@@ -248,7 +249,7 @@ def test_missing_and_empty_places_are_refused_with_a_remedy(tmp_path: Path) -> N
     ):
         with pytest.raises(UserError, match=message):
             find(tmp_path, layout=layout)
-    with pytest.raises(UserError, match=r"layout is 'zip'; choose auto"):
+    with pytest.raises(UserError, match=r"data\.layout is 'zip': choose one of auto, "):
         find(tmp_path, layout="zip")
 
 
