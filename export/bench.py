@@ -1,4 +1,4 @@
-"""`python -m export.bench artifact/`: what a picture costs, by variant and threads, beside PyTorch, in one run.
+"""`python -m export.bench artifact/`: what a picture costs, by variant and threads, and what it costs PyTorch.
 
 Every line is a process of its own in each round (`export.timed`), and all lines take turns. Ratios come first:
 milliseconds are this machine's.
@@ -56,7 +56,7 @@ class Line(Entrant):
 def main(argv: Sequence[str] | None = None) -> None:
     """The command line. Raises UserError for a folder that is no artifact and numbers that measure nothing."""
     words = plugins.take(argv, "export")
-    parser = Parser(prog="python -m export.bench", description="Time an artifact beside PyTorch.")
+    parser = Parser(prog="python -m export.bench", description="Time an artifact, and PyTorch with the same weights.")
     parser.add_argument("artifact", type=Path, help="the folder that export.to_onnx wrote")
     parser.add_argument("--threads", type=int, nargs="+", default=[1, os.cpu_count() or 1], help="default: 1 and all")
     parser.add_argument("--steps", type=int, default=STEPS, help=f"of every picture (default: {STEPS})")

@@ -40,8 +40,8 @@ def staged(output: Path) -> Iterator[Path]:
     Where other files lie there too, they stay, and files of the export are replaced one by one, with no SHA256SUMS
     among them until all are; those that this one lacks are removed.
     """
-    beside = not output.exists() or _may_be_replaced(output)
-    inside = output.parent if beside else output
+    replaceable = not output.exists() or _may_be_replaced(output)
+    inside = output.parent if replaceable else output
     place = Path(tempfile.mkdtemp(dir=inside, prefix=f".{output.name}."))
     try:
         new = place / "artifact"
@@ -53,7 +53,7 @@ def staged(output: Path) -> Iterator[Path]:
         known = _ours(output)
         if not output.exists():
             new.replace(output)
-        elif not (beside and _holds_nothing_else(output, known) and exchange(new, output)):
+        elif not (replaceable and _holds_nothing_else(output, known) and exchange(new, output)):
             for name in known:
                 if name not in names:
                     (output / name).unlink(missing_ok=True)

@@ -35,7 +35,7 @@ class Outcome:
     score: Score | None
     """Absent for the sampler."""
     exact: Score | None
-    """That of float32, taken beside it."""
+    """That of float32, measured in turns with it."""
     note: str
     """For the file that is there: what stayed in float32; for one that is not: why."""
     published: bool
@@ -75,7 +75,7 @@ def _judged(folder: Path, variant: Variant, note: str, tried: Sequence[np.ndarra
 def publish_sampler(
     folder: Path, steps: int | None, sampler: str | None, spacing: str | None, picture: np.ndarray
 ) -> Outcome:
-    """Make `folder`/sampler.onnx of model.onnx beside it, which is there only if it draws what the host loop draws.
+    """Make `folder`/sampler.onnx from its model.onnx; the file is kept only where its picture is the host loop's.
 
     Raises UserError for steps, a sampler or a spacing that were asked for and cannot be; where only
     the model recommends a sampler that cannot be, the outcome says so.
@@ -105,7 +105,7 @@ def sampler_difference(folder: Path, picture: np.ndarray) -> float:
     session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
     held = session.get_modelmeta().custom_metadata_map
     if held.get("format") != sampler_graph.FORMAT or held.get("weights_digest") != model.weights_digest:
-        raise UserError(f"{folder / SAMPLER} does not belong to the model.onnx beside it; export the bundle again")
+        raise UserError(f"{folder / SAMPLER} does not belong to the model.onnx there; export the bundle again")
     plan = model.plan(int(held["steps"]), held["sampler"], spacing=held["spacing"])
     cond, seed = to_float(picture)[None], 0
     x = np.empty(0)

@@ -1,4 +1,4 @@
-"""What a file is worth: its final pictures beside those of float32, and what they cost."""
+"""How good a file is: its final pictures compared with those of float32, and what they cost."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ def score_files(
 ) -> list[Score]:
     """Score files, by name with their size in bytes, on guiding pictures; all are compared with the first file's.
 
-    `targets`: the true pictures, if they are known. `steps`: STEPS unless told. Every picture
+    `targets`: the true pictures, if they are known. `steps`: None for STEPS. Every picture
     is drawn by one file after the other, so that a busy moment of the machine hits all alike.
     """
     judged = None if targets is None else Truth.of(targets)

@@ -41,7 +41,7 @@ def comparisons(bundle: Bundle, path: Path, threads: int | None = None) -> Itera
     """Compare torch with the file at `path` in onnxruntime, one Comparison for each shape.
 
     The shapes: the smallest picture, an odd batch of a non-square one, the training
-    size, and a pair beside it; timesteps from 0 to T-1. Raises UserError for a file
+    size, and a wider pair; timesteps from 0 to T-1. Raises UserError for a file
     that is not ours, was made from other weights, or predicts what is not finite.
     """
     artifact = open_artifact(path, threads)

@@ -115,7 +115,7 @@ def _models(artifact: Path) -> tuple[dict[str, bytes], dict[str, Any]]:
 
 
 def _settings(model: Artifact) -> dict[str, Any]:
-    """What a sampler needs beside the graph, as JSON can hold it; the same for every variant of a model."""
+    """What a sampler needs in addition to the graph, as JSON can hold it; the same for every variant of a model."""
     values = {f.name: getattr(model, f.name) for f in dataclasses.fields(model) if f.name not in ("denoise", "others")}
     schedule, tables = model.alphas_cumprod, model.tables
     values["alphas_cumprod"] = None if schedule is None else schedule.tolist()
@@ -181,7 +181,7 @@ def _fill(data: bytes, names: Mapping[str, str]) -> bytes:
 
 
 def _replace(output: Path, files: Mapping[str, bytes]) -> None:
-    """Write `files` beside `output` and then put them in its place, so that no reader meets half a page."""
+    """Write `files` next to `output` and then put them in its place, so that no reader meets half a page."""
     temporary = Path(tempfile.mkdtemp(dir=output.parent, prefix=f".{output.name}."))
     try:
         new, old = temporary / "new", temporary / "old"

@@ -1,4 +1,4 @@
-"""Pairs a second from each kind of source, beside what training eats: `python -m jax_impl.bench.loader`."""
+"""Pairs a second from each kind of source, and how many a train step takes: `python -m jax_impl.bench.loader`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`python -m jax_impl.bench`: how fast presets train here, beside PyTorch, in one run.
+"""`python -m jax_impl.bench`: how fast presets train here, compared with PyTorch in the same run.
 
 Every way to train is a process of its own (`jax_impl.bench.timed`, `torch_ref.timed`) that holds its network while the
 others take their turns, so that a busy moment of the machine hits all alike. Ratios come first.
@@ -38,7 +38,7 @@ SHARED = {"XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
 
 @dataclass(frozen=True)
 class BenchArgs:
-    """Time the train step of presets, beside PyTorch's of the same networks."""
+    """Time the train step of presets, and PyTorch's of the same networks."""
 
     presets: tuple[str, ...] = field(default_factory=lambda: tuple(PRESETS))
     """Names of presets."""
@@ -64,7 +64,7 @@ class BenchArgs:
     profile: Path | None = None
     """Folder for an XLA profile of each case, for TensorBoard, or Perfetto (the `.trace.json.gz`)."""
     output: Path | None = None
-    """Also write every figure there, as JSON, and the table beside it, as Markdown."""
+    """Also write every figure there, as JSON, and the table next to it, as Markdown."""
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -78,7 +78,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         check_output_file(args.output, "--output")
     torch = not args.no_torch and importlib.util.find_spec("torch") is not None
     if not torch and not args.no_torch:
-        print("PyTorch is not installed, so nothing stands beside JAX; `pip install torch` for the ratios")
+        print("PyTorch is not installed, so there is nothing to compare JAX with; `pip install torch` for the ratios")
     # Every one is made before the first is measured: a mistake ends it at once.
     settings = [(chosen[0], configure(args, *chosen)) for chosen in choices(args)]
     cases, started, longest = [], time.monotonic(), 0.0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,15 +15,16 @@ from export.edge.model.artifact import open_artifact
 from export.edge.pictures.files import open_picture, save_picture
 from export.edge.translate import Options, translate
 from export.probes import paint_probe
-from export.to_onnx import main as export_main
 
 
 @pytest.fixture(scope="module")
-def artifact(make_bundle: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+def artifact(make_artifact: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The artifact with float32 alone, of which each line takes a process."""
     folder = tmp_path_factory.mktemp("bench")
-    bundle = make_bundle(folder / "model.safetensors", "unet")
-    export_main([str(bundle), "--output", str(folder / "artifact"), "--variants", "fp32", "--no-sampler"])
-    return folder / "artifact"
+    shutil.copytree(make_artifact("unet") / "artifact", folder, dirs_exist_ok=True)
+    for variant in ("model_fp16.onnx", "model_int8.onnx"):
+        (folder / "onnx" / variant).unlink(missing_ok=True)
+    return folder
 
 
 def test_every_line_is_measured_and_written(

@@ -10,13 +10,11 @@ from PIL import Image
 
 from export.edge.errors import UserError
 from export.edge.pictures.arrays import fit_square
-from export.edge.pictures.files import open_picture
+from export.edge.pictures.files import open_picture, save_picture
 from jax_impl.config.data import DataConfig
 from jax_impl.data import loader
 from jax_impl.data.loader import load
 from jax_impl.data.sources import open_source
-
-REAL = Path(__file__).parents[4] / "shared" / "data"
 
 
 def pairs_on_disk(root: Path, count: int, height: int = 20, width: int = 30) -> Path:
@@ -93,7 +91,7 @@ def test_remarks_name_pictures_that_are_left_out_and_pairs_that_are_held_out(tmp
 
 
 def test_more_than_memory_allows_is_refused_before_reading(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loader, "MAX_BYTES", 10_000)
+    monkeypatch.setattr(loader, "MAX_PAIRS_BYTES", 10_000)
     with pytest.raises(UserError, match=r"need .* GiB .* smaller data.size or fewer pairs"):
         load(config(pairs_on_disk(tmp_path, 8)), "train")
 
@@ -104,10 +102,13 @@ def test_reading_data_needs_neither_jax_nor_torch_nor_tensorflow() -> None:
     assert result.stdout.strip() == "[]"
 
 
-@pytest.mark.skipif(not REAL.is_dir(), reason="the real pairs in ../shared/data are not there")
-def test_real_facades_load_in_the_direction_label_to_photo() -> None:
-    settings = DataConfig(path=str(REAL / "facades"), direction="reverse", size=16)
-    val = load(settings, "val")
-    assert val.cond.shape == (100, 16, 16, 3)
-    blue_of_labels, blue_of_photos = (a[..., 2].mean() - a[..., 0].mean() for a in (val.cond, val.x0))
-    assert blue_of_labels > 80 > blue_of_photos
+def test_label_maps_beside_photos_load_in_the_direction_label_to_photo(tmp_path: Path) -> None:
+    photo, label = np.full((20, 20, 3), (120, 100, 80), np.uint8), np.full((20, 20, 3), (0, 40, 220), np.uint8)
+    for split, count in (("train", 3), ("val", 2)):
+        (tmp_path / split).mkdir()
+        for number in range(count):
+            save_picture(tmp_path / split / f"{number}.png", np.concatenate([photo, label], axis=1))
+    val = load(DataConfig(path=str(tmp_path), layout="side-by-side", direction="reverse", size=16), "val")
+    assert val.cond.shape == val.x0.shape == (2, 16, 16, 3)
+    assert (val.cond == label[:16, :16]).all()
+    assert (val.x0 == photo[:16, :16]).all()

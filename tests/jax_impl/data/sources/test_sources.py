@@ -16,9 +16,6 @@ from jax_impl.data.pairs import read_pair
 from jax_impl.data.sources import Source, open_source
 from jax_impl.data.splits import hold_out, scene_of
 
-REAL = Path(__file__).parents[5] / "shared" / "data"
-needs_real = pytest.mark.skipif(not REAL.is_dir(), reason="the real pairs in ../shared/data are not there")
-
 DAWN, DUSK = (40, 90, 200), (220, 120, 30)
 
 
@@ -362,24 +359,3 @@ def test_pairs_that_have_a_picture_in_common_stay_together() -> None:
     files = [("a", f"t{i}") for i in range(5)] + [("b", f"u{i}") for i in range(5)]
     choice = hold_out([str(i) for i in range(10)], [""] * 10, files, 0.1)
     assert choice.held in ({0, 1, 2, 3, 4}, {5, 6, 7, 8, 9})
-
-
-@needs_real
-@pytest.mark.parametrize(
-    ("folder", "layout", "train", "val"),
-    [
-        ("day_night", "folders", 107, 31),
-        ("sunrise_sunset", "manifest", 127, 15),
-        ("facades", "side-by-side", 400, 100),
-    ],
-)
-def test_real_pairs_are_found(folder: str, layout: str, train: int, val: int) -> None:
-    source = find(REAL / folder)
-    assert (source.layout, len(source.splits["train"]), len(source.splits["val"])) == (layout, train, val)
-    assert source.unmatched == ()
-
-
-@needs_real
-def test_real_cameras_are_held_out_whole() -> None:
-    source = find(REAL / "day_night" / "train")
-    assert not {p.scene for p in source.splits["train"]} & {p.scene for p in source.splits["val"]}
