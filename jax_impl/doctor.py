@@ -24,7 +24,7 @@ from jax_impl.config.data import DataConfig, DirectionConfig, PlaceConfig, Squar
 from jax_impl.data.aligned import as_json, check_copy, left_alone, overlays, summary, write_aligned
 from jax_impl.data.checkup import Inspected, inspect
 from jax_impl.data.findings import Finding, boxes, check_pairs, smallest_side
-from jax_impl.data.loader import SMALLEST_SIDE
+from jax_impl.data.loader import MIN_PICTURE_SIDE
 from jax_impl.data.pairs import Pair, where
 from jax_impl.data.sources.registry import open_source
 from jax_impl.data.sources.source import Source
@@ -42,11 +42,11 @@ class DoctorArgs(SquareConfig, DirectionConfig, PlaceConfig):
     path: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="DIR")] = field()
     """Folder of pairs, or CSV or JSONL manifest."""
     output: Path = Path("doctor.png")
-    """Contact sheet of pairs, written here."""
+    """Picture file for the contact sheet of pairs: .png, .jpg or .webp."""
     json: Path | None = None
-    """The report as JSON, written here."""
+    """File for the report as JSON."""
     align: Path | None = None
-    """Lay the second picture of each pair over the first, and write the aligned pairs into this new folder."""
+    """New folder for an aligned copy of the pairs, in which the second picture of each lies on the first."""
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -69,7 +69,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     findings = check_pairs(source, seen, config)
     print("\n".join(_summary(args.path, args.direction, source, seen)))
     print("\n".join(_lines(findings)))
-    good = [each for each in seen if each.looks and smallest_side(each) >= SMALLEST_SIDE]
+    good = [each for each in seen if each.looks and smallest_side(each) >= MIN_PICTURE_SIDE]
     result = _as_json(args, source, seen, findings, good)
     trainable = any(each.pair.split == "train" for each in good)
     if args.align is not None and trainable:
@@ -78,7 +78,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         write_json(args.json, result)
     if not trainable:
         raise UserError(f"nothing in {args.path} can be trained on; mend or replace the pictures named above")
-    save_picture(args.output, contact_sheet(source, [each.pair for each in good], config))
+    save_picture(args.output, sheet_of_pairs(source, [each.pair for each in good], config))
     warnings = sum(finding.level == "warn" for finding in findings)
     print(f"\n{warnings or 'no'} warning{'s' if warnings != 1 else ''}; contact sheet: {args.output}")
 
@@ -162,7 +162,7 @@ def _as_json(
     }
 
 
-def contact_sheet(source: Source, pairs: Sequence[Pair], config: DataConfig) -> np.ndarray:
+def sheet_of_pairs(source: Source, pairs: Sequence[Pair], config: DataConfig) -> np.ndarray:
     """Up to twelve pairs, spread over the list, as training sees them; uint8 (height, width, 3)."""
     chosen = sorted({round(i) for i in np.linspace(0, len(pairs) - 1, min(_SHEET_PAIRS, len(pairs)))})
     cells = []

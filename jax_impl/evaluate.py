@@ -1,4 +1,4 @@
-"""Score a model on held-out pairs, beside baselines that take no network.
+"""Score a model on held-out pairs, and next to it baselines without a network.
 
 `python -m jax_impl.evaluate --artifact artifact/onnx/model.onnx --data.path DIR --output-dir evaluation`;
 `--run runs/x` scores a run's weights, `--pictures DIR` what any other program made of the held-out inputs.
@@ -47,38 +47,44 @@ class EvaluationData(TfdsConfig, SceneConfig, DirectionConfig, PlaceConfig):
 
 @dataclass(frozen=True)
 class EvaluateArgs:
-    """Score a model on held-out pairs, beside baselines that take no network."""
+    """Score a model on held-out pairs, and next to it baselines without a network."""
 
     output_dir: Path
-    """Folder for evaluation.json, evaluation.md and contact_sheet.png."""
+    """Folder for evaluation.json, evaluation.md and contact_sheet.png; made if it does not exist."""
     artifact: Path | None = None
-    """What to score: an .onnx file; it runs through export.edge."""
+    """Score this artifact, an .onnx file, with export.edge. Name one of --artifact, --run and --pictures."""
     run: Path | None = None
-    """Or a run folder; its weights are drawn with JAX."""
+    """Score the weights of this run folder, with JAX. Name one of --artifact, --run and --pictures."""
     checkpoint: str = NEWEST
-    """Which of its checkpoints: `newest`, `best` (lowest validation loss) or the number of a step."""
+    """Which checkpoint of --run: `newest`, `best` (lowest validation loss) or the number of a step."""
     pictures: Path | None = None
-    """Or a folder of pictures that any program made of the held-out inputs, each named like its pair."""
+    """Score the pictures in this folder, which any program made of the held-out inputs, each named like its pair.
+    Name one of --artifact, --run and --pictures."""
     baseline_run: Path | None = None
-    """A run to compare with, such as the preset `seed` trained on the same data."""
+    """Run folder to compare with, such as one of the preset `seed` trained on the same data."""
     data: EvaluationData = field(default_factory=EvaluationData)
     split: Split = "val"
+    """Which split of the data is scored."""
     steps: int | None = None
-    """Sampling steps of what is scored; default: what it recommends."""
+    """Sampling steps of the scored model, 1 to its number of timesteps; more take longer. Default: its own."""
     sampler: Sampler | None = None
+    """Sampler of the scored model; default: its own."""
     spacing: Spacing | None = None
+    """Which timesteps the sampling steps visit; default: as the scored model recommends."""
     guidance: float | None = None
+    """Scale of classifier-free guidance of the scored model; 1 is none. Default: its own."""
     seed: int = 0
+    """Seed of the start noise, 0 to 2^62 - 1; the same seed gives the same scores."""
     seeds: int = 1
-    """Draws for each input; from two on, their diversity and the best of them are reported too."""
+    """Samples for each input, at least 1; from two on, their diversity and the best of them are reported too."""
     steps_curve: tuple[int, ...] = ()
-    """Also score with each of these numbers of steps, such as 1 2 4 10 20."""
+    """Numbers of sampling steps to score the model with in addition, such as 1 2 4 10 20."""
     lpips: Path | None = None
-    """Weights for LPIPS, a safetensors file; `python -m torch_ref.perceptual lpips` makes it."""
+    """Also report LPIPS, with the weights in this safetensors file; `python -m torch_ref.perceptual lpips` makes it."""
     fid: Path | None = None
-    """Weights for FID, a safetensors file; `python -m torch_ref.perceptual fid` makes it."""
+    """Also report FID, with the weights in this safetensors file; `python -m torch_ref.perceptual fid` makes it."""
     shown: int = 6
-    """Pairs on the contact sheet."""
+    """Number of pairs on the contact sheet, at least 1."""
 
 
 def main(argv: Sequence[str] | None = None) -> None:

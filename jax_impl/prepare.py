@@ -16,7 +16,7 @@ from export.edge.errors import UserError, run
 from export.edge.pictures.arrays import LARGEST_SIZE
 from jax_impl.config.command import parse
 from jax_impl.config.data import DataConfig, PlaceConfig, SceneConfig, SquareConfig, part_of
-from jax_impl.data.loader import SMALLEST_SIDE
+from jax_impl.data.loader import MIN_PICTURE_SIDE
 from jax_impl.data.sources.registry import open_source
 from jax_impl.data.sources.tfds import library
 
@@ -42,8 +42,8 @@ class PrepareArgs(SceneConfig, SquareConfig, PlaceConfig):
 def main(argv: Sequence[str] | None = None) -> None:
     """Parse the command line, and write the data set unless the same content is there already."""
     args = parse(PrepareArgs, argv, "python -m jax_impl.prepare")
-    if args.size != 0 and not SMALLEST_SIDE <= args.size <= LARGEST_SIZE:
-        raise UserError(f"--size is {args.size}: choose {SMALLEST_SIDE} to {LARGEST_SIZE} pixels, or 0")
+    if args.size != 0 and not MIN_PICTURE_SIDE <= args.size <= LARGEST_SIZE:
+        raise UserError(f"--size is {args.size}: choose {MIN_PICTURE_SIDE} to {LARGEST_SIZE} pixels, or 0")
     output = args.output_dir.expanduser()
     check_output_folder(output, "--output-dir")
     library()

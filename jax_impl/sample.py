@@ -36,15 +36,15 @@ class SampleArgs:
     """Draw pictures with the weights of a run or of a bundle."""
 
     input: tuple[Path, ...]
-    """Photos, or one folder of photos."""
+    """Photos to translate, or one folder of photos; they are never overwritten."""
     output: Path
-    """Picture to write; with several photos, a folder for them."""
+    """Picture to write: .png, .jpg or .webp; for several photos or a folder of them, a folder for the .png results."""
     run: Path | None = None
-    """Run folder, as given to training."""
+    """Run folder whose weights are used, as given to training."""
     checkpoint: str = NEWEST
-    """Which of the run's checkpoints: `newest`, `best` (lowest validation loss) or the number of a step."""
+    """Which checkpoint of --run: `newest`, `best` (lowest validation loss) or the number of a step."""
     weights: Path | None = None
-    """Instead of a run: a bundle, model.safetensors."""
+    """Bundle (model.safetensors) whose weights are used in place of --run."""
     sampler: AnySampler | None = None
     """`ddim`, `ddpm` (ancestral, re-spaced when steps < T), `dpmpp` (DPM-Solver++ 2M), `heun`, or, to compare with,
     `original` (the original script's loop, which leaves noise in); default: what the weights recommend."""
@@ -60,11 +60,11 @@ class SampleArgs:
     size: int | None = None
     """Side that photos are brought to, as data.size in training, pixels. Default: data.size."""
     seed: int = 0
-    """Start noise; the same seed gives export.edge the same start."""
+    """Seed of the start noise, 0 to 2^63 - 1; export.edge starts from the same noise."""
     batch_size: int = 8
-    """Most photos drawn together; only photos of one working size can be."""
+    """Largest number of photos of one working size that are sampled together, at least 1; as many are in memory."""
     save_intermediate: tyro.conf.FlagCreatePairsOff[bool] = False
-    """Also write start noise, about ten states and a film strip to diffusion_outputs/ beside the output."""
+    """Also write start noise, about ten states and a film strip to diffusion_outputs/ next to the output."""
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -96,7 +96,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
     skipped = 0
     with tqdm(total=len(jobs), unit="picture", disable=None) as bar:
-        for batch in batches(jobs, problem.config, size, args.batch_size):
+        for batch in batches_of_one_size(jobs, problem.config, size, args.batch_size):
             for fault in sampler(batch):
                 if sampler.alone:
                     raise UserError(fault)
@@ -129,7 +129,7 @@ def open_at_size(job: Job, config: Config, size: int) -> Photo:
     return Photo(inner, lambda result: to_photo_size(picture, inner, result, fit), tags, output)
 
 
-def batches(jobs: Sequence[Job], config: Config, size: int, most: int) -> Iterator[list[Job]]:
+def batches_of_one_size(jobs: Sequence[Job], config: Config, size: int, most: int) -> Iterator[list[Job]]:
     """Photos of one working size together, at most `most` at a time; only their headers are read.
 
     Raises UserError, before the first batch, for a file that is no picture.

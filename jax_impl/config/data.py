@@ -1,4 +1,4 @@
-"""Settings of the data and of what is drawn at random about them; each is checked when it is made."""
+"""Kind of the data and of what is drawn at random about them; each is checked when it is made."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from jax_impl.config.checks import require, require_share
 from jax_impl.config.fields import FREE_ON_RESUME
 
 Direction = Literal["forward", "reverse"]
-Settings = TypeVar("Settings")
+Kind = TypeVar("Kind")
 SYNTHETIC = "synthetic"
 """The `path` of the built-in scenes."""
 
@@ -147,7 +147,7 @@ class DataConfig(TfdsConfig, SceneConfig, SquareConfig, DirectionConfig, PlaceCo
             require(getattr(self, name) >= 1, f"data.{name}", getattr(self, name), "choose at least 1")
 
 
-def part_of(kind: type[Settings], settings: object, **changes: Any) -> Settings:
+def part_of(kind: type[Kind], settings: object, **changes: Any) -> Kind:
     """The `kind` with the values of the fields that `settings` has too, and these changes."""
     known = {each.name: getattr(settings, each.name) for each in fields(kind) if hasattr(settings, each.name)}  # pyright: ignore[reportArgumentType]
     return kind(**{**known, **changes})

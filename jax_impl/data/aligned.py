@@ -66,7 +66,7 @@ def write_aligned(
     """Write an aligned copy of pairs that can be read, whole or not at all; returns what became of each.
 
     Whatever the layout was, the copy has folders: train/A, train/B, val/A and so on, with the pairs' own names, A and B
-    as `direction` wants them. Pairs that do not move are copied byte for byte, halves of pictures as PNG;
+    as `direction` says. Pairs that do not move are copied byte for byte, halves of pictures as PNG;
     those that do are written as PNG, since a second JPEG would lose again what the first has kept.
 
     Args:
@@ -101,7 +101,7 @@ def _write(copy: Path, source: Source, each: Inspected, direction: Direction) ->
 
 
 def left_alone(done: Sequence[Aligned]) -> list[str]:
-    """A line for each pair that was left as it is for want of a sure displacement."""
+    """A line for each pair that was left as it is because no displacement is sure."""
     return [
         f"{each.pair.split} {each.pair.name}: {REASONS[each.registration.verdict]}"
         + (f" ({each.registration.displacement:.0f} px)" if each.registration.verdict == "too far" else "")

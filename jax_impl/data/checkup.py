@@ -61,7 +61,7 @@ class Inspected:
     looks: tuple[Look, Look] | None
     """cond and x0"""
     shift: Shift | None
-    """None where the two are aligned or where that cannot be told."""
+    """None where the two are aligned or where that is not clear."""
 
 
 def inspect(source: Source, pair: Pair, fit: str) -> Inspected:

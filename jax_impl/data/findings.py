@@ -9,12 +9,12 @@ import numpy as np
 
 from jax_impl.config.data import DataConfig
 from jax_impl.data.checkup import Inspected, near_duplicates
-from jax_impl.data.loader import SMALLEST_SIDE
+from jax_impl.data.loader import MIN_PICTURE_SIDE
 from jax_impl.data.pairs import Pair, where
 from jax_impl.data.sources.source import Source
 from jax_impl.data.splits import MIN_SCENES_TO_HOLD_OUT
 
-WIDEST = 3.0
+MAX_ASPECT = 3.0
 """Pictures with sides further apart than this are called extreme."""
 _SAME_ASPECT = 0.02
 
@@ -39,17 +39,17 @@ def check_pairs(source: Source, seen: Sequence[Inspected], config: DataConfig) -
                  "{} without a partner, left out", "picture"),
         _finding("readable", _unreadable(seen), "every picture can be read",
                  "{} unreadable; training takes others for a few (data.max_bad_share), so mend or remove them", "pair"),
-        _each("large enough", good, lambda each: smallest_side(each) < SMALLEST_SIDE, _sizes,
-              f"every side has at least {SMALLEST_SIDE} pixels",
-              f"{{}} with a side below {SMALLEST_SIDE} pixels; training does not learn from them, so remove them"),
-        _each("detail", good, lambda each: SMALLEST_SIDE <= smallest_side(each) < config.size, _sizes,
+        _each("large enough", good, lambda each: smallest_side(each) < MIN_PICTURE_SIDE, _sizes,
+              f"every side has at least {MIN_PICTURE_SIDE} pixels",
+              f"{{}} with a side below {MIN_PICTURE_SIDE} pixels; training does not learn from them, so remove them"),
+        _each("detail", good, lambda each: MIN_PICTURE_SIDE <= smallest_side(each) < config.size, _sizes,
               f"no picture is smaller than the training size {config.size}",
               f"{{}} smaller than the training size {config.size}, to be enlarged; a smaller --size may do"),
         _each("same shape", good, differs, _sizes, "both pictures of every pair have the same aspect ratio",
               "{} with two aspect ratios, so that one picture does not lie on the other; crop them alike"),
-        _each("aspect", good, lambda each: _aspect(each) > WIDEST, _sizes,
-              f"no picture is more than {WIDEST:.0f} times as long as wide",
-              f"{{}} more than {WIDEST:.0f} times as long as wide; --fit {config.fit} "
+        _each("aspect", good, lambda each: _aspect(each) > MAX_ASPECT, _sizes,
+              f"no picture is more than {MAX_ASPECT:.0f} times as long as wide",
+              f"{{}} more than {MAX_ASPECT:.0f} times as long as wide; --fit {config.fit} "
               + ("cuts most of them away" if config.fit == "crop" else "leaves little of them")),
         _each("aligned", good, lambda each: each.shift is not None, _shift,
               "no pair is clearly shifted (where structure allows to tell)",

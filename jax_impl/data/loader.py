@@ -19,9 +19,9 @@ from jax_impl.data.sources.registry import open_source
 from jax_impl.data.sources.source import Source
 from jax_impl.data.splits import Split
 
-MAX_BYTES = 16 * 2**30
+MAX_PAIRS_BYTES = 16 * 2**30
 """Pictures that have to be in memory all at once: more than this is refused before anything is read."""
-SMALLEST_SIDE = 8
+MIN_PICTURE_SIDE = 8
 _THREADS = 2
 _BAR_FROM = 200
 
@@ -121,10 +121,10 @@ def decode(pairs: LazyPairs) -> Pairs:
     names, size = pairs.names, pairs.size
     count = len(names)
     needed = 2 * count * size * size * 3
-    if needed > MAX_BYTES:
+    if needed > MAX_PAIRS_BYTES:
         raise UserError(
             f"{count} pairs at data.size {size} need {needed / 2**30:.1f} GiB of memory, more than the "
-            f"{MAX_BYTES / 2**30:.0f} GiB that are allowed; choose a smaller data.size or fewer pairs"
+            f"{MAX_PAIRS_BYTES / 2**30:.0f} GiB that are allowed; choose a smaller data.size or fewer pairs"
         )
     cond, x0 = (np.empty((count, size, size, 3), np.uint8) for _ in range(2))
 
@@ -168,12 +168,12 @@ def squares(source: Source, pair: Pair, config: DataConfig) -> Pictures:
                 "return uint8 (height, width, 3)"
             )
         height, width = picture.shape[:2]
-        if min(height, width) < SMALLEST_SIDE:
+        if min(height, width) < MIN_PICTURE_SIDE:
             half = locator is not None and locator.half
             what = f"the {half} half of {locator.path}" if locator is not None and half else where(pair, side)
             raise UserError(
                 f"{what} is {width} by {height} pixels, too small to learn from; remove the pair, or replace it by one "
-                f"of at least {SMALLEST_SIDE} pixels on each side"
+                f"of at least {MIN_PICTURE_SIDE} pixels on each side"
             )
     cond, x0 = (fit_square(picture, config.size, config.fit) for picture in pictures)
     return cond, x0

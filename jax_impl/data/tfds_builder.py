@@ -60,7 +60,7 @@ class PairedImages(tfds.core.GeneratorBasedBuilder):
 
     def _info(self) -> tfds.core.DatasetInfo:
         cond, x0 = (tfds.features.Image(shape=(None, None, 3)) for _ in range(2))
-        # The order of the pairs stays that of their source, so that a run draws the same batches from either.
+        # The order of the pairs stays that of their source, so that a run gets the same batches from either.
         return tfds.core.DatasetInfo(
             builder=self,
             description=self.__doc__,

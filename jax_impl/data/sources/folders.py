@@ -15,7 +15,7 @@ SIDES = (("a", "b"), ("source", "target"), ("sunrise", "sunset"), ("input", "out
 """Names of the two folders, in any letter case."""
 
 
-class Folders:
+class FolderLayout:
     """Recognised by the names of two folders."""
 
     def recognises(self, config: DataConfig) -> bool:
@@ -30,7 +30,7 @@ class Folders:
         used = [(split, both) for split, both in sides if both is not None]
         notes = []
         if len(used) > 1 and used[-1][0] is None:
-            notes.append(f"{root} has split folders; the pairs beside them are left out")
+            notes.append(f"{root} has split folders; the pairs next to them are left out")
             used.pop()
         if not used:
             names = " or ".join(f"{a}/ and {b}/" for a, b in SIDES)

@@ -7,15 +7,15 @@ from pathlib import Path
 from export.edge.errors import UserError
 from export.edge.registry import Registry
 from jax_impl.config.data import DataConfig
-from jax_impl.data.sources.folders import Folders
-from jax_impl.data.sources.manifest import NAMES, Manifest
-from jax_impl.data.sources.scenes import Scenes
-from jax_impl.data.sources.side_by_side import SideBySide
+from jax_impl.data.sources.folders import FolderLayout
+from jax_impl.data.sources.manifest import MANIFEST_NAMES, ManifestLayout
+from jax_impl.data.sources.scenes import SceneLayout
+from jax_impl.data.sources.side_by_side import SideBySideLayout
 from jax_impl.data.sources.source import Layout, Source
-from jax_impl.data.sources.tfds import Prepared
+from jax_impl.data.sources.tfds import TfdsLayout
 
 
-class Auto:
+class AutoLayout:
     """Whichever layout recognises the place; the one that was added last is asked first."""
 
     def recognises(self, config: DataConfig) -> bool:
@@ -30,18 +30,18 @@ class Auto:
         root = Path(config.path).expanduser()
         raise UserError(
             f"data.path {root} holds no pairs; put pictures of the same stem into A/ and B/ (or sunrise/ and sunset/), "
-            f"put side-by-side pictures there, or write {NAMES[0]} with the columns source,target"
+            f"put side-by-side pictures there, or write {MANIFEST_NAMES[0]} with the columns source,target"
         )
 
 
 SOURCES: Registry[Layout] = Registry("data layout")
 """Layouts by the name that data.layout chooses; a plugin adds its own with `SOURCES.add("mine", Mine())`."""
-SOURCES.add("auto", Auto())
-SOURCES.add("side-by-side", SideBySide())
-SOURCES.add("folders", Folders())
-SOURCES.add("manifest", Manifest())
-SOURCES.add("scenes", Scenes())
-SOURCES.add("tfds", Prepared())
+SOURCES.add("auto", AutoLayout())
+SOURCES.add("side-by-side", SideBySideLayout())
+SOURCES.add("folders", FolderLayout())
+SOURCES.add("manifest", ManifestLayout())
+SOURCES.add("scenes", SceneLayout())
+SOURCES.add("tfds", TfdsLayout())
 
 _OF_FILES = ("side-by-side", "folders", "manifest")
 _OF_SETTINGS = ("tfds", "scenes")

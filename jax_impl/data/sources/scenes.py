@@ -9,7 +9,7 @@ from jax_impl.data.splits import SPLITS
 from jax_impl.data.synthetic import render_pair, scene_seed
 
 
-class Scenes:
+class SceneLayout:
     """Recognised by data.path `synthetic`."""
 
     def recognises(self, config: DataConfig) -> bool:

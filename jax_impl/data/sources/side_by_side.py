@@ -19,7 +19,7 @@ _SEAM = 2.0
 """How much sharper than its surroundings the border between two halves is."""
 
 
-class SideBySide:
+class SideBySideLayout:
     """Recognised by a seam down the middle of the pictures."""
 
     def recognises(self, config: DataConfig) -> bool:
@@ -45,7 +45,7 @@ class SideBySide:
         used = [(split, place, pictures) for split, place, pictures in used if pictures]
         notes = []
         if len(used) > 1 and used[-1][0] is None:
-            notes.append(f"{root} has split folders; the {len(used[-1][2])} pictures beside them are left out")
+            notes.append(f"{root} has split folders; the {len(used[-1][2])} pictures next to them are left out")
             used.pop()
         if not used:
             raise UserError(

@@ -31,7 +31,7 @@ def library() -> Any:
     return tfds
 
 
-class Prepared:
+class TfdsLayout:
     """Recognised by data.tfds."""
 
     def recognises(self, config: DataConfig) -> bool:

@@ -91,7 +91,7 @@ def test_remarks_name_pictures_that_are_left_out_and_pairs_that_are_held_out(tmp
 
 
 def test_more_than_memory_allows_is_refused_before_reading(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loader, "MAX_BYTES", 10_000)
+    monkeypatch.setattr(loader, "MAX_PAIRS_BYTES", 10_000)
     with pytest.raises(UserError, match=r"need .* GiB .* smaller data.size or fewer pairs"):
         load(config(pairs_on_disk(tmp_path, 8)), "train")
 
