@@ -16,6 +16,7 @@ import torch
 from export.edge.errors import UserError
 from export.edge.model import artifact
 from export.edge.model.metadata import FORMAT, FORMAT_VERSION, LATER_KEYS, VALUE_RANGE
+from export.edge.sampling.tables import write_tables
 from torch_ref.base import Denoiser
 from torch_ref.weights import Bundle
 
@@ -47,12 +48,16 @@ def metadata(bundle: Bundle) -> dict[str, str]:
     Raises UserError when the bundle's config lacks one of the settings; older bundles lack
     the later ones.
     """
+    if bundle.alphas_cumprod is not None:
+        process = {"alphas_cumprod": json.dumps(bundle.alphas_cumprod.tolist())}
+    else:
+        process = {"tables": write_tables(bundle.tables or {})}
     try:
         data, diffusion, model = (bundle.config[section] for section in ("data", "diffusion", "model"))
         return {
             "format": FORMAT,
             "format_version": FORMAT_VERSION,
-            "alphas_cumprod": json.dumps(bundle.alphas_cumprod.tolist()),
+            **process,
             "prediction": str(diffusion["prediction"]),
             "clamp": json.dumps(diffusion["clamp"]),
             "threshold": json.dumps(diffusion.get("threshold", 0)),

@@ -22,6 +22,7 @@ from export.edge.model.artifact import open_artifact
 from export.edge.pictures.arrays import to_float, to_uint8
 from export.edge.pictures.files import open_photo, save_picture
 from export.edge.sampling.noise import start_noise, step_noise
+from export.edge.sampling.tables import Tables, choose
 from export.edge.timing import Counted, serve
 from export.edge.translate import Options, translate
 
@@ -85,7 +86,8 @@ def reference(path: Path, threads: int, steps: int) -> Translator:
 
     bundle = load_bundle(path)
     recommended = bundle.config["diffusion"]
-    return _in_torch(bundle.model, bundle.alphas_cumprod, threads, steps, recommended)
+    process = bundle.tables or {} if bundle.alphas_cumprod is None else bundle.alphas_cumprod
+    return _in_torch(bundle.model, process, threads, steps, recommended)
 
 
 def original(_: Path, threads: int, steps: int) -> Translator:
@@ -99,11 +101,11 @@ def original(_: Path, threads: int, steps: int) -> Translator:
 
 
 def _in_torch(
-    model: Denoiser, alphas_cumprod: np.ndarray, threads: int, steps: int, how: Mapping[str, Any]
+    model: Denoiser, process: np.ndarray | Tables, threads: int, steps: int, how: Mapping[str, Any]
 ) -> Translator:
     import torch
 
-    from torch_ref.diffusion import sample
+    from torch_ref.diffusion import sample, sample_by_table, start_by_table
 
     torch.set_num_threads(threads)
     model.eval()
@@ -116,21 +118,19 @@ def _in_torch(
         def nchw(values: np.ndarray) -> torch.Tensor:
             return torch.from_numpy(values).permute(0, 3, 1, 2).contiguous()
 
-        cond = nchw(to_float(picture)[None])
+        cond, noise = nchw(to_float(picture)[None]), nchw(start_noise(0, shape))
+
+        def added(call: int) -> torch.Tensor:
+            return nchw(step_noise(0, call, shape))
+
+        bound = {"clamp": how["clamp"], "threshold": how.get("threshold", 0.0)}
         with torch.inference_mode():
-            walk = sample(
-                timed,
-                cond,
-                nchw(start_noise(0, shape)),
-                alphas_cumprod,
-                lambda index: nchw(step_noise(0, index, shape)),
-                steps=steps,
-                prediction=how["prediction"],
-                sampler=how["sampler"],
-                clamp=how["clamp"],
-                threshold=how.get("threshold", 0.0),
-                spacing=how.get("spacing", "trailing"),
-            )
+            if isinstance(process, np.ndarray):
+                kind = {name: how[name] for name in ("prediction", "sampler", "spacing") if name in how}
+                walk = sample(timed, cond, noise, process, added, steps=steps, **kind, **bound)
+            else:
+                plan = choose(process, how["sampler"], steps)
+                walk = sample_by_table(timed, cond, start_by_table(plan, cond, noise), plan, added, **bound)
             *_, last = walk
         save_picture(output, to_uint8(np.clip(last.x[0].permute(1, 2, 0).numpy(), -1.0, 1.0)), tags)
         return timed.calls, timed.seconds

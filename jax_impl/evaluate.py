@@ -18,12 +18,11 @@ from export.edge.errors import UserError, run
 from export.edge.model.artifact import open_artifact
 from export.edge.pictures.arrays import Fit
 from export.edge.pictures.files import save_picture
-from export.edge.sampling.spacing import Spacing, check_steps
-from export.edge.sampling.table import Sampler
+from export.edge.sampling.spacing import Spacing
 from jax_impl.config.command import parse
 from jax_impl.config.data import DataConfig, DirectionConfig, PlaceConfig, SceneConfig, TfdsConfig, part_of
 from jax_impl.data.splits import Split
-from jax_impl.diffusion.draw import Wishes
+from jax_impl.diffusion.sampling import SamplingOptions, resolve
 from jax_impl.evaluation.frechet import open_inception
 from jax_impl.evaluation.held_out import HeldOut, open_held_out
 from jax_impl.evaluation.methods import Method, baselines, of_artifact, of_pictures, of_run
@@ -67,7 +66,7 @@ class EvaluateArgs:
     """Which split of the data is scored."""
     steps: int | None = None
     """Sampling steps of the scored model, 1 to its number of timesteps; more take longer. Default: its own."""
-    sampler: Sampler | None = None
+    sampler: str | None = None
     """Sampler of the scored model; default: its own."""
     spacing: Spacing | None = None
     """Which timesteps the sampling steps visit; default: as the scored model recommends."""
@@ -170,17 +169,17 @@ def open_subject(args: EvaluateArgs) -> Subject:
             model.plan(steps, args.sampler, spacing=args.spacing)
         return Subject(
             data_config(args.data, model.size, cast(Fit, model.fit)),
-            lambda _, steps: of_artifact(model, wishes(args, steps)),
+            lambda _, steps: of_artifact(model, options(args, steps)),
             {"artifact": args.artifact.name, "weights_digest": model.weights_digest},
         )
     if args.run is not None:
         trained = open_run(args.run, args.checkpoint)
         for steps in wanted:
-            check_steps(len(trained.alphas_cumprod), steps)
+            resolve(trained.problem, options(args, steps))
         weights = final_weights(trained)
         return Subject(
             data_config(args.data, trained.config.data.size, trained.config.data.fit),
-            lambda _, steps: of_run("model", "model", trained, weights, wishes(args, steps)),
+            lambda _, steps: of_run("model", "model", trained, weights, options(args, steps)),
             {"run": str(args.run), "run_step": int(trained.state.step)},
         )
     folder = cast(Path, args.pictures)
@@ -191,9 +190,9 @@ def open_subject(args: EvaluateArgs) -> Subject:
     )
 
 
-def wishes(args: EvaluateArgs, steps: int | None) -> Wishes:
-    """How to draw what is scored, in that many steps."""
-    return Wishes(args.sampler, steps, args.spacing, args.guidance)
+def options(args: EvaluateArgs, steps: int | None) -> SamplingOptions:
+    """How to sample what is scored, in that many steps."""
+    return SamplingOptions(args.sampler, steps, args.spacing, args.guidance)
 
 
 def open_rival(folder: Path) -> Method:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import jax
@@ -22,11 +23,10 @@ from export.edge.pictures.frames import kept_steps, save_frames
 from export.edge.pictures.tags import Tags
 from export.edge.sampling.noise import start_noise
 from export.edge.sampling.spacing import Spacing
-from export.edge.sampling.table import AnySampler
 from jax_impl.config.command import parse
 from jax_impl.config.tree import Config
-from jax_impl.diffusion.draw import Wishes, make_draw, resolve
-from jax_impl.diffusion.samplers import Draw, make_plan
+from jax_impl.diffusion.samplers import Sampled
+from jax_impl.diffusion.sampling import SamplingOptions, make_sampler, resolve
 from jax_impl.runs.publishing import open_weights
 from jax_impl.training.checkpoint import NEWEST
 
@@ -45,7 +45,7 @@ class SampleArgs:
     """Which checkpoint of --run: `newest`, `best` (lowest validation loss) or the number of a step."""
     weights: Path | None = None
     """Bundle (model.safetensors) whose weights are used in place of --run."""
-    sampler: AnySampler | None = None
+    sampler: str | None = None
     """`ddim`, `ddpm` (ancestral, re-spaced when steps < T), `dpmpp` (DPM-Solver++ 2M), `heun`, or, to compare with,
     `original` (the original script's loop, which leaves noise in); default: what the weights recommend."""
     steps: int | None = None
@@ -77,21 +77,20 @@ def main(argv: Sequence[str] | None = None) -> None:
         raise UserError(f"--seed {args.seed} is out of range; choose 0 to {2**63 - 1}")
     if args.batch_size < 1:
         raise UserError(f"--batch-size is {args.batch_size}: choose at least 1")
-    problem, params, stats, alphas_cumprod = open_weights(args.run, args.weights, args.checkpoint)
-    diffusion = problem.config.diffusion
-    config = resolve(diffusion, Wishes(args.sampler, args.steps, args.spacing, args.guidance, args.eta))
-    plan = make_plan(alphas_cumprod, config, diffusion.prediction)
-    kept = kept_steps(len(plan)) if args.save_intermediate else ()
-    draw = make_draw(problem, alphas_cumprod, config, kept)
+    problem, params, stats = open_weights(args.run, args.weights, args.checkpoint)
+    options = SamplingOptions(args.sampler, args.steps, args.spacing, args.guidance, args.eta)
+    config = resolve(problem, options)
+    kept = kept_steps(len(config.plan)) if args.save_intermediate else ()
+    sample = make_sampler(problem, config, kept)
     size = problem.config.data.size
     if args.size is not None:
         size = check_size(args.size, problem.config.model.size_multiple)
     sampler = PhotoSampler(
-        draw=lambda cond, start, keys: draw(params, stats, cond, start, keys),
+        sample=partial(sample, params, stats),
         config=problem.config,
         size=size,
         seed=args.seed,
-        saved={i: int(plan.t[i]) for i in kept},
+        saved={i: int(config.plan.t[i]) for i in kept},
         alone=len(jobs) == 1,
     )
     skipped = 0
@@ -148,8 +147,8 @@ def batches_of_one_size(jobs: Sequence[Job], config: Config, size: int, most: in
 class PhotoSampler:
     """Opens the photos of a batch, samples a picture for each, and writes it."""
 
-    draw: Callable[[jax.Array, jax.Array, jax.Array], Draw]
-    """(cond, start noise, keys), float32 (batch, height, width, 3) twice and (batch,), to samples."""
+    sample: Callable[[jax.Array, jax.Array, jax.Array], Sampled]
+    """(cond, noise, keys), float32 (batch, height, width, 3) twice and (batch,), to samples."""
     config: Config
     size: int
     """Side that photos are brought to, pixels."""
@@ -177,10 +176,10 @@ class PhotoSampler:
 
     def _write(self, photos: Sequence[Photo]) -> None:
         cond = np.stack([to_float(photo.inner) for photo in photos])
-        x_start = start_noise(self.seed, (1, *cond.shape[1:]))
-        x_starts = jnp.broadcast_to(jnp.asarray(x_start), cond.shape)
+        noise = start_noise(self.seed, (1, *cond.shape[1:]))
+        noises = jnp.broadcast_to(jnp.asarray(noise), cond.shape)
         keys = jnp.broadcast_to(jax.random.key(self.seed), (len(photos),))
-        drawn = self.draw(jnp.asarray(cond), x_starts, keys)
+        drawn = self.sample(jnp.asarray(cond), noises, keys)
         results, frames = np.asarray(drawn.x0), np.asarray(drawn.frames)
         for b, photo in enumerate(photos):
             result = photo.restore(results[b])
@@ -190,7 +189,7 @@ class PhotoSampler:
                 states = [(i, t, frames[k, b]) for k, (i, t) in enumerate(self.saved.items())]
                 folder = intermediate_folder(photo.output, self.alone)
                 folder.parent.mkdir(exist_ok=True)
-                save_frames(folder, x_start[0], states, result)
+                save_frames(folder, noise[0], states, result)
 
 
 def intermediate_folder(output: Path, alone: bool) -> Path:

@@ -21,7 +21,7 @@ from jax_impl.config.tree import Config
 from jax_impl.data.batches import steps_per_epoch
 from jax_impl.data.loader import LazyPairs, Pairs, decode, open_held_out_pairs, open_pairs, tolerant
 from jax_impl.data.sources.registry import open_source
-from jax_impl.diffusion.schedule import Levels, alphas_cumprod
+from jax_impl.diffusion.losses.registry import remarks_on_parts
 from jax_impl.model.network import Network, count
 from jax_impl.runs.bundles import warm_start
 from jax_impl.runs.folder import (
@@ -48,7 +48,7 @@ from jax_impl.training.optim import learning_rate, make_optimizer
 from jax_impl.training.overhead import Overhead
 from jax_impl.training.processes import join, process_group
 from jax_impl.training.progress import Progress
-from jax_impl.training.report import PLOT, SAMPLES, Sampler, plot_losses
+from jax_impl.training.report import PLOT, SAMPLES, SamplePictures, plot_losses
 from jax_impl.training.retention import Retention
 from jax_impl.training.state import TrainState, create, outline, sampling_weights, with_params
 from jax_impl.training.step import Batch, Problem, make_train_step, make_validation_loss
@@ -160,13 +160,16 @@ def train(
             f"{count(state.params):,} parameters, {settings.epochs} epochs of {per_epoch} steps, on "
             f"{describe_mesh(mesh)}"
         )
+        for remark in remarks_on_parts(config.losses, config.optim.accumulate, mesh.size):
+            print(remark)
 
-        levels = alphas_cumprod(config.diffusion)
-        problem = Problem(network, config, Levels.of(levels))
+        problem = Problem.of(network, config)
         train_step = make_train_step(problem, optimizer, schedule, mesh)
         validation_loss = make_validation_loss(problem)
         held = Batch(jnp.asarray(held_out.cond), jnp.asarray(held_out.x0))
-        sampler = Sampler(problem, levels, first_pairs(held_out if held_out.names else pairs), settings.sample_steps)
+        sample_pictures = SamplePictures(
+            problem, first_pairs(held_out if held_out.names else pairs), settings.sample_steps
+        )
 
         trusted, consensus = (first,) if resume else (), Consensus(mesh)
         with (
@@ -194,7 +197,7 @@ def train(
                     val_loss = validation_loss(weights, stats, held) if held_out.names and leading else None
                     progress.epoch(step, val_loss)
                     if settings.sample_every and (last or epoch % settings.sample_every == 0):
-                        progress.attempt(SAMPLES, partial(sampler.save, folder, epoch, weights, stats))
+                        progress.attempt(SAMPLES, partial(sample_pictures.save, folder, epoch, weights, stats))
                     progress.attempt(PLOT, partial(plot_losses, folder))
                     due = due or epoch % settings.checkpoint_every == 0
                 stopped = not last and (number or late)

@@ -28,7 +28,6 @@ from jax_impl.config.command import parse
 from jax_impl.config.data import AugmentConfig
 from jax_impl.config.presets import PRESETS
 from jax_impl.config.tree import Config
-from jax_impl.diffusion.schedule import alphas_cumprod
 from jax_impl.model.registry import ComputeDtype
 
 STILL = AugmentConfig(flip=0.0, crop=0.0, rotation=0.0, perspective=0.0, jitter_probability=0.0)
@@ -136,8 +135,9 @@ def time_case(preset: str, config: Config, args: BenchArgs, *, with_torch: bool)
             return way
 
         ours = enter("JAX", "jax_impl.bench.timed", job)
-        if with_torch:
-            job["alphas_cumprod"] = alphas_cumprod(config.diffusion).tolist()
+        schedule = config.diffusion.create().published().alphas_cumprod
+        if with_torch and schedule is not None:
+            job["alphas_cumprod"] = schedule.tolist()
             eager = enter("PyTorch, eager", "torch_ref.timed", job | {"compile": False})
             if not eager.facts.get("device", "").startswith("CPU"):
                 enter("PyTorch, compiled", "torch_ref.timed", job | {"compile": True})

@@ -10,8 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from export.edge import plugins
 from export.edge.errors import UserError
 from jax_impl.config.as_json import from_tree
@@ -19,7 +17,6 @@ from jax_impl.config.fields import FREE_ON_RESUME, marked
 from jax_impl.config.tagged import plugins_of
 from jax_impl.config.tree import Config
 from jax_impl.data.loader import LazyPairs, Pairs
-from jax_impl.diffusion.schedule import Levels, alphas_cumprod
 from jax_impl.runs.sealed_json import read_sealed, write_sealed
 from jax_impl.training.checkpoint import NEWEST, check_wanted, restore
 from jax_impl.training.optim import learning_rate, make_optimizer
@@ -39,7 +36,6 @@ class TrainedRun:
     config: Config
     problem: Problem
     state: TrainState
-    alphas_cumprod: np.ndarray
 
 
 def write_config(run: Path, config: Config) -> None:
@@ -69,8 +65,7 @@ def open_run(run: Path, wanted: str = NEWEST) -> TrainedRun:
     state, _, damages = restore(run, template, wanted)
     for damage in damages:
         print(f"warning: passed over a damaged checkpoint, {damage}", file=sys.stderr)
-    levels = alphas_cumprod(config.diffusion)
-    return TrainedRun(config, Problem(network, config, Levels.of(levels)), state, levels)
+    return TrainedRun(config, Problem.of(network, config), state)
 
 
 def write_data(run: Path, pairs: Pairs | LazyPairs, held_out: Pairs, *, warm: bool = False) -> None:

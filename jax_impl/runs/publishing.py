@@ -7,7 +7,6 @@ from pathlib import Path
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 
 from export.edge.errors import UserError
@@ -26,10 +25,8 @@ STATISTICS_BATCHES = 50
 """Training batches over which BatchNorm's statistics are re-estimated."""
 
 
-def open_weights(
-    run: Path | None, weights: Path | None, checkpoint: str = NEWEST
-) -> tuple[Problem, Tree, Tree, np.ndarray]:
-    """What drawing takes, from the one that is named: (problem, params, stats, alphas_cumprod).
+def open_weights(run: Path | None, weights: Path | None, checkpoint: str = NEWEST) -> tuple[Problem, Tree, Tree]:
+    """What sampling takes, from the one that is named: (problem, params, stats).
 
     Raises UserError for both or neither, and for what cannot be opened.
     """
@@ -41,7 +38,7 @@ def open_weights(
         named = "neither --run nor --weights" if run is None else "both --run and --weights"
         raise UserError(f"{named} are given; name a run folder or a bundle")
     trained = open_run(run, checkpoint)
-    return trained.problem, *final_weights(trained), trained.alphas_cumprod
+    return trained.problem, *final_weights(trained)
 
 
 def choose_average(trained: TrainedRun, decay: float | None) -> TrainedRun:

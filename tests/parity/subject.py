@@ -19,7 +19,7 @@ from jax_impl.config.presets import PRESETS
 from jax_impl.config.tree import Config
 from jax_impl.data.batches import batch_indices
 from jax_impl.data.loader import load
-from jax_impl.diffusion.schedule import Levels, alphas_cumprod
+from jax_impl.diffusion.process import Published
 from jax_impl.model.network import Network, Tree, flatten, outline
 from jax_impl.model.registry import NetworkConfig
 from jax_impl.model.seed_unet import SeedModelConfig
@@ -123,8 +123,8 @@ def from_preset(preset: str, folder: Path, steps: int | None = None) -> Subject:
     optimizer = make_optimizer(config.optim, schedule)
     network, params, stats = with_weights(config, _fresh_torch_weights(config))
     state = with_params(params, stats, config, optimizer, jax.random.key(0))
-    alphas = alphas_cumprod(config.diffusion)
-    step = make_train_step(Problem(network, config, Levels.of(alphas)), optimizer, schedule)
+    problem = Problem.of(network, config)
+    step = make_train_step(problem, optimizer, schedule)
     pairs = load(config.data, "train")
     resident = Batch(jnp.asarray(pairs.cond), jnp.asarray(pairs.x0))
     rows = [jnp.asarray(batch_indices(0, n, len(pairs.names), 20, 8)) for n in range(steps)]
@@ -135,7 +135,7 @@ def from_preset(preset: str, folder: Path, steps: int | None = None) -> Subject:
     for chosen in rows:
         state, _ = step(state, resident, chosen)
     bundle = folder / "model.safetensors"
-    write_bundle(bundle, state.params, state.stats, alphas, config)
+    write_bundle(bundle, state.params, state.stats, problem.process.published(), config)
     return from_bundle(bundle, folder, config.data.size)
 
 
@@ -162,8 +162,9 @@ def from_bundle(path: Path, folder: Path, size: int | None = None) -> Subject:
         export(bundle, folder / "artifact")
     held_out = load(config.data, "val")
     cond, x0 = (pictures[:4].astype(np.float32) / 127.5 - 1.0 for pictures in (held_out.cond, held_out.x0))
-    problem = Problem(network, config, Levels.of(bundle.alphas_cumprod))
-    return Subject(problem, params, stats, bundle, onnx, open_artifact(onnx), bundle.alphas_cumprod, cond, x0)
+    alphas = np.asarray(bundle.alphas_cumprod)
+    problem = Problem.of(network, config, Published(alphas))
+    return Subject(problem, params, stats, bundle, onnx, open_artifact(onnx), alphas, cond, x0)
 
 
 def with_weights(config: Config, weights: dict[str, np.ndarray]) -> tuple[Network, Tree, Tree]:

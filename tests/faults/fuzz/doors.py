@@ -139,7 +139,7 @@ def _repacked(whole: bytes, rng: Random) -> bytes:
 def _drawn(path: Path) -> np.ndarray:
     model = open_artifact(path, threads=1)
     zeros = np.zeros((1, 8, 8, 5 if model.coordinates else 3), np.float32)
-    return model.denoise(zeros[..., :3] + 0.3, zeros[..., :3] - 0.2, np.array([len(model.alphas_cumprod) - 1]))
+    return model.denoise(zeros[..., :3] + 0.3, zeros[..., :3] - 0.2, np.array([model.timesteps - 1]))
 
 
 def walk(door: str, path: Path, material: Material) -> str | None:
