@@ -71,7 +71,6 @@ class ConvolutionsArgs:
     output: Path
     """Where every figure is written, as JSON; the tables go beside it, as Markdown."""
     preset: str = "seed"
-    """Name of the preset whose network is timed."""
     size: int = 64
     """Side of a training picture, pixels."""
     batch: int = 8
