@@ -24,6 +24,7 @@ from export import denoiser_graph, sampler_graph
 from export.edge.errors import UserError
 from export.edge.model import artifact
 from export.edge.model.artifact import open_artifact
+from export.edge.model.layout import DENOISER
 from export.edge.sampling.loop import final, generate
 from export.edge.sampling.noise import start_noise
 from export.edge.sampling.table import COLUMNS, Plan
@@ -207,7 +208,8 @@ def test_its_tables_travel_in_bundle_and_artifact(tmp_path: Path) -> None:
     assert from_json(to_json(config)) == config
     network, params, stats = build(config, jax.random.key(0))
     path = tmp_path / "model.safetensors"
-    write_bundle(path, params, stats, Problem.of(network, config).process.published(), config)
+    published = Problem.of(network, config).process.published()
+    write_bundle(path, {DENOISER: (params, stats)}, published, config)
     problem, *_ = open_bundle(path)
     assert isinstance(problem.process, Bridge) and problem.config == config
     held = load_bundle(path)
