@@ -103,8 +103,7 @@ class Artifact:
     @property
     def sources(self) -> list[str]:
         """Names of the networks, other than the denoiser, from which the tables start."""
-        plans = (plan for plans in (self.tables or {}).values() for plan in plans.values())
-        return sorted({plan.source for plan in plans} - {COND, DENOISER})
+        return sources_of(self.tables)
 
     @property
     def networks(self) -> dict[str, Denoise]:
@@ -136,6 +135,12 @@ class Artifact:
         assert self.alphas_cumprod is not None
         spacing = self.spacing if spacing is None else spacing
         return coefficients(self.alphas_cumprod, steps, sampler, eta, prediction=self.prediction, spacing=spacing)
+
+
+def sources_of(tables: Tables | None) -> list[str]:
+    """Names of the networks, other than the denoiser, from which tables start."""
+    plans = (plan for plans in (tables or {}).values() for plan in plans.values())
+    return sorted({plan.source for plan in plans} - {COND, DENOISER})
 
 
 def check_format(metadata: Mapping[str, str], path: Path) -> None:
