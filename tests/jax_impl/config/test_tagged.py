@@ -127,9 +127,8 @@ def test_a_run_folder_names_its_plugin(loaded: Config, tmp_path: Path, monkeypat
 def test_a_bundle_names_its_plugin(loaded: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "model.safetensors"
     _, params, stats = build(loaded, jax.random.key(0))
-    write_bundle(
-        path, params, stats, loaded.diffusion.create().published(), loaded, {"critic": {"scale": params["last"]}}
-    )
+    networks = {"denoiser": (params, stats), "critic": ({"scale": params["last"]}, {})}
+    write_bundle(path, networks, loaded.diffusion.create().published(), loaded)
     problem, opened, _, _ = open_bundle(path)
     assert problem.config == loaded
     assert jax.tree.all(jax.tree.map(lambda a, b: bool((a == b).all()), opened, params))
