@@ -55,11 +55,12 @@ class SampleArgs:
     spacing: Spacing | None = None
     """Which timesteps the steps visit; `original` has its own. Default: what the weights recommend."""
     guidance: float | None = None
-    """Scale of guidance, for weights trained with diffusion.cond_dropout; 1 is none. Default: what they recommend."""
+    """Scale of classifier-free guidance, for weights trained with diffusion.cond_dropout; 1 is none. Default: what the
+    weights recommend."""
     eta: float = 0.0
-    """Noise that ddim puts back at each step, 0 to 1."""
+    """Share of the noise that ddim adds again in each step, 0 (none) to 1."""
     size: int | None = None
-    """Side that photos are brought to, as data.size in training, pixels. Default: data.size."""
+    """Side in pixels that photos are resized to; default: data.size of training."""
     seed: int = 0
     """Seed of the start noise, 0 to 2^63 - 1; export.edge starts from the same noise."""
     batch_size: int = 8
