@@ -13,7 +13,7 @@ from export.edge import plugins
 from export.edge.command import Parser
 from export.edge.disk.sums import check_sums
 from export.edge.errors import UserError, run
-from export.edge.model.artifact import Artifact, open_artifact, read_sealed
+from export.edge.model.artifact import Artifact, open_artifact, open_network, read_sealed
 from export.edge.model.layout import DENOISER, FOLDER, SAMPLER, SUMS, model_file, networks, variants
 from export.folder import GOLDEN_BAR, check_golden
 from export.probes import listed, opened, probe_pictures
@@ -44,7 +44,7 @@ def comparisons(bundle: Bundle, path: Path, threads: int | None = None) -> Itera
     size, and a wider pair; timesteps from 0 to T-1. Raises UserError for a file
     that is not ours, was made from other weights, or predicts what is not finite.
     """
-    artifact = open_artifact(path, threads)
+    artifact = open_network(path, threads)
     if artifact.weights_digest != bundle.weights_digest:
         raise UserError(
             f"model {path} was made from other weights ({artifact.weights_digest[:12]}…) than the bundle "
