@@ -20,7 +20,7 @@ from export.edge.sampling.coordinates import placed
 from export.edge.sampling.guidance import check_guidance
 from export.edge.sampling.loop import Denoise
 from export.edge.sampling.spacing import SPACINGS
-from export.edge.sampling.table import PREDICTIONS, SAMPLERS, Plan, coefficients
+from export.edge.sampling.table import COND, PREDICTIONS, SAMPLERS, Plan, coefficients
 from export.edge.sampling.tables import LONGEST_NAME, MOST_TIMESTEPS, Tables, choose, read_tables, timesteps_of
 
 FORMAT = "dawn2dusk"
@@ -100,7 +100,13 @@ class Artifact:
     """The samplers of a process that is not gaussian diffusion."""
 
     others: Mapping[str, Denoise] = field(default_factory=dict)
-    """Further networks of the artifact by name, of the same form as denoise."""
+    """The networks of `sources` by name, of the same form as denoise."""
+
+    @property
+    def sources(self) -> list[str]:
+        """Names of the networks, other than the denoiser, from which the tables start."""
+        plans = (plan for plans in (self.tables or {}).values() for plan in plans.values())
+        return sorted({plan.source for plan in plans} - {COND, DENOISER})
 
     @property
     def networks(self) -> dict[str, Denoise]:
