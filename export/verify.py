@@ -94,7 +94,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("model", type=Path, nargs="?", help="with a bundle: the exported file, onnx/model.onnx")
     parser.add_argument("--pictures", type=Path, metavar="DIR", help="guiding pictures (default: painted ones)")
     parser.add_argument("--targets", type=Path, metavar="DIR", help="the true pictures, named like those of --pictures")
-    parser.add_argument("--steps", type=int, help=f"of a scored picture (default {STEPS})")
+    parser.add_argument("--steps", type=int, help=f"sampling steps of a scored picture (default {STEPS})")
     parser.add_argument("--expect-sha256", metavar="DIGEST", help="the SHA-256 that model.onnx must have")
     parser.add_argument("--threads", type=int, help="processor threads; default: one for each physical core")
     args = parser.parse_args(words)

@@ -94,6 +94,8 @@ class Artifact:
     """Whether the model takes the place of each pixel as input."""
     weights_digest: str
     """64 hexadecimal digits, the same for every file made from the same weights."""
+    format_version: str = FORMAT_VERSION
+    """Of the file."""
     tables: Tables | None = None
     """The samplers of a process that is not gaussian diffusion."""
 
@@ -205,6 +207,7 @@ def read_metadata(metadata: Mapping[str, str], denoise: Denoise, path: Path) -> 
         cond_dropout=_between(metadata, "cond_dropout", 1.0, path),
         coordinates=choice("coordinates", ("false", "true")) == "true",
         weights_digest=digest,
+        format_version=metadata["format_version"],
         tables=tables,
     )
     try:
