@@ -18,7 +18,7 @@ from jax_impl.config import command
 from tests.test_english import PHRASES
 
 PRONOUN = re.compile(
-    r"(how many they|neighbouring|its?|the[iy]r?|them|these|those|this|that|such|whose|what of|which of its|of|for|or)\b",
+    r"(how many they|neighbouring|its?|the[iy]r?|them|these|those|this|that|such|whose|what of|of|for|or)\b",
     re.IGNORECASE,
 )  # fmt: skip
 """What a help text that leans on another flag's begins with."""
