@@ -94,6 +94,8 @@ class Artifact:
     """Whether the model takes the place of each pixel as input."""
     weights_digest: str
     """64 hexadecimal digits, the same for every file made from the same weights."""
+    format_version: str = FORMAT_VERSION
+    """Of the file."""
     tables: Tables | None = None
     """The samplers of a process that is not gaussian diffusion."""
 
@@ -103,8 +105,7 @@ class Artifact:
     @property
     def sources(self) -> list[str]:
         """Names of the networks, other than the denoiser, from which the tables start."""
-        plans = (plan for plans in (self.tables or {}).values() for plan in plans.values())
-        return sorted({plan.source for plan in plans} - {COND, DENOISER})
+        return sources_of(self.tables)
 
     @property
     def networks(self) -> dict[str, Denoise]:
@@ -136,6 +137,12 @@ class Artifact:
         assert self.alphas_cumprod is not None
         spacing = self.spacing if spacing is None else spacing
         return coefficients(self.alphas_cumprod, steps, sampler, eta, prediction=self.prediction, spacing=spacing)
+
+
+def sources_of(tables: Tables | None) -> list[str]:
+    """Names of the networks, other than the denoiser, from which tables start."""
+    plans = (plan for plans in (tables or {}).values() for plan in plans.values())
+    return sorted({plan.source for plan in plans} - {COND, DENOISER})
 
 
 def check_format(metadata: Mapping[str, str], path: Path) -> None:
@@ -200,6 +207,7 @@ def read_metadata(metadata: Mapping[str, str], denoise: Denoise, path: Path) -> 
         cond_dropout=_between(metadata, "cond_dropout", 1.0, path),
         coordinates=choice("coordinates", ("false", "true")) == "true",
         weights_digest=digest,
+        format_version=metadata["format_version"],
         tables=tables,
     )
     try:
