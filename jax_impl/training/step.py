@@ -90,7 +90,7 @@ def mean_gradient(
     """Gradient of the loss on a batch, the loss and its terms, and the new BatchNorm statistics.
 
     With optim.accumulate = n the batch passes in n parts of equal size, and what is returned is
-    the mean over them: with GroupNorm the same but for rounding and for what dropout drops, while
+    the mean over them: with GroupNorm the same except for rounding and for what dropout drops, while
     BatchNorm normalises each part by itself and moves its running statistics n times.
     """
     parts = problem.config.optim.accumulate
