@@ -129,7 +129,7 @@ def test_a_bundle_names_its_plugin(loaded: Config, tmp_path: Path, monkeypatch: 
     _, params, stats = build(loaded, jax.random.key(0))
     networks = {"denoiser": (params, stats), "critic": ({"scale": params["last"]}, {})}
     write_bundle(path, networks, loaded.diffusion.create().published(), loaded)
-    problem, opened, _, _ = open_bundle(path)
+    problem, opened, _ = open_bundle(path)
     assert problem.config == loaded
     assert jax.tree.all(jax.tree.map(lambda a, b: bool((a == b).all()), opened, params))
     assert {name: sorted(weights) for name, weights in read_bundle(path).networks.items()} == {
