@@ -22,6 +22,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from export.edge.errors import UserError
 from export.edge.model import artifact
+from export.edge.model.codec import IDENTITY, Codec, read_codec
 from export.edge.sampling.guidance import HIDDEN
 from export.edge.sampling.table import Plan, coefficients
 
@@ -72,12 +73,17 @@ def build(
     clamp, threshold, guidance = (json.loads(held[key]) for key in ("clamp", "threshold", "guidance"))
     outer = _Nodes()
     # A turn of the loop sees the names outside it.
-    cond = _placed(outer) if held.get("coordinates") == "true" else "cond"
+    codec = read_codec(held.get("codec", Codec().to_json()), "codec")
+    if codec.name != IDENTITY:
+        raise UserError(f"the codec {codec.name} has no ONNX nodes, which sampler.onnx needs; add --no-sampler")
+    cond = _by_statistics(outer, codec, "cond", ("Sub", "mean"), ("Div", "std"))
+    cond = _placed(outer, cond) if held.get("coordinates") == "true" else cond
     body = _body(denoiser.graph, Recipe(plan, clamp, threshold, guidance), cond)
     turns = outer.constant("turns", np.array(len(plan), np.int64))
     zero = numpy_helper.from_array(np.zeros(1, np.float32))
     none = outer.add("ConstantOfShape", outer.add("Shape", "noise"), value=zero)
     x, _ = outer.add_many("Loop", [turns, "", "noise", none], 2, body=body)
+    x = _by_statistics(outer, codec, x, ("Mul", "std"), ("Add", "mean"))
     half = outer.constant("half", np.array(0.5, np.float32))
     unit = outer.add("Add", outer.add("Mul", x, half), half)
     limits = [outer.constant(name, np.array(value, np.float32)) for name, value in (("black", 0.0), ("white", 1.0))]
@@ -100,6 +106,7 @@ def _metadata(plan: Plan, held: Mapping[str, str]) -> dict[str, str]:
         "format_version": FORMAT_VERSION,
         **{key: held[key] for key in (*pictures, *drawing, "weights_digest", "config")},
         "timesteps": json.dumps(plan.t.tolist()),
+        "codec": held.get("codec", Codec().to_json()),
         "output_range": OUTPUT_RANGE,
         "file_digest": artifact.UNSEALED,
     }
@@ -132,7 +139,17 @@ class _Nodes:
         return name
 
 
-def _placed(outer: _Nodes) -> str:
+def _by_statistics(outer: _Nodes, codec: Codec, name: str, *operations: tuple[str, str]) -> str:
+    """The name of a state made of a picture, or the other way, by operations with the codec's mean and std."""
+    if codec == Codec():
+        return name
+    for kind, statistic in operations:
+        row = np.array(getattr(codec, statistic), np.float32)[:, None, None]
+        name = outer.add(kind, name, outer.constant(f"{statistic}_{kind}", row))
+    return name
+
+
+def _placed(outer: _Nodes, cond: str) -> str:
     """`export.edge.sampling.coordinates.with_coordinates`: the name of a cond of 5 channels."""
     shape = outer.add("Shape", "cond")
     zero, one, two = (outer.constant(f"axis_{axis}", np.array(axis, np.int64)) for axis in range(3))
@@ -148,7 +165,7 @@ def _placed(outer: _Nodes) -> str:
         centres = outer.add("Sub", outer.add("Div", real, whole), outer.add("Cast", one, to=TensorProto.FLOAT))
         line = outer.add("Unsqueeze", centres, outer.constant(f"others_{axis}", np.array(others, np.int64)))
         channels.append(outer.add("Expand", line, plane))
-    return outer.add("Concat", "cond", *channels, axis=1)
+    return outer.add("Concat", cond, *channels, axis=1)
 
 
 def _body(denoiser: onnx.GraphProto, recipe: Recipe, cond: str) -> onnx.GraphProto:
