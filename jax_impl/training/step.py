@@ -73,7 +73,7 @@ def diffusion_loss(
     cond, x0, eps: (batch, height, width, 3), cond as the network takes it; t: integers
     (batch,). `dropout_key` is needed by networks with dropout, and by losses with chance.
     """
-    noised = problem.process.corrupt(x0, cond[..., :3], t, eps)
+    noised = problem.process.corrupt(x0, cond[..., : x0.shape[-1]], t, eps)
     output, stats = problem.network.apply(params, stats, noised.x_t, cond, t, train=True, key=dropout_key)
     key = jax.random.key(0) if dropout_key is None else jax.random.fold_in(dropout_key, LOSS_STREAM)
     _, parts = loss_of(problem, cond, x0, noised, output, key)

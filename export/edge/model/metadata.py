@@ -22,7 +22,7 @@ from export.edge.sampling.coordinates import placed
 from export.edge.sampling.guidance import check_guidance
 from export.edge.sampling.loop import Denoise
 from export.edge.sampling.spacing import SPACINGS
-from export.edge.sampling.table import PREDICTIONS, SAMPLERS, Plan, coefficients
+from export.edge.sampling.table import COND, PREDICTIONS, SAMPLERS, Plan, coefficients
 from export.edge.sampling.tables import LONGEST_NAME, MOST_TIMESTEPS, Tables, choose, read_tables, timesteps_of
 
 FORMAT = "dawn2dusk"
@@ -99,11 +99,18 @@ class Artifact:
     """64 hexadecimal digits, the same for every file made from the same weights."""
     codec: Codec = IDENTITY_CODEC
     """What stands around the denoiser, which works on its states."""
+    format_version: str = FORMAT_VERSION
+    """Of the file."""
     tables: Tables | None = None
     """The samplers of a process that is not gaussian diffusion."""
 
     others: Mapping[str, Denoise] = field(default_factory=dict)
-    """Further networks of the artifact by name, of the same form as denoise."""
+    """The networks of `sources` by name, of the same form as denoise."""
+
+    @property
+    def sources(self) -> list[str]:
+        """Names of the networks, other than the denoiser, from which the tables start."""
+        return sources_of(self.tables)
 
     @property
     def networks(self) -> dict[str, Denoise]:
@@ -135,6 +142,12 @@ class Artifact:
         assert self.alphas_cumprod is not None
         spacing = self.spacing if spacing is None else spacing
         return coefficients(self.alphas_cumprod, steps, sampler, eta, prediction=self.prediction, spacing=spacing)
+
+
+def sources_of(tables: Tables | None) -> list[str]:
+    """Names of the networks, other than the denoiser, from which tables start."""
+    plans = (plan for plans in (tables or {}).values() for plan in plans.values())
+    return sorted({plan.source for plan in plans} - {COND, DENOISER})
 
 
 def check_format(metadata: Mapping[str, str], path: Path) -> None:
@@ -200,6 +213,7 @@ def read_metadata(metadata: Mapping[str, str], denoise: Denoise, path: Path) -> 
         coordinates=choice("coordinates", ("false", "true")) == "true",
         weights_digest=digest,
         codec=_codec(metadata, path),
+        format_version=metadata["format_version"],
         tables=tables,
     )
     try:
