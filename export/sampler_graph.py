@@ -4,7 +4,7 @@ Inputs, both float32 (batch, 3, height, width), height and width multiples of th
 input picture in [-1, 1], and `noise`, standard normal; a sampler that starts from cond alone reads no more than its
 shape. Output: `picture`, of the same shape, in [0, 1]. The timesteps and the coefficients of
 `export.edge.sampling.table.Plan` are baked in as constants; every turn of the loop is one call of `iterate`, operation
-for operation. The weights stand in the graph once.
+for operation. The graph holds the weights once.
 
 The noise that `export.edge` takes for a seed is `noise.normal(seed, 0, (batch, height, width, 3))`, with the channels
 then moved to the second place.
@@ -124,7 +124,7 @@ def _start(outer: _Nodes, plan: Plan, source: str) -> str:
 
 
 def _metadata(plan: Plan, held: Mapping[str, str]) -> dict[str, str]:
-    """All there is to know beside the graph: what the denoiser's file `held`, but for the schedule, and its own."""
+    """All there is to know beside the graph: what the denoiser's file `held`, without the schedule, and its own."""
     pictures = ("size", "size_multiple", "fit", "value_range")
     drawing = ("prediction", "clamp", "threshold", "guidance", "steps", "sampler", "spacing")
     return {

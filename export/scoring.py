@@ -69,7 +69,7 @@ class Score:
 
 @dataclass(frozen=True)
 class TargetScore:
-    """How near drawn pictures are to the true ones; means over the pictures, but for `swd`."""
+    """How near drawn pictures are to the true ones; means over the pictures, except `swd`."""
 
     psnr: float
     """dB; infinite where a picture is the true one."""
@@ -91,7 +91,7 @@ def working_side(model: Artifact) -> int:
 def draw(model: Artifact, picture: np.ndarray, seed: int, steps: int | None = None) -> Drawing:
     """Draw from a guiding picture, uint8 (height, width, 3) with sides in multiples of size_multiple.
 
-    As the model recommends, but for the number of `steps` where it is given; the noise is that of `seed`.
+    As the model recommends, except the number of `steps` where it is given; the noise is that of `seed`.
     """
     started = time.perf_counter()
     cond = to_float(picture)[None]

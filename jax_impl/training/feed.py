@@ -147,7 +147,7 @@ class StreamedFeed:
 
 @dataclass(frozen=True)
 class Batches:
-    """All batches of a run by number, in host memory, as grain wants a source of data to be."""
+    """All batches of a run by number, in host memory, in the form that grain expects of a source of data."""
 
     source: LazyPairs
     order: Order
