@@ -23,6 +23,7 @@ from PIL import Image
 from export.edge.disk.files import check_output_folder, sync_folder, sync_tree
 from export.edge.errors import UserError
 from export.edge.model.artifact import Artifact, open_artifact
+from export.edge.model.codec import IDENTITY
 from export.edge.model.layout import DENOISER, networks, variants
 from export.edge.pictures.arrays import resize
 from export.edge.pictures.files import open_picture
@@ -126,6 +127,9 @@ def _settings(model: Artifact) -> dict[str, Any]:
     schedule, tables = model.alphas_cumprod, model.tables
     values["alphas_cumprod"] = None if schedule is None else schedule.tolist()
     values["tables"] = None if tables is None else json.loads(write_tables(tables))
+    values["codec"] = dataclasses.asdict(model.codec)
+    if model.codec.name != IDENTITY:
+        raise UserError(f"the page knows the codec {IDENTITY}, and the model has {model.codec.name}; use export.edge")
     return {**values, "timesteps": model.timesteps, "samplers": list(model.samplers), "spacings": list(SPACINGS)}
 
 

@@ -22,8 +22,8 @@ from export.edge.errors import UserError
 from jax_impl.config.tree import Config
 from jax_impl.data.batches import batch_indices
 from jax_impl.data.loader import LazyPairs, Pairs, tolerant
+from jax_impl.training.interfaces import Batch
 from jax_impl.training.mesh import put, put_rows, replicated, rows, single_device
-from jax_impl.training.step import Batch
 
 _MOST_THREADS = 16
 _ON_DEVICE = 2

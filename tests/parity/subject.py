@@ -25,10 +25,11 @@ from jax_impl.model.network import Network, Tree, flatten, outline
 from jax_impl.model.registry import NetworkConfig
 from jax_impl.model.seed_unet import SeedModelConfig
 from jax_impl.runs.bundles import write_bundle
+from jax_impl.training.interfaces import Batch
 from jax_impl.training.objective import Problem
 from jax_impl.training.optim import learning_rate, make_optimizer
 from jax_impl.training.state import with_params
-from jax_impl.training.step import Batch, make_train_step
+from jax_impl.training.step import make_train_step
 from torch_ref.weights import Bundle, build_model, load_bundle, to_jax
 
 TRAINING_STEPS = {"seed": 900, "tiny": 200, "base": 200}
@@ -81,8 +82,8 @@ def to_nhwc(pictures: torch.Tensor) -> np.ndarray:
 def narrow(preset: str) -> Config:
     """The preset with few channels, little data and a short warm-up; all else that decides what is computed stays.
 
-    Except that `base` is also shallow, and takes the options that no preset takes: attention to cond, coordinates,
-    fixed resampling, the time added.
+    Except that `tiny` and `base` have one block on each level, where the presets have two, and that `base` takes the
+    options that no preset takes: attention to cond, coordinates, fixed resampling, the time added.
     """
     config = PRESETS[preset]()
     augment = replace(config.data.augment, rotation=0.0, perspective=0.0, jitter_probability=0.0)
@@ -95,7 +96,7 @@ def narrow(preset: str) -> Config:
             cross_attention=True, coordinates=True, resample="fixed", time_modulation="add",
         )  # fmt: skip
     else:
-        model = replace(model, width=16, groups=4)
+        model = replace(model, width=16, groups=4, blocks=1)
     return replace(
         config,
         data=replace(config.data, size=max(2 * model.size_multiple, 16), synthetic_pairs=32, augment=augment),

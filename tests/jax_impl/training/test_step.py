@@ -20,11 +20,12 @@ from jax_impl.diffusion.losses.registry import Losses
 from jax_impl.model.seed_unet import SeedModelConfig
 from jax_impl.model.unet import UNetModelConfig
 from jax_impl.training.batches import Drawn, draw_batch, to_unit
+from jax_impl.training.interfaces import Batch
 from jax_impl.training.objective import Problem, diffusion_loss, make_validation_loss
 from jax_impl.training.optim import learning_rate, make_optimizer
 from jax_impl.training.progress import fetch
 from jax_impl.training.state import create
-from jax_impl.training.step import Batch, make_statistics_step, make_train_step, mean_gradient, update_ema
+from jax_impl.training.step import make_statistics_step, make_train_step, mean_gradient, update_ema
 
 
 def setup(
