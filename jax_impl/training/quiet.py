@@ -1,4 +1,4 @@
-"""What orbax prints of a failed save besides raising it, left out: the program says it once, in one line."""
+"""What orbax prints of errors that it raises as well, kept off the terminal."""
 
 from __future__ import annotations
 
