@@ -17,6 +17,9 @@ from hypothesis import HealthCheck, settings
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("MPLBACKEND", "Agg")
+# Arrays of different ranks or kinds of numbers never meet by accident: each change is spelled out in the code.
+os.environ.setdefault("JAX_NUMPY_RANK_PROMOTION", "raise")
+os.environ.setdefault("JAX_NUMPY_DTYPE_PROMOTION", "strict")
 # LLVM's optimisations take longer than they save in programs this small; those of XLA itself are as ever, and trainings
 # in processes of their own, in `tests/faults`, are compiled as a user's.
 os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")

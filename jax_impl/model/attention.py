@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from jax_impl.model.blocks import Dtype, conv1x1, conv3x3, group_norm, space_to_depth
+from jax_impl.model.blocks import Dtype, GroupNorm, conv1x1, conv3x3, space_to_depth, wider
 
 
 def attend(q: jax.Array, k: jax.Array, v: jax.Array) -> jax.Array:
@@ -20,7 +20,7 @@ def attend(q: jax.Array, k: jax.Array, v: jax.Array) -> jax.Array:
     output has q's shape and v's dtype; logits and softmax are float32 or more.
     (`jax.nn.dot_product_attention` takes its softmax in float32 even under float64.)
     """
-    wide = jnp.promote_types(q.dtype, jnp.float32)
+    wide = wider(q.dtype, jnp.dtype(jnp.float32))
     logits = jnp.einsum("bqhc,bkhc->bhqk", q, k, preferred_element_type=wide) / math.sqrt(q.shape[-1])
     return jnp.einsum("bhqk,bkhc->bqhc", jax.nn.softmax(logits, axis=-1).astype(v.dtype), v)
 
@@ -44,7 +44,7 @@ class Attention(nnx.Module):
         dtype: Dtype = None,
     ) -> None:
         self.head_channels = head_channels
-        self.norm = group_norm(channels, groups, rngs)
+        self.norm = GroupNorm(channels, groups, rngs)
         self.qkv = conv1x1(channels, 3 * channels, rngs, dtype=dtype)
         self.context = conv1x1(context_channels, 2 * channels, rngs, dtype=dtype) if context_channels else None
         self.out = conv1x1(channels, channels, rngs, zero=True, dtype=dtype)
@@ -86,7 +86,7 @@ class CondEncoder(nnx.Module):
         self.patch = patch
         self.stem = conv3x3(cond_channels * patch * patch, channels[0], rngs, dtype=dtype)
         steps = list(itertools.pairwise(channels))
-        self.norms = nnx.List([group_norm(c, groups, rngs) for c in channels])
+        self.norms = nnx.List([GroupNorm(c, groups, rngs) for c in channels])
         self.convs = nnx.List([conv3x3(before, after, rngs, stride=2, dtype=dtype) for before, after in steps])
 
     def __call__(self, cond: jax.Array) -> jax.Array:

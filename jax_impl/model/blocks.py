@@ -63,26 +63,44 @@ class BatchNorm(nnx.Module):
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
         """Normalise (batch, height, width, channels); `train` uses and collects the batch's statistics."""
         dtype = x.dtype
-        x = x.astype(jnp.promote_types(dtype, self.scale[...].dtype))
+        x = x.astype(wider(dtype, self.scale[...].dtype))
         if train:
             mean = jnp.mean(x, axis=(0, 1, 2))
-            var = jnp.mean(jnp.square(x - mean), axis=(0, 1, 2))
+            var = jnp.mean(jnp.square(x - everywhere(mean)), axis=(0, 1, 2))
             count = x.size // x.shape[-1]
             unbiased = jax.lax.stop_gradient(var) * (count / max(count - 1, 1))
             self.mean[...] += BATCH_NORM_MOMENTUM * (jax.lax.stop_gradient(mean) - self.mean[...])
             self.var[...] += BATCH_NORM_MOMENTUM * (unbiased - self.var[...])
         else:
             mean, var = self.mean[...], self.var[...]
-        y = (x - mean) * (jax.lax.rsqrt(var + NORM_EPSILON) * self.scale[...]) + self.bias[...]
+        scale = jax.lax.rsqrt(var + NORM_EPSILON) * self.scale[...]
+        y = (x - everywhere(mean)) * everywhere(scale) + everywhere(self.bias[...])
         return y.astype(dtype)
 
 
-def group_norm(channels: int, groups: int, rngs: nnx.Rngs) -> nnx.GroupNorm:
+def everywhere(values: jax.Array) -> jax.Array:
+    """A value for each channel, (channels,), as (1, 1, 1, channels)."""
+    return values[None, None, None, :]
+
+
+class GroupNorm(nnx.GroupNorm):
     """Group normalisation (Wu & He 2018) with the variance computed in two passes.
 
     Its scale is float32 or more, and so are its statistics and its output, whatever comes in.
     """
-    return nnx.GroupNorm(channels, num_groups=groups, epsilon=NORM_EPSILON, use_fast_variance=False, rngs=rngs)
+
+    def __init__(self, channels: int, groups: int, rngs: nnx.Rngs) -> None:
+        super().__init__(channels, num_groups=groups, epsilon=NORM_EPSILON, use_fast_variance=False, rngs=rngs)
+
+    def __call__(self, x: jax.Array, *, mask: jax.Array | None = None) -> jax.Array:
+        """Normalise (batch, height, width, channels)."""
+        assert self.scale is not None
+        return super().__call__(x.astype(wider(x.dtype, self.scale[...].dtype)), mask=mask)
+
+
+def wider(a: jnp.dtype, b: jnp.dtype) -> jnp.dtype:
+    """The kind of floating-point number with more bits, a if they have as many."""
+    return b if jnp.finfo(b).bits > jnp.finfo(a).bits else a
 
 
 def sinusoidal_embedding(t: jax.Array, channels: int, dtype: jnp.dtype) -> jax.Array:
@@ -93,7 +111,7 @@ def sinusoidal_embedding(t: jax.Array, channels: int, dtype: jnp.dtype) -> jax.A
     half = channels // 2
     # On the host in float64: at t = 999 one rounding of a float32 frequency turns the angle by 6e-5.
     frequencies = jnp.asarray(np.exp(-math.log(10_000.0) * np.arange(half) / half), dtype)
-    angles = t.astype(dtype)[:, None] * frequencies
+    angles = t.astype(dtype)[:, None] * frequencies[None, :]
     return jnp.concatenate([jnp.sin(angles), jnp.cos(angles)], axis=-1)
 
 
@@ -160,10 +178,10 @@ class ResBlock(nnx.Module):
         dtype: Dtype = None,
     ) -> None:
         self.add, self.dropout = modulation == "add", dropout
-        self.norm1 = group_norm(in_channels, groups, rngs)
+        self.norm1 = GroupNorm(in_channels, groups, rngs)
         self.conv1 = conv3x3(in_channels, out_channels, rngs, dtype=dtype)
         self.time = nnx.Linear(time_channels, out_channels if self.add else 2 * out_channels, dtype=dtype, rngs=rngs)
-        self.norm2 = group_norm(out_channels, groups, rngs)
+        self.norm2 = GroupNorm(out_channels, groups, rngs)
         self.conv2 = conv3x3(out_channels, out_channels, rngs, zero=True, dtype=dtype)
         self.skip = conv1x1(in_channels, out_channels, rngs, dtype=dtype) if in_channels != out_channels else None
 
@@ -178,6 +196,7 @@ class ResBlock(nnx.Module):
             h = self.norm2(h + time)
         else:
             scale, shift = jnp.split(time, 2, axis=-1)
-            h = self.norm2(h) * (1 + scale) + shift
+            h = self.norm2(h)
+            h = h * (1 + scale).astype(h.dtype) + shift.astype(h.dtype)
         h = self.conv2(dropout(nnx.silu(h), self.dropout, key))
         return h + (x if self.skip is None else self.skip(x))

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from jax_impl.config.checks import require
-from jax_impl.model.blocks import BatchNorm, Dtype, conv3x3
+from jax_impl.model.blocks import BatchNorm, Dtype, conv3x3, everywhere
 from jax_impl.model.registry import NetworkConfig
 
 TIME_CHANNELS = 256
@@ -53,7 +53,7 @@ class UpConv(nnx.ConvTranspose):
             x, kernel, bias = (array.astype(self.dtype) for array in (x, kernel, bias))
         # The kernel's layout, (2, 2, out, in), is that of the gradient of a convolution, as in torch.
         y = jnp.einsum("bhwi,kloi->bhkwlo", x, kernel)
-        return y.reshape(b, 2 * h, 2 * w, self.out_features) + bias
+        return y.reshape(b, 2 * h, 2 * w, self.out_features) + everywhere(bias)
 
 
 class UpBlock(nnx.Module):

@@ -15,12 +15,12 @@ from jax_impl.config.fields import TRAINING_ONLY
 from jax_impl.model.attention import Attention, CondEncoder
 from jax_impl.model.blocks import (
     Dtype,
+    GroupNorm,
     ResBlock,
     average_pool,
     conv1x1,
     conv3x3,
     depth_to_space,
-    group_norm,
     sinusoidal_embedding,
     space_to_depth,
     upsample_bilinear,
@@ -123,7 +123,7 @@ class UNet(nnx.Module):
             up.append(Level(*parts, conv1x1(c, channels[i - 1], rngs, dtype=dtype) if i > 0 else None, self.remat))
         self.up = nnx.List(up)
 
-        self.norm_out = group_norm(channels[0], groups, rngs)
+        self.norm_out = GroupNorm(channels[0], groups, rngs)
         self.conv_out = conv3x3(channels[0], 3 * folded, rngs, zero=True)
         self.affine_out = conv3x3(channels[0], 3 * AFFINE_TERMS, rngs, zero=True) if config.head == "affine" else None
 

@@ -64,8 +64,12 @@ def scale_by_adam(b1: float = 0.9, b2: float = 0.999, eps: float = 1e-8) -> opta
         mu = optax.tree.where(good, optax.tree.update_moment(updates, state.mu, b1, 1), state.mu)
         nu = optax.tree.where(good, optax.tree.update_moment_per_elem_norm(updates, state.nu, b2, 2), state.nu)
         count = optax.safe_increment(state.count)
-        unbias1, unbias2 = (-jnp.expm1(count * math.log(b)) for b in (b1, b2))
-        direction = jax.tree.map(lambda m, v: (m / unbias1) / (jnp.sqrt(v / unbias2) + eps), mu, nu)
+        unbias1, unbias2 = (-jnp.expm1(count.astype(float) * math.log(b)) for b in (b1, b2))
+
+        def towards(m: jax.Array, v: jax.Array) -> jax.Array:
+            return (m / unbias1.astype(m.dtype)) / (jnp.sqrt(v / unbias2.astype(v.dtype)) + eps)
+
+        direction = jax.tree.map(towards, mu, nu)
         return direction, optax.ScaleByAdamState(jnp.where(good, count, state.count), mu, nu)
 
     return optax.GradientTransformationExtraArgs(optax.scale_by_adam(b1, b2, eps).init, update)

@@ -245,8 +245,9 @@ def update_ema(ema: Tree, params: Tree, step: jax.Array, decay: float) -> Tree:
     The decay is at most (1 + n) / (10 + n) after n steps, so that the first average
     forgets the initial weights.
     """
-    decay_now = jnp.minimum(decay, (1.0 + step) / (10.0 + step))
-    return jax.tree.map(lambda old, new: old + (1.0 - decay_now) * (new - old), ema, params)
+    steps = step.astype(float)
+    share = 1.0 - jnp.minimum(decay, (1.0 + steps) / (10.0 + steps))
+    return jax.tree.map(lambda old, new: old + share.astype(new.dtype) * (new - old), ema, params)
 
 
 def make_validation_loss(problem: Problem) -> Callable[[Tree, Tree, Batch], float]:
