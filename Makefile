@@ -47,7 +47,7 @@ demo: $(VENV)/.installed-all ## set up, train on the built-in scenes, export, an
 	@echo "sunrise | generated sunset | true sunset | simple baselines: $(OUT)/evaluation/contact_sheet.png"
 
 test: $(VENV)/.installed-dev ## set up and run the whole suite
-	@$(BIN)/python -m pytest -n $(PYTEST_WORKERS) --dist loadfile $(PYTEST_ARGS)
+	@$(BIN)/python -m pytest -n $(PYTEST_WORKERS) --dist worksteal $(PYTEST_ARGS)
 
 check: lint types imports ## lint, types and import rules
 

@@ -1,4 +1,4 @@
-"""`python -m export.bench artifact/`: what a picture costs, by variant and threads, beside PyTorch, in one run.
+"""`python -m export.bench artifact/`: what a picture costs, by variant and threads, and what it costs PyTorch.
 
 Every line is a process of its own in each round (`export.timed`), and all lines take turns. Ratios come first:
 milliseconds are this machine's.
@@ -27,10 +27,10 @@ from export.edge.model.variants import REFERENCE
 from export.edge.pictures.files import SAVE_OPTIONS, save_picture
 from export.edge.progress import Progress
 from export.edge.timing import Child, Entrant, GoneError, take_turns
-from export.probes import paint
+from export.probes import paint_probe
+from export.scoring import STEPS
 from export.timed import ORIGINAL_STEPS
 
-STEPS = 20
 LARGE = (4000, 3000)
 """Pixels of the photo on which the way back to full size is measured."""
 
@@ -56,7 +56,7 @@ class Line(Entrant):
 def main(argv: Sequence[str] | None = None) -> None:
     """The command line. Raises UserError for a folder that is no artifact and numbers that measure nothing."""
     words = plugins.take(argv, "export")
-    parser = Parser(prog="python -m export.bench", description="Time an artifact beside PyTorch.")
+    parser = Parser(prog="python -m export.bench", description="Time an artifact, and PyTorch with the same weights.")
     parser.add_argument("artifact", type=Path, help="the folder that export.to_onnx wrote")
     parser.add_argument("--threads", type=int, nargs="+", default=[1, os.cpu_count() or 1], help="default: 1 and all")
     parser.add_argument("--steps", type=int, default=STEPS, help=f"of every picture (default: {STEPS})")
@@ -79,14 +79,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     lines = plan(there, bundle, sorted(set(args.threads)), args.steps, not args.no_original)
     with tempfile.TemporaryDirectory() as folder:
         photo, large = Path(folder) / "photo.jpg", Path(folder) / "large.jpg"
-        scene = paint(0, exact.size)
+        scene = paint_probe(0, exact.size)
         save_picture(photo, scene)
-        save_picture(large, _enlarged(paint(0, 1000)))
+        save_picture(large, _enlarged(paint_probe(0, 1000)))
         progress = Progress(noun="turn")
         take_turns(lines, args.rounds, lambda line, _: time_line(line, photo, args.pictures), progress.update)
         progress.close()
         alone, full = full_size(there[REFERENCE], large, max(args.threads), args.steps)
-    print("\n".join(table(lines)))
+    print("\n".join(cost_table(lines)))
     drawn = full.median("network_ms") / 1e3
     whole = full.median("picture_ms") / 1e3
     print(
@@ -94,7 +94,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         f"the rest is {(whole - drawn) / alone:.2f} x what Pillow alone takes to decode and encode it ({alone:.2f} s)"
     )
     if args.output is not None:
-        write_json(args.output, {"lines": [to_json(line) for line in lines], "full": to_json(full), "pillow_s": alone})
+        write_json(
+            args.output, {"lines": [_figures(line) for line in lines], "full": _figures(full), "pillow_s": alone}
+        )
 
 
 def plan(there: dict[str, Path], bundle: Path, threads: Sequence[int], steps: int, with_original: bool) -> list[Line]:
@@ -137,7 +139,7 @@ def full_size(model: Path, photo: Path, threads: int, steps: int) -> tuple[float
     return statistics.median(alone), line
 
 
-def table(lines: Sequence[Line]) -> list[str]:
+def cost_table(lines: Sequence[Line]) -> list[str]:
     """Markdown, ratios to the float32 file with as many threads first."""
     head = ["", "threads", "step, × fp32", "picture, × fp32", "ms a step", "ms a picture", "outside the network"]
     head += ["until open, s", "peak MB", "file MB"]
@@ -163,7 +165,7 @@ def table(lines: Sequence[Line]) -> list[str]:
     return markdown.table(head, rows)
 
 
-def to_json(line: Line) -> dict:
+def _figures(line: Line) -> dict:
     """Every figure of a line."""
     return {
         "title": line.title, "engine": line.engine, "threads": line.threads, "steps": line.steps, "costs": line.costs,

@@ -16,6 +16,7 @@ import torch
 from export.edge.errors import UserError
 from export.edge.model import artifact
 from export.edge.model.metadata import FORMAT, FORMAT_VERSION, LATER_KEYS, VALUE_RANGE
+from export.edge.sampling.tables import write_tables
 from torch_ref.base import Denoiser
 from torch_ref.weights import Bundle
 
@@ -28,7 +29,7 @@ def build_graph(bundle: Bundle) -> onnx.ModelProto:
 
     Batch, height and width are free, height and width in multiples of the network's
     size_multiple; BatchNorm is folded into the convolutions. Coordinates, where the network
-    wants them, are given: it then takes a cond of 5 channels.
+    takes them, are given: it then takes a cond of 5 channels.
     """
     model = _trace(bundle.model)
     strip(model)
@@ -42,17 +43,21 @@ def build_graph(bundle: Bundle) -> onnx.ModelProto:
 
 
 def metadata(bundle: Bundle) -> dict[str, str]:
-    """All that a sampler needs beside the graph: METADATA_KEYS and LATER_KEYS of `export.edge.model.metadata`.
+    """All that a sampler needs in addition to the graph: METADATA_KEYS and LATER_KEYS of `export.edge.model.metadata`.
 
     Raises UserError when the bundle's config lacks one of the settings; older bundles lack
     the later ones.
     """
+    if bundle.alphas_cumprod is not None:
+        process = {"alphas_cumprod": json.dumps(bundle.alphas_cumprod.tolist())}
+    else:
+        process = {"tables": write_tables(bundle.tables or {})}
     try:
         data, diffusion, model = (bundle.config[section] for section in ("data", "diffusion", "model"))
         return {
             "format": FORMAT,
             "format_version": FORMAT_VERSION,
-            "alphas_cumprod": json.dumps(bundle.alphas_cumprod.tolist()),
+            **process,
             "prediction": str(diffusion["prediction"]),
             "clamp": json.dumps(diffusion["clamp"]),
             "threshold": json.dumps(diffusion.get("threshold", 0)),
@@ -80,7 +85,7 @@ def _trace(model: Denoiser) -> onnx.ModelProto:
     model = copy.deepcopy(model).cpu().float().eval()
     multiple = model.size_multiple
     batch, rows, columns = (torch.export.Dim(name, min=1, max=2**16) for name in ("batch", "rows", "columns"))
-    # Told that a side is multiple * n, the exporter need not ask whether halves and doubles meet again.
+    # Where a side is given as multiple * n, the exporter need not ask whether halves and doubles meet again.
     picture = {0: batch, 2: multiple * rows, 3: multiple * columns}
     example = torch.zeros(2, model.cond_channels, 2 * multiple, 3 * multiple)
     with quiet():

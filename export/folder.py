@@ -17,17 +17,17 @@ from export.edge.disk.files import exchange, sha256_file, sync_folder, sync_tree
 from export.edge.disk.reading import parse_json, read_text
 from export.edge.errors import UserError
 from export.edge.model.artifact import Artifact, open_artifact
-from export.edge.model.layout import FOLDER, OURS, SUMS, ours
+from export.edge.model.layout import ARTIFACT_FILES, FOLDER, SUMS, ours
 from export.edge.model.variants import REFERENCE, VARIANTS
 from export.edge.pictures.files import open_picture, save_picture
 from export.edge.sampling.noise import start_noise
 from export.edge.sampling.tables import write_tables
-from export.probes import paint
+from export.probes import paint_probe
 from export.scoring import draw, working_side
 from torch_ref.weights import Bundle
 
 GOLDEN_SCENE = 1000
-"""Of `export.probes.paint`; no other use of it paints this one."""
+"""Of `export.probes.paint_probe`; no other use of it paints this one."""
 GOLDEN_BAR = 2
 """Largest difference of a golden picture, levels of 255."""
 
@@ -40,8 +40,8 @@ def staged(output: Path) -> Iterator[Path]:
     Where other files lie there too, they stay, and files of the export are replaced one by one, with no SHA256SUMS
     among them until all are; those that this one lacks are removed.
     """
-    beside = not output.exists() or _may_be_replaced(output)
-    inside = output.parent if beside else output
+    replaceable = not output.exists() or _may_be_replaced(output)
+    inside = output.parent if replaceable else output
     place = Path(tempfile.mkdtemp(dir=inside, prefix=f".{output.name}."))
     try:
         new = place / "artifact"
@@ -53,7 +53,7 @@ def staged(output: Path) -> Iterator[Path]:
         known = _ours(output)
         if not output.exists():
             new.replace(output)
-        elif not (beside and _holds_nothing_else(output, known) and exchange(new, output)):
+        elif not (replaceable and _holds_nothing_else(output, known) and exchange(new, output)):
             for name in known:
                 if name not in names:
                     (output / name).unlink(missing_ok=True)
@@ -79,7 +79,7 @@ def _ours(folder: Path) -> Collection[str]:
     try:
         return ours(folder)
     except UserError:  # Damaged: it is replaced too.
-        return OURS
+        return ARTIFACT_FILES
 
 
 def _holds_nothing_else(folder: Path, known: Collection[str]) -> bool:
@@ -128,7 +128,7 @@ def write_golden(folder: Path, model: Artifact) -> None:
     """A painted picture, and what the model makes of it with the noise of seed 0, as it recommends."""
     golden = folder / "golden"
     golden.mkdir()
-    picture = paint(GOLDEN_SCENE, working_side(model))
+    picture = paint_probe(GOLDEN_SCENE, working_side(model))
     seed = 0
     save_picture(golden / "input.png", picture)
     save_picture(golden / "output.png", draw(model, picture, seed).picture)

@@ -25,14 +25,14 @@ from torch_ref.base import Denoiser
 
 LEAST_ERRORS = (0.03, 0.003, 0.0003)
 """Shares of the error from which on a layer stays in float32: the first that lets the pictures pass is taken."""
-MOST_WEIGHTS = 0.12
+MOST_KEPT = 0.12
 """Share of the weights that may stay in float32: then the file has at most 0.12 + 0.88 / 4 = 34 % of the size."""
 TRIED = 8
 """Calls of the network on which single layers are tried: a few of every stage of the noise."""
 
 
 @dataclass(frozen=True)
-class Source:
+class Exported:
     """What a variant can be made of."""
 
     graph: onnx.ModelProto
@@ -66,26 +66,26 @@ class Candidate:
     """What was done, for the model card."""
 
 
-Maker = Callable[[Source], Iterable[Candidate]]
+Maker = Callable[[Exported], Iterable[Candidate]]
 """Candidates, made one by one: the first whose pictures pass the variant's bar is published, none after it is made."""
 
 MAKERS: Registry[Maker] = Registry("maker of a variant")
 
 
-def fp16(source: Source) -> Iterator[Candidate]:
+def make_fp16(source: Exported) -> Iterator[Candidate]:
     """Half precision."""
     yield Candidate(precision.half(source.graph), "the timestep in float32")
 
 
-def int8(source: Source) -> Iterator[Candidate]:
+def make_int8(source: Exported) -> Iterator[Candidate]:
     """8 bits, with more and more of the layers that lose most by it in float32."""
     few = [source.feeds[i] for i in np.linspace(0, len(source.feeds) - 1, min(TRIED, len(source.feeds))).astype(int)]
     layers = sensitivity.by_error(source.network, few)
-    choices = [sensitivity.kept(layers, least, MOST_WEIGHTS) for least in LEAST_ERRORS]
+    choices = [sensitivity.kept(layers, least, MOST_KEPT) for least in LEAST_ERRORS]
     for kept, _ in itertools.groupby(choices):
         graph = precision.int8(source.graph, source.feeds, kept)
         yield Candidate(graph, f"{', '.join(kept) or 'nothing'} in float32")
 
 
-MAKERS.add("fp16", fp16)
-MAKERS.add("int8", int8)
+MAKERS.add("fp16", make_fp16)
+MAKERS.add("int8", make_int8)

@@ -16,7 +16,7 @@ COUNT = 8
 """How many pictures a model is calibrated on, and how many it is judged by."""
 
 
-def paint(seed: int, size: int) -> np.ndarray:
+def paint_probe(seed: int, size: int) -> np.ndarray:
     """A low sun in a sky of two colours, over three ridges and their ground, with grain; uint8 (size, size, 3).
 
     It stands for a photo where there is none: smooth and textured parts, edges, light and dark, colours across the
@@ -55,7 +55,7 @@ def probe_pictures(paths: Sequence[Path] | None, side: int, fit: str) -> tuple[l
     Of the pictures at `paths` every other one goes either way; a single one goes both. None: painted ones.
     """
     if paths is None:
-        calibration, judging = ([paint(first + i, side) for i in range(COUNT)] for first in (0, COUNT))
+        calibration, judging = ([paint_probe(first + i, side) for i in range(COUNT)] for first in (0, COUNT))
         return calibration, judging
     calibration, judging = (opened(spread(half, COUNT), side, fit) for half in (paths[::2], paths[1::2] or paths))
     return calibration, judging

@@ -20,8 +20,8 @@ from export.edge.pictures.arrays import to_float
 from export.edge.sampling.guidance import guided
 from export.edge.sampling.loop import generate
 from export.edge.sampling.noise import start_noise
-from export.makers import MAKERS, Source
-from export.scoring import Score, nchw, score
+from export.makers import MAKERS, Exported
+from export.scoring import Score, nchw, score_files
 
 SAMPLER_BAR = 5e-4
 """Largest difference of a picture in [0, 1] from the host loop's."""
@@ -35,7 +35,7 @@ class Outcome:
     score: Score | None
     """Absent for the sampler."""
     exact: Score | None
-    """That of float32, taken beside it."""
+    """That of float32, measured in turns with it."""
     note: str
     """For the file that is there: what stayed in float32; for one that is not: why."""
     published: bool
@@ -43,7 +43,7 @@ class Outcome:
     """Of the variant."""
 
 
-def publish(folder: Path, names: Sequence[str], source: Source, tried: Sequence[np.ndarray]) -> Iterator[Outcome]:
+def publish(folder: Path, names: Sequence[str], source: Exported, tried: Sequence[np.ndarray]) -> Iterator[Outcome]:
     """Make the variants of these names, of the `source`, in `folder`, where its own file lies; an Outcome for each.
 
     `tried`: guiding pictures, uint8 (side, side, 3), on which all are judged. A file under its bar is removed again.
@@ -65,7 +65,7 @@ def publish(folder: Path, names: Sequence[str], source: Source, tried: Sequence[
 
 def _judged(folder: Path, variant: Variant, note: str, tried: Sequence[np.ndarray]) -> Outcome:
     files = [folder / VARIANTS[REFERENCE].file, folder / variant.file]
-    exact, found = score({file.name: (open_artifact(file), file.stat().st_size) for file in files}, tried)
+    exact, found = score_files({file.name: (open_artifact(file), file.stat().st_size) for file in files}, tried)
     if variant.bar_db is None or found.worst_psnr >= variant.bar_db:
         return Outcome(variant.file, found, exact, note, True, variant.description)
     psnr = f"{found.worst_psnr:.1f} dB against float32's, under the bar of {variant.bar_db:.0f}"
@@ -75,7 +75,7 @@ def _judged(folder: Path, variant: Variant, note: str, tried: Sequence[np.ndarra
 def publish_sampler(
     folder: Path, steps: int | None, sampler: str | None, spacing: str | None, picture: np.ndarray
 ) -> Outcome:
-    """Make `folder`/sampler.onnx of model.onnx beside it, which is there only if it draws what the host loop draws.
+    """Make `folder`/sampler.onnx from its model.onnx; the file is kept only where its picture is the host loop's.
 
     Raises UserError for steps, a sampler or a spacing that were asked for and cannot be; where only
     the model recommends a sampler that cannot be, the outcome says so.
@@ -105,7 +105,7 @@ def sampler_difference(folder: Path, picture: np.ndarray) -> float:
     session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
     held = session.get_modelmeta().custom_metadata_map
     if held.get("format") != sampler_graph.FORMAT or held.get("weights_digest") != model.weights_digest:
-        raise UserError(f"{folder / SAMPLER} does not belong to the model.onnx beside it; export the bundle again")
+        raise UserError(f"{folder / SAMPLER} does not belong to the model.onnx there; export the bundle again")
     plan = model.plan(int(held["steps"]), held["sampler"], spacing=held["spacing"])
     cond, seed = to_float(picture)[None], 0
     x = np.empty(0)

@@ -1,4 +1,4 @@
-"""What a file is worth: its final pictures beside those of float32, and what they cost."""
+"""How good a file is: its final pictures compared with those of float32, and what they cost."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ from export.edge.pictures.arrays import to_float, to_uint8
 from export.edge.sampling.coordinates import with_coordinates
 from export.edge.sampling.guidance import guided, hide
 from export.edge.sampling.loop import generate
+from export.edge.timing import Counted
 from export.precision import Feeds
 
 STEPS = 20
@@ -62,12 +63,12 @@ class Score:
     mean_psnr: float
     delta_e: float
     """Mean CIEDE2000 against the same."""
-    to_target: Nearness | None
+    to_target: TargetScore | None
     """Where the true pictures are known."""
 
 
 @dataclass(frozen=True)
-class Nearness:
+class TargetScore:
     """How near drawn pictures are to the true ones; means over the pictures, but for `swd`."""
 
     psnr: float
@@ -95,25 +96,16 @@ def draw(model: Artifact, picture: np.ndarray, seed: int, steps: int | None = No
     started = time.perf_counter()
     cond = to_float(picture)[None]
     plan = model.plan(steps)
-    inside = 0.0
-    denoise = guided(model.denoise, model.guidance)
-
-    def timed(x_t: np.ndarray, cond: np.ndarray, t: np.ndarray) -> np.ndarray:
-        nonlocal inside
-        begun = time.perf_counter()
-        out = denoise(x_t, cond, t)
-        inside += time.perf_counter() - begun
-        return out
-
+    timed = Counted(guided(model.denoise, model.guidance))
     x = np.empty(0)
     for call in generate(model, cond, plan, seed, timed):
         x = call.x
     finite = bool(np.isfinite(x).all())
     drawn = to_uint8(np.nan_to_num(x[0]))
-    return Drawing(drawn, finite, len(plan), inside, time.perf_counter() - started)
+    return Drawing(drawn, finite, timed.calls, timed.seconds, time.perf_counter() - started)
 
 
-def score(
+def score_files(
     models: Mapping[str, tuple[Artifact, int]],
     pictures: Sequence[np.ndarray],
     targets: Sequence[np.ndarray] | None = None,
@@ -121,7 +113,7 @@ def score(
 ) -> list[Score]:
     """Score files, by name with their size in bytes, on guiding pictures; all are compared with the first file's.
 
-    `targets`: the true pictures, if they are known. `steps`: STEPS unless told. Every picture
+    `targets`: the true pictures, if they are known. `steps`: None for STEPS. Every picture
     is drawn by one file after the other, so that a busy moment of the machine hits all alike.
     """
     judged = None if targets is None else Truth.of(targets)
@@ -153,12 +145,12 @@ class Truth:
         yardstick = make_yardstick(pictures)
         return cls(pictures, yardstick, cumulative(yardstick, pictures))
 
-    def nearness(self, drawn: np.ndarray) -> Nearness:
+    def nearness(self, drawn: np.ndarray) -> TargetScore:
         """Of pictures drawn for these, in the same order and of the same shape."""
         pairs = list(zip(drawn, self.pictures, strict=True))
         gaps = [a - b for a, b in zip(cumulative(self.yardstick, drawn), self.distribution, strict=True)]
         alike = np.full((1, len(drawn)), 1.0 / len(drawn))
-        return Nearness(
+        return TargetScore(
             psnr=float(np.mean([psnr(*pair) for pair in pairs])),
             ssim=float(np.mean([ssim(*pair) for pair in pairs])),
             delta_e=float(np.mean([delta_e(*pair) for pair in pairs])),

@@ -22,6 +22,7 @@ from export.edge.model.artifact import open_artifact
 from export.edge.pictures.arrays import to_float, to_uint8
 from export.edge.pictures.files import open_photo, save_picture
 from export.edge.sampling.noise import start_noise, step_noise
+from export.edge.sampling.tables import Tables, choose
 from export.edge.timing import Counted, serve
 from export.edge.translate import Options, translate
 
@@ -30,7 +31,7 @@ if TYPE_CHECKING:  # PyTorch is not loaded where export.edge is measured.
 
 ORIGINAL_STEPS = 100
 
-Draw = Callable[[Path, Path], tuple[int, float]]
+Translator = Callable[[Path, Path], tuple[int, float]]
 """(photo, output): read, draw and write; returns how often the network ran and the seconds spent in it."""
 
 
@@ -66,7 +67,7 @@ def peak_mb() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6
 
 
-def edge(path: Path, threads: int, steps: int) -> Draw:
+def edge(path: Path, threads: int, steps: int) -> Translator:
     """The exported file, as on a device."""
     model = open_artifact(path, threads)
 
@@ -79,16 +80,17 @@ def edge(path: Path, threads: int, steps: int) -> Draw:
     return draw
 
 
-def reference(path: Path, threads: int, steps: int) -> Draw:
+def reference(path: Path, threads: int, steps: int) -> Translator:
     """PyTorch's module of the same weights, eager, with the sampler that the weights recommend."""
     from torch_ref.weights import load_bundle
 
     bundle = load_bundle(path)
     recommended = bundle.config["diffusion"]
-    return _in_torch(bundle.model, bundle.alphas_cumprod, threads, steps, recommended)
+    process = bundle.tables or {} if bundle.alphas_cumprod is None else bundle.alphas_cumprod
+    return _in_torch(bundle.model, process, threads, steps, recommended)
 
 
-def original(_: Path, threads: int, steps: int) -> Draw:
+def original(_: Path, threads: int, steps: int) -> Translator:
     """The original script's network and loop, which takes single-step coefficients and bounds nothing."""
     from torch_ref.original import settings
     from torch_ref.weights import build_model
@@ -98,10 +100,12 @@ def original(_: Path, threads: int, steps: int) -> Draw:
     return _in_torch(build_model(config), alphas_cumprod, threads, steps, how)
 
 
-def _in_torch(model: Denoiser, alphas_cumprod: np.ndarray, threads: int, steps: int, how: Mapping[str, Any]) -> Draw:
+def _in_torch(
+    model: Denoiser, process: np.ndarray | Tables, threads: int, steps: int, how: Mapping[str, Any]
+) -> Translator:
     import torch
 
-    from torch_ref.diffusion import sample
+    from torch_ref.diffusion import sample, sample_by_table, start_by_table
 
     torch.set_num_threads(threads)
     model.eval()
@@ -114,21 +118,19 @@ def _in_torch(model: Denoiser, alphas_cumprod: np.ndarray, threads: int, steps: 
         def nchw(values: np.ndarray) -> torch.Tensor:
             return torch.from_numpy(values).permute(0, 3, 1, 2).contiguous()
 
-        cond = nchw(to_float(picture)[None])
+        cond, noise = nchw(to_float(picture)[None]), nchw(start_noise(0, shape))
+
+        def added(call: int) -> torch.Tensor:
+            return nchw(step_noise(0, call, shape))
+
+        bound = {"clamp": how["clamp"], "threshold": how.get("threshold", 0.0)}
         with torch.inference_mode():
-            walk = sample(
-                timed,
-                cond,
-                nchw(start_noise(0, shape)),
-                alphas_cumprod,
-                lambda index: nchw(step_noise(0, index, shape)),
-                steps=steps,
-                prediction=how["prediction"],
-                sampler=how["sampler"],
-                clamp=how["clamp"],
-                threshold=how.get("threshold", 0.0),
-                spacing=how.get("spacing", "trailing"),
-            )
+            if isinstance(process, np.ndarray):
+                kind = {name: how[name] for name in ("prediction", "sampler", "spacing") if name in how}
+                walk = sample(timed, cond, noise, process, added, steps=steps, **kind, **bound)
+            else:
+                plan = choose(process, how["sampler"], steps)
+                walk = sample_by_table(timed, cond, start_by_table(plan, cond, noise), plan, added, **bound)
             *_, last = walk
         save_picture(output, to_uint8(np.clip(last.x[0].permute(1, 2, 0).numpy(), -1.0, 1.0)), tags)
         return timed.calls, timed.seconds
@@ -136,7 +138,7 @@ def _in_torch(model: Denoiser, alphas_cumprod: np.ndarray, threads: int, steps: 
     return draw
 
 
-ENGINES: dict[str, Callable[[Path, int, int], Draw]] = {"edge": edge, "torch": reference, "original": original}
+ENGINES: dict[str, Callable[[Path, int, int], Translator]] = {"edge": edge, "torch": reference, "original": original}
 """`export.edge`; PyTorch's reference; the original script's network and loop in PyTorch, with weights of no meaning."""
 
 

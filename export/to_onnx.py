@@ -24,7 +24,7 @@ from export.edge.model.variants import REFERENCE, VARIANTS
 from export.edge.sampling.spacing import SPACINGS
 from export.edge.sampling.table import SAMPLERS
 from export.folder import staged, write_configs, write_golden
-from export.makers import Source
+from export.makers import Exported
 from export.model_card import NOT_STATED, Facts, card, evaluation_lines, parity_lines, read_report
 from export.probes import listed, probe_pictures
 from export.publish import Outcome, publish, publish_sampler
@@ -99,7 +99,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         published = {REFERENCE: VARIANTS[REFERENCE]}
         names = [name for name in args.variants if name not in published]
         write_networks(new, {DENOISER: published | {name: VARIANTS[name] for name in names}})
-        source = Source(onnx.load(path), model, bundle.model, calibration)
+        source = Exported(onnx.load(path), model, bundle.model, calibration)
         for name, outcome in zip(names, publish(path.parent, names, source, tried), strict=True):
             outcomes.append(outcome)
             _tell(args.output, new, outcome)

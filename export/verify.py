@@ -18,7 +18,7 @@ from export.edge.model.layout import DENOISER, FOLDER, SAMPLER, SUMS, model_file
 from export.folder import GOLDEN_BAR, check_golden
 from export.probes import listed, opened, probe_pictures
 from export.publish import SAMPLER_BAR, sampler_difference
-from export.scoring import STEPS, score, working_side
+from export.scoring import STEPS, score_files, working_side
 from torch_ref.weights import Bundle, load_bundle
 
 BAR = 1e-5
@@ -26,7 +26,7 @@ BAR = 1e-5
 
 
 @dataclass(frozen=True)
-class Row:
+class Comparison:
     """One comparison."""
 
     batch: int
@@ -37,11 +37,11 @@ class Row:
     """Largest absolute difference, divided by the root mean square of torch's output where that exceeds 1."""
 
 
-def measure(bundle: Bundle, path: Path, threads: int | None = None) -> Iterator[Row]:
-    """Compare torch with the file at `path` in onnxruntime, one Row for each shape.
+def comparisons(bundle: Bundle, path: Path, threads: int | None = None) -> Iterator[Comparison]:
+    """Compare torch with the file at `path` in onnxruntime, one Comparison for each shape.
 
     The shapes: the smallest picture, an odd batch of a non-square one, the training
-    size, and a pair beside it; timesteps from 0 to T-1. Raises UserError for a file
+    size, and a wider pair; timesteps from 0 to T-1. Raises UserError for a file
     that is not ours, was made from other weights, or predicts what is not finite.
     """
     artifact = open_artifact(path, threads)
@@ -63,12 +63,12 @@ def measure(bundle: Bundle, path: Path, threads: int | None = None) -> Iterator[
             # A part of a larger picture, besides whole ones, to which either side adds the coordinates by itself.
             cond = np.concatenate([cond, rng.uniform(-1.0, 1.0, (batch, height, width, 2)).astype(np.float32)], axis=-1)
         difference = _difference(bundle, artifact, x_t, cond, t)
-        yield Row(batch, height, width, tuple(int(v) for v in t), difference)
+        yield Comparison(batch, height, width, tuple(int(v) for v in t), difference)
 
 
 def compare(bundle: Bundle, onnx_path: Path, threads: int | None = None) -> float:
-    """The largest difference of all shapes that `measure` tries."""
-    return max(row.difference for row in measure(bundle, onnx_path, threads))
+    """The largest difference of all shapes that `comparisons` tries."""
+    return max(row.difference for row in comparisons(bundle, onnx_path, threads))
 
 
 def _difference(bundle: Bundle, artifact: Artifact, x_t: np.ndarray, cond: np.ndarray, t: np.ndarray) -> float:
@@ -124,11 +124,11 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def against_torch(bundle_path: Path, model_path: Path, threads: int | None) -> None:
-    """Print the table of `measure`. Raises UserError when a shape differs by more than BAR."""
+    """Print the table of `comparisons`. Raises UserError when a shape differs by more than BAR."""
     bundle = load_bundle(bundle_path)
     print(f"{'batch':>5}  {'height x width':>14}  {'timesteps':<16}  difference")
     worst = 0.0
-    for row in measure(bundle, model_path, threads):
+    for row in comparisons(bundle, model_path, threads):
         size, times = f"{row.height} x {row.width}", ", ".join(map(str, row.timesteps))
         print(f"{row.batch:>5}  {size:>14}  {times:<16}  {row.difference:.1e}")
         worst = max(worst, row.difference)
@@ -153,7 +153,7 @@ def check_variants(
     for name, (model, _) in models.items():
         if model.weights_digest != exact.weights_digest:
             raise UserError(f"{name} of {folder} was made from other weights than {reference}; export the bundle again")
-    scores = score(models, pictures, targets, steps)
+    scores = score_files(models, pictures, targets, steps)
     print(f"{'file':<16}  {'MB':>6}  {'ms/step':>7}  {'ms/picture':>10}  {'worst, mean PSNR':>16}  {'dE2000':>6}")
     for row in scores:
         quality = f"{row.worst_psnr:.1f}, {row.mean_psnr:.1f}" if row.name != reference else "-"

@@ -48,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     trained = choose_average(open_run(args.run, args.checkpoint), args.ema_decay)
     facts = training_facts(args.run, trained) if args.optimizer is not None else {}
     params, stats = final_weights(trained)
-    digest = write_bundle(args.output, params, stats, trained.alphas_cumprod, trained.config)
+    digest = write_bundle(args.output, params, stats, trained.problem.process.published(), trained.config)
     kind = f"averaged ({trained.config.optim.ema_decay})" if trained.state.ema else "raw"
     print(f"{args.output}: {kind} weights after step {int(trained.state.step)}, digest {digest[:16]}")
     if args.optimizer is not None:

@@ -6,7 +6,7 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated, TypeVar
 
@@ -20,12 +20,14 @@ from export.edge.pictures.arrays import fit_square, resize
 from export.edge.pictures.files import check_output_picture, save_picture
 from export.edge.pictures.sheets import BACKGROUND, grid
 from jax_impl.config.command import parse
-from jax_impl.config.data import DataConfig, Direction, Fit, Layout
+from jax_impl.config.data import DataConfig, DirectionConfig, PlaceConfig, SquareConfig, part_of
 from jax_impl.data.aligned import as_json, check_copy, left_alone, overlays, summary, write_aligned
-from jax_impl.data.checkup import Seen, see
-from jax_impl.data.findings import Finding, boxes, judge, label, smallest_side
-from jax_impl.data.loader import SMALLEST_SIDE, SYNTHETIC
-from jax_impl.data.pairs import Locator, Pair, PairSource, find_pairs, read_pair
+from jax_impl.data.checkup import Inspected, inspect
+from jax_impl.data.findings import Finding, boxes, check_pairs, smallest_side
+from jax_impl.data.loader import MIN_PICTURE_SIDE
+from jax_impl.data.pairs import Pair, where
+from jax_impl.data.sources.registry import open_source
+from jax_impl.data.sources.source import Source
 
 _SHEET_PAIRS, _SHEET_ROW, _SHEET_SIDE, _SHEET_LABEL = 12, 3, 144, 22
 _NAMED = 5
@@ -34,27 +36,17 @@ Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
-class DoctorArgs:
+class DoctorArgs(SquareConfig, DirectionConfig, PlaceConfig):
     """Report on a folder of pairs: what is found, what cannot be read, what would spoil training."""
 
-    path: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="DIR")]
-    """A folder of pairs, or a CSV or JSONL manifest."""
-    layout: Layout = "auto"
-    """How pairs lie on disk; `auto` finds out."""
-    direction: Direction = "forward"
-    """`forward`: from A (or left, or source) to B; `reverse`: the other way."""
-    size: int = 128
-    """Side of a training picture, pixels."""
-    fit: Fit = "crop"
-    """How a picture becomes square in training."""
-    val_share: float = 0.1
-    """Share of pairs held out where the data has no validation split of its own."""
+    path: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="DIR")] = field()
+    """Folder of pairs, or CSV or JSONL manifest."""
     output: Path = Path("doctor.png")
-    """Contact sheet of pairs, written here."""
+    """Picture file for the contact sheet of pairs: .png, .jpg or .webp."""
     json: Path | None = None
-    """The report as JSON, written here."""
+    """File for the report as JSON."""
     align: Path | None = None
-    """Lay the second picture of each pair over the first, and write the aligned pairs into this new folder."""
+    """New folder for an aligned copy of the pairs, in which the second picture of each lies on the first."""
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -64,45 +56,38 @@ def main(argv: Sequence[str] | None = None) -> None:
     """
     words = sys.argv[1:] if argv is None else list(argv)
     args = parse(DoctorArgs, words, "python -m jax_impl.doctor")
-    if args.path == SYNTHETIC:
-        raise UserError("data.path synthetic is drawn, not read, and needs no check; name a folder of your own pairs")
     check_output_picture(args.output)
     if args.json is not None:
         check_output_file(args.json, "json")
     if args.align is not None:
         check_copy(args.align, Path(args.path).expanduser())
-    config = DataConfig(
-        path=args.path,
-        layout=args.layout,
-        direction=args.direction,
-        size=args.size,
-        fit=args.fit,
-        val_share=args.val_share,
-    )
-    source = find_pairs(config)
+    config = part_of(DataConfig, args)
+    source = open_source(config)
+    if source.rendered:
+        raise UserError(f"data.path {args.path} is rendered, not read, and needs no check; name a folder of pairs")
     seen = examine(source, config.fit)
-    findings = judge(source, seen, config)
+    findings = check_pairs(source, seen, config)
     print("\n".join(_summary(args.path, args.direction, source, seen)))
     print("\n".join(_lines(findings)))
-    good = [each for each in seen if each.looks and smallest_side(each) >= SMALLEST_SIDE]
+    good = [each for each in seen if each.looks and smallest_side(each) >= MIN_PICTURE_SIDE]
     result = _as_json(args, source, seen, findings, good)
     trainable = any(each.pair.split == "train" for each in good)
     if args.align is not None and trainable:
-        result["alignment"] = _align(args.align, args, [each for each in seen if each.looks])
+        result["alignment"] = _align(args.align, args, source, [each for each in seen if each.looks])
     if args.json is not None:
         write_json(args.json, result)
     if not trainable:
         raise UserError(f"nothing in {args.path} can be trained on; mend or replace the pictures named above")
-    save_picture(args.output, contact_sheet([each.pair for each in good], config, Path(args.path)))
+    save_picture(args.output, sheet_of_pairs(source, [each.pair for each in good], config))
     warnings = sum(finding.level == "warn" for finding in findings)
     print(f"\n{warnings or 'no'} warning{'s' if warnings != 1 else ''}; contact sheet: {args.output}")
 
 
-def _align(folder: Path, args: DoctorArgs, seen: Sequence[Seen]) -> dict[str, object]:
+def _align(folder: Path, args: DoctorArgs, source: Source, seen: Sequence[Inspected]) -> dict[str, object]:
     """Write the aligned copy, say what was done, draw the pairs that moved most; returns the JSON."""
-    done = write_aligned(folder, seen, args.direction, lambda work: _on_two_threads(work, seen, "aligning"))
+    done = write_aligned(folder, source, seen, args.direction, lambda work: _on_two_threads(work, seen, "aligning"))
     print("\n".join([f"\n{folder}: {summary(done)}", *_items(left_alone(done))]))
-    sheet = overlays(done)
+    sheet = overlays(source, done)
     if sheet is not None:
         path = args.output.with_stem(f"{args.output.stem}-aligned")
         save_picture(path, sheet)
@@ -111,10 +96,9 @@ def _align(folder: Path, args: DoctorArgs, seen: Sequence[Seen]) -> dict[str, ob
     return as_json(folder, done)
 
 
-def examine(source: PairSource, fit: str) -> list[Seen]:
+def examine(source: Source, fit: str) -> list[Inspected]:
     """Open every pair of every split, on two threads."""
-    pairs = [pair for members in source.splits.values() for pair in members]
-    return _on_two_threads(lambda pair: see(pair, fit), pairs, "reading")
+    return _on_two_threads(lambda pair: inspect(source, pair, fit), source.pairs, "reading")
 
 
 def _on_two_threads(work: Callable[[Item], Result], items: Sequence[Item], verb: str) -> list[Result]:
@@ -123,16 +107,18 @@ def _on_two_threads(work: Callable[[Item], Result], items: Sequence[Item], verb:
         return list(tqdm(pool.map(work, items), verb, len(items), disable=quiet, unit="pair", leave=False))
 
 
-def _sizes(seen: Sequence[Seen]) -> list[tuple[tuple[int, int], int]]:
+def _sizes(seen: Sequence[Inspected]) -> list[tuple[tuple[int, int], int]]:
     """((width, height), number of different pictures), the most frequent first."""
-    sizes: dict[Locator, tuple[int, int]] = {}
+    sizes: dict[object, tuple[int, int]] = {}
     for each in seen:
-        sizes.update(zip((each.pair.cond, each.pair.x0), boxes(each), strict=False))
+        # A manifest may name one file several times.
+        names = [locator or (each.pair, side) for side, locator in enumerate(each.pair.locators)]
+        sizes.update(zip(names, boxes(each), strict=False))
     return Counter(sizes.values()).most_common()
 
 
-def _summary(path: str, direction: str, source: PairSource, seen: Sequence[Seen]) -> list[str]:
-    first = next(pair for members in source.splits.values() for pair in members)
+def _summary(path: str, direction: str, source: Source, seen: Sequence[Inspected]) -> list[str]:
+    first = source.pairs[0]
     counts = ", ".join(f"{len(members)} {split}" for split, members in source.splits.items())
     sizes = _sizes(seen)
     shown = ", ".join(f"{w} × {h} ({count})" for (w, h), count in sizes[:_NAMED])
@@ -140,7 +126,7 @@ def _summary(path: str, direction: str, source: PairSource, seen: Sequence[Seen]
     return [
         path,
         f"  layout     {source.layout}, {direction}",
-        f"  such as    {label(first.cond, Path(path))}  ->  {label(first.x0, Path(path))}",
+        f"  such as    {where(first, 0, Path(path))}  ->  {where(first, 1, Path(path))}",
         f"  pairs      {counts}",
         f"  pictures   {sum(count for _, count in sizes)}: {shown or 'none that can be read'}{more}",
         *(f"  note       {note}" for note in source.notes),
@@ -162,7 +148,7 @@ def _items(items: Sequence[str]) -> list[str]:
 
 
 def _as_json(
-    args: DoctorArgs, source: PairSource, seen: Sequence[Seen], findings: Sequence[Finding], good: Sequence[Seen]
+    args: DoctorArgs, source: Source, seen: Sequence[Inspected], findings: Sequence[Finding], good: Sequence[Inspected]
 ) -> dict[str, object]:
     return {
         "path": args.path,
@@ -176,23 +162,25 @@ def _as_json(
     }
 
 
-def contact_sheet(pairs: Sequence[Pair], config: DataConfig, root: Path) -> np.ndarray:
+def sheet_of_pairs(source: Source, pairs: Sequence[Pair], config: DataConfig) -> np.ndarray:
     """Up to twelve pairs, spread over the list, as training sees them; uint8 (height, width, 3)."""
     chosen = sorted({round(i) for i in np.linspace(0, len(pairs) - 1, min(_SHEET_PAIRS, len(pairs)))})
     cells = []
     for pair in (pairs[i] for i in chosen):
-        pictures = [fit_square(picture, config.size, config.fit) for picture in read_pair(pair)]
-        titles = [_short(locator, root) for locator in (pair.cond, pair.x0)]
+        pictures = [fit_square(picture, config.size, config.fit) for picture in source.read(pair)]
+        titles = [_short(pair, side, Path(source.place)) for side in (0, 1)]
         cells.append(grid([[resize(picture, _SHEET_SIDE, _SHEET_SIDE) for picture in pictures]], titles))
     height, width = (max(cell.shape[axis] for cell in cells) for axis in (0, 1))
     cells = [_on_background(cell, height, width) for cell in cells]
     return grid([cells[i : i + _SHEET_ROW] for i in range(0, len(cells), _SHEET_ROW)])
 
 
-def _short(locator: Locator, root: Path) -> str:
+def _short(pair: Pair, side: int, root: Path) -> str:
     """The longest name of a picture that fits over it."""
-    half = f" ({locator.half})" if locator.half else ""
-    names = [label(replace(locator, half=None), root), locator.path.name, locator.path.stem]
+    locator = pair.locators[side]
+    half = f" ({locator.half})" if locator is not None and locator.half else ""
+    name = where(pair, side, root).removesuffix(f" ({locator.half} half)" if locator is not None else "")
+    names = [name] if locator is None else [name, locator.path.name, locator.path.stem]
     room = _SHEET_LABEL - len(half)
     return next((name for name in names if len(name) <= room), f"..{names[-1][2 - room :]}") + half
 

@@ -1,4 +1,4 @@
-"""Score a model on held-out pairs, beside baselines that take no network.
+"""Score a model on held-out pairs, and next to it baselines without a network.
 
 `python -m jax_impl.evaluate --artifact artifact/onnx/model.onnx --data.path DIR --output-dir evaluation`;
 `--run runs/x` scores a run's weights, `--pictures DIR` what any other program made of the held-out inputs.
@@ -16,13 +16,13 @@ import numpy as np
 from export.edge.disk.files import check_output_folder, write_json, write_text
 from export.edge.errors import UserError, run
 from export.edge.model.artifact import open_artifact
+from export.edge.pictures.arrays import Fit
 from export.edge.pictures.files import save_picture
-from export.edge.sampling.spacing import Spacing, check_steps
-from export.edge.sampling.table import Sampler
+from export.edge.sampling.spacing import Spacing
 from jax_impl.config.command import parse
-from jax_impl.config.data import DataConfig, Direction, Fit, Layout
-from jax_impl.data.loader import Split
-from jax_impl.diffusion.draw import Wishes
+from jax_impl.config.data import DataConfig, DirectionConfig, PlaceConfig, SceneConfig, TfdsConfig, part_of
+from jax_impl.data.splits import Split
+from jax_impl.diffusion.sampling import SamplingOptions, resolve
 from jax_impl.evaluation.frechet import open_inception
 from jax_impl.evaluation.held_out import HeldOut, open_held_out
 from jax_impl.evaluation.methods import Method, baselines, of_artifact, of_pictures, of_run
@@ -35,62 +35,55 @@ from jax_impl.training.checkpoint import NEWEST
 
 
 @dataclass(frozen=True)
-class EvaluationData:
-    """The pairs to score on."""
+class EvaluationData(TfdsConfig, SceneConfig, DirectionConfig, PlaceConfig):
+    """The pairs to score on, and in train those that baselines learn from: as in training."""
 
-    path: str = "synthetic"
-    """A folder, a CSV or JSONL manifest, or `synthetic` for the built-in scenes."""
-    layout: Layout = "auto"
-    direction: Direction = "forward"
     size: int | None = None
-    """Side of the squares that are compared, pixels; default: the model's own, for pictures 128."""
+    """Side of the squares that are compared, pixels, 8 to 4096; default: the model's own, for --pictures 128."""
     fit: Fit | None = None
-    """How pictures become square; default: the model's own way, for pictures crop."""
-    val_share: float = 0.1
-    """Share held out where the data has no validation split: as in training."""
-    synthetic_pairs: int = 256
-    """Built-in scenes to learn baselines from: as many as in training."""
-    synthetic_val_pairs: int = 16
-    tfds: str = ""
-    """Or a prepared data set of TensorFlow Datasets, as in training."""
-    tfds_dir: str = DataConfig.tfds_dir
-    tfds_features: tuple[str, ...] = ()
+    """How pictures become square: `crop`, `letterbox` or `stretch`; default: the model's own, for --pictures crop."""
 
 
 @dataclass(frozen=True)
 class EvaluateArgs:
-    """Score a model on held-out pairs, beside baselines that take no network."""
+    """Score a model on held-out pairs, and next to it baselines without a network."""
 
     output_dir: Path
-    """Folder for evaluation.json, evaluation.md and contact_sheet.png."""
+    """Folder for evaluation.json, evaluation.md and contact_sheet.png; made if it does not exist."""
     artifact: Path | None = None
-    """What to score: an .onnx file; it runs through export.edge."""
+    """Score this artifact, an .onnx file, with export.edge. Name one of --artifact, --run and --pictures."""
     run: Path | None = None
-    """Or a run folder; its weights are drawn with JAX."""
+    """Score the weights of this run folder, with JAX. Name one of --artifact, --run and --pictures."""
     checkpoint: str = NEWEST
-    """Which of its checkpoints: `newest`, `best` (lowest validation loss) or the number of a step."""
+    """Which checkpoint of --run: `newest`, `best` (lowest validation loss) or the number of a step."""
     pictures: Path | None = None
-    """Or a folder of pictures that any program made of the held-out inputs, each named like its pair."""
+    """Score the pictures in this folder, which any program made of the held-out inputs, each named like its pair.
+    Name one of --artifact, --run and --pictures."""
     baseline_run: Path | None = None
-    """A run to compare with, such as the preset `seed` trained on the same data."""
+    """Run folder to compare with, such as one of the preset `seed` trained on the same data."""
     data: EvaluationData = field(default_factory=EvaluationData)
     split: Split = "val"
+    """Which split of the data is scored."""
     steps: int | None = None
-    """Sampling steps of what is scored; default: what it recommends."""
-    sampler: Sampler | None = None
+    """Sampling steps of the scored model, 1 to its number of timesteps; more take longer. Default: its own."""
+    sampler: str | None = None
+    """Sampler of the scored model; default: its own."""
     spacing: Spacing | None = None
+    """Which timesteps the sampling steps visit; default: as the scored model recommends."""
     guidance: float | None = None
+    """Scale of classifier-free guidance of the scored model; 1 is none. Default: its own."""
     seed: int = 0
+    """Seed of the start noise, 0 to 2^62 - 1; the same seed gives the same scores."""
     seeds: int = 1
-    """Draws for each input; from two on, their diversity and the best of them are reported too."""
+    """Samples for each input, at least 1; from two on, their diversity and the best of them are reported too."""
     steps_curve: tuple[int, ...] = ()
-    """Also score with each of these numbers of steps, such as 1 2 4 10 20."""
+    """Numbers of sampling steps to score the model with in addition, such as 1 2 4 10 20."""
     lpips: Path | None = None
-    """Weights for LPIPS, a safetensors file; `python -m torch_ref.perceptual lpips` makes it."""
+    """Also report LPIPS, with the weights in this safetensors file; `python -m torch_ref.perceptual lpips` makes it."""
     fid: Path | None = None
-    """Weights for FID, a safetensors file; `python -m torch_ref.perceptual fid` makes it."""
+    """Also report FID, with the weights in this safetensors file; `python -m torch_ref.perceptual fid` makes it."""
     shown: int = 6
-    """Pairs on the contact sheet."""
+    """Number of pairs on the contact sheet, at least 1."""
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -176,17 +169,17 @@ def open_subject(args: EvaluateArgs) -> Subject:
             model.plan(steps, args.sampler, spacing=args.spacing)
         return Subject(
             data_config(args.data, model.size, cast(Fit, model.fit)),
-            lambda _, steps: of_artifact(model, wishes(args, steps)),
+            lambda _, steps: of_artifact(model, options(args, steps)),
             {"artifact": args.artifact.name, "weights_digest": model.weights_digest},
         )
     if args.run is not None:
         trained = open_run(args.run, args.checkpoint)
         for steps in wanted:
-            check_steps(len(trained.alphas_cumprod), steps)
+            resolve(trained.problem, options(args, steps))
         weights = final_weights(trained)
         return Subject(
             data_config(args.data, trained.config.data.size, trained.config.data.fit),
-            lambda _, steps: of_run("model", "model", trained, weights, wishes(args, steps)),
+            lambda _, steps: of_run("model", "model", trained, weights, options(args, steps)),
             {"run": str(args.run), "run_step": int(trained.state.step)},
         )
     folder = cast(Path, args.pictures)
@@ -197,9 +190,9 @@ def open_subject(args: EvaluateArgs) -> Subject:
     )
 
 
-def wishes(args: EvaluateArgs, steps: int | None) -> Wishes:
-    """How to draw what is scored, in that many steps."""
-    return Wishes(args.sampler, steps, args.spacing, args.guidance)
+def options(args: EvaluateArgs, steps: int | None) -> SamplingOptions:
+    """How to sample what is scored, in that many steps."""
+    return SamplingOptions(args.sampler, steps, args.spacing, args.guidance)
 
 
 def open_rival(folder: Path) -> Method:
@@ -210,28 +203,15 @@ def open_rival(folder: Path) -> Method:
 
 def data_config(data: EvaluationData, size: int, fit: Fit) -> DataConfig:
     """The settings of the pairs, where size and fit that are not named are the model's."""
-    return DataConfig(
-        path=data.path,
-        layout=data.layout,
-        direction=data.direction,
-        size=data.size or size,
-        fit=data.fit or fit,
-        val_share=data.val_share,
-        synthetic_pairs=data.synthetic_pairs,
-        synthetic_val_pairs=data.synthetic_val_pairs,
-        tfds=data.tfds,
-        tfds_dir=data.tfds_dir,
-        tfds_features=data.tfds_features,
-    )
+    return part_of(DataConfig, data, size=data.size or size, fit=data.fit or fit)
 
 
 def other_data(held_out: HeldOut, runs: Sequence[Path | None]) -> list[str]:
     """A warning for each run that was trained on other pairs than those of train here."""
     if held_out.train is None:
         return []
-    place = held_out.data.tfds or held_out.data.path
     return [
-        f"run {folder} was trained on other pairs than train of {place}, perhaps on those scored here; "
+        f"run {folder} was trained on other pairs than train of {held_out.place}, perhaps on those scored here; "
         "score with the data and the --data.val-share it was trained with"
         for folder in runs
         if folder is not None and trained_names(folder) not in (None, held_out.train.names)

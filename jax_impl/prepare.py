@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,10 +15,10 @@ from export.edge.disk.files import check_output_folder
 from export.edge.errors import UserError, run
 from export.edge.pictures.arrays import LARGEST_SIZE
 from jax_impl.config.command import parse
-from jax_impl.config.data import DataConfig, Fit, Layout
-from jax_impl.data.loader import SMALLEST_SIDE, SYNTHETIC, Split
-from jax_impl.data.pairs import find_pairs
-from jax_impl.data.tfds_source import library
+from jax_impl.config.data import DataConfig, PlaceConfig, SceneConfig, SquareConfig, part_of
+from jax_impl.data.loader import MIN_PICTURE_SIDE
+from jax_impl.data.sources.registry import open_source
+from jax_impl.data.sources.tfds import library
 
 if TYPE_CHECKING:
     from jax_impl.data.tfds_builder import Examples
@@ -28,36 +28,26 @@ SCENE_SIZE = 128
 
 
 @dataclass(frozen=True)
-class PrepareArgs:
+class PrepareArgs(SceneConfig, SquareConfig, PlaceConfig):
     """Write pairs once as array_record files, to train on with `--data.tfds`."""
 
-    path: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="DIR")]
-    """A folder of pairs, a CSV or JSONL manifest, or `synthetic` for the built-in scenes."""
-    output_dir: Path = Path("~/tensorflow_datasets")
-    """Folder of prepared data sets; made if need be."""
+    path: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="DIR")] = field()
+    """Folder of pairs, CSV or JSONL manifest, or `synthetic` for the built-in scenes."""
+    output_dir: Path = Path(DataConfig.tfds_dir)
+    """Folder of the prepared datasets of TensorFlow Datasets; made if it does not exist."""
     size: int = 0
-    """Make squares of this side, pixels, which are quick to read; 0 keeps the files as they are."""
-    fit: Fit = "crop"
-    """How pictures become square."""
-    layout: Layout = "auto"
-    """How pairs lie on disk; `auto` finds out."""
-    val_share: float = 0.1
-    """Share of pairs held out where the data has no validation split of its own."""
-    synthetic_pairs: int = 256
-    """Number of built-in training scenes."""
-    synthetic_val_pairs: int = 16
-    """Number of built-in validation scenes."""
+    """Write squares of this side, pixels, 8 to 4096, which are quick to read; 0 keeps the files as they are."""
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Parse the command line, and write the data set unless the same content is there already."""
     args = parse(PrepareArgs, argv, "python -m jax_impl.prepare")
-    if args.size != 0 and not SMALLEST_SIDE <= args.size <= LARGEST_SIZE:
-        raise UserError(f"--size is {args.size}: choose {SMALLEST_SIDE} to {LARGEST_SIZE} pixels, or 0")
+    if args.size != 0 and not MIN_PICTURE_SIDE <= args.size <= LARGEST_SIZE:
+        raise UserError(f"--size is {args.size}: choose {MIN_PICTURE_SIDE} to {LARGEST_SIZE} pixels, or 0")
     output = args.output_dir.expanduser()
     check_output_folder(output, "--output-dir")
     library()
-    from jax_impl.data.tfds_builder import builder_of, prepare
+    from jax_impl.data.tfds_builder import builder_of, write_dataset
 
     logging.getLogger("absl").setLevel(logging.ERROR)
     examples = find_examples(args)
@@ -66,7 +56,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         builder = builder_of(examples, output, shown.update)
         there = builder.data_path.exists()
         if not there:
-            prepare(builder)
+            write_dataset(builder)
     print(f"{'there already' if there else 'written'}: {builder.data_path}")
     for left in sorted(builder.data_path.parent.glob("incomplete.*")):
         print(f"note: {left} is what an interrupted preparation left, unless one is at work; remove it")
@@ -75,24 +65,14 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def find_examples(args: PrepareArgs) -> Examples:
     """What is to be written, known by a digest of its content; of a folder, all files are read for it."""
-    from jax_impl.data import tfds_builder
+    from jax_impl.data.tfds_builder import examples_of
 
-    config = DataConfig(
-        path=args.path,
-        layout=args.layout,
-        fit=args.fit,
-        val_share=args.val_share,
-        synthetic_pairs=args.synthetic_pairs,
-        synthetic_val_pairs=args.synthetic_val_pairs,
-    )
-    if args.path == SYNTHETIC:
-        counts: dict[Split, int] = {"train": config.synthetic_pairs, "val": config.synthetic_val_pairs}
-        return tfds_builder.scenes(counts, args.size or SCENE_SIZE)
-    source = find_pairs(config)
+    config = part_of(DataConfig, args, size=args.size or SCENE_SIZE)
+    source = open_source(config)
     for note in source.notes:
         print(note, flush=True)
-    with _bar("digest", sum(map(len, source.splits.values()))) as shown:
-        return tfds_builder.folder(source, Path(args.path), args.size, config.fit, shown.update)
+    with _bar("digest", len(source.pairs)) as shown:
+        return examples_of(source, config, args.size, shown.update)
 
 
 def _bar(verb: str, count: int) -> tqdm:

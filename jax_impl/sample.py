@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import jax
@@ -22,11 +23,10 @@ from export.edge.pictures.frames import kept_steps, save_frames
 from export.edge.pictures.tags import Tags
 from export.edge.sampling.noise import start_noise
 from export.edge.sampling.spacing import Spacing
-from export.edge.sampling.table import AnySampler
 from jax_impl.config.command import parse
 from jax_impl.config.tree import Config
-from jax_impl.diffusion.draw import Wishes, make_draw, resolve
-from jax_impl.diffusion.samplers import Draw, make_plan
+from jax_impl.diffusion.samplers import Sampled
+from jax_impl.diffusion.sampling import SamplingOptions, make_sampler, resolve
 from jax_impl.runs.publishing import open_weights
 from jax_impl.training.checkpoint import NEWEST
 
@@ -36,16 +36,16 @@ class SampleArgs:
     """Draw pictures with the weights of a run or of a bundle."""
 
     input: tuple[Path, ...]
-    """Photos, or one folder of photos."""
+    """Photos to translate, or one folder of photos; they are never overwritten."""
     output: Path
-    """Picture to write; with several photos, a folder for them."""
+    """Picture to write: .png, .jpg or .webp; for several photos or a folder of them, a folder for the .png results."""
     run: Path | None = None
-    """Run folder, as given to training."""
+    """Run folder whose weights are used, as given to training."""
     checkpoint: str = NEWEST
-    """Which of the run's checkpoints: `newest`, `best` (lowest validation loss) or the number of a step."""
+    """Which checkpoint of --run: `newest`, `best` (lowest validation loss) or the number of a step."""
     weights: Path | None = None
-    """Instead of a run: a bundle, model.safetensors."""
-    sampler: AnySampler | None = None
+    """Bundle (model.safetensors) whose weights are used in place of --run."""
+    sampler: str | None = None
     """`ddim`, `ddpm` (ancestral, re-spaced when steps < T), `dpmpp` (DPM-Solver++ 2M), `heun`, or, to compare with,
     `original` (the original script's loop, which leaves noise in); default: what the weights recommend."""
     steps: int | None = None
@@ -60,11 +60,11 @@ class SampleArgs:
     size: int | None = None
     """Side that photos are brought to, as data.size in training, pixels. Default: data.size."""
     seed: int = 0
-    """Start noise; the same seed gives export.edge the same start."""
+    """Seed of the start noise, 0 to 2^63 - 1; export.edge starts from the same noise."""
     batch_size: int = 8
-    """Most photos drawn together; only photos of one working size can be."""
+    """Largest number of photos of one working size that are sampled together, at least 1; as many are in memory."""
     save_intermediate: tyro.conf.FlagCreatePairsOff[bool] = False
-    """Also write start noise, about ten states and a film strip to diffusion_outputs/ beside the output."""
+    """Also write start noise, about ten states and a film strip to diffusion_outputs/ next to the output."""
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -77,26 +77,25 @@ def main(argv: Sequence[str] | None = None) -> None:
         raise UserError(f"--seed {args.seed} is out of range; choose 0 to {2**63 - 1}")
     if args.batch_size < 1:
         raise UserError(f"--batch-size is {args.batch_size}: choose at least 1")
-    problem, params, stats, alphas_cumprod = open_weights(args.run, args.weights, args.checkpoint)
-    diffusion = problem.config.diffusion
-    config = resolve(diffusion, Wishes(args.sampler, args.steps, args.spacing, args.guidance, args.eta))
-    plan = make_plan(alphas_cumprod, config, diffusion.prediction)
-    kept = kept_steps(len(plan)) if args.save_intermediate else ()
-    draw = make_draw(problem, alphas_cumprod, config, kept)
+    problem, params, stats = open_weights(args.run, args.weights, args.checkpoint)
+    options = SamplingOptions(args.sampler, args.steps, args.spacing, args.guidance, args.eta)
+    config = resolve(problem, options)
+    kept = kept_steps(len(config.plan)) if args.save_intermediate else ()
+    sample = make_sampler(problem, config, kept)
     size = problem.config.data.size
     if args.size is not None:
         size = check_size(args.size, problem.config.model.size_multiple)
     sampler = PhotoSampler(
-        draw=lambda cond, start, keys: draw(params, stats, cond, start, keys),
+        sample=partial(sample, params, stats),
         config=problem.config,
         size=size,
         seed=args.seed,
-        saved={i: int(plan.t[i]) for i in kept},
+        saved={i: int(config.plan.t[i]) for i in kept},
         alone=len(jobs) == 1,
     )
     skipped = 0
     with tqdm(total=len(jobs), unit="picture", disable=None) as bar:
-        for batch in batches(jobs, problem.config, size, args.batch_size):
+        for batch in batches_of_one_size(jobs, problem.config, size, args.batch_size):
             for fault in sampler(batch):
                 if sampler.alone:
                     raise UserError(fault)
@@ -129,7 +128,7 @@ def open_at_size(job: Job, config: Config, size: int) -> Photo:
     return Photo(inner, lambda result: to_photo_size(picture, inner, result, fit), tags, output)
 
 
-def batches(jobs: Sequence[Job], config: Config, size: int, most: int) -> Iterator[list[Job]]:
+def batches_of_one_size(jobs: Sequence[Job], config: Config, size: int, most: int) -> Iterator[list[Job]]:
     """Photos of one working size together, at most `most` at a time; only their headers are read.
 
     Raises UserError, before the first batch, for a file that is no picture.
@@ -148,8 +147,8 @@ def batches(jobs: Sequence[Job], config: Config, size: int, most: int) -> Iterat
 class PhotoSampler:
     """Opens the photos of a batch, samples a picture for each, and writes it."""
 
-    draw: Callable[[jax.Array, jax.Array, jax.Array], Draw]
-    """(cond, start noise, keys), float32 (batch, height, width, 3) twice and (batch,), to samples."""
+    sample: Callable[[jax.Array, jax.Array, jax.Array], Sampled]
+    """(cond, noise, keys), float32 (batch, height, width, 3) twice and (batch,), to samples."""
     config: Config
     size: int
     """Side that photos are brought to, pixels."""
@@ -177,10 +176,10 @@ class PhotoSampler:
 
     def _write(self, photos: Sequence[Photo]) -> None:
         cond = np.stack([to_float(photo.inner) for photo in photos])
-        x_start = start_noise(self.seed, (1, *cond.shape[1:]))
-        x_starts = jnp.broadcast_to(jnp.asarray(x_start), cond.shape)
+        noise = start_noise(self.seed, (1, *cond.shape[1:]))
+        noises = jnp.broadcast_to(jnp.asarray(noise), cond.shape)
         keys = jnp.broadcast_to(jax.random.key(self.seed), (len(photos),))
-        drawn = self.draw(jnp.asarray(cond), x_starts, keys)
+        drawn = self.sample(jnp.asarray(cond), noises, keys)
         results, frames = np.asarray(drawn.x0), np.asarray(drawn.frames)
         for b, photo in enumerate(photos):
             result = photo.restore(results[b])
@@ -190,7 +189,7 @@ class PhotoSampler:
                 states = [(i, t, frames[k, b]) for k, (i, t) in enumerate(self.saved.items())]
                 folder = intermediate_folder(photo.output, self.alone)
                 folder.parent.mkdir(exist_ok=True)
-                save_frames(folder, x_start[0], states, result)
+                save_frames(folder, noise[0], states, result)
 
 
 def intermediate_folder(output: Path, alone: bool) -> Path:

@@ -18,17 +18,10 @@ from jax.sharding import Mesh
 from export.edge.errors import UserError, run
 from jax_impl.config.arguments import PROGRAM, TrainArgs, parse
 from jax_impl.config.tree import Config
-from jax_impl.data.loader import (
-    Pairs,
-    Source,
-    decode,
-    open_held_out_pairs,
-    open_pairs,
-    remarks,
-    steps_per_epoch,
-    tolerant,
-)
-from jax_impl.diffusion.schedule import Levels, alphas_cumprod
+from jax_impl.data.batches import steps_per_epoch
+from jax_impl.data.loader import LazyPairs, Pairs, decode, open_held_out_pairs, open_pairs, tolerant
+from jax_impl.data.sources.registry import open_source
+from jax_impl.diffusion.losses.registry import remarks_on_parts
 from jax_impl.model.network import Network, count
 from jax_impl.runs.bundles import warm_start
 from jax_impl.runs.folder import (
@@ -55,7 +48,7 @@ from jax_impl.training.optim import learning_rate, make_optimizer
 from jax_impl.training.overhead import Overhead
 from jax_impl.training.processes import join, process_group
 from jax_impl.training.progress import Progress
-from jax_impl.training.report import PLOT, SAMPLES, Sampler, plot_losses
+from jax_impl.training.report import PLOT, SAMPLES, SamplePictures, plot_losses
 from jax_impl.training.retention import Retention
 from jax_impl.training.state import TrainState, create, outline, sampling_weights, with_params
 from jax_impl.training.step import Batch, Problem, make_train_step, make_validation_loss
@@ -87,10 +80,11 @@ def start(args: TrainArgs) -> int:
     early = (args.output_dir / LOCK).exists() and not args.dry_run and is_primary()
     with run_lock(args.output_dir) if early else nullcontext():
         config = prepare(args) if is_primary() else args.config()
-        for remark in remarks(config.data):
+        source = open_source(config.data)
+        for remark in source.remarks():
             print(remark)
-        pairs, held_out = open_pairs(config.data), open_held_out_pairs(config.data)
-        where, size = "streamed" if isinstance(pairs, Source) else "in memory", config.data.size
+        pairs, held_out = open_pairs(source, config.data), open_held_out_pairs(source, config.data)
+        where, size = "streamed" if isinstance(pairs, LazyPairs) else "in memory", config.data.size
         print(f"{len(pairs.names)} training pairs {where}, {len(held_out.names)} held out, {size} × {size}")
         if args.dry_run:
             print("\n".join(describe(estimate(config, pairs), config)))
@@ -128,7 +122,7 @@ def check_new(folder: Path) -> None:
 def train(
     config: Config,
     folder: Path,
-    pairs: Pairs | Source,
+    pairs: Pairs | LazyPairs,
     held_out: Pairs,
     *,
     resume: bool = False,
@@ -166,13 +160,16 @@ def train(
             f"{count(state.params):,} parameters, {settings.epochs} epochs of {per_epoch} steps, on "
             f"{describe_mesh(mesh)}"
         )
+        for remark in remarks_on_parts(config.losses, config.optim.accumulate, mesh.size):
+            print(remark)
 
-        levels = alphas_cumprod(config.diffusion)
-        problem = Problem(network, config, Levels.of(levels))
+        problem = Problem.of(network, config)
         train_step = make_train_step(problem, optimizer, schedule, mesh)
         validation_loss = make_validation_loss(problem)
         held = Batch(jnp.asarray(held_out.cond), jnp.asarray(held_out.x0))
-        sampler = Sampler(problem, levels, first_pairs(held_out if held_out.names else pairs), settings.sample_steps)
+        sample_pictures = SamplePictures(
+            problem, first_pairs(held_out if held_out.names else pairs), settings.sample_steps
+        )
 
         trusted, consensus = (first,) if resume else (), Consensus(mesh)
         with (
@@ -200,7 +197,7 @@ def train(
                     val_loss = validation_loss(weights, stats, held) if held_out.names and leading else None
                     progress.epoch(step, val_loss)
                     if settings.sample_every and (last or epoch % settings.sample_every == 0):
-                        progress.attempt(SAMPLES, partial(sampler.save, folder, epoch, weights, stats))
+                        progress.attempt(SAMPLES, partial(sample_pictures.save, folder, epoch, weights, stats))
                     progress.attempt(PLOT, partial(plot_losses, folder))
                     due = due or epoch % settings.checkpoint_every == 0
                 stopped = not last and (number or late)
@@ -225,9 +222,9 @@ def train(
     return 0
 
 
-def first_pairs(pairs: Pairs | Source) -> Batch:
+def first_pairs(pairs: Pairs | LazyPairs) -> Batch:
     """The first few pairs of a set, to show."""
-    if isinstance(pairs, Source):
+    if isinstance(pairs, LazyPairs):
         good = tolerant(pairs)
         pairs = decode(replace(good, names=good.names[:SHOWN_PAIRS]))
     return Batch(pairs.cond[:SHOWN_PAIRS], pairs.x0[:SHOWN_PAIRS])

@@ -109,7 +109,9 @@ def _fitness(source: Path, bundle: Bundle) -> list[str]:
         )
     elif diffusion.get("prediction") != "eps":
         why = f"its network predicts {diffusion.get('prediction')}, which the original script would take for eps"
-    if why:
+    if bundle.alphas_cumprod is None:
+        why = "its process is not the original script's gaussian diffusion"
+    if why or bundle.alphas_cumprod is None:
         raise UserError(f"bundle {source}: {why}")
     if np.array_equal(bundle.alphas_cumprod, settings()[1]):
         return []

@@ -19,13 +19,13 @@ from torch import Tensor
 
 from export.edge.errors import UserError
 from export.edge.sampling.spacing import timesteps
-from export.edge.sampling.table import AnySampler, Prediction
+from export.edge.sampling.table import COLUMNS, AnySampler, Plan, Prediction, check_eta
 
 Denoise = Callable[[Tensor, Tensor, Tensor], Tensor]
 """denoise(x_t, cond, t): two pictures (batch, 3, height, width), t int64 (batch,)."""
 
 
-def levels(alphas_cumprod: np.ndarray, t: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+def levels_at(alphas_cumprod: np.ndarray, t: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
     """√ᾱ_t and √(1-ᾱ_t) for int64 `t` (batch,), each (batch, 1, 1, 1): taken in float64, then rounded to `dtype`."""
     alpha_bar = torch.from_numpy(np.array(alphas_cumprod, np.float64)).to(t.device)[t][:, None, None, None]
     return alpha_bar.sqrt().to(dtype), (1.0 - alpha_bar).sqrt().to(dtype)
@@ -33,13 +33,13 @@ def levels(alphas_cumprod: np.ndarray, t: Tensor, dtype: torch.dtype) -> tuple[T
 
 def q_sample(x0: Tensor, eps: Tensor, alphas_cumprod: np.ndarray, t: Tensor) -> Tensor:
     """A draw of q(x_t | x0) for standard normal eps (Ho et al. 2020, equation 4)."""
-    signal, noise = levels(alphas_cumprod, t, x0.dtype)
+    signal, noise = levels_at(alphas_cumprod, t, x0.dtype)
     return signal * x0 + noise * eps
 
 
 def target(prediction: Prediction, x0: Tensor, eps: Tensor, alphas_cumprod: np.ndarray, t: Tensor) -> Tensor:
     """What a perfect network says. Raises UserError for an unknown prediction."""
-    signal, noise = levels(alphas_cumprod, t, x0.dtype)
+    signal, noise = levels_at(alphas_cumprod, t, x0.dtype)
     if prediction == "eps":
         return eps
     if prediction == "x0":
@@ -51,7 +51,7 @@ def target(prediction: Prediction, x0: Tensor, eps: Tensor, alphas_cumprod: np.n
 
 def to_x0(prediction: Prediction, output: Tensor, x_t: Tensor, alphas_cumprod: np.ndarray, t: Tensor) -> Tensor:
     """The clean picture that a network's output stands for, unclamped. Raises UserError for an unknown prediction."""
-    signal, noise = levels(alphas_cumprod, t, x_t.dtype)
+    signal, noise = levels_at(alphas_cumprod, t, x_t.dtype)
     if prediction == "eps":
         return (x_t - noise * output) / signal
     if prediction == "x0":
@@ -63,7 +63,7 @@ def to_x0(prediction: Prediction, output: Tensor, x_t: Tensor, alphas_cumprod: n
 
 def to_eps(x0: Tensor, x_t: Tensor, alphas_cumprod: np.ndarray, t: Tensor) -> Tensor:
     """The noise in x_t when its clean picture is x0."""
-    signal, noise = levels(alphas_cumprod, t, x_t.dtype)
+    signal, noise = levels_at(alphas_cumprod, t, x_t.dtype)
     return (x_t - signal * x0) / noise
 
 
@@ -83,7 +83,7 @@ def bounded(x0_raw: Tensor, clamp: float | None, threshold: float = 0.0) -> Tens
 
 
 @dataclass(frozen=True)
-class Step:
+class Call:
     """What one call of the network led to; pictures (batch, 3, height, width)."""
 
     index: int
@@ -111,8 +111,8 @@ def sample(
     clamp: float | None = 1.0,
     threshold: float = 0.0,
     spacing: str = "trailing",
-) -> Iterator[Step]:
-    """Walk from the start noise `x_T` to a picture in `steps` steps, a Step for each call of the network.
+) -> Iterator[Call]:
+    """Walk from the start noise `x_T` to a picture in `steps` steps, a Call for each call of the network.
 
     Every call forms x0_hat, brings it into [-clamp, clamp] (`bounded`) and moves on from
     there; the last one lands on ᾱ = 1. A step is one call, with "heun" two in all but the
@@ -127,10 +127,7 @@ def sample(
     """
     if sampler not in get_args(AnySampler):
         raise UserError(f"sampler {sampler!r} is unknown; choose one of {', '.join(get_args(AnySampler))}")
-    if not 0.0 <= eta <= 1.0:
-        raise UserError(f"eta {eta} is outside 0 ... 1; choose a number inside")
-    if sampler != "ddim" and eta != 0.0:
-        raise UserError(f"eta {eta} belongs to ddim; leave it out or choose the sampler ddim")
+    check_eta(sampler, eta)
     grid = [int(t) for t in timesteps(alphas_cumprod, steps, spacing)]
     if sampler == "original":
         grid, clamp = _evenly_cut_off(len(alphas_cumprod), steps), None
@@ -159,13 +156,46 @@ def sample(
             x, deviation = _ddim(x0, to_eps(x0, x, alphas_cumprod, t), alpha_bar, after, eta)
         if deviation != 0.0:
             x = x + deviation * step_noise(index)
-        yield Step(calls, now, x0_raw, x0, x)
+        yield Call(calls, now, x0_raw, x0, x)
         previous, calls = x0, calls + 1
         if sampler == "heun" and 0 < index < steps - 1:
             x0_raw, x0_there = estimate(x, grid[index + 1])
             x = _heun(start, x0, x, x0_there, alpha_bar, after)
-            yield Step(calls, grid[index + 1], x0_raw, x0_there, x)
+            yield Call(calls, grid[index + 1], x0_raw, x0_there, x)
             calls += 1
+
+
+def start_by_table(plan: Plan, source: Tensor, noise: Tensor) -> Tensor:
+    """The state that a plan begins with; `source` and standard normal `noise` (batch, 3, height, width)."""
+    return plan.start_from_source * source + plan.start_from_noise * noise
+
+
+def sample_by_table(
+    denoise: Denoise,
+    cond: Tensor,
+    start: Tensor,
+    plan: Plan,
+    step_noise: Callable[[int], Tensor],
+    clamp: float | None = 1.0,
+    threshold: float = 0.0,
+) -> Iterator[Call]:
+    """Walk from the state `start` by any table, of whatever process, a Call for each call of the network.
+
+    The formula is that of `export.edge.sampling.table`; `step_noise(i)` is asked only where the table adds noise.
+    """
+    x, x0 = start, torch.zeros_like(start)
+    for index, now in enumerate(plan.t.tolist()):
+        row = {name: float(getattr(plan, name)[index]) for name in COLUMNS}
+        t = torch.full((x.shape[0],), now, dtype=torch.int64, device=x.device)
+        with torch.no_grad():
+            output = denoise(x, cond, t)
+        x0_raw = row["x0_from_x"] * x + row["x0_from_output"] * output + row["x0_from_start"] * start
+        previous, x0 = x0, bounded(x0_raw, clamp, threshold)
+        x = row["next_from_x0"] * x0 + row["next_from_previous"] * previous + row["next_from_x"] * x
+        x = x + row["next_from_start"] * start
+        if row["noise"] != 0.0:
+            x = x + row["noise"] * step_noise(index)
+        yield Call(index, now, x0_raw, x0, x)
 
 
 def _ddim(x0: Tensor, eps: Tensor, alpha_bar: float, after: float, eta: float) -> tuple[Tensor, float]:

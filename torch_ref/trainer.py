@@ -7,7 +7,7 @@ batches already drawn, so that both sides can train on the same ones.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -18,8 +18,8 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from export.edge.errors import UserError
 from torch_ref.base import Denoiser
-from torch_ref.diffusion import levels
-from torch_ref.loss import hybrid_loss, loss_weight
+from torch_ref.diffusion import levels_at
+from torch_ref.losses import Losses, LossSample
 
 Drawn = tuple[Tensor, Tensor, Tensor, Tensor]
 """A batch: cond, x0 (batch, 3, height, width) in [-1, 1], or cond with two channels of coordinates too; t int64
@@ -41,19 +41,14 @@ class Recipe:
     clip_norm: float
     ema_decay: float
     prediction: str
-    mae_weight: float
     epochs: int
-    loss_weight: str = "uniform"
-    snr_gamma: float = 5.0
 
     @staticmethod
     def of(config: Mapping[str, Any]) -> Recipe:
         """Raises UserError for a setting that is missing or unknown."""
         try:
             found = {**config["optim"], **config["diffusion"], **config["train"]}
-            # Settings with a default are younger than some bundles.
-            wanted = [field.name for field in fields(Recipe) if field.default is MISSING or field.name in found]
-            recipe = Recipe(**{name: found[name] for name in wanted})
+            recipe = Recipe(**{field.name: found[field.name] for field in fields(Recipe)})
         except (KeyError, TypeError) as error:
             raise UserError(
                 f"the config does not say how to train ({error} is missing); bundle the run again"
@@ -62,8 +57,6 @@ class Recipe:
             raise UserError(f"config optim.schedule is {recipe.schedule!r}: choose step or cosine")
         if recipe.prediction not in ("eps", "x0", "v"):
             raise UserError(f"config diffusion.prediction is {recipe.prediction!r}: choose one of eps, x0, v")
-        if recipe.loss_weight not in ("uniform", "min_snr"):
-            raise UserError(f"config diffusion.loss_weight is {recipe.loss_weight!r}: choose uniform or min_snr")
         return recipe
 
 
@@ -91,7 +84,7 @@ class Trainer:
         if autocast not in (None, torch.bfloat16):
             raise UserError(f"autocast {autocast} would need its loss scaled; choose torch.bfloat16 or None")
         self.model = model.train()
-        self.recipe = Recipe.of(config)
+        self.recipe, self.losses = Recipe.of(config), Losses(config)
         self.steps = 0
         """Steps taken."""
         self.total = self.recipe.epochs * steps_per_epoch
@@ -108,7 +101,7 @@ class Trainer:
         first = self._parameters[0]
         # Once, on the device: indexing numpy in every step would make the device wait for the host.
         every_t = torch.arange(len(alphas_cumprod), device=first.device)
-        self._signal, self._noise = levels(alphas_cumprod, every_t, first.dtype)
+        self._signal, self._noise = levels_at(alphas_cumprod, every_t, first.dtype)
         self._autocast = autocast
         self._objective = (
             self.objective if compiler is None else torch.compile(self.objective, backend=compiler, fullgraph=True)
@@ -117,15 +110,15 @@ class Trainer:
     def step(self, cond: Tensor, x0: Tensor, t: Tensor, eps: Tensor) -> Metrics:
         """One step on a batch already drawn, a `Drawn` on the network's device and in its dtype.
 
-        Returns loss, mse, mae, grad_norm (global, before clipping) and learning_rate, the
+        Returns loss, the parts of its terms (mse, mae), grad_norm (global, before clipping) and learning_rate, the
         one that this step used. Raises UserError where the pictures' shapes differ.
         """
         if not cond[:, :3].shape == x0.shape == eps.shape:
             shapes = ", ".join(str(tuple(picture.shape)) for picture in (cond, x0, eps))
             raise UserError(f"cond, x0 and eps have the shapes {shapes}; give three of the same")
         self.optimizer.zero_grad(set_to_none=True)
-        loss, mse, mae = self._objective(cond, x0, t, eps)
-        loss.backward()
+        metrics = self._objective(cond, x0, t, eps)
+        metrics["loss"].backward()
         if self.recipe.clip_norm > 0:
             grad_norm = nn.utils.clip_grad_norm_(self._parameters, self.recipe.clip_norm)
         else:
@@ -137,7 +130,7 @@ class Trainer:
         self.steps += 1
         if self.steps < self.total:
             self.scheduler.step()
-        metrics = {"loss": loss, "mse": mse, "mae": mae, "grad_norm": grad_norm}
+        metrics = {**metrics, "grad_norm": grad_norm}
         return {name: value.detach() for name, value in metrics.items()} | {"learning_rate": learning_rate}
 
     def train(self, batches: Iterable[Drawn]) -> Iterator[Metrics]:
@@ -145,8 +138,8 @@ class Trainer:
         for batch in batches:
             yield self.step(*batch)
 
-    def objective(self, cond: Tensor, x0: Tensor, t: Tensor, eps: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """The weighted hybrid loss of a batch and its terms: (loss, mse, mae), scalars."""
+    def objective(self, cond: Tensor, x0: Tensor, t: Tensor, eps: Tensor) -> Metrics:
+        """The loss of a batch and the parts of its terms, scalars."""
         recipe, signal, noise = self.recipe, self._signal[t], self._noise[t]
         x_t = signal * x0 + noise * eps
         with torch.autocast(x0.device.type, self._autocast, enabled=self._autocast is not None):
@@ -154,8 +147,8 @@ class Trainer:
         wanted = {"eps": eps, "x0": x0}.get(recipe.prediction)
         if wanted is None:
             wanted = signal * eps - noise * x0
-        weight = loss_weight(recipe.loss_weight, recipe.prediction, signal, noise, recipe.snr_gamma)
-        return hybrid_loss(output.to(wanted.dtype), wanted, recipe.mae_weight, weight)
+        output = output.to(wanted.dtype)
+        return self.losses(LossSample(cond, x0, x_t, t, eps, output, wanted, signal, noise, recipe.prediction))
 
     def moments(self) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """AdamW's first and second moments by parameter name, not copied; zeros before the first step."""

@@ -24,9 +24,9 @@ from export.edge import plugins
 from export.edge.disk.files import write_bytes
 from export.edge.disk.reading import parse_json
 from export.edge.errors import UserError
-from export.edge.model.bundles import bundle_metadata, bundle_tensors, check_schedule, open_contents
+from export.edge.model.bundles import bundle_metadata, bundle_tensors, check_process, check_schedule, open_contents
 from export.edge.model.layout import DENOISER
-from export.edge.model.metadata import MOST_TIMESTEPS
+from export.edge.sampling.tables import MOST_TIMESTEPS, Tables
 from torch_ref import builtin  # noqa: F401  It registers our networks.
 from torch_ref.base import Denoiser
 from torch_ref.registry import MOST, NETWORKS, Network
@@ -60,8 +60,8 @@ class Bundle:
 
     model: Denoiser
     """On the CPU, in evaluation mode."""
-    alphas_cumprod: np.ndarray
-    """float64 (T,), falling inside (0, 1)."""
+    alphas_cumprod: np.ndarray | None
+    """float64 (T,), falling inside (0, 1); None where there are tables."""
     config: dict[str, Any]
     """The whole config tree: data, model, diffusion, optim, train."""
     weights_digest: str
@@ -70,6 +70,8 @@ class Bundle:
     """What of its content a user's modules registered."""
     networks: Mapping[str, Mapping[str, np.ndarray]] = field(default_factory=dict)
     """The weights of every network of the bundle, by its name, in JAX's names and layouts."""
+    tables: Tables | None = None
+    """The samplers of a process that is not gaussian diffusion."""
 
 
 @dataclass(frozen=True)
@@ -149,7 +151,7 @@ def load_bundle(path: Path) -> Bundle:
     held = open_contents(path, "bundle", *read_tensors(path, "bundle"))
     try:
         config = parse_json(held.config)
-        alphas_cumprod = check_schedule(held.alphas_cumprod, _timesteps(config))
+        tables = check_process(held.alphas_cumprod, held.tables, _timesteps(config))
         for name, array in held.weights.items():
             if not np.isfinite(array).all():
                 raise UserError(f"{name} is not finite: training diverged; train again at a smaller learning rate")
@@ -162,7 +164,7 @@ def load_bundle(path: Path) -> Bundle:
         raise UserError(f"bundle {path}: {error}") from error
     model = build_model(config)
     model.load_state_dict(state)
-    return Bundle(model.eval(), alphas_cumprod, config, held.weights_digest, held.plugins, held.networks)
+    return Bundle(model.eval(), held.alphas_cumprod, config, held.weights_digest, held.plugins, held.networks, tables)
 
 
 def from_bundle(path: Path | str) -> Denoiser:

@@ -185,7 +185,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 def _translate_folder(arguments: argparse.Namespace, jobs: Sequence[Job]) -> None:
     started = time.perf_counter()
     model = _open_model(arguments)
-    # Wishes that no photo could meet are told once, not once for each photo.
+    # Options that suit no photo are named once, not once for each photo.
     model.plan(arguments.steps, arguments.sampler, arguments.eta, spacing=arguments.spacing)
     if arguments.size is not None:
         check_size(arguments.size, model.size_multiple)

@@ -20,7 +20,7 @@ def describe(path: Path, expect_sha256: str | None = None) -> dict[str, Any]:
     """What can be said of a model file or an artifact folder, ready for JSON.
 
     Raises UserError when it is not one, when the model file has another SHA-256 than
-    expected, and when it, another variant beside it, or a file that the folder's
+    expected, and when it, another variant of the folder, or a file that the folder's
     SHA256SUMS lists is damaged or missing.
     """
     file = model_file(path)

@@ -82,7 +82,7 @@ class Child:
         self._folder.cleanup()
 
 
-class Subject(Protocol):
+class Served(Protocol):
     """What is timed, on the child's side; made from a job."""
 
     facts: dict[str, Any]
@@ -92,7 +92,7 @@ class Subject(Protocol):
         ...
 
 
-def serve(make: Callable[[Mapping[str, Any]], Subject], argv: Sequence[str] | None = None) -> None:
+def serve(make: Callable[[Mapping[str, Any]], Served], argv: Sequence[str] | None = None) -> None:
     """The child's side: make the subject of the job, say its facts, and answer standard input until it ends."""
     (path,) = sys.argv[1:] if argv is None else argv
     job = json.loads(Path(path).read_text(encoding="utf-8"))
@@ -145,19 +145,19 @@ def take_turns(
             on_turn(done, total)
 
 
-Given = ParamSpec("Given")
-Result = TypeVar("Result")
+_Given = ParamSpec("_Given")
+_Result = TypeVar("_Result")
 
 
-class Counted(Generic[Given, Result]):
+class Counted(Generic[_Given, _Result]):
     """A function, with the number of its calls and the seconds spent in it."""
 
-    def __init__(self, function: Callable[Given, Result]) -> None:
+    def __init__(self, function: Callable[_Given, _Result]) -> None:
         self.function = function
         self.calls = 0
         self.seconds = 0.0
 
-    def __call__(self, *args: Given.args, **kwargs: Given.kwargs) -> Result:
+    def __call__(self, *args: _Given.args, **kwargs: _Given.kwargs) -> _Result:
         began = time.perf_counter()
         result = self.function(*args, **kwargs)
         self.seconds += time.perf_counter() - began

@@ -10,7 +10,7 @@ from pathlib import Path
 from export.edge import plugins
 from export.edge.command import Parser
 from export.edge.errors import run
-from export.web.build import build, describe
+from export.web.build import build_page, file_count
 from export.web.serve import make_server
 
 LOOPBACK = {"127.0.0.1", "::1", "localhost"}
@@ -41,9 +41,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Build the page, print where it is, and serve it if asked to. Raises UserError for a path that cannot be used."""
     words = plugins.take(argv, "export")
     arguments = _parser().parse_args(words)
-    build(arguments.artifact, arguments.output, arguments.examples, arguments.onnxruntime_web)
+    build_page(arguments.artifact, arguments.output, arguments.examples, arguments.onnxruntime_web)
     written = [path for path in arguments.output.rglob("*") if path.is_file()]
-    print(f"{arguments.output}  {describe(written)}", flush=True)
+    print(f"{arguments.output}  {file_count(written)}", flush=True)
     if not arguments.serve:
         return
     with make_server(arguments.output, arguments.host, arguments.port) as server:

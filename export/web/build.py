@@ -36,10 +36,10 @@ LONGEST_EXAMPLE = 1024
 THUMBNAIL = 240
 """Pixels, the longer side of what an example is chosen by."""
 MARK = "model.json"
-SUFFIXES = {".jpg", ".jpeg", ".png", ".webp"}
+EXAMPLE_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp"}
 
 
-def build(artifact: Path, output: Path, examples: Path | None = None, onnxruntime_web: Path | None = None) -> None:
+def build_page(artifact: Path, output: Path, examples: Path | None = None, onnxruntime_web: Path | None = None) -> None:
     """Write the page for the model files in the folder `artifact` into the folder `output`.
 
     `examples` is a folder of pictures to offer, at most MOST_EXAMPLES of them by name; None
@@ -115,7 +115,7 @@ def _models(artifact: Path) -> tuple[dict[str, bytes], dict[str, Any]]:
 
 
 def _settings(model: Artifact) -> dict[str, Any]:
-    """What a sampler needs beside the graph, as JSON can hold it; the same for every variant of a model."""
+    """What a sampler needs in addition to the graph, as JSON can hold it; the same for every variant of a model."""
     values = {f.name: getattr(model, f.name) for f in dataclasses.fields(model) if f.name not in ("denoise", "others")}
     schedule, tables = model.alphas_cumprod, model.tables
     values["alphas_cumprod"] = None if schedule is None else schedule.tolist()
@@ -136,16 +136,16 @@ def _examples(folder: Path | None) -> tuple[dict[str, bytes], list[dict[str, str
 
 
 def _painted() -> list[tuple[str, np.ndarray]]:
-    return [(title, scenes.paint(number)) for number, title in enumerate(scenes.TITLES)]
+    return [(title, scenes.paint_scene(number)) for number, title in enumerate(scenes.TITLES)]
 
 
 def _given(folder: Path) -> list[tuple[str, np.ndarray]]:
     if not folder.is_dir():
         raise UserError(f"--examples {folder} is no folder; name a folder of pictures")
-    paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)[:MOST_EXAMPLES]
+    paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in EXAMPLE_SUFFIXES)[:MOST_EXAMPLES]
     if not paths:
         raise UserError(
-            f"--examples {folder} holds no {', '.join(sorted(SUFFIXES))}; put pictures there or leave it out"
+            f"--examples {folder} holds no {', '.join(sorted(EXAMPLE_SUFFIXES))}; put pictures there or leave it out"
         )
     return [(path.stem.replace("_", " ").replace("-", " "), open_picture(path)) for path in paths]
 
@@ -181,7 +181,7 @@ def _fill(data: bytes, names: Mapping[str, str]) -> bytes:
 
 
 def _replace(output: Path, files: Mapping[str, bytes]) -> None:
-    """Write `files` beside `output` and then put them in its place, so that no reader meets half a page."""
+    """Write `files` next to `output` and then put them in its place, so that no reader meets half a page."""
     temporary = Path(tempfile.mkdtemp(dir=output.parent, prefix=f".{output.name}."))
     try:
         new, old = temporary / "new", temporary / "old"
@@ -198,6 +198,6 @@ def _replace(output: Path, files: Mapping[str, bytes]) -> None:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def describe(files: Sequence[Path]) -> str:
+def file_count(files: Sequence[Path]) -> str:
     """How many files there are and what they weigh."""
     return f"{len(files)} files, {sum(file.stat().st_size for file in files) / 1e6:.1f} MB"

@@ -16,10 +16,10 @@ from pathlib import Path
 from export.edge.disk.files import write_bytes
 from export.edge.errors import UserError, describe_os_error
 
-VERSION = "1.30.0"
+ORT_WEB = "1.30.0"
 INTEGRITY = "q0y+JrrtukXSzsBWEMccVfqX25LRmosXHF+CaRJmg8pZClzcV7svNc4rKY3jL02Vb7QmRMDs1SigqR4CXAfKYQ=="
 """SHA-512 of the package as npm's registry publishes it, in base64."""
-URL = f"https://registry.npmjs.org/onnxruntime-web/-/onnxruntime-web-{VERSION}.tgz"
+URL = f"https://registry.npmjs.org/onnxruntime-web/-/onnxruntime-web-{ORT_WEB}.tgz"
 FILES = {
     "ort.wasm.min.mjs": "219e6a1fc8a9938268d18efca3c91d310bd2f4a59bbd13744df5b2b7fc6cee3b",
     "ort-wasm-simd-threaded.mjs": "e13f7f94fc51b4ca72b12faeb1ee95f4ace6dfbc8939bc718aabdc0a27c4299b",
@@ -41,7 +41,7 @@ def read_runtime(source: Path | None = None) -> dict[str, bytes]:
 
     `source` is the package as a .tgz file or as a folder (node_modules/onnxruntime-web);
     None takes the copy in the cache, which is fetched from npm's registry the first time.
-    Raises UserError when it cannot be had or is not, to the last byte, VERSION.
+    Raises UserError when it cannot be had or is not, to the last byte, ORT_WEB.
     """
     if source is None:
         return _unpack(_cached(), cache_path())
@@ -62,7 +62,7 @@ def cache_path() -> Path:
         base = Path.home() / "Library/Caches"
     else:
         base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return base / "dawn2dusk" / f"onnxruntime-web-{VERSION}.tgz"
+    return base / "dawn2dusk" / f"onnxruntime-web-{ORT_WEB}.tgz"
 
 
 def _cached() -> bytes:
@@ -86,7 +86,7 @@ def _download() -> bytes:
     except (OSError, HTTPException) as error:
         reason = getattr(error, "reason", None) or error
         raise UserError(
-            f"onnxruntime-web {VERSION} cannot be fetched from {URL} ({reason}); check the connection, or fetch it "
+            f"onnxruntime-web {ORT_WEB} cannot be fetched from {URL} ({reason}); check the connection, or fetch it "
             "elsewhere with `npm pack` and give it with --onnxruntime-web FILE"
         ) from error
 
@@ -95,8 +95,8 @@ def _checked(data: bytes, where: str) -> bytes:
     """`data` when it is the package as npm publishes it."""
     if base64.b64encode(hashlib.sha512(data).digest()).decode() != INTEGRITY:
         raise UserError(
-            f"{where} is not the package onnxruntime-web {VERSION}: its SHA-512 is another; get it with "
-            f"`npm pack onnxruntime-web@{VERSION}`"
+            f"{where} is not the package onnxruntime-web {ORT_WEB}: its SHA-512 is another; get it with "
+            f"`npm pack onnxruntime-web@{ORT_WEB}`"
         )
     return data
 
@@ -115,10 +115,10 @@ def _unpack(data: bytes, path: Path) -> dict[str, bytes]:
 def _read_folder(folder: Path) -> dict[str, bytes]:
     try:
         version = json.loads((folder / "package.json").read_bytes())["version"]
-        if version != VERSION:
+        if version != ORT_WEB:
             raise UserError(
-                f"--onnxruntime-web {folder} is version {version}, the page is made for {VERSION}; get it with "
-                f"`npm pack onnxruntime-web@{VERSION}`"
+                f"--onnxruntime-web {folder} is version {version}, the page is made for {ORT_WEB}; get it with "
+                f"`npm pack onnxruntime-web@{ORT_WEB}`"
             )
         return _complete({name: (folder / "dist" / name).read_bytes() for name in FILES}, folder)
     except OSError as error:
@@ -132,5 +132,5 @@ def _read_folder(folder: Path) -> dict[str, bytes]:
 def _complete(found: dict[str, bytes], path: Path) -> dict[str, bytes]:
     for name, digest in FILES.items():
         if hashlib.sha256(found.get(name, b"")).hexdigest() != digest:
-            raise UserError(f"{path} holds another {name} than onnxruntime-web {VERSION}; get a fresh copy of it")
+            raise UserError(f"{path} holds another {name} than onnxruntime-web {ORT_WEB}; get a fresh copy of it")
     return found

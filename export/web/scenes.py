@@ -20,7 +20,7 @@ _HORIZON = 0.56
 _LAYERS = 4
 
 
-def paint(scene: int) -> np.ndarray:
+def paint_scene(scene: int) -> np.ndarray:
     """Scene number `scene`, uint8 (HEIGHT, WIDTH, 3), always the same to the last bit of the generator."""
     rng = np.random.default_rng(scene)
     y, x = np.mgrid[:HEIGHT, :WIDTH].astype(np.float64)

@@ -1,4 +1,4 @@
-"""Pairs a second from each kind of source, beside what training eats: `python -m jax_impl.bench.loader`."""
+"""Pairs a second from each kind of source, and how many a train step takes: `python -m jax_impl.bench.loader`."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from jax_impl.config.command import parse
 from jax_impl.config.data import DataConfig
 from jax_impl.config.presets import PRESETS
 from jax_impl.config.tree import Config
-from jax_impl.data.loader import Pairs, Source, decode, open_source
-from jax_impl.data.pairs import find_pairs
+from jax_impl.data.loader import LazyPairs, Pairs, decode, lazy_pairs
+from jax_impl.data.sources.registry import open_source
 from jax_impl.data.synthetic import render_pair, scene_seed
 from jax_impl.training.dry_run import estimate
 from jax_impl.training.feed import open_feed, source_threads
 
 
 @dataclass(frozen=True)
-class BenchArgs:
+class LoaderBenchArgs:
     """Time every kind of source on built-in scenes, and the train step."""
 
     preset: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="PRESET")] = "tiny"
@@ -46,7 +46,7 @@ class BenchArgs:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Parse the command line, measure, print a table."""
-    args = parse(BenchArgs, argv, "python -m jax_impl.bench.loader")
+    args = parse(LoaderBenchArgs, argv, "python -m jax_impl.bench.loader")
     if args.pairs < args.batch_size or args.batch_size < 1:
         raise UserError(f"--pairs is {args.pairs}: choose at least --batch-size ({args.batch_size})")
     config = PRESETS.find(args.preset, "PRESET")()
@@ -55,18 +55,18 @@ def main(argv: Sequence[str] | None = None) -> None:
     threads = source_threads(args.threads)
     print(f"{args.size} × {args.size}, batch {args.batch_size}, {threads} threads, {jax.devices()[0]}")
     with tempfile.TemporaryDirectory() as folder:
-        memory = decode(open_source(data, "train"))
+        memory = decode(_train(data))
         eaten = args.batch_size / estimate(config, memory).step_seconds
         print(f"{f'train step of {args.preset}':<40}{eaten:>10.1f} pairs/s")
         for name, pairs in sources(data, memory, args.file_size, Path(folder)):
-            rate = measure(config, pairs, args.seconds)
+            rate = pairs_per_second(config, pairs, args.seconds)
             print(f"{name:<40}{rate:>10.1f} pairs/s, {rate / eaten:.2f} × what the step eats", flush=True)
 
 
-def sources(data: DataConfig, memory: Pairs, file_size: int, folder: Path) -> Iterator[tuple[str, Pairs | Source]]:
+def sources(data: DataConfig, memory: Pairs, file_size: int, folder: Path) -> Iterator[tuple[str, Pairs | LazyPairs]]:
     """Each kind of source, by name, over the same number of scenes; files are written below `folder`."""
     yield "in memory", memory
-    yield "built-in scenes, painted as needed", open_source(data, "train")
+    yield "built-in scenes, painted as needed", _train(data)
     photos = folder / "photos"
     for i in range(data.synthetic_pairs):
         for side, picture in zip("AB", render_pair(scene_seed("train", i), file_size), strict=True):
@@ -75,16 +75,20 @@ def sources(data: DataConfig, memory: Pairs, file_size: int, folder: Path) -> It
     from jax_impl.data import tfds_builder  # Imports tensorflow_datasets.
 
     plain = replace(data, path=str(photos), val_share=0.0)
-    yield f"folder of JPEGs of {file_size} × {file_size}", open_source(plain, "train")
+    yield f"folder of JPEGs of {file_size} × {file_size}", _train(plain)
     for title, size in ((f"prepared, JPEGs of {file_size} × {file_size}", 0), ("prepared, squares of PNG", data.size)):
         place = folder / f"prepared_{size}"
-        examples = tfds_builder.folder(find_pairs(plain), photos, size, data.fit, lambda: None)
-        tfds_builder.prepare(tfds_builder.builder_of(examples, place, lambda: None))
+        examples = tfds_builder.examples_of(open_source(plain), plain, size, lambda: None)
+        tfds_builder.write_dataset(tfds_builder.builder_of(examples, place, lambda: None))
         stored = replace(data, path="synthetic", tfds="paired_images", tfds_dir=str(place), val_share=0.0)
-        yield title, open_source(stored, "train")
+        yield title, _train(stored)
 
 
-def measure(config: Config, pairs: Pairs | Source, seconds: float) -> float:
+def _train(data: DataConfig) -> LazyPairs:
+    return lazy_pairs(open_source(data), data, "train")
+
+
+def pairs_per_second(config: Config, pairs: Pairs | LazyPairs, seconds: float) -> float:
     """Pairs a second that arrive on the device, over that time, once the first batches are there."""
     read_ahead = 4 + 2 * source_threads(config.data.threads)
     with open_feed(pairs, config) as feed:

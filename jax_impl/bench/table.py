@@ -55,7 +55,7 @@ class Case:
         return f"`{self.preset}`, {self.size} × {self.size}, batch {self.batch_size}, {self.dtype}"
 
 
-def table(cases: Sequence[Case]) -> list[str]:
+def case_table(cases: Sequence[Case]) -> list[str]:
     """Markdown, a line for each way to train; the first figure is how many times as fast JAX is as that way."""
     return markdown.table(
         HEAD, [[f"{case.title}: {way.title}", *_cells(case, way)] for case in cases for way in case.ways]

@@ -21,7 +21,6 @@ from export.edge.timing import serve
 from jax_impl.bench.flops import step_flops
 from jax_impl.config.as_json import from_json
 from jax_impl.config.tree import Config
-from jax_impl.diffusion.schedule import Levels, alphas_cumprod
 from jax_impl.model.network import count
 from jax_impl.training.optim import learning_rate, make_optimizer
 from jax_impl.training.state import create
@@ -46,7 +45,7 @@ class Race:
         schedule = learning_rate(config.optim, 1000, config.train.epochs)
         optimizer = make_optimizer(config.optim, schedule)
         network, self.state = create(config, optimizer)
-        problem = Problem(network, config, Levels.of(alphas_cumprod(config.diffusion)))
+        problem = Problem.of(network, config)
         pictures = np.random.default_rng(0).integers(0, 256, (2, rows, size, size, 3), np.uint8)
         self.batch, self.indices = Batch(*map(jnp.asarray, pictures)), jnp.arange(rows)
         step = cast(Any, make_train_step(problem, optimizer, schedule))

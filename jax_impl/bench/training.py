@@ -1,4 +1,4 @@
-"""`python -m jax_impl.bench`: how fast presets train here, beside PyTorch, in one run.
+"""`python -m jax_impl.bench`: how fast presets train here, compared with PyTorch in the same run.
 
 Every way to train is a process of its own (`jax_impl.bench.timed`, `torch_ref.timed`) that holds its network while the
 others take their turns, so that a busy moment of the machine hits all alike. Ratios come first.
@@ -22,13 +22,12 @@ from export.edge.disk.files import check_output_file, write_json, write_text
 from export.edge.errors import UserError, run
 from export.edge.timing import Child, GoneError, take_turns
 from jax_impl.bench.flops import peak_flops
-from jax_impl.bench.table import Case, Way, table
+from jax_impl.bench.table import Case, Way, case_table
 from jax_impl.config.as_json import to_json
 from jax_impl.config.command import parse
 from jax_impl.config.data import AugmentConfig
 from jax_impl.config.presets import PRESETS
 from jax_impl.config.tree import Config
-from jax_impl.diffusion.schedule import alphas_cumprod
 from jax_impl.model.registry import ComputeDtype
 
 STILL = AugmentConfig(flip=0.0, crop=0.0, rotation=0.0, perspective=0.0, jitter_probability=0.0)
@@ -39,7 +38,7 @@ SHARED = {"XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
 
 @dataclass(frozen=True)
 class BenchArgs:
-    """Time the train step of presets, beside PyTorch's of the same networks."""
+    """Time the train step of presets, and PyTorch's of the same networks."""
 
     presets: tuple[str, ...] = field(default_factory=lambda: tuple(PRESETS))
     """Names of presets."""
@@ -65,7 +64,7 @@ class BenchArgs:
     profile: Path | None = None
     """Folder for an XLA profile of each case, for TensorBoard, or Perfetto (the `.trace.json.gz`)."""
     output: Path | None = None
-    """Also write every figure there, as JSON, and the table beside it, as Markdown."""
+    """Also write every figure there, as JSON, and the table next to it, as Markdown."""
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -79,7 +78,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         check_output_file(args.output, "--output")
     torch = not args.no_torch and importlib.util.find_spec("torch") is not None
     if not torch and not args.no_torch:
-        print("PyTorch is not installed, so nothing stands beside JAX; `pip install torch` for the ratios")
+        print("PyTorch is not installed, so there is nothing to compare JAX with; `pip install torch` for the ratios")
     # Every one is made before the first is measured: a mistake ends it at once.
     settings = [(chosen[0], configure(args, *chosen)) for chosen in choices(args)]
     cases, started, longest = [], time.monotonic(), 0.0
@@ -90,15 +89,15 @@ def main(argv: Sequence[str] | None = None) -> None:
             continue
         cases.append(time_case(preset, config, args, with_torch=torch))
         longest = max(longest, time.monotonic() - began)
-        print("\n".join(table(cases[-1:])), flush=True)
+        print("\n".join(case_table(cases[-1:])), flush=True)
         for name, share in cases[-1].top:
             print(f"  {100 * share:5.1f} % {name}")
         if args.output is not None:
             # After each: a run that is cut off leaves what it has.
             write_json(args.output, [asdict(case) for case in cases])
-            write_text(args.output.with_suffix(".md"), "\n".join(table(cases)) + "\n")
+            write_text(args.output.with_suffix(".md"), "\n".join(case_table(cases)) + "\n")
     if len(cases) > 1:
-        print("\n" + "\n".join(table(cases)))
+        print("\n" + "\n".join(case_table(cases)))
 
 
 def choices(args: BenchArgs) -> list[tuple[str, int, int, ComputeDtype]]:
@@ -136,8 +135,9 @@ def time_case(preset: str, config: Config, args: BenchArgs, *, with_torch: bool)
             return way
 
         ours = enter("JAX", "jax_impl.bench.timed", job)
-        if with_torch:
-            job["alphas_cumprod"] = alphas_cumprod(config.diffusion).tolist()
+        schedule = config.diffusion.create().published().alphas_cumprod
+        if with_torch and schedule is not None:
+            job["alphas_cumprod"] = schedule.tolist()
             eager = enter("PyTorch, eager", "torch_ref.timed", job | {"compile": False})
             if not eager.facts.get("device", "").startswith("CPU"):
                 enter("PyTorch, compiled", "torch_ref.timed", job | {"compile": True})

@@ -10,13 +10,31 @@ from typing import Any
 import tyro
 
 from export.edge import plugins
+from jax_impl.config.as_json import entry, to_text
 from jax_impl.config.command import read
 from jax_impl.config.presets import PRESETS
 from jax_impl.config.tree import Config
+from jax_impl.diffusion.losses.registry import LossConfig
 from jax_impl.runs.folder import read_config
 
 DEFAULT_PRESET = "seed"
 PROGRAM = "python -m jax_impl.train"
+
+_RULES = tyro.constructors.ConstructorRegistry()
+
+
+@_RULES.primitive_rule
+def _loss_term(info: tyro.constructors.PrimitiveTypeInfo) -> tyro.constructors.PrimitiveConstructorSpec | None:
+    """A loss term is one word: its name, or a JSON object."""
+    if not (isinstance(info.type, type) and issubclass(info.type, LossConfig)):
+        return None
+    return tyro.constructors.PrimitiveConstructorSpec(
+        nargs=1,
+        metavar="NAME|JSON",
+        instance_from_str=lambda words: entry(LossConfig, words[0], "losses"),
+        is_instance=lambda value: isinstance(value, LossConfig),
+        str_from_instance=lambda term: [to_text(term)],
+    )
 
 
 @dataclass(frozen=True)
@@ -55,7 +73,7 @@ def parse(argv: Sequence[str]) -> TrainArgs:
     if not words or (words[0] not in PRESETS and words[0] not in ("-h", "--help")):
         if "--resume" in words:
             default = _of_run(_output_dir(words))
-            return read(TrainArgs, words, PROGRAM, about=TrainArgs.__doc__, default=default)
+            return read(TrainArgs, words, PROGRAM, about=TrainArgs.__doc__, default=default, registry=_RULES)
         words.insert(0, DEFAULT_PRESET)
     presets = {name: make() for name, make in PRESETS.items()}
     kinds = tyro.extras.subcommand_type_from_defaults(
@@ -63,7 +81,7 @@ def parse(argv: Sequence[str]) -> TrainArgs:
         {name: make.__doc__ or name for name, make in PRESETS.items()},
         prefix_names=False,
     )
-    return read(kinds, words, PROGRAM, about=TrainArgs.__doc__)
+    return read(kinds, words, PROGRAM, about=TrainArgs.__doc__, registry=_RULES)
 
 
 def _settings(config: Config) -> dict[str, Any]:

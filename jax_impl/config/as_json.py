@@ -16,6 +16,8 @@ from jax_impl.config import tagged
 from jax_impl.config.migrations import migrated
 from jax_impl.config.tree import Config
 
+Base = typing.TypeVar("Base")
+
 
 def to_json(config: Config) -> str:
     """The whole tree as JSON text."""
@@ -39,6 +41,26 @@ def from_json(text: str, record: plugins.Record = ()) -> Config:
 def from_tree(tree: object, record: plugins.Record = ()) -> Config:
     """As `from_json`, from what the text says."""
     return typing.cast(Config, _build(Config, migrated(tree), "config", record))
+
+
+def entry(base: type[Base], text: str, where: str) -> Base:
+    """An entry of a registry of `base` as it is typed: its name, or a JSON object with its name and settings.
+
+    Raises UserError as `from_json` does.
+    """
+    tag, _ = tagged.kind_of(base) or ("", None)
+    try:
+        tree = parse_json(text) if text.lstrip().startswith("{") else {tag: text}
+    except ValueError as error:
+        raise UserError(f"{where} {plugins.shown(text)} is not JSON ({error})") from None
+    return _value(base, tree, where, ())
+
+
+def to_text(settings: Any) -> str:
+    """What `entry` reads, as short as it can be: the name alone where all else is the default."""
+    tree = dataclasses.asdict(settings)
+    found = next(kind for base in type(settings).__mro__ if (kind := tagged.kind_of(base)))
+    return tree[found[0]] if settings == type(settings)() else json.dumps(tree)
 
 
 def _build(kind: type, tree: object, where: str, record: plugins.Record) -> object:

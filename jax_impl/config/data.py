@@ -1,16 +1,18 @@
-"""Settings of the data and of what is drawn at random about them; each is checked when it is made."""
+"""Kind of the data and of what is drawn at random about them; each is checked when it is made."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Literal
+from dataclasses import dataclass, field, fields
+from typing import Any, Literal, TypeVar
 
 from export.edge.pictures.arrays import Fit
 from jax_impl.config.checks import require, require_share
 from jax_impl.config.fields import FREE_ON_RESUME
 
-Layout = Literal["auto", "folders", "side-by-side", "manifest"]
 Direction = Literal["forward", "reverse"]
+Kind = TypeVar("Kind")
+SYNTHETIC = "synthetic"
+"""The `path` of the built-in scenes."""
 
 
 @dataclass(frozen=True)
@@ -48,44 +50,78 @@ class AugmentConfig:
 
 
 @dataclass(frozen=True)
-class DataConfig:
+class PlaceConfig:
+    """Where the pairs are."""
+
+    path: str = field(default=SYNTHETIC, metadata=FREE_ON_RESUME)
+    """Folder of pairs, CSV or JSONL manifest, or `synthetic` for the built-in scenes."""
+    layout: str = "auto"
+    """How the pairs are stored: `folders`, `side-by-side`, `manifest`, or a layout that a plugin adds; `auto`
+    recognises it."""
+    val_share: float = 0.1
+    """Share of the training pairs that is held out for validation, 0 to below 1, whole scenes at a time; only where the
+    data has no validation split of its own."""
+
+
+@dataclass(frozen=True)
+class DirectionConfig:
+    """Which picture of a pair guides."""
+
+    direction: Direction = "forward"
+    """`forward`: from A (or left, or source) to B; `reverse`: from B to A."""
+
+
+@dataclass(frozen=True)
+class SquareConfig:
+    """How a picture becomes a square."""
+
+    size: int = 128
+    """Side of a training picture, pixels, 8 to 4096."""
+    fit: Fit = "crop"
+    """How a picture becomes square: `crop` cuts the long side, `letterbox` adds grey bars, `stretch` distorts."""
+
+
+@dataclass(frozen=True)
+class SceneConfig:
+    """How many built-in scenes there are."""
+
+    synthetic_pairs: int = 256
+    """Number of built-in training scenes, at least 1; used with path `synthetic`."""
+    synthetic_val_pairs: int = 16
+    """Number of built-in validation scenes, at least 1; used with path `synthetic`."""
+
+
+@dataclass(frozen=True)
+class TfdsConfig:
+    """A prepared dataset of TensorFlow Datasets."""
+
+    tfds: str = ""
+    """Prepared dataset of TensorFlow Datasets to read in place of a path: NAME, NAME/CONFIG or NAME/CONFIG:VERSION."""
+    tfds_dir: str = field(default="~/tensorflow_datasets", metadata=FREE_ON_RESUME)
+    """Folder of the prepared datasets of TensorFlow Datasets."""
+    tfds_features: tuple[str, ...] = ()
+    """Names of two picture features of the TensorFlow dataset, input and target; by default its only two, by
+    alphabet."""
+
+
+@dataclass(frozen=True)
+class DataConfig(TfdsConfig, SceneConfig, SquareConfig, DirectionConfig, PlaceConfig):
     """Where the pairs are and how they become square training pictures."""
 
-    path: str = field(default="synthetic", metadata=FREE_ON_RESUME)
-    """A folder, a CSV or JSONL manifest, or `synthetic` for the built-in scenes."""
-    layout: Layout = "auto"
-    """How pairs lie on disk; `auto` finds out."""
-    direction: Direction = "forward"
-    """`forward`: from A (or left, or source) to B; `reverse`: the other way."""
-    size: int = 128
-    """Side of a training picture, pixels."""
     crop_size: int = 0
     """Side of the random window that each training step cuts out of every pair, pixels; 0 for whole pictures."""
-    fit: Fit = "crop"
-    """How a picture becomes square: cut the long side, pad the short one, or stretch."""
-    val_share: float = 0.1
-    """Share of pairs held out where the data has no validation split of its own."""
     repeats: int = 20
-    """How often each pair is seen in an epoch."""
-    synthetic_pairs: int = 256
-    """Number of built-in training scenes."""
-    synthetic_val_pairs: int = 16
-    """Number of built-in validation scenes."""
+    """How often each pair is seen in an epoch, at least 1."""
     max_bad_share: float = field(default=0.01, metadata=FREE_ON_RESUME)
-    """Largest share of training pairs that may hold a picture that cannot be decoded or is too small to learn from;
-    another pair stands in for each."""
-    tfds: str = ""
-    """Train on this prepared data set of TensorFlow Datasets instead: NAME, NAME/CONFIG or NAME/CONFIG:VERSION."""
-    tfds_dir: str = field(default="~/tensorflow_datasets", metadata=FREE_ON_RESUME)
-    """Folder of prepared data sets."""
-    tfds_features: tuple[str, ...] = ()
-    """Its features with the guiding picture and with the target; by default its only two, by alphabet."""
+    """Largest share of the training pairs, 0 to 1, that may hold a picture that cannot be decoded or has a side below
+    8 pixels; another pair replaces each. Training refuses to start with more."""
     in_memory_mb: int = field(default=4096, metadata=FREE_ON_RESUME)
-    """A training set that takes more than this, decoded, is read as it is needed; others stay on the device."""
+    """Largest training set that is decoded once and kept on the device, MiB of decoded pictures; a larger one is read
+    from disk all the time."""
     threads: int = field(default=0, metadata=FREE_ON_RESUME)
-    """Threads that read such a set; 0 for one per core, at most 16."""
+    """Threads that read a training set that is not kept in memory, 0 to 256; 0 for one per core, at most 16."""
     max_val_pairs: int = 2000
-    """Most held-out pairs that training looks at, spread over their split."""
+    """Most validation pairs that training uses, spread evenly over the split; at least 1."""
     augment: AugmentConfig = field(default_factory=AugmentConfig)
 
     def __post_init__(self) -> None:
@@ -94,7 +130,7 @@ class DataConfig:
         require(0.0 <= self.val_share < 1.0, "data.val_share", self.val_share, "choose a value from 0 to below 1")
         require_share("data.max_bad_share", self.max_bad_share)
         require(
-            self.tfds == "" or self.path == "synthetic",
+            self.tfds == "" or self.path == SYNTHETIC,
             "data.tfds",
             self.tfds,
             f"data.path ({self.path}) is given as well; name one of them",
@@ -109,3 +145,9 @@ class DataConfig:
         require(0 <= self.threads <= 256, "data.threads", self.threads, "choose 0 to 256")
         for name in ("repeats", "synthetic_pairs", "synthetic_val_pairs", "max_val_pairs"):
             require(getattr(self, name) >= 1, f"data.{name}", getattr(self, name), "choose at least 1")
+
+
+def part_of(kind: type[Kind], settings: object, **changes: Any) -> Kind:
+    """The `kind` with the values of the fields that `settings` has too, and these changes."""
+    known = {each.name: getattr(settings, each.name) for each in fields(kind) if hasattr(settings, each.name)}  # pyright: ignore[reportArgumentType]
+    return kind(**{**known, **changes})

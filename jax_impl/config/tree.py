@@ -1,89 +1,20 @@
-"""One frozen tree of settings: data, model, diffusion, optim, train; each checked when it is made."""
+"""One frozen tree of settings: data, model, diffusion, losses, optim, train; each checked when it is made."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from typing import Literal
 
-from export.edge.sampling.spacing import Spacing
-from export.edge.sampling.table import Prediction, Sampler
-from jax_impl.config.checks import require, require_finite, require_share
+from jax_impl.config.checks import require, require_finite
 from jax_impl.config.data import DataConfig
 from jax_impl.config.fields import FREE_ON_RESUME
+from jax_impl.diffusion.gaussian import DiffusionConfig
+from jax_impl.diffusion.losses.hybrid import HybridConfig
+from jax_impl.diffusion.losses.registry import LossConfig
+from jax_impl.diffusion.process import ProcessConfig
 from jax_impl.model import builtin  # noqa: F401  It registers our networks.
 from jax_impl.model.registry import NetworkConfig
 from jax_impl.model.seed_unet import SeedModelConfig
-
-LossWeight = Literal["uniform", "min_snr"]
-
-
-@dataclass(frozen=True)
-class DiffusionConfig:
-    """The noise process, what the network predicts, the loss, and how pictures are drawn from it."""
-
-    timesteps: int = 1000
-    """Steps T of the forward process."""
-    cosine_offset: float = 0.008
-    """Offset s of the cosine schedule (Nichol & Dhariwal 2021, eq. 17)."""
-    beta_min: float = 1e-4
-    beta_max: float = 0.9999
-    prediction: Prediction = "eps"
-    """The network's target: the noise, the clean picture, or the velocity."""
-    mae_weight: float = 0.1
-    """Weight of the absolute error beside the squared one."""
-    loss_weight: LossWeight = "uniform"
-    """`min_snr` weighs both errors of each picture by its noise level (Hang et al. 2023)."""
-    snr_gamma: float = 5.0
-    """Signal-to-noise ratio from which `min_snr` gives no more weight."""
-    cond_dropout: float = 0.0
-    """Probability that training hides a guiding picture, so that pictures can be drawn with guidance."""
-    guidance: float = 1.0
-    """Recommended guidance scale (Ho & Salimans 2022, 1 + w there), stored with the weights; 1 is none."""
-    clamp: float | None = 1.0
-    """Bound of the clean picture's estimate in every sampling step; none to leave it free."""
-    threshold: float = 0.0
-    """Share of each picture's values, such as 0.995, that dynamic thresholding leaves inside the clamp by shrinking
-    the estimate (Saharia et al. 2022, section 2.3); 0 cuts off what is outside."""
-    sampler: Sampler = "ddim"
-    """Recommended sampler, stored with the weights."""
-    sample_steps: int = 50
-    """Recommended number of sampling steps, stored with the weights; heun asks the network twice in most of them."""
-    spacing: Spacing = "trailing"
-    """Recommended choice of timesteps, stored with the weights."""
-
-    def __post_init__(self) -> None:
-        require(2 <= self.timesteps <= 100_000, "diffusion.timesteps", self.timesteps, "choose 2 to 100000")
-        require(0.0 <= self.cosine_offset < 1.0, "diffusion.cosine_offset", self.cosine_offset, "choose 0 to below 1")
-        require(
-            0.0 < self.beta_min < self.beta_max < 1.0,
-            "diffusion.beta_min",
-            self.beta_min,
-            f"it must lie between 0 and diffusion.beta_max ({self.beta_max}), which must be below 1",
-        )
-        require(self.mae_weight >= 0.0, "diffusion.mae_weight", self.mae_weight, "choose 0 or more")
-        require(self.snr_gamma > 0.0, "diffusion.snr_gamma", self.snr_gamma, "choose a value above 0")
-        require(0.0 <= self.cond_dropout < 1.0, "diffusion.cond_dropout", self.cond_dropout, "choose 0 to below 1")
-        require(self.guidance >= 0.0, "diffusion.guidance", self.guidance, "choose 0 or more")
-        require(
-            self.guidance == 1.0 or self.cond_dropout > 0.0,
-            "diffusion.guidance",
-            self.guidance,
-            "only a network trained with diffusion.cond_dropout above 0 can be guided; set that, or choose 1",
-        )
-        require(self.clamp is None or self.clamp >= 1.0, "diffusion.clamp", self.clamp, "choose 1 or more, or none")
-        require_share("diffusion.threshold", self.threshold)
-        require(
-            self.threshold == 0.0 or self.clamp is not None,
-            "diffusion.threshold",
-            self.threshold,
-            "it shrinks into diffusion.clamp, which is none; set a clamp, or leave the threshold at 0",
-        )
-        require(
-            1 <= self.sample_steps <= self.timesteps,
-            "diffusion.sample_steps",
-            self.sample_steps,
-            f"choose 1 to diffusion.timesteps ({self.timesteps})",
-        )
 
 
 @dataclass(frozen=True)
@@ -195,12 +126,16 @@ class Config:
 
     data: DataConfig = field(default_factory=DataConfig)
     model: NetworkConfig = field(default_factory=SeedModelConfig)
-    diffusion: DiffusionConfig = field(default_factory=DiffusionConfig)
+    diffusion: ProcessConfig = field(default_factory=DiffusionConfig)
+    losses: tuple[LossConfig, ...] = (HybridConfig(),)
+    """Terms of the loss, added up by their weights: names, such as hybrid, or JSON objects with a term's settings, such
+    as '{"term": "hybrid", "mae_weight": 0.2}'."""
     optim: OptimConfig = field(default_factory=OptimConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
 
     def __post_init__(self) -> None:
         require_finite("", self)
+        require(len(self.losses) > 0, "losses", self.losses, "name at least one term, such as hybrid")
         multiple = self.model.size_multiple
         nearest = round(self.data.size / multiple) * multiple
         require(

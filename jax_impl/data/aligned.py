@@ -19,9 +19,11 @@ from export.edge.pictures.files import SUFFIXES, save_picture
 from export.edge.pictures.sheets import grid
 from jax_impl.config.data import DataConfig, Direction
 from jax_impl.data.alignment import WORKING_SIDE, Registration, Verdict, register
-from jax_impl.data.checkup import Seen, edges
+from jax_impl.data.checkup import Inspected, edges
 from jax_impl.data.findings import differs
-from jax_impl.data.pairs import Pair, find_pairs, read_pair
+from jax_impl.data.pairs import Pair
+from jax_impl.data.sources.registry import open_source
+from jax_impl.data.sources.source import Source
 from jax_impl.data.warp import common, lay_over
 
 SHOWN_PAIRS, SHOWN_SIDE = 4, 288
@@ -55,12 +57,16 @@ def check_copy(folder: Path, source: Path) -> Path:
 
 
 def write_aligned(
-    folder: Path, seen: Sequence[Seen], direction: Direction, run: Callable[[Callable[[Seen], Aligned]], list[Aligned]]
+    folder: Path,
+    source: Source,
+    seen: Sequence[Inspected],
+    direction: Direction,
+    run: Callable[[Callable[[Inspected], Aligned]], list[Aligned]],
 ) -> list[Aligned]:
     """Write an aligned copy of pairs that can be read, whole or not at all; returns what became of each.
 
     Whatever the layout was, the copy has folders: train/A, train/B, val/A and so on, with the pairs' own names, A and B
-    as `direction` wants them. Pairs that do not move are copied byte for byte, halves of pictures as PNG;
+    as `direction` says. Pairs that do not move are copied byte for byte, halves of pictures as PNG;
     those that do are written as PNG, since a second JPEG would lose again what the first has kept.
 
     Args:
@@ -69,27 +75,25 @@ def write_aligned(
     Raises UserError where `folder` exists, or where names do not come back as they were from what was written.
     """
     with atomic_folder(folder) as copy:
-        done = run(lambda each: _write(copy, each, direction))
-        found = find_pairs(DataConfig(path=str(copy), layout="folders", val_share=0.0))
-        if {(p.split, p.name) for members in found.splits.values() for p in members} != {
-            (each.pair.split, each.pair.name) for each in seen
-        }:
+        done = run(lambda each: _write(copy, source, each, direction))
+        found = open_source(DataConfig(path=str(copy), layout="folders", val_share=0.0))
+        if {(p.split, p.name) for p in found.pairs} != {(each.pair.split, each.pair.name) for each in seen}:
             raise UserError(f"--align {folder}: not all names of pairs can be names of files; rename their pictures")
     return done
 
 
-def _write(copy: Path, each: Seen, direction: Direction) -> Aligned:
+def _write(copy: Path, source: Source, each: Inspected, direction: Direction) -> Aligned:
     pair = each.pair
-    cond, x0 = read_pair(pair)
+    cond, x0 = source.read(pair)
     registration = Registration("two shapes") if differs(each) else register(cond, x0)
     moved = registration.verdict == "moved"
     pictures = lay_over(cond, x0, registration.move) if moved else (cond, x0)
     sides = "AB" if direction == "forward" else "BA"
-    for side, picture, locator in zip(sides, pictures, (pair.cond, pair.x0), strict=True):
+    for side, picture, locator in zip(sides, pictures, pair.locators, strict=True):
         place = copy / pair.split / side
         place.mkdir(parents=True, exist_ok=True)
-        suffix = locator.path.suffix.lower()
-        if moved or locator.half or suffix not in SUFFIXES:
+        suffix = "" if locator is None else locator.path.suffix.lower()
+        if moved or locator is None or locator.half or suffix not in SUFFIXES:
             save_picture(place / f"{pair.name}.png", picture)
         else:
             shutil.copyfile(locator.path, place / f"{pair.name}{suffix}")
@@ -97,7 +101,7 @@ def _write(copy: Path, each: Seen, direction: Direction) -> Aligned:
 
 
 def left_alone(done: Sequence[Aligned]) -> list[str]:
-    """A line for each pair that was left as it is for want of a sure displacement."""
+    """A line for each pair that was left as it is because no displacement is sure."""
     return [
         f"{each.pair.split} {each.pair.name}: {REASONS[each.registration.verdict]}"
         + (f" ({each.registration.displacement:.0f} px)" if each.registration.verdict == "too far" else "")
@@ -142,18 +146,18 @@ def _numbers(found: Registration) -> dict[str, object]:
     }
 
 
-def overlays(done: Sequence[Aligned]) -> np.ndarray | None:
+def overlays(source: Source, done: Sequence[Aligned]) -> np.ndarray | None:
     """The pairs that moved most: cond, and the edges of cond in red over those of x0 in cyan, before and after.
 
     Where both have an edge, it is white. uint8 (height, width, 3), or None where nothing moved.
     """
     moved = [each for each in done if each.registration.verdict == "moved"]
     most = sorted(moved, key=lambda each: -each.registration.displacement)[:SHOWN_PAIRS]
-    return grid([[_overlay(each)] for each in most]) if most else None
+    return grid([[_overlay(source, each)] for each in most]) if most else None
 
 
-def _overlay(each: Aligned) -> np.ndarray:
-    cond, x0 = read_pair(each.pair)
+def _overlay(source: Source, each: Aligned) -> np.ndarray:
+    cond, x0 = source.read(each.pair)
     height, width = cond.shape[:2]
     left, top, right, bottom = common(each.registration.move, height, width)
     here, after = lay_over(cond, x0, each.registration.move)

@@ -22,10 +22,10 @@ LEAST_MOVE = 0.5
 FARTHEST = 0.15
 """A pair with a corner displaced by more is left alone, share of the shorter side."""
 LEAST_PEAK = 6.0
-"""Height of the correlation's peak below which nothing is believed, standard deviations."""
+"""Height of the correlation's peak below which no result counts, standard deviations."""
 MOST_ERROR = 0.35
-"""Standard error above which nothing is believed, pixels at the working side."""
-SMALLEST_SIDE = 48
+"""Standard error above which no result counts, pixels at the working side."""
+MIN_SIDE_TO_ALIGN = 48
 """Pictures with a shorter side, at the working size, are not compared, pixels."""
 _COARSE_SIDE, _TILE, _BLOCKS = 128, 32, 6
 _TURNS = np.deg2rad([-3.0, -1.5, 0.0, 1.5, 3.0])
@@ -56,7 +56,7 @@ def register(cond: np.ndarray, x0: np.ndarray) -> Registration:
     maximises the sum of all tiles' correlations is found by Newton's method (`_fit`). Tiles that changed, such as
     clouds, add noise and no vote.
 
-    A result is believed where the peak stands out from its surroundings, where parts of the picture agree on it (the
+    A result counts where the peak stands out from its surroundings, where parts of the picture agree on it (the
     standard error), and where the gradients' magnitudes, which had no part in it, agree better than before.
 
     Args:
@@ -65,7 +65,7 @@ def register(cond: np.ndarray, x0: np.ndarray) -> Registration:
     """
     height, width = cond.shape[:2]
     levels = _levels(height, width)
-    if min(levels[-1]) < SMALLEST_SIDE:
+    if min(levels[-1]) < MIN_SIDE_TO_ALIGN:
         return Registration("too small")
     greys = [_shrunk(Image.fromarray(resize(p, height, width)).convert("F"), levels[-1]) for p in (cond, x0)]
     move, ratio, size = None, (1.0, 1.0), (0, 0)
@@ -110,7 +110,7 @@ def _levels(height: int, width: int) -> list[tuple[int, int]]:
     """(height, width) to compare at, the coarsest first."""
     sides = [min(max(height, width), WORKING_SIDE)]
     scale = 1.0 / max(height, width)
-    while sides[-1] > 1.5 * _COARSE_SIDE and sides[-1] // 2 * scale * min(height, width) >= SMALLEST_SIDE:
+    while sides[-1] > 1.5 * _COARSE_SIDE and sides[-1] // 2 * scale * min(height, width) >= MIN_SIDE_TO_ALIGN:
         sides.append(sides[-1] // 2)
     return [(max(1, round(height * scale * side)), max(1, round(width * scale * side))) for side in sides[::-1]]
 
@@ -124,7 +124,7 @@ def orientations(grey: np.ndarray) -> np.ndarray:
     """The direction of edges whatever their polarity and contrast: complex64 (height, width), magnitudes below 1.
 
     The field of orientation correlation (Fitch et al. 2002, "Orientation Correlation") with its angle doubled, as the
-    bright side of an edge at dawn may be its dark side at dusk; fading where the gradient is weak beside the
+    bright side of an edge at dawn may be its dark side at dusk; fading where the gradient is weak next to the
     rest of its surroundings.
 
     Args:

@@ -1,4 +1,4 @@
-"""Training pairs that cannot be learned from: told from other failures, counted, named, and stood in for."""
+"""Training pairs that cannot be learned from: recognised, counted, named, and replaced by others."""
 
 from __future__ import annotations
 
@@ -26,7 +26,9 @@ def is_bad(pair: Pair, error: UserError) -> bool:
     if isinstance(error.__cause__, MemoryError) or getattr(error.__cause__, "errno", None) is not None:
         return False
     try:
-        for locator in (pair.cond, pair.x0):
+        for locator in pair.locators:
+            if locator is None:
+                continue
             with locator.path.open("rb") as file:
                 file.read(1)
     except OSError:
@@ -48,7 +50,9 @@ def check_share(names: Sequence[str], bad: Mapping[int, UserError], most: float)
         )
 
 
-def stand_in(names: Sequence[str], cond: np.ndarray, x0: np.ndarray, bad: Mapping[int, UserError]) -> tuple[str, ...]:
+def replace_bad(
+    names: Sequence[str], cond: np.ndarray, x0: np.ndarray, bad: Mapping[int, UserError]
+) -> tuple[str, ...]:
     """Put the next good pair, in order and around the end, in the place of each bad one; say so on stderr.
 
     Which one follows from the positions alone: it is the same on every resume and machine.
@@ -68,13 +72,13 @@ def stand_in(names: Sequence[str], cond: np.ndarray, x0: np.ndarray, bad: Mappin
             other = (other + 1) % len(names)
         cond[position], x0[position], held[position] = cond[other], x0[other], names[other]
     for position in sorted(bad)[:SHOWN]:
-        print(f"warning: {held[position]} stands in for {names[position]}: {bad[position]}", file=sys.stderr)
+        print(f"warning: {held[position]} replaces {names[position]}: {bad[position]}", file=sys.stderr)
     if len(bad) > SHOWN:
-        print(f"warning: and for {len(bad) - SHOWN} more", file=sys.stderr)
+        print(f"warning: and {len(bad) - SHOWN} more pairs are replaced", file=sys.stderr)
     return tuple(held)
 
 
-def standing_in(names: Sequence[str], read: Read, is_bad_at: Callable[[int, UserError], bool], most: float) -> Read:
+def replacing_bad(names: Sequence[str], read: Read, is_bad_at: Callable[[int, UserError], bool], most: float) -> Read:
     """`read`, but that at a bad position it reads the next good one, in order and around the end; from any thread.
 
     The first ones are named on stderr when they are met. Raises UserError as `check_share`
@@ -89,7 +93,7 @@ def standing_in(names: Sequence[str], read: Read, is_bad_at: Callable[[int, User
                 bad[position] = error
                 check_share(names, bad, most)
                 if len(bad) <= SHOWN:
-                    print(f"warning: the next pair stands in for {names[position]}: {error}", file=sys.stderr)
+                    print(f"warning: the next pair replaces {names[position]}: {error}", file=sys.stderr)
 
     def read_good(position: int) -> tuple[np.ndarray, np.ndarray]:
         while True:

@@ -10,7 +10,8 @@ import numpy as np
 
 from export.edge.errors import UserError
 from export.edge.pictures.arrays import fit_square, resize
-from jax_impl.data.pairs import Pair, read_pair
+from jax_impl.data.pairs import Pair
+from jax_impl.data.sources.source import Source
 
 ALIGN_SIDE = 192
 """Side at which two pictures are laid over each other, pixels."""
@@ -51,7 +52,7 @@ class Look:
 
 
 @dataclass(frozen=True)
-class Seen:
+class Inspected:
     """A pair after both pictures were opened."""
 
     pair: Pair
@@ -60,16 +61,16 @@ class Seen:
     looks: tuple[Look, Look] | None
     """cond and x0"""
     shift: Shift | None
-    """None where the two are aligned or where that cannot be told."""
+    """None where the two are aligned or where that is not clear."""
 
 
-def see(pair: Pair, fit: str) -> Seen:
+def inspect(source: Source, pair: Pair, fit: str) -> Inspected:
     """Open a pair and measure it; a picture that cannot be read becomes `problem`."""
     try:
-        cond, x0 = read_pair(pair)
+        cond, x0 = source.read(pair)
     except UserError as error:
-        return Seen(pair, str(error), None, None)
-    return Seen(pair, None, (look(cond), look(x0)), misalignment(cond, x0, fit))
+        return Inspected(pair, str(error), None, None)
+    return Inspected(pair, None, (look(cond), look(x0)), misalignment(cond, x0, fit))
 
 
 def look(picture: np.ndarray) -> Look:

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
 from jax_impl.config.data import DataConfig
-from jax_impl.data.checkup import Seen, near_duplicates
-from jax_impl.data.loader import SMALLEST_SIDE
-from jax_impl.data.pairs import Locator, Pair, PairSource
-from jax_impl.data.splits import FEWEST_SCENES
+from jax_impl.data.checkup import Inspected, near_duplicates
+from jax_impl.data.loader import MIN_PICTURE_SIDE
+from jax_impl.data.pairs import Pair, where
+from jax_impl.data.sources.source import Source
+from jax_impl.data.splits import MIN_SCENES_TO_HOLD_OUT
 
-WIDEST = 3.0
+MAX_ASPECT = 3.0
 """Pictures with sides further apart than this are called extreme."""
 _SAME_ASPECT = 0.02
 
@@ -31,7 +31,7 @@ class Finding:
     """Every case, a line each."""
 
 
-def judge(source: PairSource, seen: Sequence[Seen], config: DataConfig) -> list[Finding]:
+def check_pairs(source: Source, seen: Sequence[Inspected], config: DataConfig) -> list[Finding]:
     """The result of every check, in the order of a person's questions."""
     good = [each for each in seen if each.looks is not None]
     return [
@@ -39,17 +39,17 @@ def judge(source: PairSource, seen: Sequence[Seen], config: DataConfig) -> list[
                  "{} without a partner, left out", "picture"),
         _finding("readable", _unreadable(seen), "every picture can be read",
                  "{} unreadable; training takes others for a few (data.max_bad_share), so mend or remove them", "pair"),
-        _each("large enough", good, lambda each: smallest_side(each) < SMALLEST_SIDE, _sizes,
-              f"every side has at least {SMALLEST_SIDE} pixels",
-              f"{{}} with a side below {SMALLEST_SIDE} pixels; training does not learn from them, so remove them"),
-        _each("detail", good, lambda each: SMALLEST_SIDE <= smallest_side(each) < config.size, _sizes,
+        _each("large enough", good, lambda each: smallest_side(each) < MIN_PICTURE_SIDE, _sizes,
+              f"every side has at least {MIN_PICTURE_SIDE} pixels",
+              f"{{}} with a side below {MIN_PICTURE_SIDE} pixels; training does not learn from them, so remove them"),
+        _each("detail", good, lambda each: MIN_PICTURE_SIDE <= smallest_side(each) < config.size, _sizes,
               f"no picture is smaller than the training size {config.size}",
               f"{{}} smaller than the training size {config.size}, to be enlarged; a smaller --size may do"),
         _each("same shape", good, differs, _sizes, "both pictures of every pair have the same aspect ratio",
               "{} with two aspect ratios, so that one picture does not lie on the other; crop them alike"),
-        _each("aspect", good, lambda each: _aspect(each) > WIDEST, _sizes,
-              f"no picture is more than {WIDEST:.0f} times as long as wide",
-              f"{{}} more than {WIDEST:.0f} times as long as wide; --fit {config.fit} "
+        _each("aspect", good, lambda each: _aspect(each) > MAX_ASPECT, _sizes,
+              f"no picture is more than {MAX_ASPECT:.0f} times as long as wide",
+              f"{{}} more than {MAX_ASPECT:.0f} times as long as wide; --fit {config.fit} "
               + ("cuts most of them away" if config.fit == "crop" else "leaves little of them")),
         _each("aligned", good, lambda each: each.shift is not None, _shift,
               "no pair is clearly shifted (where structure allows to tell)",
@@ -71,9 +71,9 @@ def _finding(check: str, items: Sequence[str], fine: str, bad: str, noun: str) -
 
 def _each(
     check: str,
-    seen: Sequence[Seen],
-    is_bad: Callable[[Seen], bool],
-    tell: Callable[[Seen], str],
+    seen: Sequence[Inspected],
+    is_bad: Callable[[Inspected], bool],
+    tell: Callable[[Inspected], str],
     fine: str,
     bad: str,
 ) -> Finding:
@@ -84,36 +84,36 @@ def _name(pair: Pair) -> str:
     return f"{pair.split} {pair.name}"
 
 
-def _unreadable(seen: Sequence[Seen]) -> list[str]:
+def _unreadable(seen: Sequence[Inspected]) -> list[str]:
     return [f"{_name(each.pair)}: {each.problem}" for each in seen if each.problem is not None]
 
 
-def boxes(each: Seen) -> list[tuple[int, int]]:
+def boxes(each: Inspected) -> list[tuple[int, int]]:
     """(width, height) of cond and x0, pixels; empty where they could not be read."""
     return [(one.width, one.height) for one in each.looks or ()]
 
 
-def _sizes(each: Seen) -> str:
+def _sizes(each: Inspected) -> str:
     return " and ".join(f"{width} × {height}" for width, height in dict.fromkeys(boxes(each)))
 
 
-def smallest_side(each: Seen) -> int:
+def smallest_side(each: Inspected) -> int:
     """The shortest side of both pictures, pixels."""
     return min(min(box) for box in boxes(each))
 
 
-def _aspect(each: Seen) -> float:
+def _aspect(each: Inspected) -> float:
     return max(max(box) / min(box) for box in boxes(each))
 
 
-def differs(each: Seen) -> bool:
+def differs(each: Inspected) -> bool:
     """Whether the two pictures have different aspect ratios."""
     (width, height), (other_width, other_height) = boxes(each)
     slack = 1.0 / min(width, height, other_width, other_height)  # rounding to whole pixels is no difference
     return abs(np.log(width / height * other_height / other_width)) > _SAME_ASPECT + slack
 
 
-def _shift(each: Seen) -> str:
+def _shift(each: Inspected) -> str:
     assert each.shift is not None
     right, down = each.shift.right, each.shift.down
     across = f"{abs(right):.0f} px {'right' if right > 0 else 'left'}"
@@ -121,7 +121,7 @@ def _shift(each: Seen) -> str:
     return f"target lies {across}, {along} (confidence {each.shift.confidence:.1f})"
 
 
-def _leaks(seen: Sequence[Seen]) -> list[str]:
+def _leaks(seen: Sequence[Inspected]) -> list[str]:
     """Pictures of val and test that training knows, cond and x0 apart."""
     train = [each for each in seen if each.pair.split == "train"]
     others = [each for each in seen if each.pair.split != "train"]
@@ -129,23 +129,14 @@ def _leaks(seen: Sequence[Seen]) -> list[str]:
     for side in (0, 1):
         kept = [[each.looks[side] for each in group if each.looks] for group in (others, train)]
         for i, j in near_duplicates(kept[0], kept[1]):
-            files = [(each.pair.cond, each.pair.x0)[side] for each in (others[i], train[j])]
-            items.setdefault(label(files[0]), f"{label(files[0])} is like {label(files[1])}")
+            ours, theirs = (where(each.pair, side) for each in (others[i], train[j]))
+            items.setdefault(ours, f"{ours} is like {theirs}")
     return list(items.values())
 
 
-def shared_scenes(source: PairSource, *others: str) -> list[str]:
+def shared_scenes(source: Source, *others: str) -> list[str]:
     """Scenes of train that the `others` splits show too, by name; none where names do not tell scenes apart."""
     scenes = {split: {pair.scene for pair in members} for split, members in source.splits.items()}
-    if len(set().union(*scenes.values())) < FEWEST_SCENES:
+    if len(set().union(*scenes.values())) < MIN_SCENES_TO_HOLD_OUT:
         return []  # names such as frame_0001 say nothing about scenes
     return sorted(scenes["train"] & set().union(*(scenes[split] for split in others)) - {""})
-
-
-def label(locator: Locator, root: Path | None = None) -> str:
-    """A picture's path, from `root` where it lies there, and its half."""
-    path = locator.path
-    if root is not None:
-        folder = (root if root.is_dir() else root.parent).resolve()
-        path = path.resolve().relative_to(folder) if path.resolve().is_relative_to(folder) else path
-    return f"{path} ({locator.half} half)" if locator.half else str(path)

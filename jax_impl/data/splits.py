@@ -7,13 +7,16 @@ import math
 import re
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from export.edge.errors import UserError
 
+Split = Literal["train", "val", "test"]
+SPLITS: tuple[Split, ...] = ("train", "val", "test")
 SPLIT_NAMES = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
 """Every spelling of a split that folders and manifests may use, in lower case."""
 
-FEWEST_SCENES = 3
+MIN_SCENES_TO_HOLD_OUT = 3
 """Below this many scenes, holding one out would cost too much of the training data."""
 
 _DATE = re.compile(r"(?:19|20)\d\d([-_.]?)(?:0[1-9]|1[0-2])\1(?:0[1-9]|[12]\d|3[01])(?!\d)")
@@ -64,7 +67,7 @@ def hold_out(names: Sequence[str], scenes: Sequence[str], files: Sequence[Sequen
         return HoldOut(frozenset(), "no pairs are held out for validation")
     named = [f"scene {scene}" for scene in scenes]
     groups = _groups(count, lambda i: [named[i], *files[i]])
-    if by_scene := len(groups) >= FEWEST_SCENES and all(scenes):
+    if by_scene := len(groups) >= MIN_SCENES_TO_HOLD_OUT and all(scenes):
         what = f"of {len(groups)} scenes (told apart by file name), so that validation shows unseen scenes"
     else:
         groups = _groups(count, lambda i: files[i])

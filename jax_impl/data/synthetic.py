@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 import numpy as np
 
 from export.edge.errors import UserError
 from jax_impl.data.scenery.painting import Hour, paint
 from jax_impl.data.scenery.scene import Scene, draw_scene
 from jax_impl.data.scenery.stage import build_stage
-
-Split = Literal["train", "val", "test"]
+from jax_impl.data.splits import SPLITS, Split
 
 MIN_SIZE, MAX_SIZE = 16, 1024
 """Side of a picture, pixels."""
-SPLITS: tuple[Split, ...] = ("train", "val", "test")
 
 __all__ = [
     "MAX_SIZE", "MIN_SIZE", "SPLITS", "Hour", "Scene", "Split", "draw_scene", "render", "render_pair", "scene_seed",

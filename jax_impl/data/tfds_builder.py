@@ -22,11 +22,12 @@ from PIL import Image
 from export.edge.disk.files import sha256_file
 from export.edge.errors import UserError
 from export.edge.pictures.arrays import fit_square
-from jax_impl.data.pairs import PairSource, read_pair
-from jax_impl.data.synthetic import Split, render_pair, scene_seed
+from jax_impl.config.data import DataConfig
+from jax_impl.data.pairs import Pair
+from jax_impl.data.sources.source import Source
+from jax_impl.data.splits import SPLITS
 
 Encoded = tuple[bytes, bytes]
-SPLITS = ("train", "val", "test")
 _KEY_SPACE = 2**128
 """Keys of examples: the range of the hashes that tfds sorts by."""
 
@@ -59,7 +60,7 @@ class PairedImages(tfds.core.GeneratorBasedBuilder):
 
     def _info(self) -> tfds.core.DatasetInfo:
         cond, x0 = (tfds.features.Image(shape=(None, None, 3)) for _ in range(2))
-        # The order of the pairs stays that of their source, so that a run draws the same batches from either.
+        # The order of the pairs stays that of their source, so that a run gets the same batches from either.
         return tfds.core.DatasetInfo(
             builder=self,
             description=self.__doc__,
@@ -88,55 +89,52 @@ class PairedImages(tfds.core.GeneratorBasedBuilder):
         return config
 
 
-def scenes(counts: Mapping[Split, int], size: int) -> Examples:
-    """The built-in scenes, `counts` of each split, as PNG files of `size` × `size` pixels."""
-    first = render_pair(scene_seed("train", 0), size)[0].tobytes()
-    # The first scene's pixels stand for the painter: when it paints otherwise, the name changes.
-    digest = _digest([f"{size} {sorted(counts.items())}".encode(), first])
-    names = {split: tuple(f"{split}_{i:06d}" for i in range(counts.get(split, 0))) for split in SPLITS}
-
-    def encoded(split: Any, i: int) -> Encoded:
-        cond, x0 = render_pair(scene_seed(split, i), size)
-        return png(cond), png(x0)
-
-    return Examples(f"scenes_{size}px_{counts.get('train', 0)}_{digest}", names, encoded)
-
-
-def folder(source: PairSource, root: Path, side: int, fit: str, progress: Callable[[], object]) -> Examples:
-    """The pairs that were found at `root`, with their splits.
+def examples_of(source: Source, config: DataConfig, side: int, progress: Callable[[], object]) -> Examples:
+    """What a dataset of these pairs is made of, with their splits.
 
     Args:
-        source: what `find_pairs` found there.
-        root: gives the configuration its name.
-        side: 0 to keep the files' own bytes (a half of a side-by-side picture becomes a PNG), or the
-            side in pixels of the squares that pictures become, by `fit`, as PNG.
-        fit: crop, letterbox or stretch.
+        source: the pairs.
+        config: the settings that `source` was opened with; `fit` makes squares.
+        side: 0 to keep the files' own bytes (a half of a side-by-side picture becomes a PNG), or the side in pixels
+            of the squares that pictures become, as PNG; no matter where the source renders squares of `config.size`.
         progress: called for each pair whose files were read for the digest.
     """
-    parts: list[bytes] = [f"{side} {fit if side else ''}".encode()]
-    for split in SPLITS:
-        for pair in source.splits[split]:
-            files = [(sha256_file(each.path), each.half) for each in (pair.cond, pair.x0)]
-            parts.append(f"{split}\0{pair.name}\0{files}".encode())
-            progress()
-    names = {split: tuple(pair.name for pair in source.splits[split]) for split in SPLITS}
+    if source.rendered:
+        # The test split can be rendered at any time.
+        splits: dict[str, tuple[Pair, ...]] = {split: source.splits[split] for split in ("train", "val")}
+        counts = sorted((split, len(members)) for split, members in splits.items())
+        # The first pixels represent the painter: when it paints otherwise, the name changes.
+        parts = [f"{config.size} {counts}".encode(), source.read(splits["train"][0])[0].tobytes()]
+        name = f"{source.layout}_{config.size}px_{len(splits['train'])}"
+    else:
+        splits = dict(source.splits)
+        parts = [f"{side} {config.fit if side else ''}".encode()]
+        for split in SPLITS:
+            for pair in splits[split]:
+                parts.append(f"{split}\0{pair.name}\0{_contents(source, pair)}".encode())
+                progress()
+        stem = Path(source.place).expanduser().resolve().stem.lower()
+        name = (re.sub(r"[^a-z0-9]+", "_", stem).strip("_") or "folder") + (f"_{side}px" if side else "")
+    names = {split: tuple(pair.name for pair in splits.get(split, ())) for split in SPLITS}
 
     def encoded(split: str, i: int) -> Encoded:
-        pair = source.splits[split][i]
-        if side:
-            cond, x0 = (png(fit_square(picture, side, fit)) for picture in read_pair(pair))
-            return cond, x0
-        # Read as pictures too: what cannot be read is named now, not in the middle of a training.
-        pictures = read_pair(pair)
-        whole = pair.cond.half is None and pair.x0.half is None
-        cond, x0 = (
-            (each.path.read_bytes() for each in (pair.cond, pair.x0)) if whole else (png(each) for each in pictures)
-        )
-        return cond, x0
+        pair = splits[split][i]
+        # Read as pictures always: what cannot be read is named now, not in the middle of a training.
+        cond, x0 = source.read(pair)
+        if side and not source.rendered:
+            cond, x0 = (fit_square(picture, side, config.fit) for picture in (cond, x0))
+        elif pair.cond is not None and pair.x0 is not None and not (pair.cond.half or pair.x0.half):
+            return pair.cond.path.read_bytes(), pair.x0.path.read_bytes()
+        return png(cond), png(x0)
 
-    stem = re.sub(r"[^a-z0-9]+", "_", root.expanduser().resolve().stem.lower()).strip("_") or "folder"
-    size = f"_{side}px" if side else ""
-    return Examples(f"{stem}{size}_{_digest(parts)}", names, encoded)
+    return Examples(f"{name}_{_digest(parts)}", names, encoded)
+
+
+def _contents(source: Source, pair: Pair) -> list[tuple[str, str | None]]:
+    """Digests of both files of a pair, or of its pixels where it has none."""
+    if pair.cond is None or pair.x0 is None:
+        return [(hashlib.sha256(picture.tobytes()).hexdigest(), None) for picture in source.read(pair)]
+    return [(sha256_file(each.path), each.half) for each in (pair.cond, pair.x0)]
 
 
 def builder_of(examples: Examples, data_dir: Path, progress: Callable[[], object]) -> PairedImages:
@@ -147,7 +145,7 @@ def builder_of(examples: Examples, data_dir: Path, progress: Callable[[], object
     return PairedImages(data_dir=str(data_dir), config=config, file_format="array_record")
 
 
-def prepare(builder: PairedImages) -> None:
+def write_dataset(builder: PairedImages) -> None:
     """Write the data set, whole or not at all: in a folder of its own that is renamed at the end.
 
     At most about a gigabyte of it is in memory at a time. Raises UserError for a picture that cannot be used.

@@ -1,42 +1,158 @@
-"""The forward process and the three ways to say what noise is in a picture.
+"""What a diffusion process is to the rest of the program: `Process`, its settings and the registry PROCESSES.
 
-Everywhere x_t = √ᾱ_t · x0 + √(1 - ᾱ_t) · eps. `signal` is √ᾱ_t and `noise` is √(1 - ᾱ_t),
-shaped to broadcast against (batch, height, width, channels).
+A process says how a clean picture becomes the state x_t of a timestep, what a network should say of that state, and by
+which tables samplers walk back. Training, validation, sampling and bundles know no more of it than this module says.
 """
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import NamedTuple
+
 import jax
-import jax.numpy as jnp
+import numpy as np
 
-from export.edge.sampling.table import Prediction
-from jax_impl.diffusion.schedule import Levels
-
-
-def levels_at(levels: Levels, t: jax.Array, dtype: jnp.dtype) -> tuple[jax.Array, jax.Array]:
-    """Signal and noise level of timesteps t (batch,), each (batch, 1, 1, 1)."""
-    signal, noise = jnp.asarray(levels.signal, dtype), jnp.asarray(levels.noise, dtype)
-    return signal[t][:, None, None, None], noise[t][:, None, None, None]
+from export.edge.sampling.table import Plan
+from export.edge.sampling.tables import Tables
+from jax_impl.config import tagged
+from jax_impl.config.checks import require, require_share
 
 
-def q_sample(x0: jax.Array, eps: jax.Array, signal: jax.Array, noise: jax.Array) -> jax.Array:
-    """Noise a clean picture: a draw of q(x_t | x0) for standard normal eps (Ho et al. 2020, eq. 4)."""
-    return signal * x0 + noise * eps
+class Levels(NamedTuple):
+    """What a state is made of at its timestep; each (batch, 1, 1, 1), to broadcast against pictures."""
+
+    signal: jax.Array
+    """Weight of x0 in x_t."""
+    noise: jax.Array
+    """Weight of the noise in x_t."""
+    x0_from_output: jax.Array
+    """Weight of the network's output in x0_hat: by it an error of the output becomes one of x0_hat."""
 
 
-def target(prediction: Prediction, x0: jax.Array, eps: jax.Array, signal: jax.Array, noise: jax.Array) -> jax.Array:
-    """What the network should say: eps, x0, or v = √ᾱ eps - √(1-ᾱ) x0 (Salimans & Ho 2022, appendix D)."""
-    if prediction == "eps":
-        return eps
-    if prediction == "x0":
-        return x0
-    return signal * eps - noise * x0
+class Noised(NamedTuple):
+    """A clean picture on its way; pictures (batch, height, width, channels), t integers (batch,)."""
+
+    x_t: jax.Array
+    t: jax.Array
+    noise: jax.Array
+    """The standard normal noise in x_t."""
+    levels: Levels
 
 
-def to_x0(prediction: Prediction, output: jax.Array, x_t: jax.Array, signal: jax.Array, noise: jax.Array) -> jax.Array:
-    """The clean picture that a network's output stands for, unclamped."""
-    if prediction == "eps":
-        return (x_t - noise * output) / signal
-    if prediction == "x0":
-        return output
-    return signal * x_t - noise * output
+class Published(NamedTuple):
+    """What of a process travels with the weights; one of the two."""
+
+    alphas_cumprod: np.ndarray | None = None
+    """Gaussian diffusion: ᾱ, float64 (T,), from which any sampler's table follows."""
+    tables: Tables | None = None
+    """Any other process: the tables of its samplers."""
+
+
+class Bound(NamedTuple):
+    """What brings x0_hat into range in every call, see `jax_impl.diffusion.samplers.bounded`."""
+
+    clamp: float | None = 1.0
+    threshold: float = 0.0
+
+
+class Process(ABC):
+    """A diffusion process. Pictures are (batch, height, width, channels) in [-1, 1], timesteps t integers (batch,)."""
+
+    timesteps: int
+    """T: timesteps are 0 … T-1, larger ones are further from x0."""
+
+    @abstractmethod
+    def corrupt(self, x0: jax.Array, cond: jax.Array, t: jax.Array, noise: jax.Array) -> Noised:
+        """The state at t of the clean pictures x0, whose guiding pictures are `cond`; `noise` is standard normal."""
+
+    @abstractmethod
+    def target(self, x0: jax.Array, noised: Noised) -> jax.Array:
+        """What the network should say of a state, shaped like x0."""
+
+    @abstractmethod
+    def to_x0(self, output: jax.Array, x_t: jax.Array, t: jax.Array) -> jax.Array:
+        """The clean picture that a network's output stands for, unclamped."""
+
+    @abstractmethod
+    def plan(self, steps: int, sampler: str, eta: float = 0.0, *, spacing: str = "trailing") -> Plan:
+        """The table of a sampler, a row for each call of the network, in float64 on the host.
+
+        Raises UserError for a sampler that is unknown and for numbers out of range.
+        """
+
+    @abstractmethod
+    def bound(self, sampler: str) -> Bound:
+        """What brings x0_hat into range when this sampler runs."""
+
+    @abstractmethod
+    def published(self) -> Published:
+        """What travels with the weights, so that samplers in other languages need not know the process."""
+
+
+TABLE_STEPS = (1, 2, 4, 10, 20, 50)
+"""Numbers of steps for which `tables_of` makes tables, beside the recommended one."""
+
+
+@dataclass(frozen=True)
+class ProcessConfig(ABC):
+    """Settings of a process; a subclass names itself in `process` and is added to PROCESSES under that name."""
+
+    process: str
+    timesteps: int = 1000
+    """Steps T of the forward process."""
+    prediction: str = "x0"
+    """The network's target."""
+    cond_dropout: float = 0.0
+    """Probability, 0 to below 1, that training hides an input picture, so that sampling can use guidance."""
+    guidance: float = 1.0
+    """Recommended guidance scale (Ho & Salimans 2022, 1 + w there), stored with the weights; 1 is none."""
+    clamp: float | None = 1.0
+    """Bound of the clean picture's estimate in every sampling step, 1 or more; none to leave it free."""
+    threshold: float = 0.0
+    """Share of each picture's values, such as 0.995, that dynamic thresholding leaves inside the clamp by shrinking
+    the estimate (Saharia et al. 2022, section 2.3); 0 cuts off what is outside."""
+    sampler: str = ""
+    """Recommended sampler, stored with the weights."""
+    sample_steps: int = 50
+    """Recommended number of sampling steps, stored with the weights; heun runs the network twice in most of them."""
+    spacing: str = "trailing"
+    """Recommended choice of timesteps, stored with the weights."""
+
+    def __post_init__(self) -> None:
+        require(2 <= self.timesteps <= 100_000, "diffusion.timesteps", self.timesteps, "choose 2 to 100000")
+        require(0.0 <= self.cond_dropout < 1.0, "diffusion.cond_dropout", self.cond_dropout, "choose 0 to below 1")
+        require(self.guidance >= 0.0, "diffusion.guidance", self.guidance, "choose 0 or more")
+        require(
+            self.guidance == 1.0 or self.cond_dropout > 0.0,
+            "diffusion.guidance",
+            self.guidance,
+            "only a network trained with diffusion.cond_dropout above 0 can be guided; set that, or choose 1",
+        )
+        require(self.clamp is None or self.clamp >= 1.0, "diffusion.clamp", self.clamp, "choose 1 or more, or none")
+        require_share("diffusion.threshold", self.threshold)
+        require(
+            self.threshold == 0.0 or self.clamp is not None,
+            "diffusion.threshold",
+            self.threshold,
+            "it shrinks into diffusion.clamp, which is none; set a clamp, or leave the threshold at 0",
+        )
+        require(
+            1 <= self.sample_steps <= self.timesteps,
+            "diffusion.sample_steps",
+            self.sample_steps,
+            f"choose 1 to diffusion.timesteps ({self.timesteps})",
+        )
+
+    @abstractmethod
+    def create(self, published: Published | None = None) -> Process:
+        """The process; with `published`, as the bundle says that its weights were trained."""
+
+
+def tables_of(process: Process, sampler: str, steps: int) -> Published:
+    """The tables of one sampler: in the recommended number of `steps`, and in those of TABLE_STEPS up to T."""
+    counts = sorted({steps, *(count for count in TABLE_STEPS if count <= process.timesteps)})
+    return Published(tables={sampler: {count: process.plan(count, sampler) for count in counts}})
+
+
+PROCESSES = tagged.registry(ProcessConfig, "process", "diffusion process")

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from export.edge.errors import UserError
 from jax_impl.config.data import DataConfig
 from jax_impl.data.findings import shared_scenes
-from jax_impl.data.loader import SYNTHETIC, Pairs, Split, load, remarks
-from jax_impl.data.pairs import PairSource, find_pairs
-from jax_impl.data.splits import FEWEST_SCENES
+from jax_impl.data.loader import Pairs, decode, lazy_pairs
+from jax_impl.data.sources.registry import open_source
+from jax_impl.data.sources.source import Source
+from jax_impl.data.splits import MIN_SCENES_TO_HOLD_OUT, Split
 
 
 @dataclass(frozen=True)
@@ -17,6 +18,8 @@ class HeldOut:
     """What an evaluation works with."""
 
     data: DataConfig
+    place: str
+    """What the settings call the place of the pairs."""
     split: Split
     pairs: Pairs
     """Those to score on."""
@@ -34,36 +37,37 @@ class HeldOut:
 
 def open_held_out(data: DataConfig, split: Split) -> HeldOut:
     """Decode the pairs of a split and of train. Raises UserError where the split has none."""
-    pairs = load(data, split)
+    source = open_source(data)
+    pairs = decode(lazy_pairs(source, data, split))
     if not pairs.names:
-        raise UserError(f"--split {split} of {data.tfds or data.path} has no pairs; name another split")
-    source = None if data.tfds or data.path == SYNTHETIC else find_pairs(data)
-    warnings = [] if source is None else _shared(source, split)
+        raise UserError(f"--split {split} of {source.place} has no pairs; name another split")
+    warnings = _shared(source, split)
     train = pairs if split == "train" else None
-    if train is None and (source is None or source.splits["train"]):
-        train = load(data, "train")
+    if train is None and source.splits["train"]:
+        train = decode(lazy_pairs(source, data, "train"))
         same = _same_pictures(pairs, train)
         if same:
             warnings.append(
                 f"{len(same)} of {len(pairs.names)} {split} pairs have a picture that is also in train, such as "
                 f"{same[0]}; scores are too good"
             )
-    names = [""] * len(pairs.names) if source is None else [pair.scene for pair in source.splits[split]]
-    known = all(names) and source is not None and _count_scenes(source) >= FEWEST_SCENES
+    members = source.splits[split]
+    known = all(pair.scene for pair in members) and _count_scenes(source) >= MIN_SCENES_TO_HOLD_OUT
     return HeldOut(
         data=data,
+        place=source.place,
         split=split,
         pairs=pairs,
         train=train,
-        scenes=tuple(names) if known else pairs.names,
+        scenes=tuple(pair.scene for pair in members) if known else pairs.names,
         scenes_known=known,
-        sources=pairs.names if source is None else tuple(pair.cond.path.stem for pair in source.splits[split]),
-        notes=remarks(data),
+        sources=tuple(pair.name if pair.cond is None else pair.cond.path.stem for pair in members),
+        notes=source.remarks(),
         warnings=tuple(warnings),
     )
 
 
-def _shared(source: PairSource, split: Split) -> list[str]:
+def _shared(source: Source, split: Split) -> list[str]:
     if split == "train":
         return ["these are the pairs of train itself; the scores say nothing about unseen pictures"]
     shared = shared_scenes(source, split)
@@ -80,5 +84,5 @@ def _same_pictures(pairs: Pairs, train: Pairs) -> list[str]:
     return [name for i, name in enumerate(pairs.names) if any(side[i].tobytes() in seen for side, seen in sides)]
 
 
-def _count_scenes(source: PairSource) -> int:
-    return len({pair.scene for members in source.splits.values() for pair in members})
+def _count_scenes(source: Source) -> int:
+    return len({pair.scene for pair in source.pairs})

@@ -18,8 +18,7 @@ from export.edge.pictures.arrays import fit_square, to_float, working
 from export.edge.pictures.files import SUFFIXES, open_picture
 from export.edge.sampling.noise import start_noise
 from export.edge.translate import Options, translate
-from jax_impl.diffusion.draw import Wishes, make_draw, resolve
-from jax_impl.diffusion.samplers import make_plan
+from jax_impl.diffusion.sampling import AS_RECOMMENDED, SamplingOptions, make_sampler, resolve
 from jax_impl.evaluation.baselines import Translate, color_transfer, copy_input, mean_target, pixel_ridge
 from jax_impl.evaluation.held_out import HeldOut
 from jax_impl.model.network import Tree
@@ -29,7 +28,6 @@ Draw = Callable[[np.ndarray, Sequence[int]], np.ndarray]
 """(pictures, one seed each) to pictures of the same sizes, both uint8 (pictures, height, width, 3)."""
 BATCH = 8
 """Pictures that JAX draws together."""
-AS_RECOMMENDED = Wishes()
 
 
 @dataclass(frozen=True)
@@ -58,41 +56,40 @@ def each(by: Translate) -> Draw:
     return draw
 
 
-def of_artifact(model: Artifact, wishes: Wishes = AS_RECOMMENDED) -> Method:
+def of_artifact(model: Artifact, options: SamplingOptions = AS_RECOMMENDED) -> Method:
     """An exported model, run by export.edge."""
 
-    options = Options(wishes.steps, wishes.sampler, wishes.spacing, wishes.eta, wishes.guidance)
+    how = Options(options.steps, options.sampler, options.spacing, options.eta, options.guidance)
 
     return Method(
         name="model",
         title="model",
-        draw=each(lambda picture, seed: translate(model, picture, options, seed=seed)),
+        draw=each(lambda picture, seed: translate(model, picture, how, seed=seed)),
         chance=True,
-        steps=wishes.steps or model.steps,
-        sampler=wishes.sampler or model.sampler,
+        steps=options.steps or model.steps,
+        sampler=options.sampler or model.sampler,
     )
 
 
 def of_run(
-    name: str, title: str, run: TrainedRun, weights: tuple[Tree, Tree], wishes: Wishes = AS_RECOMMENDED
+    name: str, title: str, run: TrainedRun, weights: tuple[Tree, Tree], options: SamplingOptions = AS_RECOMMENDED
 ) -> Method:
     """A run's published weights (see runs.publishing), drawn with JAX as jax_impl.sample does.
 
-    Raises UserError for wishes that cannot be met.
+    Raises UserError for options that cannot be met.
     """
     config = run.config
-    chosen = resolve(config.diffusion, wishes)
     # What is impossible is found out before any work.
-    make_plan(run.alphas_cumprod, chosen, config.diffusion.prediction)
-    draw = make_draw(run.problem, run.alphas_cumprod, chosen)
+    chosen = resolve(run.problem, options)
+    sampler = make_sampler(run.problem, chosen)
 
     def batch(pictures: np.ndarray, seeds: Sequence[int]) -> np.ndarray:
         rule = (config.data.size, config.data.fit, config.model.size_multiple)
         ready = [working(picture, *rule) for picture in pictures]
         cond = np.stack([to_float(inner) for inner in ready])
-        x_start = np.concatenate([start_noise(seed, (1, *cond.shape[1:])) for seed in seeds])
+        noise = np.concatenate([start_noise(seed, (1, *cond.shape[1:])) for seed in seeds])
         keys = jnp.stack([jax.random.key(seed) for seed in seeds])
-        drawn = np.asarray(draw(*weights, jnp.asarray(cond), jnp.asarray(x_start), keys).x0)
+        drawn = np.asarray(sampler(*weights, jnp.asarray(cond), jnp.asarray(noise), keys).x0)
         fit = config.data.fit
         return np.stack([to_photo_size(*one, fit) for one in zip(pictures, ready, drawn, strict=True)])
 

@@ -11,7 +11,7 @@ from export.edge.markdown import table
 from export.edge.pictures.sheets import grid
 from jax_impl.evaluation.held_out import HeldOut
 from jax_impl.evaluation.scoring import SWD, Judge, Scores, wins
-from jax_impl.evaluation.statistics import FEWEST_SCENES
+from jax_impl.evaluation.statistics import MIN_SCENES_TO_RESAMPLE
 
 CELL = 256
 """Smallest height of a picture on the contact sheet, pixels."""
@@ -54,7 +54,7 @@ def interval_note(judge: Judge) -> str:
     count, scenes = len(judge.held_out.pairs.names), len(judge.scenes)
     if not judge.held_out.scenes_known:
         return f"mean and 95 % bootstrap interval over {count} pictures"
-    if scenes >= FEWEST_SCENES:
+    if scenes >= MIN_SCENES_TO_RESAMPLE:
         return f"mean and 95 % bootstrap interval over {scenes} scenes"
     return (
         f"mean and 95 % bootstrap interval over {count} pictures; they show {scenes} scenes only, so the intervals are "

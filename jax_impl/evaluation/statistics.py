@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 RESAMPLES = 1000
-FEWEST_SCENES = 8
+MIN_SCENES_TO_RESAMPLE = 8
 """With fewer scenes than this, resampling them says little: pictures are resampled, and wins are counted by scene."""
 _CONFIDENCE = 0.95
 
@@ -51,11 +51,11 @@ def resampling(scenes: Sequence[str], seed: int = 0) -> np.ndarray:
     """Weights of each picture in each resample, float64 (RESAMPLES, pictures), rows adding up to 1 (Efron 1979).
 
     scenes: one label per picture. Whole scenes are drawn with replacement where there are
-    at least FEWEST_SCENES of them, else single pictures.
+    at least MIN_SCENES_TO_RESAMPLE of them, else single pictures.
     """
     rng = np.random.default_rng(seed)
     labels, scene = np.unique(np.asarray(scenes), return_inverse=True)
-    units = len(labels) if len(labels) >= FEWEST_SCENES else len(scenes)
+    units = len(labels) if len(labels) >= MIN_SCENES_TO_RESAMPLE else len(scenes)
     of_unit = scene if units == len(labels) else np.arange(len(scenes))
     counts = rng.multinomial(units, np.full(units, 1.0 / units), RESAMPLES).astype(np.float64)[:, of_unit]
     return counts / counts.sum(axis=1, keepdims=True)

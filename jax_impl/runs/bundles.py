@@ -22,7 +22,7 @@ from export.edge.errors import UserError
 from export.edge.model.bundles import (
     bundle_metadata,
     bundle_tensors,
-    check_schedule,
+    check_process,
     open_contents,
     optimizer_metadata,
 )
@@ -31,7 +31,7 @@ from jax_impl.config.as_json import from_json
 from jax_impl.config.fields import TRAINING_ONLY, marked
 from jax_impl.config.tagged import plugins_of
 from jax_impl.config.tree import Config
-from jax_impl.diffusion.schedule import Levels
+from jax_impl.diffusion.process import Published
 from jax_impl.model.network import Tree, flatten, outline
 from jax_impl.runs.folder import differences
 from jax_impl.runs.tensor_file import read_tensors
@@ -40,11 +40,12 @@ from jax_impl.training.step import Problem
 
 @dataclass(frozen=True)
 class Bundle:
-    """What a model.safetensors holds: float32 weights by dotted name, ᾱ float64 (T,), and the configuration."""
+    """What a model.safetensors holds: float32 weights by dotted name, what it says of the process, configuration."""
 
     weights: Mapping[str, np.ndarray]
     """The denoiser's."""
-    alphas_cumprod: np.ndarray
+    published: Published
+    """What it says of the process."""
     config: Config
     networks: Mapping[str, Mapping[str, np.ndarray]]
     """The weights of every network, by its name."""
@@ -54,7 +55,7 @@ def write_bundle(
     path: Path,
     params: Tree,
     stats: Tree,
-    alphas_cumprod: np.ndarray,
+    published: Published,
     config: Config,
     others: Mapping[str, Tree] = MappingProxyType({}),
 ) -> str:
@@ -64,8 +65,9 @@ def write_bundle(
     """
     trees = {DENOISER: flatten(params) | flatten(stats), **{name: flatten(tree) for name, tree in others.items()}}
     networks = {name: {key: np.asarray(leaf) for key, leaf in tree.items()} for name, tree in trees.items()}
-    tensors = bundle_tensors(networks, alphas_cumprod)
-    metadata = bundle_metadata(tensors, json.dumps(dataclasses.asdict(config)), plugins_of(config), networks)
+    tensors = bundle_tensors(networks, published.alphas_cumprod)
+    text = json.dumps(dataclasses.asdict(config))
+    metadata = bundle_metadata(tensors, text, plugins_of(config), networks, published.tables)
     # As bytes: where the disk is full, the library raises an error of its own.
     write_bytes(path, to_bytes(tensors, metadata))
     return metadata["weights_digest"]
@@ -88,10 +90,10 @@ def read_bundle(path: Path) -> Bundle:
     held = open_contents(path, "weights", *read_tensors(path, "weights"))
     try:
         config = from_json(held.config, held.plugins)
-        check_schedule(held.alphas_cumprod, config.diffusion.timesteps)
+        tables = check_process(held.alphas_cumprod, held.tables, config.diffusion.timesteps)
     except UserError as error:
         raise UserError(f"weights {path}: {error}") from None
-    return Bundle(held.weights, held.alphas_cumprod, config, held.networks)
+    return Bundle(held.weights, Published(held.alphas_cumprod, tables), config, held.networks)
 
 
 def fill(template: Tree, weights: Mapping[str, np.ndarray], where: str) -> Tree:
@@ -108,15 +110,15 @@ def fill(template: Tree, weights: Mapping[str, np.ndarray], where: str) -> Tree:
     return jax.tree_util.tree_map_with_path(leaf, template)
 
 
-def open_bundle(path: Path) -> tuple[Problem, Tree, Tree, np.ndarray]:
-    """What drawing with a bundle takes: (problem, params, stats, alphas_cumprod), the last float64 (T,).
+def open_bundle(path: Path) -> tuple[Problem, Tree, Tree]:
+    """What sampling with a bundle takes: (problem, params, stats).
 
     Raises UserError for a file that is no bundle, or whose weights do not fill its network.
     """
     bundle = read_bundle(path)
     network, params, stats = outline(bundle.config)
     params, stats = _filled(path, bundle, params, stats)
-    return Problem(network, bundle.config, Levels.of(bundle.alphas_cumprod)), params, stats, bundle.alphas_cumprod
+    return Problem.of(network, bundle.config, bundle.published), params, stats
 
 
 def warm_start(path: Path, config: Config, params: Tree, stats: Tree) -> tuple[Tree, Tree]:
@@ -141,7 +143,7 @@ def _filled(path: Path, bundle: Bundle, params: Tree, stats: Tree) -> tuple[Tree
 
 def _check_network(path: Path, theirs: Config, ours: Config) -> None:
     """Raise UserError, with the flags to add, where the network or what it predicts differs."""
-    decisive = ("diffusion.prediction", "diffusion.timesteps")
+    decisive = ("diffusion.process", "diffusion.prediction", "diffusion.timesteps")
     free = marked(theirs, TRAINING_ONLY) | marked(ours, TRAINING_ONLY)
     apart = {
         name: values

@@ -10,16 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from export.edge import plugins
 from export.edge.errors import UserError
 from jax_impl.config.as_json import from_tree
 from jax_impl.config.fields import FREE_ON_RESUME, marked
 from jax_impl.config.tagged import plugins_of
 from jax_impl.config.tree import Config
-from jax_impl.data.loader import Pairs, Source
-from jax_impl.diffusion.schedule import Levels, alphas_cumprod
+from jax_impl.data.loader import LazyPairs, Pairs
 from jax_impl.runs.sealed_json import read_sealed, write_sealed
 from jax_impl.training.checkpoint import NEWEST, check_wanted, restore
 from jax_impl.training.optim import learning_rate, make_optimizer
@@ -39,7 +36,6 @@ class TrainedRun:
     config: Config
     problem: Problem
     state: TrainState
-    alphas_cumprod: np.ndarray
 
 
 def write_config(run: Path, config: Config) -> None:
@@ -69,11 +65,10 @@ def open_run(run: Path, wanted: str = NEWEST) -> TrainedRun:
     state, _, damages = restore(run, template, wanted)
     for damage in damages:
         print(f"warning: passed over a damaged checkpoint, {damage}", file=sys.stderr)
-    levels = alphas_cumprod(config.diffusion)
-    return TrainedRun(config, Problem(network, config, Levels.of(levels)), state, levels)
+    return TrainedRun(config, Problem.of(network, config), state)
 
 
-def write_data(run: Path, pairs: Pairs | Source, held_out: Pairs, *, warm: bool = False) -> None:
+def write_data(run: Path, pairs: Pairs | LazyPairs, held_out: Pairs, *, warm: bool = False) -> None:
     """Note in the run folder what it is trained on: names and digests of both splits.
 
     `warm` notes that it began with given weights, which only its checkpoints hold.
@@ -82,12 +77,12 @@ def write_data(run: Path, pairs: Pairs | Source, held_out: Pairs, *, warm: bool 
     write_sealed(run / DATA, {"train": _fingerprint(pairs), "val": _fingerprint(held_out), **begun})
 
 
-def check_data(run: Path, pairs: Pairs | Source, held_out: Pairs) -> None:
+def check_data(run: Path, pairs: Pairs | LazyPairs, held_out: Pairs) -> None:
     """Raise UserError when the pairs are not those that the run was started with.
 
     Moved folders are fine; added, removed or changed pictures are not: batches, epochs
     and held-out pairs would no longer be the same. Of pairs that stream in, a change is
-    seen where it touches the names, what `Source.origin` tells (the sizes of all files,
+    seen where it touches the names, what `LazyPairs.origin` tells (the sizes of all files,
     the parts of a prepared data set) or one of SAMPLED pairs: all of them would take as
     long as an epoch.
     """
@@ -138,13 +133,13 @@ SAMPLED = 64
 """Pairs, spread evenly, whose decoded pictures stand for those of a set that streams in."""
 
 
-def _fingerprint(pairs: Pairs | Source) -> dict[str, object]:
+def _fingerprint(pairs: Pairs | LazyPairs) -> dict[str, object]:
     count, sample = len(pairs.names), hashlib.sha256()
     for i in sorted({k * count // SAMPLED for k in range(SAMPLED)} if count else ()):
         for picture in (pairs.cond[i], pairs.x0[i]) if isinstance(pairs, Pairs) else pairs.read(i):
             sample.update(picture.tobytes())
     found: dict[str, object] = {"names": list(pairs.names), "sample": sample.hexdigest()}
-    if isinstance(pairs, Source):
+    if isinstance(pairs, LazyPairs):
         return {**found, "origin": pairs.origin()}
     digest = hashlib.sha256(pairs.cond.tobytes())
     digest.update(pairs.x0.tobytes())

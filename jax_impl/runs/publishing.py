@@ -7,11 +7,11 @@ from pathlib import Path
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 
 from export.edge.errors import UserError
 from jax_impl.data.loader import open_pairs
+from jax_impl.data.sources.registry import open_source
 from jax_impl.model.network import Tree
 from jax_impl.runs.bundles import open_bundle
 from jax_impl.runs.folder import TrainedRun, open_run
@@ -25,10 +25,8 @@ STATISTICS_BATCHES = 50
 """Training batches over which BatchNorm's statistics are re-estimated."""
 
 
-def open_weights(
-    run: Path | None, weights: Path | None, checkpoint: str = NEWEST
-) -> tuple[Problem, Tree, Tree, np.ndarray]:
-    """What drawing takes, from the one that is named: (problem, params, stats, alphas_cumprod).
+def open_weights(run: Path | None, weights: Path | None, checkpoint: str = NEWEST) -> tuple[Problem, Tree, Tree]:
+    """What sampling takes, from the one that is named: (problem, params, stats).
 
     Raises UserError for both or neither, and for what cannot be opened.
     """
@@ -40,7 +38,7 @@ def open_weights(
         named = "neither --run nor --weights" if run is None else "both --run and --weights"
         raise UserError(f"{named} are given; name a run folder or a bundle")
     trained = open_run(run, checkpoint)
-    return trained.problem, *final_weights(trained), trained.alphas_cumprod
+    return trained.problem, *final_weights(trained)
 
 
 def choose_average(trained: TrainedRun, decay: float | None) -> TrainedRun:
@@ -77,7 +75,7 @@ def estimate_statistics(trained: TrainedRun, params: Tree) -> Tree:
     """
     config = trained.config
     try:
-        pairs = open_pairs(config.data)
+        pairs = open_pairs(open_source(config.data), config.data)
     except UserError as error:
         raise UserError(
             f"{error} (BatchNorm's statistics for the averaged weights are estimated from the training data: work in "

@@ -10,8 +10,9 @@ from typing import Any, cast
 import jax
 
 from jax_impl.config.tree import Config
-from jax_impl.data.loader import Pairs, Source, steps_per_epoch
-from jax_impl.diffusion.schedule import Levels, alphas_cumprod
+from jax_impl.data.batches import steps_per_epoch
+from jax_impl.data.loader import LazyPairs, Pairs
+from jax_impl.diffusion.losses.registry import remarks_on_parts
 from jax_impl.model.network import count
 from jax_impl.training.feed import open_feed
 from jax_impl.training.mesh import describe as describe_mesh
@@ -42,9 +43,11 @@ class Estimate:
     """Of the whole run."""
     devices: str
     """What it would run on, in words."""
+    remarks: list[str]
+    """On loss terms that accumulation or several devices change."""
 
 
-def estimate(config: Config, pairs: Pairs | Source) -> Estimate:
+def estimate(config: Config, pairs: Pairs | LazyPairs) -> Estimate:
     """Compile the train step and take a few steps from a fresh state; nothing is written."""
     settings, mesh = config.train, make_mesh(config)
     per_epoch = steps_per_epoch(len(pairs.names), config.data.repeats, settings.batch_size)
@@ -53,9 +56,7 @@ def estimate(config: Config, pairs: Pairs | Source) -> Estimate:
     network, state = create(config, optimizer)
     state = put_state(state, mesh)
     parameters, bytes_of_state = count(state.params), _bytes(state)
-    train_step = make_train_step(
-        Problem(network, config, Levels.of(alphas_cumprod(config.diffusion))), optimizer, schedule, mesh
-    )
+    train_step = make_train_step(Problem.of(network, config), optimizer, schedule, mesh)
     with open_feed(pairs, config, mesh) as feed:
         batch = feed.batch(0)
         began = time.perf_counter()
@@ -78,6 +79,7 @@ def estimate(config: Config, pairs: Pairs | Source) -> Estimate:
         step_seconds=step_seconds,
         steps=per_epoch * settings.epochs,
         devices=describe_mesh(mesh),
+        remarks=remarks_on_parts(config.losses, config.optim.accumulate, mesh.size),
     )
 
 
@@ -93,6 +95,7 @@ def describe(found: Estimate, config: Config) -> list[str]:
         "compilation",
         f"the run      {found.steps:,} steps, {_duration(found.steps * found.step_seconds)}, beside validation, sample "
         "pictures and checkpoints",
+        *found.remarks,
     ]
 
 

@@ -20,7 +20,8 @@ from jax.sharding import Mesh
 
 from export.edge.errors import UserError
 from jax_impl.config.tree import Config
-from jax_impl.data.loader import Pairs, Source, batch_indices, tolerant
+from jax_impl.data.batches import batch_indices
+from jax_impl.data.loader import LazyPairs, Pairs, tolerant
 from jax_impl.training.mesh import put, put_rows, replicated, rows, single_device
 from jax_impl.training.step import Batch
 
@@ -59,7 +60,7 @@ class Feed(Protocol):
     def __exit__(self, *error: object) -> None: ...
 
 
-def open_feed(pairs: Pairs | Source, config: Config, mesh: Mesh | None = None) -> Feed:
+def open_feed(pairs: Pairs | LazyPairs, config: Config, mesh: Mesh | None = None) -> Feed:
     """The batches of a run on a mesh: from the devices where the pairs are decoded, else read as they are needed.
 
     Without a mesh they come to one device. Raises UserError where there are no pairs, and where grain is missing that
@@ -107,7 +108,7 @@ class ResidentFeed:
 class StreamedFeed:
     """Pairs decoded on threads, some batches ahead, and copied to the devices; asked in order, or from anywhere."""
 
-    def __init__(self, source: Source, order: Order, mesh: Mesh) -> None:
+    def __init__(self, source: LazyPairs, order: Order, mesh: Mesh) -> None:
         self.grain = _library()
         self.batches = Batches(tolerant(source), order)
         self.mesh = mesh
@@ -148,7 +149,7 @@ class StreamedFeed:
 class Batches:
     """All batches of a run by number, in host memory, as grain wants a source of data to be."""
 
-    source: Source
+    source: LazyPairs
     order: Order
 
     def __len__(self) -> int:

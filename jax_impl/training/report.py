@@ -19,7 +19,7 @@ from export.edge.pictures.arrays import to_uint8
 from export.edge.pictures.files import save_picture
 from export.edge.pictures.sheets import grid
 from export.edge.sampling.noise import start_noise
-from jax_impl.diffusion.draw import Wishes, make_draw, resolve
+from jax_impl.diffusion.sampling import SamplingOptions, make_sampler, resolve
 from jax_impl.model.network import Tree
 from jax_impl.training.board import Board
 from jax_impl.training.step import Batch, Problem, to_unit
@@ -202,19 +202,19 @@ class Thinned:
         return self.kept if self.kept[-1:] == self.last else self.kept + self.last
 
 
-class Sampler:
-    """Draws the same held-out pairs after every epoch, from the same noise."""
+class SamplePictures:
+    """Samples the same held-out pairs after every epoch, from the same noise."""
 
-    def __init__(self, problem: Problem, alphas_cumprod: np.ndarray, pairs: Batch, steps: int) -> None:
+    def __init__(self, problem: Problem, pairs: Batch, steps: int) -> None:
         self.pairs = pairs
-        self.draw = make_draw(problem, alphas_cumprod, resolve(problem.config.diffusion, Wishes(steps=steps)))
-        self.x_start = jnp.asarray(start_noise(0, pairs.x0.shape))
+        self.sampler = make_sampler(problem, resolve(problem, SamplingOptions(steps=steps)))
+        self.noise = jnp.asarray(start_noise(0, pairs.x0.shape))
         self.keys = jax.random.split(jax.random.key(0), len(pairs.x0))
 
     def save(self, run: Path, epoch: int, params: Tree, stats: Tree) -> Path:
-        """Write training_samples/epoch_NNNN.png: rows of guiding picture, drawn target, true target."""
-        drawn = self.draw(params, stats, to_unit(self.pairs.cond), self.x_start, self.keys)
-        pictures = to_uint8(np.asarray(drawn.x0))
+        """Write training_samples/epoch_NNNN.png: rows of input picture, sampled target, true target."""
+        sampled = self.sampler(params, stats, to_unit(self.pairs.cond), self.noise, self.keys)
+        pictures = to_uint8(np.asarray(sampled.x0))
         rows = list(zip(np.asarray(self.pairs.cond), pictures, np.asarray(self.pairs.x0), strict=True))
         path = run / SAMPLES / f"epoch_{epoch:04d}.png"
         path.parent.mkdir(exist_ok=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -15,9 +15,8 @@ from jax_impl.config.tree import Config
 from jax_impl.data.augment import augment
 from jax_impl.data.crops import random_crops
 from jax_impl.diffusion.guidance import hide
-from jax_impl.diffusion.loss import hybrid_loss, loss_weight
-from jax_impl.diffusion.process import levels_at, q_sample, target
-from jax_impl.diffusion.schedule import Levels
+from jax_impl.diffusion.losses.registry import Losses, LossSample
+from jax_impl.diffusion.process import Noised, Process, Published
 from jax_impl.model.blocks import BATCH_NORM_MOMENTUM
 from jax_impl.model.network import Network, Tree
 from jax_impl.training.guard import check_step
@@ -37,11 +36,20 @@ class Problem(NamedTuple):
 
     network: Network
     config: Config
-    levels: Levels
+    process: Process
+    losses: Losses
+
+    @staticmethod
+    def of(network: Network, config: Config, published: Published | None = None) -> Problem:
+        """With the process and the losses of the settings; `published`: what a bundle says of the process."""
+        return Problem(network, config, config.diffusion.create(published), Losses(config.losses))
 
 
 DROPOUT_STREAM = 1000
 """Folded into a step's key for dropout: far from the keys that `draw_batch` splits off, which are numbered from 0."""
+LOSS_STREAM = 1
+"""Folded into the key of dropout for what is random in a loss term."""
+NO_AUX: Mapping[str, Any] = {}
 
 Metrics = dict[str, jax.Array]
 StepFunction = Callable[[TrainState, Batch, jax.Array | None], tuple[TrainState, Metrics]]
@@ -63,18 +71,37 @@ def diffusion_loss(
     *,
     dropout_key: jax.Array | None = None,
 ) -> tuple[jax.Array, tuple[Metrics, Tree]]:
-    """Loss of one training batch and, beside it, its terms and the new BatchNorm statistics.
+    """Loss of one training batch, its parts and the new BatchNorm statistics.
 
     cond, x0, eps: (batch, height, width, 3), cond as the network takes it; t: integers
-    (batch,). `dropout_key` is needed by networks with dropout.
+    (batch,). `dropout_key` is needed by networks with dropout, and by losses with chance.
     """
-    diffusion = problem.config.diffusion
-    signal, noise = levels_at(problem.levels, t, x0.dtype)
-    x_t = q_sample(x0, eps, signal, noise)
-    output, stats = problem.network.apply(params, stats, x_t, cond, t, train=True, key=dropout_key)
-    wanted, weight = target(diffusion.prediction, x0, eps, signal, noise), loss_weight(diffusion, signal, noise)
-    loss, terms = hybrid_loss(output, wanted, diffusion.mae_weight, weight)
-    return loss, ({"loss": loss, **terms}, stats)
+    noised = problem.process.corrupt(x0, cond[..., :3], t, eps)
+    output, stats = problem.network.apply(params, stats, noised.x_t, cond, t, train=True, key=dropout_key)
+    key = jax.random.key(0) if dropout_key is None else jax.random.fold_in(dropout_key, LOSS_STREAM)
+    _, parts = loss_of(problem, cond, x0, noised, output, key)
+    return parts["loss"], (parts, stats)
+
+
+def loss_of(
+    problem: Problem,
+    cond: jax.Array,
+    x0: jax.Array,
+    noised: Noised,
+    output: jax.Array,
+    key: jax.Array,
+    aux: Mapping[str, Any] = NO_AUX,
+) -> tuple[jax.Array, Metrics]:
+    """The loss of what the network says of a batch, (batch,) or scalar, and its parts, as `Losses` gives them.
+
+    Training and validation both call it. `aux`: what a stage gives to loss terms besides the batch.
+    """
+    process = problem.process
+    x0_hat = process.to_x0(output, noised.x_t, noised.t)
+    sample = LossSample(
+        cond, x0, noised.x_t, noised.t, noised.noise, output, process.target(x0, noised), x0_hat, noised.levels
+    )
+    return problem.losses(sample, key, aux)
 
 
 def make_train_step(
@@ -254,21 +281,20 @@ def make_validation_loss(problem: Problem) -> Callable[[Tree, Tree, Batch], floa
     """A function (params, stats, pairs) -> mean loss, in evaluation mode, on noise that never changes.
 
     Each pair meets four timesteps spread evenly over 0…T-1 and offset from pair to
-    pair, so that values from different epochs are comparable. Pictures are whole, as they
+    pair, and loss terms one key, so that values from different epochs are comparable. Pictures are whole, as they
     are when pictures are drawn, also where training sees crops.
     """
-    diffusion = problem.config.diffusion
+    timesteps = problem.process.timesteps
     draws, chunk = 4, problem.config.train.batch_size
 
     @jax.jit
     def losses(params: Tree, stats: Tree, pairs: Batch, t: jax.Array, keys: jax.Array) -> jax.Array:
         cond, x0 = to_unit(pairs.cond), to_unit(pairs.x0)
         eps = jax.vmap(lambda key: jax.random.normal(key, x0.shape[1:], x0.dtype))(keys)
-        signal, noise = levels_at(problem.levels, t, x0.dtype)
-        output, _ = problem.network.apply(params, stats, q_sample(x0, eps, signal, noise), cond, t)
-        error = output - target(diffusion.prediction, x0, eps, signal, noise)
-        weighted = loss_weight(diffusion, signal, noise) * (jnp.square(error) + diffusion.mae_weight * jnp.abs(error))
-        return jnp.mean(weighted, axis=(1, 2, 3))
+        noised = problem.process.corrupt(x0, cond, t, eps)
+        output, _ = problem.network.apply(params, stats, noised.x_t, cond, t)
+        value, _ = loss_of(problem, cond, x0, noised, output, jax.random.key(0))
+        return jnp.broadcast_to(value, t.shape)
 
     def validation_loss(params: Tree, stats: Tree, pairs: Batch) -> float:
         count = len(pairs.x0)
@@ -277,7 +303,7 @@ def make_validation_loss(problem: Problem) -> Callable[[Tree, Tree, Batch], floa
             for start in range(0, count, chunk):
                 rows = np.arange(start, min(start + chunk, count))
                 places = (rows * draws + draw + 0.5) / (count * draws)
-                t = jnp.asarray(places * diffusion.timesteps, jnp.int32)
+                t = jnp.asarray(places * timesteps, jnp.int32)
                 keys = jax.vmap(jax.random.key)(jnp.asarray(rows * draws + draw))
                 part = Batch(jnp.asarray(pairs.cond[rows]), jnp.asarray(pairs.x0[rows]))
                 collected.append(losses(params, stats, part, t, keys))

@@ -25,7 +25,6 @@ from jax_impl.config.arguments import parse
 from jax_impl.config.as_json import to_json
 from jax_impl.config.presets import PRESETS
 from jax_impl.config.tree import Config
-from jax_impl.diffusion.schedule import Levels, alphas_cumprod
 from jax_impl.model.network import Tree, flatten
 from jax_impl.runs.bundles import read_bundle, warm_start
 from jax_impl.runs.folder import open_run, write_config
@@ -70,7 +69,7 @@ def test_what_a_checkpoint_is_given_is_the_preset_with_a_tanh() -> None:
     held, schedule = settings()
     assert held == json.loads(to_json(config))
     assert schedule.dtype == np.float64
-    np.testing.assert_array_equal(schedule, alphas_cumprod(config.diffusion))
+    np.testing.assert_array_equal(schedule, config.diffusion.create().published().alphas_cumprod)
 
 
 def test_the_wheel_holds_it(wheel: Path, root: Path) -> None:
@@ -105,7 +104,7 @@ def start(weights: Path, words: list[str]) -> tuple[Problem, optax.GradientTrans
     network, shapes = outline(config, optimizer)
     assert args.init_from is not None
     params, stats = warm_start(args.init_from, config, shapes.params, shapes.stats)
-    problem = Problem(network, config, Levels.of(alphas_cumprod(config.diffusion)))
+    problem = Problem.of(network, config)
     # In one program: optax makes zeros of every shape in one of their own.
     begin = jax.jit(lambda params, stats: with_params(params, stats, config, optimizer, jax.random.key(0)))
     return problem, optimizer, begin(params, stats)
@@ -125,7 +124,7 @@ def pictures(seed: int, config: Config) -> tuple[np.ndarray, ...]:
     _, t, cond, eps = batch(seed, 16, 24)
     x0 = np.random.default_rng(seed).uniform(-1, 1, (3, 16, 24, 3))
     cond, eps = (to_nhwc(pictures).astype(np.float64) for pictures in (cond, eps))
-    alpha_bar = alphas_cumprod(config.diffusion)[t.numpy()][:, None, None, None]
+    alpha_bar = np.asarray(config.diffusion.create().published().alphas_cumprod)[t.numpy()][:, None, None, None]
     return np.sqrt(alpha_bar) * x0 + np.sqrt(1 - alpha_bar) * eps, t.numpy(), cond, eps, x0
 
 

@@ -23,7 +23,7 @@ from jax_impl import bundle, evaluate, sample, train
 from jax_impl.config.data import DataConfig
 from jax_impl.data.loader import load
 from jax_impl.data.synthetic import render_pair, scene_seed
-from jax_impl.diffusion.draw import Wishes, make_draw, resolve
+from jax_impl.diffusion.sampling import make_sampler, resolve
 from jax_impl.runs.folder import open_run
 from jax_impl.training.state import sampling_weights
 
@@ -68,7 +68,7 @@ def assert_agreement(artifact: Path, run: Path, picture: np.ndarray) -> None:
         ["picture"], {name: np.ascontiguousarray(value.transpose(0, 3, 1, 2)) for name, value in feeds.items()}
     )
     *_, last = iterate(model.denoise, cond, noise, model.plan(), model.clamp, lambda index: noise, model.threshold)
-    draw = make_draw(trained.problem, trained.alphas_cumprod, resolve(trained.config.diffusion, Wishes()))
+    draw = make_sampler(trained.problem, resolve(trained.problem))
     params = sampling_weights(trained.state)
     in_jax = draw(params, trained.state.stats, cond, noise, jax.random.split(jax.random.key(0), 1)).x0
 

@@ -54,10 +54,18 @@ def make_bundle() -> Callable[..., Path]:
     return write_bundle
 
 
+@pytest.fixture(scope="session")
+def make_artifact(once: Callable[..., Path]) -> Callable[[str], Path]:
+    """`make_artifact(kind)`: a folder with model.safetensors and the artifact made of it; nobody may change them."""
+
+    def fill(folder: Path, kind: str) -> None:
+        main([str(write_bundle(folder / "model.safetensors", kind)), "--output", str(folder / "artifact")])
+
+    return lambda kind: once(f"export_{kind}", lambda folder: fill(folder, kind))
+
+
 @pytest.fixture(scope="session", params=["seed", "unet"])
-def exported(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+def exported(request: pytest.FixtureRequest, make_artifact: Callable[[str], Path]) -> tuple[Path, Path]:
     """A bundle and the file exported from it by the command, which nobody may change."""
-    folder = tmp_path_factory.mktemp(request.param)
-    bundle = write_bundle(folder / "model.safetensors", request.param)
-    main([str(bundle), "--output", str(folder / "artifact")])
-    return bundle, folder / "artifact" / "onnx" / "model.onnx"
+    folder = make_artifact(request.param)
+    return folder / "model.safetensors", folder / "artifact" / "onnx" / "model.onnx"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,16 +14,17 @@ from export.edge.errors import UserError
 from export.edge.model.artifact import open_artifact
 from export.edge.pictures.files import open_picture, save_picture
 from export.edge.translate import Options, translate
-from export.probes import paint
-from export.to_onnx import main as export_main
+from export.probes import paint_probe
 
 
 @pytest.fixture(scope="module")
-def artifact(make_bundle: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+def artifact(make_artifact: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The artifact with float32 alone, of which each line takes a process."""
     folder = tmp_path_factory.mktemp("bench")
-    bundle = make_bundle(folder / "model.safetensors", "unet")
-    export_main([str(bundle), "--output", str(folder / "artifact"), "--variants", "fp32", "--no-sampler"])
-    return folder / "artifact"
+    shutil.copytree(make_artifact("unet") / "artifact", folder, dirs_exist_ok=True)
+    for variant in ("model_fp16.onnx", "model_int8.onnx"):
+        (folder / "onnx" / variant).unlink(missing_ok=True)
+    return folder
 
 
 def test_every_line_is_measured_and_written(
@@ -53,14 +55,14 @@ def test_every_line_is_measured_and_written(
 @pytest.mark.parametrize("engine", timed.ENGINES)
 def test_an_engine_draws_and_counts(engine: str, artifact: Path, tmp_path: Path) -> None:
     photo, drawn = tmp_path / "photo.png", tmp_path / "drawn.png"
-    save_picture(photo, paint(0, 24))
+    save_picture(photo, paint_probe(0, 24))
     model = artifact / ("onnx/model.onnx" if engine == "edge" else "model.safetensors")
     calls, seconds = timed.ENGINES[engine](model, 1, 3)(photo, drawn)
     assert calls == 3 and seconds > 0.0
     if engine == "original":
         assert open_picture(drawn).shape == (24, 24, 3)
         return
-    wanted = translate(open_artifact(artifact / "onnx/model.onnx"), paint(0, 24), Options(3)).astype(int)
+    wanted = translate(open_artifact(artifact / "onnx/model.onnx"), paint_probe(0, 24), Options(3)).astype(int)
     assert abs(open_picture(drawn).astype(int) - wanted).max() <= 1
 
 
@@ -69,7 +71,7 @@ def test_ratios_are_to_float32_with_as_many_threads(artifact: Path) -> None:
         cost = {"network_ms": 2 * ms, "step_ms": ms, "picture_ms": 4 * ms, "outside": 0.5}
         return bench.Line(engine, "edge", artifact / "onnx/model.onnx", threads, 2, [cost], [0.25], 90.0)
 
-    rows = bench.table([line("a", 1, 10.0), line("b", 1, 20.0), line("a", 2, 5.0), line("b", 2, 2.0)])
+    rows = bench.cost_table([line("a", 1, 10.0), line("b", 1, 20.0), line("a", 2, 5.0), line("b", 2, 2.0)])
     assert [row.split(" | ")[2:4] for row in rows[2:]] == [
         ["1.00", "1.00"],
         ["2.00", "2.00"],

@@ -14,7 +14,7 @@ import pytest
 from export.edge.disk.sums import check_sums
 from export.edge.errors import UserError
 from export.edge.model.artifact import open_artifact, seal
-from export.edge.model.layout import OURS, SUMS
+from export.edge.model.layout import ARTIFACT_FILES, SUMS
 from export.edge.pictures.files import open_picture, save_picture
 from export.folder import check_golden, staged
 from torch_ref.weights import load_bundle
@@ -30,7 +30,8 @@ def test_it_holds_what_belongs_to_it(exported: tuple[Path, Path]) -> None:
     bundle, folder = load_bundle(exported[0]), exported[1].parents[1]
     there = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
     # The bundle recommends ddpm, which sampler.onnx cannot be; whether 8 bits pass depends on the random weights.
-    assert set(OURS) - {"onnx/sampler.onnx", "onnx/model_int8.onnx"} <= there <= set(OURS) - {"onnx/sampler.onnx"}
+    all_of_them = set(ARTIFACT_FILES) - {"onnx/sampler.onnx"}
+    assert all_of_them - {"onnx/model_int8.onnx"} <= there <= all_of_them
     assert (folder / "model.safetensors").read_bytes() == exported[0].read_bytes()
     config, preprocessor, sampler = (
         json.loads((folder / f"{name}.json").read_text())

@@ -13,7 +13,7 @@ from onnx import TensorProto, numpy_helper, shape_inference
 
 from export import precision
 from export.edge.model.artifact import open_artifact
-from export.probes import paint
+from export.probes import paint_probe
 from export.scoring import visited
 from torch_ref.weights import load_bundle
 
@@ -71,7 +71,7 @@ def test_8_bits_never_overflow_the_sums_of_old_processors(exported: tuple[Path, 
     """Two products of an unsigned 8-bit value and a weight must fit into 16 bits: 2 * 255 * 64 does."""
     bundle, path = exported
     model = onnx.load(path)
-    feeds = list(visited(open_artifact(path), [paint(0, 24)]))
+    feeds = list(visited(open_artifact(path), [paint_probe(0, 24)]))
     names = [precision.layer_name(node) for node in model.graph.node if node.op_type in precision.LAYERS]
     first, last = names[0], names[-1]
     made = precision.int8(model, feeds, [first, last])

@@ -9,13 +9,13 @@ import pytest
 
 from export.edge.errors import UserError
 from export.edge.pictures.files import save_picture
-from export.probes import COUNT, listed, paint, probe_pictures, spread
+from export.probes import COUNT, listed, paint_probe, probe_pictures, spread
 
 
 def test_painted_pictures_are_the_same_again_and_unlike_each_other() -> None:
-    some = [paint(seed, 32) for seed in range(6)]
+    some = [paint_probe(seed, 32) for seed in range(6)]
     assert all(picture.shape == (32, 32, 3) and picture.dtype == np.uint8 for picture in some)
-    np.testing.assert_array_equal(some[2], paint(2, 32))
+    np.testing.assert_array_equal(some[2], paint_probe(2, 32))
     means = np.array([picture.mean(axis=(0, 1)) for picture in some])
     assert means.std(axis=0).min() > 10.0
     assert min(picture.std() for picture in some) > 10.0

@@ -13,8 +13,8 @@ from export import makers, publish
 from export.edge.errors import UserError
 from export.edge.model.artifact import open_artifact, seal
 from export.edge.model.variants import VARIANTS
-from export.makers import Source
-from export.probes import paint
+from export.makers import Exported
+from export.probes import paint_probe
 from torch_ref.weights import load_bundle
 
 
@@ -30,8 +30,8 @@ def test_layers_are_freed_until_the_pictures_pass(
     exported: tuple[Path, Path], folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     base = folder / "model.onnx"
-    source = Source(onnx.load(base), open_artifact(base), load_bundle(exported[0]).model, [paint(0, 24)])
-    tried = [paint(1, 24)]
+    source = Exported(onnx.load(base), open_artifact(base), load_bundle(exported[0]).model, [paint_probe(0, 24)])
+    tried = [paint_probe(1, 24)]
 
     def bar(name: str, db: float) -> None:
         monkeypatch.setitem(VARIANTS._entries, name, replace(VARIANTS[name], bar_db=db))
@@ -58,7 +58,7 @@ def test_layers_are_freed_until_the_pictures_pass(
 
 
 def test_the_sampler_is_measured_against_the_host_loop(folder: Path) -> None:
-    picture = paint(0, 24)
+    picture = paint_probe(0, 24)
     refused = publish.publish_sampler(folder, None, None, None, picture)
     assert not refused.published
     assert "ddpm adds noise" in refused.note
@@ -82,6 +82,6 @@ def test_the_sampler_is_measured_against_the_host_loop(folder: Path) -> None:
 
 
 def test_the_edge_says_which_file_it_wants(folder: Path) -> None:
-    publish.publish_sampler(folder, 2, "ddim", None, paint(0, 24))
+    publish.publish_sampler(folder, 2, "ddim", None, paint_probe(0, 24))
     with pytest.raises(UserError, match=r"has the format 'dawn2dusk-sampler', expected 'dawn2dusk'; give a file model"):
         open_artifact(folder / "sampler.onnx")

@@ -11,7 +11,7 @@ import torch
 
 from export import precision, sensitivity
 from export.edge.model.artifact import open_artifact
-from export.probes import paint
+from export.probes import paint_probe
 from export.scoring import visited
 from export.sensitivity import Layer
 from torch_ref.weights import load_bundle
@@ -20,7 +20,7 @@ from torch_ref.weights import load_bundle
 def test_what_it_finds_holds_in_onnxruntime(exported: tuple[Path, Path]) -> None:
     """There too the worst layers, each alone in 8 bits, spoil the output more than the best; it is left as it was."""
     bundle, model = load_bundle(exported[0]), onnx.load(exported[1])
-    feeds = list(visited(open_artifact(exported[1]), [paint(0, 24)]))
+    feeds = list(visited(open_artifact(exported[1]), [paint_probe(0, 24)]))
     before = {name: value.clone() for name, value in bundle.model.state_dict().items()}
     layers = sensitivity.by_error(bundle.model, feeds)
     assert all(torch.equal(before[name], value) for name, value in bundle.model.state_dict().items())

@@ -17,11 +17,11 @@ from export import bench, verify
 from export.edge.__main__ import main as edge
 from export.edge.disk.sums import check_sums
 from export.edge.errors import UserError
-from export.edge.model.layout import NETWORKS
+from export.edge.model.layout import NETWORKS_FILE
 from export.edge.pictures.files import open_picture, save_picture
-from export.probes import paint
+from export.probes import paint_probe
 from export.web import runtime
-from export.web.build import build
+from export.web.build import build_page
 
 PLUGIN = '''
 import numpy as np
@@ -68,7 +68,7 @@ def artifact(make_bundle: Callable[..., Path], root: Path, tmp_path_factory: pyt
 
 
 def test_the_artifact_names_it(artifact: Path) -> None:
-    held = json.loads((artifact / NETWORKS).read_text())["networks"]["denoiser"]
+    held = json.loads((artifact / NETWORKS_FILE).read_text())["networks"]["denoiser"]
     assert held == {
         "fp32": {"file": "model.onnx", "bar_db": None, "description": "float32"},
         "short": {"file": "model_short.onnx", "bar_db": 30.0, "description": "short floats"},
@@ -81,23 +81,23 @@ def test_the_artifact_names_it(artifact: Path) -> None:
 def test_it_is_judged_by_the_bar_that_the_artifact_names(
     artifact: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    save_picture(tmp_path / "0.png", paint(0, 24))
+    save_picture(tmp_path / "0.png", paint_probe(0, 24))
     words = [str(artifact), "--pictures", str(tmp_path), "--steps", "2", "--threads", "1"]
     verify.main(words)
     assert "model_short.onnx" in capsys.readouterr().out
-    text = (artifact / NETWORKS).read_text()
+    text = (artifact / NETWORKS_FILE).read_text()
     monkeypatch.setattr(verify, "check_sums", lambda folder: 0)
     try:
-        (artifact / NETWORKS).write_text(text.replace("30.0", "99.0"))
+        (artifact / NETWORKS_FILE).write_text(text.replace("30.0", "99.0"))
         with pytest.raises(UserError, match=r"model_short\.onnx: the worst picture has .*, under the bar of 99;"):
             verify.main(words)
     finally:
-        (artifact / NETWORKS).write_text(text)
+        (artifact / NETWORKS_FILE).write_text(text)
 
 
 def test_the_edge_opens_it(artifact: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     photo = tmp_path / "photo.png"
-    save_picture(photo, paint(0, 24))
+    save_picture(photo, paint_probe(0, 24))
     for name in ("fp32", "short"):
         edge([str(artifact), str(photo), str(tmp_path / f"{name}.png"), "--variant", name, "--steps", "2"])
     exact, short = (open_picture(tmp_path / f"{name}.png").astype(int) for name in ("fp32", "short"))
@@ -118,7 +118,7 @@ def test_it_is_timed(artifact: Path, tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 def test_the_page_offers_it(artifact: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(runtime, "read_runtime", lambda source: {name: name.encode() for name in runtime.FILES})
-    build(artifact, tmp_path / "site")
+    build_page(artifact, tmp_path / "site")
     (model,) = tmp_path.glob("site/app-*/model.json")
     assert [(v["name"], v["description"], v["file"]) for v in json.loads(model.read_text())["variants"]] == [
         ("fp32", "float32", "onnx/model.onnx"),

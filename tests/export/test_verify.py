@@ -14,8 +14,8 @@ from onnx import numpy_helper
 from export.edge.errors import UserError
 from export.edge.model.artifact import seal
 from export.edge.pictures.files import save_picture
-from export.probes import paint
-from export.verify import BAR, compare, main, measure
+from export.probes import paint_probe
+from export.verify import BAR, compare, comparisons, main
 from torch_ref.weights import load_bundle
 
 Make = Callable[..., Path]
@@ -23,7 +23,7 @@ Make = Callable[..., Path]
 
 def test_the_table(exported: tuple[Path, Path], capsys: pytest.CaptureFixture[str]) -> None:
     bundle, path = exported
-    rows = list(measure(load_bundle(bundle), path))
+    rows = list(comparisons(load_bundle(bundle), path))
     times = [t for row in rows for t in row.timesteps]
     assert (times[0], times[-1]) == (0, 99)
     assert times == sorted(times)
@@ -79,7 +79,7 @@ def test_a_file_of_other_weights_is_refused(exported: tuple[Path, Path], make_bu
 def test_a_whole_artifact(exported: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = exported[1].parents[1]
     for i in range(2):
-        save_picture(tmp_path / f"{i}.png", paint(i, 24))
+        save_picture(tmp_path / f"{i}.png", paint_probe(i, 24))
     words = ["--pictures", str(tmp_path), "--targets", str(tmp_path), "--steps", "2", "--threads", "1"]
     main([str(folder), *words])
     out = capsys.readouterr().out
@@ -108,6 +108,6 @@ def test_a_whole_artifact(exported: tuple[Path, Path], tmp_path: Path, capsys: p
 )
 @pytest.mark.parametrize("exported", ["seed"], indirect=True)
 def test_what_cannot_be_verified(words: list[str], message: str, exported: tuple[Path, Path], tmp_path: Path) -> None:
-    save_picture(tmp_path / "other.png", paint(0, 24))
+    save_picture(tmp_path / "other.png", paint_probe(0, 24))
     with pytest.raises(UserError, match=message):
         main([word.format(folder=exported[1].parents[1], tmp=tmp_path) for word in words])

@@ -19,7 +19,10 @@ from tests.faults.fuzz.material import Material, make_material
 from tests.faults.fuzz.shares import SHARES
 
 REGRESSIONS = Path(__file__).with_name("regressions")
-COUNTS = {"picture": 60, "csv": 30, "jsonl": 30, "sums": 20, "config": 30, "bundle": 20, "onnx": 30, "pth": 12}
+COUNTS = {
+    "picture": 60, "csv": 30, "jsonl": 30, "sums": 20, "networks": 60, "config": 30, "bundle": 20, "onnx": 30,
+    "pth": 12,
+}  # fmt: skip
 
 
 @pytest.fixture(scope="module")

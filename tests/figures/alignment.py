@@ -17,7 +17,8 @@ from export.edge.errors import UserError, run
 from export.edge.pictures.arrays import resize
 from jax_impl.config.data import DataConfig
 from jax_impl.data.alignment import register
-from jax_impl.data.pairs import Pair, find_pairs, read_pair
+from jax_impl.data.pairs import Pair, read_pair
+from jax_impl.data.sources import open_source
 from jax_impl.data.warp import Move
 
 PART = 0.64
@@ -30,7 +31,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("pairs", help="a folder of pairs, or a manifest")
     parser.add_argument("--strangers", type=int, default=500, help="pairs of different places (default: 500)")
     arguments = parser.parse_args(argv)
-    source = find_pairs(DataConfig(path=arguments.pairs))
+    source = open_source(DataConfig(path=arguments.pairs))
     pairs = [pair for members in source.splits.values() for pair in members]
     if not pairs:
         raise UserError(f"there are no pairs in {arguments.pairs}; name a folder of pairs")

@@ -30,7 +30,6 @@ from jax_impl.bench.flops import equations
 from jax_impl.bench.training import BenchArgs, Preset, configure
 from jax_impl.config.as_json import to_json
 from jax_impl.config.tree import Config
-from jax_impl.diffusion.schedule import alphas_cumprod
 from jax_impl.model.network import outline
 from tests.figures.formulations import DIRECTIONS, Conv, Direction, in_our_layout, pytorch, ways
 
@@ -208,7 +207,7 @@ def steps(config: Config, settings: Sequence[str], rounds: int) -> Iterator[tupl
     """
     job: dict[str, Any] = {"config": json.loads(to_json(config)), "size": config.data.size}
     job |= {"batch_size": config.train.batch_size, "compile": False}
-    job["alphas_cumprod"] = alphas_cumprod(config.diffusion).tolist()
+    job["alphas_cumprod"] = np.asarray(config.diffusion.create().published().alphas_cumprod).tolist()
     wanted = [(f"JAX, {name}", "jax_impl.bench.timed", SETTINGS[name]) for name in settings]
     wanted += [("PyTorch, as it comes", "torch_ref.timed", {}), ("PyTorch, huge pages", "torch_ref.timed", HUGE_PAGES)]
     with Child("jax_impl.bench.timed", job) as first:

@@ -42,7 +42,7 @@ ROWS = {
     "residual": Row("residual network on 2 × 2 blocks, GroupNorm, time in every block: eps", (*_TINY, *_EPS)),
     "v": Row("the same, predicting v", (*_TINY, *_V)),
     "x0": Row("the same, predicting x0", (*_TINY, *_X0)),
-    "min_snr": Row("v, min-SNR weights", (*_TINY, *_V, "--diffusion.loss-weight", "min_snr")),
+    "min_snr": Row("v, min-SNR weights", (*_TINY, *_V, "--losses", '{"term": "hybrid", "weighting": "min_snr"}')),
     "affine": Row("v, affine head", _BEST),
     "attention": Row("v, affine head, attention at the lowest level", (*_BEST, *_ATTENTION)),
     "cross": Row(

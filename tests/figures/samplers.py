@@ -20,17 +20,15 @@ from export.edge.pictures.arrays import to_float, to_uint8
 from export.edge.pictures.files import check_output_picture, save_picture
 from export.edge.pictures.sheets import grid
 from export.edge.sampling.noise import start_noise
-from export.edge.sampling.table import AnySampler
 from jax_impl.data.loader import load
-from jax_impl.diffusion.draw import make_draw
-from jax_impl.diffusion.samplers import SamplerConfig, make_plan
+from jax_impl.diffusion.sampling import SamplingOptions, make_sampler, resolve
 from jax_impl.evaluation.report import chosen
 from jax_impl.runs.folder import open_run
 from jax_impl.runs.publishing import final_weights
 
 CELL = 192
 """Smallest side of a picture in the figure, pixels."""
-COLUMNS: dict[AnySampler, str] = {"original": "original loop", "ddim": "DDIM", "ddpm": "re-spaced DDPM"}
+COLUMNS: dict[str, str] = {"original": "original loop", "ddim": "DDIM", "ddpm": "re-spaced DDPM"}
 
 
 @dataclass(frozen=True)
@@ -54,10 +52,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = tyro.cli(FigureArgs, args=argv, prog="python -m tests.figures.samplers")
     check_output_picture(args.output, "--output")
     trained = open_run(args.run)
-    configs = [SamplerConfig(sampler, args.steps) for sampler in COLUMNS]
-    for config in configs:
-        # An impossible number of steps is found out before any work.
-        make_plan(trained.alphas_cumprod, config, trained.config.diffusion.prediction)
+    # An impossible number of steps is found out before any work.
+    configs = [resolve(trained.problem, SamplingOptions(sampler, args.steps)) for sampler in COLUMNS]
     held_out = load(trained.config.data, "val")
     count = len(held_out.names)
     if count == 0:
@@ -67,13 +63,13 @@ def main(argv: Sequence[str] | None = None) -> None:
             raise UserError(f"--pairs {pair} is outside 0 ... {count - 1}, the pairs that the run held out; name those")
     shown = list(args.pairs) or chosen(count, 3)
     cond, x0 = held_out.cond[shown], held_out.x0[shown]
-    x_start = np.broadcast_to(start_noise(args.seed, (1, *cond.shape[1:])), cond.shape)
+    noise = np.broadcast_to(start_noise(args.seed, (1, *cond.shape[1:])), cond.shape)
     keys = jnp.broadcast_to(jax.random.key(args.seed), (len(cond),))
     weights = final_weights(trained)
     columns, titles = [cond], ["sunrise"]
     for config in configs:
-        draw = make_draw(trained.problem, trained.alphas_cumprod, config)
-        drawn = to_uint8(np.asarray(draw(*weights, jnp.asarray(to_float(cond)), jnp.asarray(x_start), keys).x0))
+        sampler = make_sampler(trained.problem, config)
+        drawn = to_uint8(np.asarray(sampler(*weights, jnp.asarray(to_float(cond)), jnp.asarray(noise), keys).x0))
         title = COLUMNS[config.sampler]
         scores = [psnr(picture, truth) for picture, truth in zip(drawn, x0, strict=True)]
         print(f"{title}, {args.steps} steps: {np.mean(scores):.2f} dB ({', '.join(f'{s:.2f}' for s in scores)})")

@@ -18,7 +18,7 @@ from export.edge.errors import UserError, run
 from export.edge.pictures.files import check_output_picture
 from export.edge.sampling.spacing import check_steps
 from export.edge.sampling.table import Sampler
-from jax_impl.diffusion.draw import Wishes
+from jax_impl.diffusion.sampling import SamplingOptions
 from jax_impl.evaluate import EvaluationData, data_config
 from jax_impl.evaluation.held_out import open_held_out
 from jax_impl.evaluation.methods import Method, baselines, of_run
@@ -62,14 +62,14 @@ def main(argv: Sequence[str] | None = None) -> None:
         raise UserError("--samplers and --steps must each name at least one; leave them out for all")
     trained = open_run(args.run)
     for steps in args.steps:
-        check_steps(len(trained.alphas_cumprod), steps)
+        check_steps(trained.problem.process.timesteps, steps)
     weights = final_weights(trained)
     config = trained.config.data
     held_out = open_held_out(data_config(args.data, config.size, config.fit), "val")
     judge = make_judge(held_out, METRICS)
 
     def method(sampler: Sampler, steps: int) -> Method:
-        return of_run("model", "model", trained, weights, Wishes(sampler, steps))
+        return of_run("model", "model", trained, weights, SamplingOptions(sampler, steps))
 
     scored: dict[tuple[str, int], Scores] = {}
     for sampler in args.samplers:

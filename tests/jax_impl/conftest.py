@@ -35,15 +35,15 @@ def small_config() -> Callable[..., Config]:
 
 
 @pytest.fixture(scope="session")
-def trained_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def trained_run(once: Callable[..., Path]) -> Path:
     """A finished run of the residual family; read it, don't change it."""
-    return _train(tmp_path_factory.mktemp("runs") / "unet", make_small_config())
+    return once("trained_unet", lambda folder: _train(folder, make_small_config()))
 
 
 @pytest.fixture(scope="session")
-def trained_seed_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def trained_seed_run(once: Callable[..., Path]) -> Path:
     """A finished run of the seed network, with averaged weights; read it, don't change it."""
-    return _train(tmp_path_factory.mktemp("runs") / "seed", make_small_config("seed"))
+    return once("trained_seed", lambda folder: _train(folder, make_small_config("seed")))
 
 
 def _train(folder: Path, config: Config) -> Path:

@@ -11,7 +11,8 @@ from export.edge.errors import UserError
 from export.edge.pictures.files import open_picture, save_picture
 from jax_impl import doctor
 from jax_impl.config.data import DataConfig
-from jax_impl.data.pairs import PairSource, find_pairs, read_pair
+from jax_impl.data.pairs import read_pair
+from jax_impl.data.sources import Source, open_source
 from jax_impl.data.synthetic import render_pair
 
 SIDE, SHIFT = 128, 5
@@ -52,7 +53,7 @@ def verdicts(result: dict[str, Any]) -> dict[tuple[str, str], str]:
     return {(pair["split"], pair["name"]): pair["verdict"] for pair in result["pairs"]}
 
 
-def names(source: PairSource) -> dict[str, list[str]]:
+def names(source: Source) -> dict[str, list[str]]:
     return {split: [pair.name for pair in members] for split, members in source.splits.items()}
 
 
@@ -75,7 +76,7 @@ def test_displaced_pairs_come_back_in_place_and_the_rest_byte_for_byte(
     assert "2 moved by" in text
     assert "1 aligned already, 1 left as they are" in text
     assert "val pier: no displacement is sure" in text
-    copy = find_pairs(DataConfig(path=str(tmp_path / "aligned")))
+    copy = open_source(DataConfig(path=str(tmp_path / "aligned")))
     assert names(copy) == {"train": ["harbour", "ridge"], "val": ["harbour", "pier"], "test": []}
     for file in ("train/A/ridge.jpg", "train/B/ridge.jpg", "val/B/pier.jpg"):
         assert (tmp_path / "aligned" / file).read_bytes() == (handheld / file).read_bytes()
@@ -93,9 +94,9 @@ def test_a_manifest_keeps_its_names_held_out_pairs_and_direction(handheld: Path,
         lines.append(f"train/{'A' if at < 2 else 'B'}/{name}.jpg,train/{'B' if at < 2 else 'A'}/{target}.jpg")
     (handheld / "pairs.csv").write_text("\n".join(lines) + "\n")
     words = ("--direction", "reverse", "--val-share", "0.34")
-    before = find_pairs(DataConfig(path=str(handheld), direction="reverse", val_share=0.34))
+    before = open_source(DataConfig(path=str(handheld), direction="reverse", val_share=0.34))
     result = align(handheld, tmp_path / "aligned", *words)
-    after = find_pairs(DataConfig(path=str(tmp_path / "aligned"), direction="reverse"))
+    after = open_source(DataConfig(path=str(tmp_path / "aligned"), direction="reverse"))
     assert names(after) == names(before)
     assert sorted(names(before)) == ["test", "train", "val"]
     assert len(names(before)["val"]) == 1
@@ -112,7 +113,7 @@ def test_halves_of_a_picture_become_pictures(tmp_path: Path) -> None:
     for seed, name, shift in ((2, "lake", SHIFT), (13, "pier", 0)):
         save_picture(tmp_path / "pairs" / f"{name}.png", np.concatenate(pictures(seed, shift), axis=1))
     assert set(verdicts(align(tmp_path / "pairs", tmp_path / "aligned")).values()) == {"moved", "aligned"}
-    copy = find_pairs(DataConfig(path=str(tmp_path / "aligned"), val_share=0.0))
+    copy = open_source(DataConfig(path=str(tmp_path / "aligned"), val_share=0.0))
     found = {pair.name: read_pair(pair) for members in copy.splits.values() for pair in members}
     assert sorted(found) == ["lake", "pier"]
     assert all(np.array_equal(*both) for both in zip(found["pier"], pictures(13, 0), strict=True))

@@ -17,7 +17,7 @@ from jax_impl.training.step import diffusion_loss
 from tests.parity.ladder import Line, compare, worst
 from tests.parity.subject import Subject, to_nhwc, to_torch
 from torch_ref import diffusion as reference
-from torch_ref.loss import hybrid_loss, loss_weight
+from torch_ref.losses import Losses, LossSample
 from torch_ref.weights import to_jax
 
 DTYPES = ("float32", "float64")
@@ -137,9 +137,11 @@ def _backward(subject: Subject, shape: tuple[int, int, int], dtype: str) -> Iter
     x0_, cond_, eps_ = (to_torch(a) for a in (x0, cond, eps))
     x_t = reference.q_sample(x0_, eps_, subject.alphas_cumprod, times)
     goal = reference.target(diffusion.prediction, x0_, eps_, subject.alphas_cumprod, times)
-    signal, noise = reference.levels(subject.alphas_cumprod, times, x0_.dtype)
-    weight = loss_weight(diffusion.loss_weight, diffusion.prediction, signal, noise, diffusion.snr_gamma)
-    value, _, _ = hybrid_loss(model(x_t, cond_, times), goal, diffusion.mae_weight, weight)
+    levels = reference.levels_at(subject.alphas_cumprod, times, x0_.dtype)
+    output = model(x_t, cond_, times)
+    value = Losses(subject.tree)(LossSample(cond_, x0_, x_t, times, eps_, output, goal, *levels, diffusion.prediction))[
+        "loss"
+    ]
     value.backward()
     named = dict(model.named_parameters())
     state = {name: named[name].grad if name in named else tensor for name, tensor in model.state_dict().items()}

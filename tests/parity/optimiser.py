@@ -18,7 +18,8 @@ from export.edge.errors import UserError
 from jax_impl.config.as_json import to_json
 from jax_impl.config.presets import PRESETS
 from jax_impl.config.tree import Config, OptimConfig
-from jax_impl.data.loader import Pairs, batch_indices, load
+from jax_impl.data.batches import batch_indices
+from jax_impl.data.loader import Pairs, load
 from jax_impl.model.network import Tree, flatten
 from jax_impl.model.seed_unet import SeedModelConfig
 from jax_impl.training.optim import learning_rate, make_optimizer

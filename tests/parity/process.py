@@ -14,8 +14,7 @@ from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
 
 from export.edge.sampling.spacing import Spacing
 from export.edge.sampling.table import Prediction, Sampler
-from jax_impl.config.tree import DiffusionConfig
-from jax_impl.diffusion import schedule as jax_schedule
+from jax_impl.diffusion.gaussian import DiffusionConfig
 from tests.parity import paper, sides
 from tests.parity.ladder import Line, compare
 from tests.parity.solvers import WALK, Walk
@@ -73,7 +72,7 @@ def of_schedule(config: DiffusionConfig, alphas_cumprod: np.ndarray) -> Iterator
 def schedule(config: DiffusionConfig, alphas_cumprod: np.ndarray) -> Iterator[Line]:
     """The cosine schedule, the betas recovered from it, and what diffusers makes of those betas."""
     betas, expected = paper.cosine_schedule(config.timesteps, config.cosine_offset, config.beta_min, config.beta_max)
-    for name, found in (("JAX", jax_schedule.alphas_cumprod(config)), ("bundle", alphas_cumprod)):
+    for name, found in (("JAX", config.create().alphas_cumprod), ("bundle", alphas_cumprod)):
         yield compare(
             "e",
             f"log ᾱ of the cosine schedule, ({config.timesteps},)",

@@ -17,7 +17,8 @@ from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
 from export.edge.sampling import loop, table
 from export.edge.sampling.spacing import Spacing, timesteps
 from export.edge.sampling.table import Sampler
-from jax_impl.diffusion.samplers import SamplerConfig, sample
+from jax_impl.diffusion.process import Bound
+from jax_impl.diffusion.samplers import sample
 from tests.parity.ladder import Line, compare
 from tests.parity.sides import CLAMP
 from tests.parity.solvers import diffusers_dpmpp, diffusers_heun
@@ -145,9 +146,8 @@ StepNoise = Callable[[int], np.ndarray]
 
 def _jax(subject: Subject, cond: np.ndarray, x_T: np.ndarray, step_noise: StepNoise, walk: Walk) -> np.ndarray:
     diffusion = subject.config.diffusion
-    stochastic = walk.sampler == "ddpm" or walk.eta > 0
-    z = np.stack([step_noise(i) for i in range(walk.steps)]) if stochastic else None
-    config = SamplerConfig(walk.sampler, walk.steps, walk.eta, walk.spacing)
+    plan = subject.problem.process.plan(walk.steps, walk.sampler, walk.eta, spacing=walk.spacing)
+    z = np.stack([step_noise(i) for i in range(walk.steps)]) if plan.noise.any() else None
     with jax.enable_x64(x_T.dtype == np.float64):
         params, stats = (
             jax.tree.map(lambda a: jnp.asarray(a, x_T.dtype), tree) for tree in (subject.params, subject.stats)
@@ -157,11 +157,8 @@ def _jax(subject: Subject, cond: np.ndarray, x_T: np.ndarray, step_noise: StepNo
             def denoise(x_t, cond, t):
                 return subject.problem.network.apply(params, stats, x_t, cond, t)[0]
 
-            keys = jnp.broadcast_to(jax.random.key(0), (x_T.shape[0],))
-            return sample(
-                denoise, cond, x_T, keys, subject.alphas_cumprod, config, prediction=diffusion.prediction,
-                clamp=diffusion.clamp, threshold=walk.threshold, step_noise=z,
-            ).x0_raw  # fmt: skip
+            bound = Bound(diffusion.clamp, walk.threshold)
+            return sample(denoise, cond, x_T, plan, lambda call: z[call], bound).x0_raw
 
         arguments = [None if a is None else jnp.asarray(a) for a in (cond, x_T, z)]
         return np.asarray(jax.jit(draw)(params, stats, *arguments))

@@ -21,8 +21,9 @@ from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
 
 from export.edge.sampling import loop, table
 from export.edge.sampling.spacing import Spacing
-from jax_impl.diffusion import process, samplers
-from jax_impl.diffusion.schedule import Levels
+from jax_impl.diffusion import samplers
+from jax_impl.diffusion.gaussian import DiffusionConfig, GaussianProcess
+from jax_impl.diffusion.process import Bound
 from torch_ref import diffusion
 
 CLAMP = 1.0
@@ -72,20 +73,28 @@ class Step:
         return torch.randn(self.x_t.shape, generator=self.generator, dtype=dtype).numpy()
 
 
-def _jax_forward() -> Forward:
-    def call(function: Callable, alphas_cumprod: np.ndarray, *arguments: Any) -> np.ndarray:
-        dtype = arguments[-1].dtype
-        with jax.enable_x64(dtype == np.float64):
-            t = jnp.arange(len(alphas_cumprod))
-            levels = process.levels_at(Levels.of(alphas_cumprod), t, jnp.dtype(dtype))
-            arrays = [a if isinstance(a, str) else jnp.asarray(a) for a in arguments]
-            return np.asarray(function(*arrays, *levels))
+def jax_process(alphas_cumprod: np.ndarray, prediction: Any = "x0") -> GaussianProcess:
+    """JAX's process by any schedule."""
+    return GaussianProcess(DiffusionConfig(prediction=prediction), alphas_cumprod)
 
-    return Forward(
-        lambda *a: call(process.q_sample, *a),
-        lambda *a: call(process.target, *a),
-        lambda *a: call(process.to_x0, *a),
-    )
+
+def _jax_forward() -> Forward:
+    def call(function: Callable, alphas_cumprod: np.ndarray, *pictures: np.ndarray) -> np.ndarray:
+        with jax.enable_x64(pictures[-1].dtype == np.float64):
+            return np.asarray(function(*map(jnp.asarray, pictures), jnp.arange(len(alphas_cumprod))))
+
+    def q_sample(alphas_cumprod: np.ndarray, x0: np.ndarray, eps: np.ndarray) -> np.ndarray:
+        by = jax_process(alphas_cumprod)
+        return call(lambda x0, eps, t: by.corrupt(x0, x0, t, eps).x_t, alphas_cumprod, x0, eps)
+
+    def target(alphas_cumprod: np.ndarray, prediction: str, x0: np.ndarray, eps: np.ndarray) -> np.ndarray:
+        by = jax_process(alphas_cumprod, prediction)
+        return call(lambda x0, eps, t: by.target(x0, by.corrupt(x0, x0, t, eps)), alphas_cumprod, x0, eps)
+
+    def to_x0(alphas_cumprod: np.ndarray, prediction: str, output: np.ndarray, x_t: np.ndarray) -> np.ndarray:
+        return call(jax_process(alphas_cumprod, prediction).to_x0, alphas_cumprod, output, x_t)
+
+    return Forward(q_sample, target, to_x0)
 
 
 def _torch_forward() -> Forward:
@@ -150,8 +159,7 @@ def _scheduler(kind: Any, alphas_cumprod: np.ndarray, prediction: str = "x0", cl
 
 
 def _jax_timesteps(alphas_cumprod: np.ndarray, steps: int, spacing: Spacing) -> np.ndarray:
-    config = samplers.SamplerConfig("ddim", steps, spacing=spacing)
-    return samplers.make_plan(alphas_cumprod, config, "x0").t
+    return jax_process(alphas_cumprod).plan(steps, "ddim", spacing=spacing).t
 
 
 def _torch_timesteps(alphas_cumprod: np.ndarray, steps: int, spacing: Spacing) -> np.ndarray:
@@ -180,7 +188,7 @@ TIMESTEPS: dict[str, Callable[[np.ndarray, int, Spacing], np.ndarray]] = {
 
 
 def _jax_table(alphas_cumprod: np.ndarray, steps: int, sampler: str, eta: float) -> np.ndarray:
-    plan = samplers.make_plan(alphas_cumprod, samplers.SamplerConfig(sampler, steps, eta), "x0")
+    plan = jax_process(alphas_cumprod).plan(steps, sampler, eta)
     return np.stack([plan.next_from_x0, plan.next_from_x, plan.noise], axis=1)
 
 
@@ -236,14 +244,11 @@ TABLES: dict[str, Callable[[np.ndarray, int, str, float], np.ndarray]] = {
 
 def _jax_step(alphas_cumprod: np.ndarray, step: Step) -> np.ndarray:
     chain = step.chain(alphas_cumprod)
-    config = samplers.SamplerConfig(step.sampler, len(chain), step.eta)
+    plan = jax_process(chain, step.prediction).plan(len(chain), step.sampler, step.eta)
     # Without jit a step takes milliseconds; as a program of its own it would be compiled for longer.
     with jax.enable_x64(step.x_t.dtype == np.float64), jax.disable_jit():
-        x_t, output = jnp.asarray(step.x_t), jnp.asarray(step.output)
-        drawn = samplers.sample(
-            lambda x, cond, t: output, x_t, x_t, x_t, chain, config, prediction=step.prediction,
-            clamp=CLAMP, kept=(0,), step_noise=jnp.asarray(np.stack([step.z] * len(chain))),
-        )  # fmt: skip
+        x_t, output, z = jnp.asarray(step.x_t), jnp.asarray(step.output), jnp.asarray(step.z)
+        drawn = samplers.sample(lambda x, cond, t: output, x_t, x_t, plan, lambda call: z, Bound(CLAMP), (0,))
         return np.asarray(drawn.frames[0])
 
 

@@ -21,7 +21,8 @@ from export.edge.sampling import loop, table
 from export.edge.sampling.spacing import Spacing, timesteps
 from export.edge.sampling.table import Prediction, Sampler
 from jax_impl.diffusion import samplers
-from tests.parity.sides import CLAMP, NAMES_IN_DIFFUSERS
+from jax_impl.diffusion.process import Bound
+from tests.parity.sides import CLAMP, NAMES_IN_DIFFUSERS, jax_process
 from torch_ref import diffusion
 
 
@@ -40,15 +41,15 @@ class Walk:
 
 
 def _jax(alphas_cumprod: np.ndarray, walk: Walk) -> np.ndarray:
-    config = samplers.SamplerConfig(walk.sampler, walk.steps, spacing=walk.spacing)
+    plan = jax_process(alphas_cumprod, walk.prediction).plan(walk.steps, walk.sampler, spacing=walk.spacing)
     calls = len(walk.outputs)
     # Without jit, as single steps are: the scan is then a loop, which asks for one output after the other.
     with jax.enable_x64(walk.start.dtype == np.float64), jax.disable_jit():
         start, said = jnp.asarray(walk.start), iter(jnp.asarray(walk.outputs))
+        bound = Bound(CLAMP, walk.threshold)
         drawn = samplers.sample(
-            lambda x, cond, t: next(said), start, start, start, alphas_cumprod, config, prediction=walk.prediction,
-            clamp=CLAMP, threshold=walk.threshold, kept=range(calls),
-        )  # fmt: skip
+            lambda x, cond, t: next(said), start, start, plan, lambda call: start, bound, range(calls)
+        )
         return np.asarray(drawn.frames)
 
 

@@ -9,6 +9,7 @@ held to these moments within sampling error, and the moments say how close a sam
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -17,13 +18,13 @@ import pytest
 import torch
 
 from export.edge.sampling.spacing import timesteps
-from export.edge.sampling.table import AnySampler, Prediction
-from jax_impl.config.tree import DiffusionConfig
-from jax_impl.diffusion.samplers import SamplerConfig, sample
-from jax_impl.diffusion.schedule import alphas_cumprod
+from export.edge.sampling.table import Prediction
+from jax_impl.diffusion.gaussian import DiffusionConfig, GaussianProcess
+from jax_impl.diffusion.process import Bound
+from jax_impl.diffusion.samplers import noise_of, sample
 from torch_ref import diffusion as reference
 
-ALPHAS = alphas_cumprod(DiffusionConfig())
+ALPHAS = DiffusionConfig().create().alphas_cumprod
 TOTAL = len(ALPHAS)
 MEAN, STD = 0.3, 0.3
 SHAPE = (4, 128, 128, 3)
@@ -80,21 +81,16 @@ def exact_moments(sampler: str, eta: float, steps: int) -> tuple[float, float]:
     return mean, math.sqrt(variance)
 
 
-def draw_with_jax(
-    sampler: AnySampler, eta: float, steps: int, prediction: Prediction, shape: tuple[int, ...]
-) -> np.ndarray:
+def draw_with_jax(sampler: Any, eta: float, steps: int, prediction: Prediction, shape: tuple[int, ...]) -> np.ndarray:
     slope, offset = (jnp.asarray(column, jnp.float32)[:, None, None, None] for column in exact_denoiser(prediction))
     start, keys = jax.random.normal(jax.random.key(0), shape), jax.random.split(jax.random.key(1), shape[0])
-    drawn = sample(
-        lambda x_t, cond, t: slope[t] * x_t + offset[t], start, start, keys, ALPHAS,
-        SamplerConfig(sampler, steps, eta), prediction=prediction, clamp=None,
-    )  # fmt: skip
+    plan = GaussianProcess(DiffusionConfig(prediction=prediction), ALPHAS).plan(steps, sampler, eta)
+    z = noise_of(keys, shape[1:], jnp.dtype(start.dtype))
+    drawn = sample(lambda x_t, cond, t: slope[t] * x_t + offset[t], start, start, plan, z, Bound(None))
     return np.asarray(drawn.x0)
 
 
-def draw_with_torch(
-    sampler: AnySampler, eta: float, steps: int, prediction: Prediction, shape: tuple[int, ...]
-) -> np.ndarray:
+def draw_with_torch(sampler: Any, eta: float, steps: int, prediction: Prediction, shape: tuple[int, ...]) -> np.ndarray:
     slope, offset = (torch.from_numpy(column).float()[:, None, None, None] for column in exact_denoiser(prediction))
     generator = torch.Generator().manual_seed(0)
     start = torch.randn(shape, generator=generator)
@@ -121,7 +117,7 @@ def check_against_the_exact_moments(pixels: np.ndarray, sampler: str, eta: float
 @pytest.mark.parametrize("by", DRAW)
 @pytest.mark.parametrize("steps", [20, 100])
 @pytest.mark.parametrize(("sampler", "eta"), [("original", 0.0), ("ddim", 0.0), ("ddim", 1.0), ("ddpm", 0.0)])
-def test_drawn_pixels_have_the_exact_moments(by: str, sampler: AnySampler, eta: float, steps: int) -> None:
+def test_drawn_pixels_have_the_exact_moments(by: str, sampler: Any, eta: float, steps: int) -> None:
     check_against_the_exact_moments(DRAW[by](sampler, eta, steps, "eps", SHAPE), sampler, eta, steps)
 
 

@@ -17,7 +17,6 @@ from jax_impl.config.as_json import to_json
 from jax_impl.config.data import DataConfig
 from jax_impl.config.tree import Config, OptimConfig, TrainConfig
 from jax_impl.data.loader import load
-from jax_impl.diffusion.schedule import Levels, alphas_cumprod
 from jax_impl.model.unet import UNetModelConfig
 from jax_impl.training.optim import clip_by_global_norm, learning_rate, make_optimizer, scale_by_adam
 from jax_impl.training.step import Problem
@@ -90,10 +89,11 @@ def small() -> Small:
         torch.manual_seed(0)
         model = build_model(tree)
     network, *weights = with_weights(config, to_jax(model.state_dict(), tree))
-    alphas = alphas_cumprod(config.diffusion)
+    problem = Problem.of(network, config)
+    alphas = np.asarray(problem.process.published().alphas_cumprod)
     course = Course(config, load(config.data, "train"), steps=20, per_epoch=2)
     reference = train_in_torch(model, alphas, course, "float64")
-    return Small(Problem(network, config, Levels.of(alphas)), tuple(weights), course, reference)
+    return Small(problem, tuple(weights), course, reference)
 
 
 def test_without_a_fault_every_line_passes(small: Small) -> None:

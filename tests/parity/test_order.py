@@ -17,7 +17,7 @@ import torch
 
 from export.edge.sampling.loop import iterate
 from export.edge.sampling.table import coefficients
-from jax_impl.diffusion.schedule import cosine_alphas_cumprod
+from jax_impl.diffusion.gaussian import cosine_alphas_cumprod
 from torch_ref import diffusion as reference
 
 FINE = cosine_alphas_cumprod(20_000, 0.008, 1e-9, 0.9999)

@@ -14,10 +14,8 @@ from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
 
 from export.edge.sampling import spacing
 from export.edge.sampling import table as edge
-from jax_impl.config.tree import DiffusionConfig
-from jax_impl.diffusion import process as jax_process
 from jax_impl.diffusion import samplers as jax_samplers
-from jax_impl.diffusion.schedule import alphas_cumprod, cosine_alphas_cumprod
+from jax_impl.diffusion.gaussian import DiffusionConfig, GaussianProcess, cosine_alphas_cumprod
 from tests.parity import paper
 from tests.parity.ladder import Line
 from tests.parity.process import (
@@ -33,7 +31,7 @@ from tests.parity.process import (
 from torch_ref import diffusion as torch_process
 
 SHORT = DiffusionConfig(timesteps=50, sample_steps=10)
-ALPHAS = alphas_cumprod(SHORT)
+ALPHAS = SHORT.create().alphas_cumprod
 
 
 def failed(lines: Iterable[Line]) -> dict[str, set[str]]:
@@ -47,7 +45,7 @@ def failed(lines: Iterable[Line]) -> dict[str, set[str]]:
 
 def test_the_level_compares_everything_with_everyone() -> None:
     config = DiffusionConfig()
-    lines = list(of_schedule(config, alphas_cumprod(config)))
+    lines = list(of_schedule(config, config.create().alphas_cumprod))
     for line in lines:
         assert line.level == "e"
         assert line.passed, line
@@ -109,7 +107,7 @@ def test_the_posterior_of_the_papers_formula_is_that_of_bayes_rule() -> None:
 def test_where_diffusers_makes_another_grid() -> None:
     """Its grid is floating-point: it differs by one at exact halves, and is one too long for other step counts."""
     scheduler, others = DDPMScheduler(timestep_spacing="trailing"), {"halves": 0, "too long": 0}
-    schedule = alphas_cumprod(DiffusionConfig())
+    schedule = DiffusionConfig().create().alphas_cumprod
     for steps in range(1, 1001):
         scheduler.set_timesteps(steps)
         ours, theirs = spacing.timesteps(schedule, steps), scheduler.timesteps.numpy()
@@ -135,29 +133,44 @@ def test_a_schedule_that_is_not_the_one_of_the_paper() -> None:
 
 
 def test_v_with_the_other_sign(monkeypatch: pytest.MonkeyPatch) -> None:
-    right = jax_process.target
+    right = GaussianProcess.target
 
-    def turned(prediction, x0, eps, signal, noise):
-        return (-1 if prediction == "v" else 1) * right(prediction, x0, eps, signal, noise)
+    def turned(process, x0, noised):
+        return (-1 if process.config.prediction == "v" else 1) * right(process, x0, noised)
 
-    monkeypatch.setattr(jax_process, "target", turned)
+    monkeypatch.setattr(GaussianProcess, "target", turned)
     assert failed(conversions(ALPHAS, "float32")) == {"target eps, x0 and v": {"JAX · paper", "JAX · torch"}}
 
 
 def test_v_read_with_the_other_sign_in_a_sampler(monkeypatch: pytest.MonkeyPatch) -> None:
-    right = jax_samplers.to_x0
+    right = jax_samplers._columns
 
-    def turned(prediction, output, x_t, signal, noise):
-        return right(prediction, -output if prediction == "v" else output, x_t, signal, noise)
+    def turned(plan):
+        columns = right(plan)
+        of_v = plan.x0_from_x.any() and (np.abs(plan.x0_from_x) < 1.0).all()
+        return columns | {"output_share": -columns["output_share"]} if of_v else columns
 
-    monkeypatch.setattr(jax_samplers, "to_x0", turned)
+    monkeypatch.setattr(jax_samplers, "_columns", turned)
     found = failed(single_steps(ALPHAS, "float32"))
     assert found == {"one step from v": {"JAX · paper", "JAX · torch"}}
 
 
+def test_v_read_with_the_other_sign_in_the_table(monkeypatch: pytest.MonkeyPatch) -> None:
+    """PyTorch does not read it."""
+    right = edge.x0_weights
+
+    def turned(prediction, alphas_cumprod):
+        from_x, from_output = right(prediction, alphas_cumprod)
+        return from_x, -from_output if prediction == "v" else from_output
+
+    monkeypatch.setattr(edge, "x0_weights", turned)
+    found = failed(single_steps(ALPHAS, "float32"))
+    assert found == {"one step from v": {"JAX · paper", "edge · paper", "JAX · torch"}}
+
+
 def test_an_alpha_of_the_timestep_before(monkeypatch: pytest.MonkeyPatch) -> None:
-    right = torch_process.levels
-    monkeypatch.setattr(torch_process, "levels", lambda alphas, t, dtype: right(alphas, (t - 1).clamp(min=0), dtype))
+    right = torch_process.levels_at
+    monkeypatch.setattr(torch_process, "levels_at", lambda alphas, t, dtype: right(alphas, (t - 1).clamp(min=0), dtype))
     found = failed(conversions(ALPHAS, "float32"))
     torch_alone = {"torch · paper", "JAX · torch"}
     assert found == {

@@ -24,7 +24,7 @@ OPTIM = {
 @pytest.fixture
 def job(make_config: Callable[[str], dict[str, Any]], schedule: np.ndarray) -> dict[str, Any]:
     config = make_config("unet")
-    config["diffusion"] |= {"prediction": "x0", "mae_weight": 0.1}
+    config["diffusion"] |= {"prediction": "x0"}
     config |= {"optim": OPTIM, "train": {"epochs": 10}}
     return {"config": config, "alphas_cumprod": schedule.tolist(), "size": 16, "batch_size": 2, "compile": False}
 

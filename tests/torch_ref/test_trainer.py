@@ -16,7 +16,6 @@ from torch import Tensor
 from export.edge.errors import UserError
 from torch_ref.base import Denoiser
 from torch_ref.diffusion import q_sample, target, to_x0
-from torch_ref.loss import hybrid_loss
 from torch_ref.trainer import Drawn, Trainer
 
 OPTIM = {
@@ -56,7 +55,7 @@ def make_trainer(
         diffusion: dict[str, Any] | None = None,
     ) -> Trainer:
         config = make_config(kind)
-        config["diffusion"] |= {"prediction": prediction, "mae_weight": 0.1} | (diffusion or {})
+        config["diffusion"] |= {"prediction": prediction} | (diffusion or {})
         config |= {"optim": OPTIM | (optim or {}), "train": {"epochs": 10}}
         return Trainer(make_network(kind).to(dtype), schedule, config, steps_per_epoch=2, **(options or {}))
 
@@ -79,7 +78,7 @@ def test_the_loss_is_the_network_s_distance_from_its_target(
     output = model(q_sample(x0, eps, schedule, t), cond, t)
     wanted = target(prediction, x0, eps, schedule, t)  # type: ignore[arg-type]
     metrics = trainer.step(cond, x0, t, eps)
-    torch.testing.assert_close(metrics["loss"], hybrid_loss(output, wanted, 0.1)[0], rtol=1e-12, atol=0)
+    torch.testing.assert_close(metrics["loss"], metrics["mse"] + 0.1 * metrics["mae"], rtol=1e-12, atol=0)
     torch.testing.assert_close(metrics["mse"], (output - wanted).square().mean(), rtol=1e-12, atol=0)
     torch.testing.assert_close(metrics["mae"], (output - wanted).abs().mean(), rtol=1e-12, atol=0)
     assert not any(value.requires_grad for value in metrics.values())
@@ -134,7 +133,7 @@ def make_objective(trainer: Trainer, model: Denoiser) -> Callable[[Tensor, Tenso
     """The trainer's loss with another network in it; the loss itself has a test of its own."""
     other = copy.copy(trainer)
     other.model = model
-    return lambda *batch: other.objective(*batch)[0]
+    return lambda *batch: other.objective(*batch)["loss"]
 
 
 @pytest.mark.parametrize("warmup", [0, 1, 6])
@@ -235,7 +234,7 @@ def test_batches_may_be_parts_of_pictures_that_say_where_they_lie(make_trainer: 
     [
         ("optim", {"schedule": "linear"}, "optim.schedule is 'linear'"),
         ("diffusion", {"prediction": "score"}, "diffusion.prediction is 'score'"),
-        ("diffusion", {"loss_weight": "p2"}, "diffusion.loss_weight is 'p2'"),
+        ("diffusion", {"loss_weight": "p2"}, "losses.hybrid.weighting is 'p2'"),
         ("optim", None, "'learning_rate' is missing"),
         ("train", None, "'epochs' is missing"),
     ],
@@ -243,7 +242,7 @@ def test_batches_may_be_parts_of_pictures_that_say_where_they_lie(make_trainer: 
 def test_bad_configs(
     make_trainer: MakeTrainer, section: str, change: dict[str, Any] | None, said: str, make_config: Callable
 ) -> None:
-    good = {"optim": OPTIM, "diffusion": make_config("unet")["diffusion"] | {"mae_weight": 0.1}, "train": {"epochs": 1}}
+    good = {"optim": OPTIM, "diffusion": make_config("unet")["diffusion"], "train": {"epochs": 1}}
     config = good | {section: {} if change is None else good[section] | change}
     with pytest.raises(UserError, match=said):
         Trainer(make_trainer().model, np.array([0.9, 0.1]), config, steps_per_epoch=1)

@@ -30,7 +30,7 @@ from export.edge.sampling.table import COND
 
 UNSEALED = "sha256:" + 64 * "0"
 """The value of `file_digest` in a file that `seal` has yet to fill in."""
-MOST_BYTES = 2**30
+MOST_MODEL_BYTES = 2**30
 """Of a model file; that of the largest network here has 150 million."""
 INPUTS = {"x_t": ("tensor(float)", 4), "cond": ("tensor(float)", 4), "t": ("tensor(int64)", 1)}
 OUTPUTS = {"prediction": ("tensor(float)", 4)}
@@ -121,7 +121,7 @@ def check_sha256(digits: str) -> str:
 
 
 def _read(path: Path) -> bytes:
-    data = read_bytes(path, "model", MOST_BYTES)
+    data = read_bytes(path, "model", MOST_MODEL_BYTES)
     if not data:
         raise UserError(f"model {path} is empty; export it again or get a fresh copy of it")
     return data

@@ -21,11 +21,14 @@ from export.edge.disk.files import weights_digest
 from export.edge.disk.reading import parse_json
 from export.edge.errors import UserError
 from export.edge.model.layout import DENOISER
+from export.edge.sampling.tables import Tables, read_tables, timesteps_of, write_tables
 
 FORMAT = "dawn2dusk"
 FORMAT_VERSION = "2"
 SEALED = {"1": ("config",), "2": ("config", "networks", "plugins")}
-"""By version, the metadata that `digest` covers."""
+"""By version, the metadata that `digest` covers, with OPTIONAL."""
+OPTIONAL = ("tables",)
+"""Metadata that not every bundle has: the samplers' tables of a process that is not gaussian diffusion."""
 SCHEDULE = "schedule.alphas_cumprod"
 ONE_NETWORK = json.dumps({DENOISER: ""})
 OPTIMIZER_FORMAT = "dawn2dusk-optimizer"
@@ -38,12 +41,14 @@ class Contents:
 
     config: str
     """The tree of settings, JSON."""
-    alphas_cumprod: np.ndarray
-    """As it is in the file, see `check_schedule`."""
+    alphas_cumprod: np.ndarray | None
+    """As it is in the file, see `check_process`."""
     networks: Mapping[str, Mapping[str, np.ndarray]]
     """The weights of each network, by its name and by theirs."""
     plugins: plugins.Record
     weights_digest: str
+    tables: str | None = None
+    """Those of samplers, JSON, see `check_process`."""
 
     @property
     def weights(self) -> Mapping[str, np.ndarray]:
@@ -52,17 +57,22 @@ class Contents:
 
 
 def bundle_tensors(
-    networks: Mapping[str, Mapping[str, np.ndarray]], alphas_cumprod: np.ndarray
+    networks: Mapping[str, Mapping[str, np.ndarray]], alphas_cumprod: np.ndarray | None
 ) -> dict[str, np.ndarray]:
-    """The tensors of a bundle: weights by the network's name and theirs, and ᾱ (T,)."""
+    """The tensors of a bundle: weights by the network's name and theirs, and ᾱ (T,) unless there are tables."""
     named = {f"{_prefix(name)}{key}": value for name, weights in networks.items() for key, value in weights.items()}
-    return {**named, SCHEDULE: np.asarray(alphas_cumprod, np.float64)}
+    schedule = {} if alphas_cumprod is None else {SCHEDULE: np.asarray(alphas_cumprod, np.float64)}
+    return {**named, **schedule}
 
 
 def bundle_metadata(
-    tensors: Mapping[str, np.ndarray], config: str, record: plugins.Record = (), networks: Iterable[str] = (DENOISER,)
+    tensors: Mapping[str, np.ndarray],
+    config: str,
+    record: plugins.Record = (),
+    networks: Iterable[str] = (DENOISER,),
+    tables: Tables | None = None,
 ) -> dict[str, str]:
-    """The metadata of a bundle with these tensors, this configuration (JSON) and these networks."""
+    """The metadata of a bundle with these tensors, this configuration (JSON), these networks and samplers."""
     metadata = {
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
@@ -70,14 +80,16 @@ def bundle_metadata(
         "networks": json.dumps({name: _prefix(name) for name in networks}),
         "plugins": json.dumps(record),
         "weights_digest": weights_digest(tensors),
+        **({} if tables is None else {"tables": write_tables(tables)}),
     }
     return metadata | {"digest": digest_of(metadata)}
 
 
 def digest_of(metadata: Mapping[str, str]) -> str:
     """The SHA-256 over the digest of a bundle's weights and the texts with them, 64 hexadecimal digits."""
-    texts = ("weights_digest", *SEALED[metadata["format_version"]])
-    return hashlib.sha256("\0".join(metadata[key] for key in texts).encode()).hexdigest()
+    texts = [metadata[key] for key in ("weights_digest", *SEALED[metadata["format_version"]])]
+    texts += [f"{key}\0{metadata[key]}" for key in OPTIONAL if key in metadata]
+    return hashlib.sha256("\0".join(texts).encode()).hexdigest()
 
 
 def open_contents(path: Path, what: str, metadata: Mapping[str, str], tensors: Mapping[str, np.ndarray]) -> Contents:
@@ -99,23 +111,23 @@ def open_contents(path: Path, what: str, metadata: Mapping[str, str], tensors: M
     if weights_digest(tensors) != metadata.get("weights_digest"):
         raise UserError(damaged.format("its weights do not match their digest"))
     keys = {"format", "format_version", *SEALED[version], "weights_digest"}
-    if not keys <= metadata.keys() <= keys | {"digest"}:
-        odd = ", ".join(sorted(metadata.keys() - keys - {"digest"}))
+    allowed = keys | {"digest", *(OPTIONAL if version != "1" else ())}
+    if not keys <= metadata.keys() <= allowed:
+        odd = ", ".join(sorted(metadata.keys() - allowed))
         raise UserError(damaged.format(f"its metadata hold {odd or 'no ' + min(keys - metadata.keys())}"))
     # A file of before there was a digest over the texts too is taken without one.
     if metadata.get("digest", None if version == "1" else "") not in (None, digest_of(metadata)):
         raise UserError(damaged.format("its config does not match its digest"))
-    if SCHEDULE not in tensors:
-        raise UserError(f"{what} {path}: {SCHEDULE} is missing; bundle the run again")
     weights, where = {name: value for name, value in tensors.items() if name != SCHEDULE}, f"{what} {path}"
     if odd := next((name for name, value in weights.items() if value.dtype != np.float32), None):
         raise UserError(f"{what} {path}: {odd} is {weights[odd].dtype}, expected float32; bundle the run again")
     return Contents(
         metadata["config"],
-        tensors[SCHEDULE],
+        tensors.get(SCHEDULE),
         _split(weights, _parsed(metadata.get("networks", ONE_NETWORK), where), where),
         plugins.record(_parsed(metadata.get("plugins", "[]"), where), f"{where}: plugins"),
         metadata["weights_digest"],
+        metadata.get("tables"),
     )
 
 
@@ -132,6 +144,23 @@ def optimizer_metadata(tensors: Mapping[str, np.ndarray], training: str) -> dict
 def optimizer_digest(tensors: Mapping[str, np.ndarray], training: str) -> str:
     """The digest over the moments and the text about the training."""
     return weights_digest({**tensors, "training": np.frombuffer(training.encode(), np.uint8)})
+
+
+def check_process(schedule: np.ndarray | None, tables: str | None, timesteps: int) -> Tables | None:
+    """The tables of a bundle, or None where its process is gaussian diffusion by `schedule`, which is checked.
+
+    Raises UserError unless exactly one of the two is there and fits `timesteps`, T.
+    """
+    if (schedule is None) == (tables is None):
+        both = "is missing" if schedule is None else "is there and tables too"
+        raise UserError(f"schedule.alphas_cumprod {both}; bundle the run again")
+    if tables is None:
+        check_schedule(np.asarray(schedule), timesteps)
+        return None
+    found = read_tables(tables)
+    if (last := timesteps_of(found)) > timesteps:
+        raise UserError(f"tables reach the timestep {last - 1}, and the config has {timesteps}; bundle the run again")
+    return found
 
 
 def check_schedule(alphas_cumprod: np.ndarray, timesteps: int) -> np.ndarray:

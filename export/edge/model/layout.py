@@ -16,24 +16,24 @@ from typing import Any
 from export.edge.disk.files import write_json
 from export.edge.disk.reading import parse_json, read_text
 from export.edge.errors import UserError
-from export.edge.model.variants import LONGEST_NAME, REFERENCE, VARIANTS, Variant
+from export.edge.model.variants import LONGEST_LABEL, REFERENCE, VARIANTS, Variant
 from export.edge.plugins import shown
 
 FOLDER = "onnx"
 DENOISER = "denoiser"
 """The network that every artifact has."""
-NETWORKS = "networks.json"
+NETWORKS_FILE = "networks.json"
 SAMPLER = "sampler.onnx"
 """In the same folder as the networks: the whole sampling loop in one graph."""
 SUMS = "SHA256SUMS"
-OURS = (
+ARTIFACT_FILES = (
     *(f"{FOLDER}/{variant.file}" for variant in VARIANTS.values()),
     f"{FOLDER}/{SAMPLER}",
     "model.safetensors",
     "config.json",
     "preprocessor_config.json",
     "sampler_config.json",
-    NETWORKS,
+    NETWORKS_FILE,
     "README.md",
     "golden/input.png",
     "golden/output.png",
@@ -41,16 +41,16 @@ OURS = (
     SUMS,
 )
 """What an export may write, and may replace or remove, with the files that `networks.json` names."""
-MOST_BYTES = 2**20
+_MOST_BYTES = 2**20
 """Of `networks.json`."""
-MOST_FILES = 100
+_MOST_FILES = 100
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
 def ours(folder: Path) -> tuple[str, ...]:
-    """OURS, and the files that the folder's own `networks.json` names. Raises UserError as `networks` does."""
+    """ARTIFACT_FILES and the files that a folder's own `networks.json` names. Raises UserError as `networks` does."""
     named = (variant.file for variants in networks(folder).values() for variant in variants.values())
-    return tuple(dict.fromkeys((*OURS, *(f"{FOLDER}/{file}" for file in named))))
+    return tuple(dict.fromkeys((*ARTIFACT_FILES, *(f"{FOLDER}/{file}" for file in named))))
 
 
 def networks(folder: Path) -> dict[str, dict[str, Variant]]:
@@ -59,10 +59,10 @@ def networks(folder: Path) -> dict[str, dict[str, Variant]]:
     Without that file, as older exports left it: a denoiser, in any of VARIANTS. Raises UserError for a file that is
     not as described above, that names a file twice, or a name of another kind.
     """
-    path = folder / NETWORKS
+    path = folder / NETWORKS_FILE
     if not path.exists():
         return {DENOISER: dict(VARIANTS)}
-    text = read_text(path, "artifact's networks", MOST_BYTES)
+    text = read_text(path, "artifact's networks", _MOST_BYTES)
     try:
         held = {
             _name(network): {_name(name): _variant(entry) for name, entry in variants.items()}
@@ -78,16 +78,16 @@ def networks(folder: Path) -> dict[str, dict[str, Variant]]:
 
 def write_networks(folder: Path, held: Mapping[str, Mapping[str, Variant]]) -> None:
     """Write what `networks` reads. Raises UserError for two variants with one file."""
-    _check(held, folder / NETWORKS)
+    _check(held, folder / NETWORKS_FILE)
     entries = {network: {name: asdict(one) for name, one in variants.items()} for network, variants in held.items()}
-    write_json(folder / NETWORKS, {"networks": entries})
+    write_json(folder / NETWORKS_FILE, {"networks": entries})
 
 
 def _check(held: Mapping[str, Mapping[str, Variant]], path: Path) -> None:
     files = [variant.file.lower() for variants in held.values() for variant in variants.values()]
-    if len(set(files)) < len(files) or len(files) > MOST_FILES or SAMPLER in files:
+    if len(set(files)) < len(files) or len(files) > _MOST_FILES or SAMPLER in files:
         raise UserError(
-            f"{path} would name a file twice, {SAMPLER}, or more than {MOST_FILES} files ({shown(files)}); give each "
+            f"{path} would name a file twice, {SAMPLER}, or more than {_MOST_FILES} files ({shown(files)}); give each "
             "variant a file of its own and export again"
         )
     if lacking := [name for name in dict.fromkeys((DENOISER, *held)) if REFERENCE not in held.get(name, {})]:
@@ -95,7 +95,7 @@ def _check(held: Mapping[str, Mapping[str, Variant]], path: Path) -> None:
 
 
 def _name(value: str) -> str:
-    if len(value) > LONGEST_NAME or not _NAME.fullmatch(value):
+    if len(value) > LONGEST_LABEL or not _NAME.fullmatch(value):
         raise UserError(f"it has the name {shown(value)}, not one of letters, digits, dots, dashes and underscores")
     return value
 

@@ -91,7 +91,7 @@ class Artifact:
     cond_dropout: float
     """Share of guiding pictures that training hid; without any, no other guidance than 1 makes sense."""
     coordinates: bool
-    """Whether the model is told where each pixel lies."""
+    """Whether the model takes the place of each pixel as input."""
     weights_digest: str
     """64 hexadecimal digits, the same for every file made from the same weights."""
     tables: Tables | None = None

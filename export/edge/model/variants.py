@@ -15,7 +15,7 @@ from export.edge.registry import Registry
 
 REFERENCE = "fp32"
 """The variant that all others are compared with; every network has it."""
-LONGEST_NAME = 100
+LONGEST_LABEL = 100
 """Characters of a file name or of a variant's name."""
 _FILE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*\.onnx")
 
@@ -32,16 +32,16 @@ class Variant:
     """A few words for the model card and the page."""
 
     def __post_init__(self) -> None:
-        if not isinstance(self.file, str) or len(self.file) > LONGEST_NAME or not _FILE.fullmatch(self.file):
+        if not isinstance(self.file, str) or len(self.file) > LONGEST_LABEL or not _FILE.fullmatch(self.file):
             raise UserError(
                 f"the file of a variant is {shown(self.file)}: choose a name that ends in .onnx, of at most "
-                f"{LONGEST_NAME} letters, digits, dots, dashes and underscores"
+                f"{LONGEST_LABEL} letters, digits, dots, dashes and underscores"
             )
         number = isinstance(self.bar_db, int | float) and not isinstance(self.bar_db, bool)
         if self.bar_db is not None and not (number and math.isfinite(self.bar_db)):
             raise UserError(f"the bar of {self.file} is {shown(self.bar_db)}: choose a number of dB, or none")
-        if not isinstance(self.description, str) or len(self.description) > LONGEST_NAME:
-            raise UserError(f"the description of {self.file} must be a text of at most {LONGEST_NAME} characters")
+        if not isinstance(self.description, str) or len(self.description) > LONGEST_LABEL:
+            raise UserError(f"the description of {self.file} must be a text of at most {LONGEST_LABEL} characters")
 
 
 VARIANTS: Registry[Variant] = Registry("variant")

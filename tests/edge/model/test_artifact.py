@@ -284,7 +284,7 @@ def test_only_the_expected_file_is_opened(make_model: MakeModel) -> None:
 def test_a_file_too_large_for_a_model_is_not_read(tmp_path: Path) -> None:
     path = tmp_path / "model.onnx"
     with path.open("wb") as file:
-        file.truncate(artifact.MOST_BYTES + 1)
+        file.truncate(artifact.MOST_MODEL_BYTES + 1)
     with pytest.raises(UserError, match="has more than 1,073,741,824 bytes"):
         artifact.open_artifact(path)
 

@@ -9,14 +9,14 @@ from typing import Any
 import pytest
 
 from export.edge.errors import UserError
-from export.edge.model.layout import DENOISER, NETWORKS, model_file, networks, ours, variants, write_networks
+from export.edge.model.layout import DENOISER, NETWORKS_FILE, model_file, networks, ours, variants, write_networks
 from export.edge.model.variants import VARIANTS, Variant
 
 EXACT = {"file": "model.onnx", "bar_db": None, "description": "float32"}
 
 
 def write(folder: Path, value: Any) -> None:
-    (folder / NETWORKS).write_text(value if isinstance(value, str) else json.dumps(value))
+    (folder / NETWORKS_FILE).write_text(value if isinstance(value, str) else json.dumps(value))
 
 
 def test_a_variant_that_no_program_knows_is_read_from_the_folder(tmp_path: Path) -> None:
@@ -70,7 +70,7 @@ def test_what_is_hostile_is_one_line(name: str, value: Any, message: str, tmp_pa
     for use in (networks, ours, variants, model_file):
         with pytest.raises(UserError, match=message) as error:
             use(tmp_path)
-        assert NETWORKS in str(error.value) and len(str(error.value)) < 1000
+        assert NETWORKS_FILE in str(error.value) and len(str(error.value)) < 1000
 
 
 @pytest.mark.parametrize(
@@ -89,5 +89,5 @@ def test_what_is_hostile_is_one_line(name: str, value: Any, message: str, tmp_pa
 )
 def test_what_is_no_description_is_one_line(value: str, tmp_path: Path) -> None:
     write(tmp_path, value)
-    with pytest.raises(UserError, match=f"{NETWORKS} names no"):
+    with pytest.raises(UserError, match=f"{NETWORKS_FILE} names no"):
         networks(tmp_path)

@@ -122,7 +122,10 @@ def test_an_artifact_with_tables_samples_by_them(make_model: MakeModel) -> None:
         ({"tables": "{}", "alphas_cumprod": None}, "tables are not an object of samplers; export it again"),
         ({"tables": TEXT, "alphas_cumprod": None}, "sampler is 'ddim', not one of bridge, bridge-1"),
         ({"tables": TEXT, "alphas_cumprod": None, "sampler": "bridge-1"}, "no table of bridge-1 in 4 steps"),
-        ({"tables": table(source="other"), "alphas_cumprod": None}, "the source 'other', which the file lacks"),
+        (
+            {"tables": table(source="other"), "alphas_cumprod": None, "sampler": "one", "steps": "2"},
+            "the source 'other', which the file lacks",
+        ),
         ({"tables": " " * 6_400_001, "alphas_cumprod": None}, "tables has more than 6,400,000 characters"),
         ({"tables": TEXT, "alphas_cumprod": None, "prediction": 41 * "x"}, "prediction is"),
     ],

@@ -14,7 +14,6 @@ from typing import Any
 import pytest
 
 from export.edge.errors import UserError
-from export.to_onnx import main as export_main
 from export.web import runtime
 
 APP = Path(runtime.__file__).parent / "static" / "app"
@@ -58,14 +57,12 @@ def ask() -> Callable[[list[dict[str, Any]]], list[Any]]:
 
 
 @pytest.fixture(scope="session")
-def folder_of_models(make_bundle: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+def folder_of_models(make_artifact: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An artifact folder with two variants, the second a copy of the first, which nobody may change."""
-    folder = tmp_path_factory.mktemp("web")
-    export_main([str(make_bundle(folder / "model.safetensors", "unet")), "--output", str(folder / "exported")])
-    models = folder / "artifact/onnx"
+    models = tmp_path_factory.mktemp("web") / "artifact/onnx"
     models.mkdir(parents=True)
     for name in ("model.onnx", "model_int8.onnx"):
-        shutil.copy(folder / "exported/onnx/model.onnx", models / name)
+        shutil.copy(make_artifact("unet") / "artifact/onnx/model.onnx", models / name)
     return models.parent
 
 

@@ -17,7 +17,7 @@ from export.edge.errors import UserError
 from export.edge.model.artifact import open_artifact, seal
 from export.web import runtime, scenes
 from export.web.__main__ import main
-from export.web.build import build
+from export.web.build import build_page
 
 
 @pytest.fixture(autouse=True)
@@ -33,7 +33,7 @@ def parts(site: Path) -> tuple[Path, dict[str, Any]]:
 
 
 def test_a_page_holds_the_models_and_says_what_they_are(folder_of_models: Path, tmp_path: Path) -> None:
-    build(folder_of_models, tmp_path / "site")
+    build_page(folder_of_models, tmp_path / "site")
     app, described = parts(tmp_path / "site")
     model = open_artifact(folder_of_models / "onnx/model.onnx")
     assert described["alphas_cumprod"] == model.alphas_cumprod.tolist()  # every digit
@@ -50,7 +50,7 @@ def test_a_page_holds_the_models_and_says_what_they_are(folder_of_models: Path, 
 
 def test_no_placeholder_is_left_and_every_kept_file_is_there(folder_of_models: Path, tmp_path: Path) -> None:
     site = tmp_path / "site"
-    build(folder_of_models, site)
+    build_page(folder_of_models, site)
     app, _ = parts(site)
     for path in [*site.glob("*.*"), *app.glob("*.*")]:
         assert "__" not in path.read_text(), path
@@ -64,27 +64,27 @@ def test_no_placeholder_is_left_and_every_kept_file_is_there(folder_of_models: P
 
 
 def test_the_name_follows_the_content(folder_of_models: Path, tmp_path: Path) -> None:
-    build(folder_of_models, tmp_path / "site")
+    build_page(folder_of_models, tmp_path / "site")
     first = parts(tmp_path / "site")[0].name
-    build(folder_of_models, tmp_path / "site")
+    build_page(folder_of_models, tmp_path / "site")
     assert parts(tmp_path / "site")[0].name == first
     one = tmp_path / "one"
     shutil.copytree(folder_of_models, one)
     (one / "onnx/model_int8.onnx").unlink()
-    build(one, tmp_path / "site")
+    build_page(one, tmp_path / "site")
     assert parts(tmp_path / "site")[0].name != first
     assert sorted(path.name for path in tmp_path.iterdir()) == ["one", "site"]  # nothing half-made is left
 
 
 def test_examples_are_painted_or_given(folder_of_models: Path, tmp_path: Path) -> None:
-    build(folder_of_models, tmp_path / "painted")
+    build_page(folder_of_models, tmp_path / "painted")
     app, described = parts(tmp_path / "painted")
     assert [entry["title"] for entry in described["examples"]] == list(scenes.TITLES)
     pictures = tmp_path / "pictures"
     pictures.mkdir()
     (pictures / "notes.txt").write_text("not one of them")
     Image.new("RGB", (2000, 500), "teal").save(pictures / "wide_sea.png")
-    build(folder_of_models, tmp_path / "given", pictures)
+    build_page(folder_of_models, tmp_path / "given", pictures)
     app, described = parts(tmp_path / "given")
     (entry,) = described["examples"]
     assert entry["title"] == "wide sea"
@@ -93,18 +93,18 @@ def test_examples_are_painted_or_given(folder_of_models: Path, tmp_path: Path) -
 
 
 def test_scenes_are_pictures_that_differ() -> None:
-    painted = [scenes.paint(number) for number in range(len(scenes.TITLES))]
+    painted = [scenes.paint_scene(number) for number in range(len(scenes.TITLES))]
     for picture in painted:
         assert picture.shape == (scenes.HEIGHT, scenes.WIDTH, 3) and picture.dtype == np.uint8
         assert picture[: scenes.HEIGHT // 3].mean() > picture[-20:].mean() + 50  # light above, dark reeds below
-    np.testing.assert_array_equal(painted[0], scenes.paint(0))
+    np.testing.assert_array_equal(painted[0], scenes.paint_scene(0))
     assert np.abs(painted[0].astype(int) - painted[1]).mean() > 10
 
 
 def test_a_folder_of_something_else_is_left_alone(folder_of_models: Path, tmp_path: Path) -> None:
     (tmp_path / "letter.txt").write_text("dear diary")
     with pytest.raises(UserError, match="holds something else"):
-        build(folder_of_models, tmp_path)
+        build_page(folder_of_models, tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["letter.txt"]
 
 

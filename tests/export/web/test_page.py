@@ -13,7 +13,7 @@ import pytest
 from export.edge.model.artifact import open_artifact
 from export.edge.pictures.files import open_picture
 from export.edge.translate import Options, translate
-from export.web.build import build
+from export.web.build import build_page
 from export.web.serve import make_server
 from tests.export.web.visit import WIDTHS, Visit, barriers, downloaded, drop, furthest, photo
 
@@ -31,7 +31,7 @@ SEED = 2**33 + 7
 @pytest.fixture(scope="module")
 def site(folder_of_models: Path, onnxruntime_web: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("page") / "site"
-    build(folder_of_models, folder, onnxruntime_web=onnxruntime_web)
+    build_page(folder_of_models, folder, onnxruntime_web=onnxruntime_web)
     return folder
 
 

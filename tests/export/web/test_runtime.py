@@ -80,7 +80,7 @@ def test_a_package_on_disk_is_taken_packed_or_unpacked(small: bytes, tmp_path: P
     assert runtime.read_runtime(packed) == CONTENT
     folder = tmp_path / "onnxruntime-web"
     (folder / "dist").mkdir(parents=True)
-    (folder / "package.json").write_text(json.dumps({"version": runtime.VERSION}))
+    (folder / "package.json").write_text(json.dumps({"version": runtime.ORT_WEB}))
     for name, data in CONTENT.items():
         (folder / "dist" / name).write_bytes(data)
     assert runtime.read_runtime(folder) == CONTENT
@@ -94,7 +94,7 @@ def test_anything_else_on_disk_is_one_line(small: bytes, tmp_path: Path, mistake
     elif mistake != "missing":
         (path / "dist").mkdir(parents=True)
         if mistake != "empty folder":
-            version = "1.0.0" if mistake == "version" else runtime.VERSION
+            version = "1.0.0" if mistake == "version" else runtime.ORT_WEB
             (path / "package.json").write_text(json.dumps({"version": version}))
             for name in CONTENT:
                 (path / "dist" / name).write_bytes(b"changed")

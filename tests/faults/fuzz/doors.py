@@ -20,11 +20,12 @@ from export.edge.disk.sums import check_sums
 from export.edge.errors import UserError
 from export.edge.model import artifact
 from export.edge.model.artifact import open_artifact
+from export.edge.model.layout import FOLDER, NETWORKS_FILE, networks, ours
 from export.edge.pictures.arrays import fit_square
 from export.edge.pictures.files import open_photo, save_picture
 from jax_impl.config.as_json import from_json
 from jax_impl.config.data import DataConfig
-from jax_impl.data.pairs import find_pairs
+from jax_impl.data.sources import open_source
 from jax_impl.runs.bundles import read_bundle
 from tests.faults.fuzz import commands, values
 from tests.faults.fuzz.material import Material, bundled, ordered, sealed
@@ -35,7 +36,13 @@ from torch_ref.original import read_checkpoint
 from torch_ref.weights import load_bundle, to_jax
 
 SILENT = "silent wrong result"
-_SUFFIXES = {"picture": "png", "config": "json", "bundle": "safetensors", "optimizer": "safetensors"}
+_SUFFIXES = {
+    "picture": "png",
+    "config": "json",
+    "networks": "json",
+    "bundle": "safetensors",
+    "optimizer": "safetensors",
+}
 
 
 def suffix(door: str) -> str:
@@ -74,6 +81,9 @@ def _strategy(door: str, material: Material) -> st.SearchStrategy[bytes] | None:
         return values.jsonl_texts()
     if door == "sums":
         return values.sums_texts(material.files["sums"][0].decode().splitlines())
+    if door == "networks":
+        tree = json.loads(material.files["networks"][0])
+        return st.one_of(values.trees(tree).map(values.json_bytes), values.JSON.map(values.json_bytes))
     if door == "config":
         return st.one_of(values.trees(material.config).map(values.json_bytes), values.JSON.map(values.json_bytes))
     if door == "bundle":
@@ -129,7 +139,7 @@ def _repacked(whole: bytes, rng: Random) -> bytes:
 def _drawn(path: Path) -> np.ndarray:
     model = open_artifact(path, threads=1)
     zeros = np.zeros((1, 8, 8, 5 if model.coordinates else 3), np.float32)
-    return model.denoise(zeros[..., :3] + 0.3, zeros[..., :3] - 0.2, np.array([len(model.alphas_cumprod) - 1]))
+    return model.denoise(zeros[..., :3] + 0.3, zeros[..., :3] - 0.2, np.array([model.timesteps - 1]))
 
 
 def walk(door: str, path: Path, material: Material) -> str | None:
@@ -149,7 +159,7 @@ def _pairs(path: Path, material: Material) -> None:
     held = material.folder / "data" / f"pairs{path.suffix}"
     held.write_bytes(path.read_bytes())
     try:
-        find_pairs(DataConfig(path=str(held)))
+        open_source(DataConfig(path=str(held)))
     finally:
         held.unlink()
 
@@ -157,6 +167,19 @@ def _pairs(path: Path, material: Material) -> None:
 def _sums(path: Path, material: Material) -> str | None:
     (material.folder / "sums" / "SHA256SUMS").write_bytes(path.read_bytes())
     return None if check_sums(material.folder / "sums") == 3 else SILENT
+
+
+def _networks(path: Path, material: Material) -> str | None:
+    folder = material.folder / "networks"
+    (folder / NETWORKS_FILE).write_bytes(path.read_bytes())
+    inside = all((folder / name).resolve().is_relative_to(folder.resolve()) for name in ours(folder))
+    return None if inside and _in_its_place(folder) else SILENT
+
+
+def _in_its_place(folder: Path) -> bool:
+    """Whether every file of the networks lies directly in the folder `onnx`, under a name of its own."""
+    files = [folder / FOLDER / one.file for held in networks(folder).values() for one in held.values()]
+    return len(set(files)) == len(files) and all(file.parent == folder / FOLDER for file in files)
 
 
 def _config(path: Path, material: Material) -> None:
@@ -212,6 +235,6 @@ def _optimizer(path: Path, material: Material) -> None:
 
 
 _WALKS: dict[str, Callable[[Path, Material], str | None]] = {
-    "picture": _picture, "csv": _pairs, "jsonl": _pairs, "sums": _sums, "config": _config, "bundle": _bundle,
-    "optimizer": _optimizer, "onnx": _onnx, "pth": _pth,
+    "picture": _picture, "csv": _pairs, "jsonl": _pairs, "sums": _sums, "networks": _networks, "config": _config,
+    "bundle": _bundle, "optimizer": _optimizer, "onnx": _onnx, "pth": _pth,
 }  # fmt: skip

@@ -17,6 +17,8 @@ from safetensors.numpy import save
 from export.edge.disk.files import sha256_file
 from export.edge.model import artifact
 from export.edge.model.bundles import bundle_metadata
+from export.edge.model.layout import NETWORKS_FILE, write_networks
+from export.edge.model.variants import VARIANTS, Variant
 from jax_impl.config.as_json import to_json
 from jax_impl.config.presets import PRESETS
 from jax_impl.config.tree import Config
@@ -59,6 +61,7 @@ def make_material(folder: Path) -> Material:
             b'{"source": "a.png", "target": "b.png", "split": "train"}\n{"source": "b.png", "target": "a.png"}\n'
         ],
         "sums": [_artifact_folder(folder / "sums")],
+        "networks": [_networks(folder / "networks")],
         "config": [json.dumps(config, indent=2).encode(), to_json(Config()).encode()],
         "bundle": _bundles(folder),
         "optimizer": [_optimizer(folder)],
@@ -144,6 +147,12 @@ def _artifact_folder(folder: Path) -> bytes:
         (folder / name).write_text(name)
     names = sorted(path.name for path in folder.iterdir())
     return "".join(f"{sha256_file(folder / name)}  {name}\n" for name in names).encode()
+
+
+def _networks(folder: Path) -> bytes:
+    folder.mkdir()
+    write_networks(folder, {"denoiser": dict(VARIANTS), "mean": {"fp32": Variant("mean.onnx", 40.0, "its mean")}})
+    return (folder / NETWORKS_FILE).read_bytes()
 
 
 def _bundles(folder: Path) -> list[bytes]:

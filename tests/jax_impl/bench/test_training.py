@@ -16,7 +16,7 @@ from export.edge.errors import UserError
 from export.edge.timing import Child, GoneError
 from jax_impl.bench import training as bench
 from jax_impl.bench.flops import peak_flops, step_flops
-from jax_impl.bench.table import Case, Way, table
+from jax_impl.bench.table import Case, Way, case_table
 from jax_impl.bench.training import BenchArgs, choices, configure
 from jax_impl.config.as_json import to_json
 from jax_impl.config.presets import PRESETS
@@ -80,7 +80,7 @@ def test_the_table_s_figures_follow_from_each_other() -> None:
         Way("PyTorch, eager", {"first_seconds": 1.0}, [0.4, 0.5, 0.3]),
         Way("PyTorch, compiled", error="out of memory"),
     ]
-    rows = [row.split(" | ") for row in table([Case("tiny", 64, 8, "float32", ways, peak_flops=1e11)])[2:]]
+    rows = [row.split(" | ") for row in case_table([Case("tiny", 64, 8, "float32", ways, peak_flops=1e11)])[2:]]
     assert rows[0][1:] == ["1.00", "40.0", "200.0", "9.0", "30.0 %", "7, 6", "5 |"]
     assert rows[1][1:5] == ["2.00", "20.0", "400.0", "1.0"]
     assert rows[2][1] == "out of memory"

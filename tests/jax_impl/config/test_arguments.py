@@ -9,6 +9,7 @@ import pytest
 from export.edge.errors import UserError
 from jax_impl.config.arguments import parse
 from jax_impl.config.presets import PRESETS
+from jax_impl.diffusion.losses.hybrid import HybridConfig
 from jax_impl.model.seed_unet import SeedModelConfig
 from jax_impl.model.unet import UNetModelConfig
 from jax_impl.runs.folder import check_resume, write_config
@@ -90,3 +91,25 @@ def test_resume_may_lengthen_a_run_only_when_its_past_stays_the_same() -> None:
 def test_resume_of_a_folder_that_is_no_run(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="has no config"):
         parse(["--resume", "--output-dir", str(tmp_path)])
+
+
+def test_loss_terms_are_names_or_objects() -> None:
+    assert parse(["tiny"]).losses == (HybridConfig(),)
+    found = parse(["tiny", "--losses", "hybrid", '{"term": "hybrid", "mae_weight": 0.2, "weight": 2}']).losses
+    assert found == (HybridConfig(), HybridConfig(mae_weight=0.2, weight=2.0))
+
+
+@pytest.mark.parametrize(
+    ("word", "message"),
+    [
+        ("texture", "losses.term is 'texture': choose one of hybrid"),
+        ('{"term": "hybrid", "mae": 1}', r"losses\.mae is not a setting; did you mean losses\.mae_weight"),
+        ('{"term": "hybrid", "mae_weight": -1}', r"losses\.hybrid\.mae_weight is -1"),
+        ('{"term": "hybrid"', "is not JSON"),
+        ("[]", "losses.term is '\\[\\]'"),
+    ],
+    ids=range(5),
+)
+def test_a_loss_term_that_cannot_be_is_named(word: str, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        parse(["tiny", "--losses", word])

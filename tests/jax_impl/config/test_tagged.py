@@ -19,7 +19,6 @@ from jax_impl.config.arguments import parse
 from jax_impl.config.as_json import from_json, to_json
 from jax_impl.config.presets import PRESETS
 from jax_impl.config.tree import Config
-from jax_impl.diffusion.schedule import alphas_cumprod
 from jax_impl.model.network import build
 from jax_impl.model.registry import NETWORKS
 from jax_impl.runs.bundles import open_bundle, read_bundle, warm_start, write_bundle
@@ -128,7 +127,9 @@ def test_a_run_folder_names_its_plugin(loaded: Config, tmp_path: Path, monkeypat
 def test_a_bundle_names_its_plugin(loaded: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "model.safetensors"
     _, params, stats = build(loaded, jax.random.key(0))
-    write_bundle(path, params, stats, alphas_cumprod(loaded.diffusion), loaded, {"critic": {"scale": params["last"]}})
+    write_bundle(
+        path, params, stats, loaded.diffusion.create().published(), loaded, {"critic": {"scale": params["last"]}}
+    )
     problem, opened, _, _ = open_bundle(path)
     assert problem.config == loaded
     assert jax.tree.all(jax.tree.map(lambda a, b: bool((a == b).all()), opened, params))

@@ -13,6 +13,7 @@ from jax_impl.config.as_json import from_json, to_json
 from jax_impl.config.data import AugmentConfig, DataConfig
 from jax_impl.config.presets import PRESETS
 from jax_impl.config.tree import Config, DiffusionConfig, OptimConfig, TrainConfig
+from jax_impl.diffusion.losses.hybrid import HybridConfig
 from jax_impl.model.seed_unet import SeedModelConfig
 from jax_impl.model.unet import UNetModelConfig
 
@@ -85,6 +86,35 @@ def test_settings_older_than_spacing_and_threshold_mean_what_they_meant() -> Non
     assert (config.diffusion.spacing, config.diffusion.threshold) == ("trailing", 0.0)
 
 
+def test_settings_of_before_there_were_processes_and_losses() -> None:
+    older = {"diffusion": {"prediction": "v", "mae_weight": 0.0, "loss_weight": "min_snr", "snr_gamma": 3}}
+    config = from_json(json.dumps(older))
+    assert config.diffusion == DiffusionConfig(prediction="v") and config.diffusion.process == "gaussian"
+    assert config.losses == (HybridConfig(mae_weight=0.0, weighting="min_snr", snr_gamma=3.0),)
+    assert from_json('{"diffusion": {"mae_weight": 0.3}}').losses == (HybridConfig(mae_weight=0.3),)
+    assert from_json("{}") == Config()
+    with pytest.raises(UserError, match=r"diffusion\.loss_weight is not a setting"):
+        from_json('{"diffusion": {"loss_weight": "uniform"}, "losses": [{"term": "hybrid"}]}')
+
+
+@pytest.mark.parametrize(
+    ("text", "part"),
+    [
+        ('{"losses": []}', "losses is ()"),
+        ('{"losses": "hybrid"}', "config.losses is 'hybrid'"),
+        ('{"losses": ["hybrid"]}', "config.losses.term is None: choose one of hybrid"),
+        ('{"losses": [{"term": "texture"}]}', "config.losses.term is 'texture': choose one of hybrid"),
+        ('{"losses": [{"term": "hybrid", "weighting": "p2"}]}', "uniform, min_snr"),
+        ('{"diffusion": {"process": "bridge"}}', "config.diffusion.process is 'bridge': choose one of gaussian"),
+        ('{"diffusion": {"process": ["gaussian"]}}', "choose one of gaussian"),
+    ],
+)
+def test_unknown_terms_and_processes_are_named(text: str, part: str) -> None:
+    with pytest.raises(UserError) as error:
+        from_json(text)
+    assert part in str(error.value)
+
+
 def test_size_must_fit_the_network() -> None:
     with pytest.raises(UserError, match=r"data\.size is 100: this model needs a multiple of 8, such as 96"):
         Config(data=DataConfig(size=100), model=SeedModelConfig())
@@ -128,7 +158,9 @@ def test_crops_must_fit_the_network_and_the_pictures(crop: int) -> None:
         (lambda: OptimConfig(max_skipped=-1), "optim.max_skipped"),
         (lambda: OptimConfig(spike_factor=1.0), "optim.spike_factor"),
         (lambda: DataConfig(max_bad_share=1.5), "data.max_bad_share"),
-        (lambda: DiffusionConfig(snr_gamma=0.0), "diffusion.snr_gamma"),
+        (lambda: HybridConfig(snr_gamma=0.0), "losses.hybrid.snr_gamma"),
+        (lambda: Config(losses=()), "losses"),
+        (lambda: Config(losses=(HybridConfig(mae_weight=float("nan")),)), "losses.hybrid.mae_weight"),
         (lambda: DiffusionConfig(cond_dropout=1.0), "diffusion.cond_dropout"),
         (lambda: DiffusionConfig(guidance=1.5), "diffusion.cond_dropout"),
         (lambda: TrainConfig(batch_size=0), "train.batch_size"),
@@ -147,7 +179,8 @@ def test_each_refusal_names_its_field(make, name: str) -> None:
 def test_the_preset_named_seed_holds_the_original_numbers() -> None:
     config = PRESETS["seed"]()
     assert (config.data.size, config.data.repeats, config.train.batch_size, config.train.epochs) == (128, 20, 2, 50)
-    assert (config.diffusion.timesteps, config.diffusion.prediction, config.diffusion.mae_weight) == (1000, "eps", 0.1)
+    assert (config.diffusion.timesteps, config.diffusion.prediction) == (1000, "eps")
+    assert config.losses == (HybridConfig(mae_weight=0.1, weighting="uniform"),)
     assert (config.optim.learning_rate, config.optim.weight_decay, config.optim.clip_norm) == (1e-4, 0.01, 1.0)
     assert (config.optim.schedule, config.optim.decay_epochs, config.optim.decay_factor) == ("step", 100, 0.5)
     assert config.train.checkpoint_every == 10

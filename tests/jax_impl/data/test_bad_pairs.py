@@ -13,9 +13,9 @@ from PIL import Image
 
 from export.edge.errors import UserError
 from jax_impl.config.data import DataConfig
-from jax_impl.data.bad_pairs import SHOWN, is_bad, stand_in
-from jax_impl.data.loader import Pairs, load, open_source, tolerant
-from jax_impl.data.pairs import find_pairs
+from jax_impl.data.bad_pairs import SHOWN, is_bad, replace_bad
+from jax_impl.data.loader import LazyPairs, Pairs, lazy_pairs, load, tolerant
+from jax_impl.data.sources import open_source
 from jax_impl.runs.folder import check_data, write_data
 
 
@@ -32,6 +32,10 @@ def config(path: Path, max_bad_share: float) -> DataConfig:
     return DataConfig(path=str(path), size=16, val_share=0.0, max_bad_share=max_bad_share)
 
 
+def streamed(settings: DataConfig) -> LazyPairs:
+    return tolerant(lazy_pairs(open_source(settings), settings, "train"))
+
+
 def spoil(root: Path) -> None:
     """Of the pairs a to f: c cut short, d too small, f no picture."""
     (root / "A" / "c.png").write_bytes((root / "A" / "c.png").read_bytes()[:500])
@@ -39,7 +43,7 @@ def spoil(root: Path) -> None:
     (root / "A" / "f.png").write_text("not a picture")
 
 
-def test_the_next_good_pair_stands_in_and_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_next_good_pair_replaces_a_bad_one_and_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     whole = load(config(write_pairs(tmp_path, "abcdef"), 0.0), "train")
     spoil(tmp_path)
     mended = load(config(tmp_path, 0.5), "train")
@@ -49,23 +53,23 @@ def test_the_next_good_pair_stands_in_and_is_named(tmp_path: Path, capsys: pytes
     np.testing.assert_array_equal(mended.x0, whole.x0[where])
     lines = capsys.readouterr().err.splitlines()
     assert [line.partition(":")[2].partition(":")[0] for line in lines] == [
-        " e stands in for c", " e stands in for d", " a stands in for f",
+        " e replaces c", " e replaces d", " a replaces f",
     ]  # fmt: skip
     assert "c.png" in lines[0] and "40 by 7 pixels" in lines[1] and "f.png" in lines[2]
 
 
-def test_read_as_they_are_needed_the_same_pairs_stand_in(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_read_as_they_are_needed_the_same_pairs_replace_bad(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     spoil(write_pairs(tmp_path, "abcdef"))
     mended = load(config(tmp_path, 0.5), "train")
     capsys.readouterr()
-    source = tolerant(open_source(config(tmp_path, 0.5), "train"))
+    source = streamed(config(tmp_path, 0.5))
     for position in (5, 3, 2, 0, 1, 4, 3):
         cond, x0 = source.read(position)
         np.testing.assert_array_equal(cond, mended.cond[position])
         np.testing.assert_array_equal(x0, mended.x0[position])
     named = [line.partition(": ")[2].partition(":")[0] for line in capsys.readouterr().err.splitlines()]
-    assert named == [f"the next pair stands in for {name}" for name in "fdc"]
-    strict = tolerant(open_source(config(tmp_path, 0.4), "train"))
+    assert named == [f"the next pair replaces {name}" for name in "fdc"]
+    strict = streamed(config(tmp_path, 0.4))
     strict.read(2)
     strict.read(3)
     with pytest.raises(UserError, match=r"3 or more of 6 training pairs .* data\.max_bad_share \(0\.4\)"):
@@ -94,7 +98,7 @@ def test_held_out_pairs_are_never_replaced(tmp_path: Path) -> None:
 
 
 def test_a_file_that_is_gone_or_a_failing_disk_or_memory_is_no_bad_pair(tmp_path: Path) -> None:
-    pair = find_pairs(config(write_pairs(tmp_path, "ab"), 1.0)).splits["train"][0]
+    pair = open_source(config(write_pairs(tmp_path, "ab"), 1.0)).splits["train"][0]
 
     def caused(cause: Exception) -> UserError:
         error = UserError("x")
@@ -125,7 +129,7 @@ def test_good_pairs_stay_and_each_bad_one_becomes_the_nearest_good_one_after_it(
     cond = np.arange(len(flags), dtype=np.uint8)
     x0 = cond + 100
     bad = {i: UserError(f"reason {i}") for i in reversed(range(len(flags))) if flags[i]}
-    pairs = Pairs(stand_in(names, cond, x0, bad), cond, x0)
+    pairs = Pairs(replace_bad(names, cond, x0, bad), cond, x0)
     assert pairs.names == tuple(str(i) for i in cond)
     np.testing.assert_array_equal(x0, cond + 100)
     for i, chosen in enumerate(cond.tolist()):
@@ -135,7 +139,7 @@ def test_good_pairs_stay_and_each_bad_one_becomes_the_nearest_good_one_after_it(
 
 def test_of_many_only_some_are_named(capsys: pytest.CaptureFixture[str]) -> None:
     arrays = np.zeros((2, 20), np.uint8)
-    stand_in([str(i) for i in range(20)], *arrays, {i: UserError("reason") for i in range(15)})
+    replace_bad([str(i) for i in range(20)], *arrays, {i: UserError("reason") for i in range(15)})
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == SHOWN + 1
-    assert lines[-1] == "warning: and for 5 more"
+    assert lines[-1] == "warning: and 5 more pairs are replaced"

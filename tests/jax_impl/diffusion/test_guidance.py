@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,9 +12,11 @@ import torch
 
 from export.edge.errors import UserError
 from export.edge.sampling import guidance as edge
-from jax_impl.config.tree import DiffusionConfig
-from jax_impl.diffusion.draw import Wishes, resolve
+from jax_impl.config.tree import Config, DiffusionConfig
 from jax_impl.diffusion.guidance import HIDDEN, guided
+from jax_impl.diffusion.sampling import SamplingOptions, resolve
+from jax_impl.model.network import outline
+from jax_impl.training.step import Problem
 from torch_ref import guidance as reference
 
 
@@ -86,6 +90,9 @@ def test_only_weights_that_met_hidden_pictures_can_be_guided() -> None:
     edge.check_guidance(2.0, 0.1)
     with pytest.raises(UserError, match="hid none; leave it at 1"):
         edge.check_guidance(2.0, 0.0)
-    assert resolve(DiffusionConfig(cond_dropout=0.1, guidance=2.0), Wishes(guidance=3.0)).guidance == 3.0
-    with pytest.raises(UserError, match="hid none; leave it at 1"):
-        resolve(DiffusionConfig(), Wishes(guidance=3.0))
+    options = SamplingOptions(guidance=3.0)
+    for diffusion, refused in ((DiffusionConfig(cond_dropout=0.1, guidance=2.0), False), (DiffusionConfig(), True)):
+        config = Config(diffusion=diffusion)
+        problem = Problem.of(outline(config)[0], config)
+        with pytest.raises(UserError, match="hid none; leave it at 1") if refused else nullcontext():
+            assert resolve(problem, options).guidance == 3.0

@@ -15,24 +15,47 @@ import torch
 from diffusers import DDIMScheduler, DDPMScheduler
 
 from export.edge.errors import UserError
-from export.edge.sampling.table import AnySampler, Prediction, coefficients
+from export.edge.sampling.table import COLUMNS, Plan, Prediction, coefficients
 from jax_impl.config.as_json import from_json
-from jax_impl.config.tree import DiffusionConfig
-from jax_impl.diffusion.process import levels_at
-from jax_impl.diffusion.samplers import Draw, SamplerConfig, bounded, make_plan, sample
-from jax_impl.diffusion.schedule import Levels, alphas_cumprod
+from jax_impl.diffusion.gaussian import DiffusionConfig
+from jax_impl.diffusion.process import Bound
+from jax_impl.diffusion.samplers import Denoise, Sampled, bounded, noise_of, sample
 
-ALPHAS = alphas_cumprod(DiffusionConfig())
-LEVELS = Levels.of(ALPHAS)
+ALPHAS = DiffusionConfig().create().alphas_cumprod
 MEAN, STD = 0.3, 0.3
 KEYS = jax.random.split(jax.random.key(0), 1)
+
+
+def levels_at(t: jax.Array, dtype: Any) -> tuple[jax.Array, jax.Array]:
+    """√ᾱ and √(1-ᾱ), each (batch, 1, 1, 1)."""
+    signal, noise = (jnp.asarray(level, dtype)[t][:, None, None, None] for level in (ALPHAS**0.5, (1 - ALPHAS) ** 0.5))
+    return signal, noise
+
+
+def plan_of(prediction: Prediction, sampler: str, steps: int, eta: float = 0.0, spacing: str = "trailing") -> Plan:
+    return DiffusionConfig(prediction=prediction).create().plan(steps, sampler, eta, spacing=spacing)
+
+
+def walk(
+    denoise: Denoise,
+    x: Any,
+    plan: Plan,
+    noise: Any = KEYS,
+    bound: Bound = Bound(),  # noqa: B008
+    kept: Any = (),
+) -> Sampled:
+    """From x, guided by x; `noise`: keys (batch,), or the noise of every call."""
+    x = jnp.asarray(x)
+    keyed = noise.shape == (len(x),)
+    step_noise = noise_of(noise, x.shape[1:], jnp.dtype(x.dtype)) if keyed else lambda call: jnp.asarray(noise)[call]
+    return sample(denoise, x, x, plan, step_noise, bound, kept)
 
 
 def gaussian_oracle(prediction: Prediction):
     """The best denoiser for pictures whose pixels are independent draws of N(MEAN, STD²)."""
 
     def denoise(x_t: jax.Array, cond: jax.Array, t: jax.Array) -> jax.Array:
-        signal, noise = levels_at(LEVELS, t, x_t.dtype)
+        signal, noise = levels_at(t, x_t.dtype)
         x0 = MEAN + signal * STD**2 / (signal**2 * STD**2 + noise**2) * (x_t - signal * MEAN)
         eps = (x_t - signal * x0) / noise
         return {"eps": eps, "x0": x0, "v": signal * eps - noise * x0}[prediction]
@@ -60,10 +83,7 @@ def test_ddim_against_diffusers(steps: int, eta: float) -> None:
                 variance_noise=torch.from_numpy(z[i]) if eta else None,
             )  # fmt: skip
             expected = step.prev_sample
-        ours = sample(
-            oracle, jnp.asarray(x), jnp.asarray(x), KEYS, ALPHAS, SamplerConfig("ddim", steps, eta),
-            prediction="eps", clamp=1.0, step_noise=jnp.asarray(z),
-        )  # fmt: skip
+        ours = walk(oracle, x, plan_of("eps", "ddim", steps, eta), z)
         np.testing.assert_allclose(ours.x0, expected.numpy(), atol=1e-9)
 
 
@@ -87,10 +107,7 @@ def test_the_full_chain_against_diffusers_ddpm() -> None:
             mean = np.sqrt(after) * beta / (1 - alpha) * x0 + np.sqrt(1 - beta) * (1 - after) / (1 - alpha) * expected
             variance = float(theirs._get_variance(int(t))) if t > 0 else 0.0
             expected = mean + np.sqrt(variance) * z[i]
-        ours = sample(
-            oracle, jnp.asarray(x), jnp.asarray(x), KEYS, ALPHAS, SamplerConfig("ddpm", 1000),
-            prediction="eps", clamp=1.0, step_noise=jnp.asarray(z),
-        )  # fmt: skip
+        ours = walk(oracle, x, plan_of("eps", "ddpm", 1000), z)
         np.testing.assert_allclose(ours.x0, expected, atol=1e-8)
 
 
@@ -116,15 +133,13 @@ def original_loop(prediction: Prediction, x: np.ndarray, z: np.ndarray) -> np.nd
     return x
 
 
-def draw_original(prediction: Prediction, x: np.ndarray, z: np.ndarray) -> Draw:
+def draw_original(prediction: Prediction, x: np.ndarray, z: np.ndarray) -> Sampled:
     def denoise(x_t: jax.Array, cond: jax.Array, t: jax.Array) -> jax.Array:
-        signal, noise = levels_at(LEVELS, t, x_t.dtype)
+        signal, noise = levels_at(t, x_t.dtype)
         return crude(prediction, x_t, t[:, None, None, None].astype(x_t.dtype), signal, noise, jnp)
 
-    return sample(
-        denoise, jnp.asarray(x), jnp.asarray(x), KEYS, ALPHAS, SamplerConfig("original", len(z)),
-        prediction=prediction, clamp=1.0, step_noise=jnp.asarray(z),
-    )  # fmt: skip
+    process = DiffusionConfig(prediction=prediction).create()
+    return walk(denoise, x, process.plan(len(z), "original"), z, process.bound("original"))
 
 
 @pytest.mark.parametrize(
@@ -135,7 +150,7 @@ def test_the_original_loop_against_its_formula(prediction: Prediction, steps: in
     x, z = rng.normal(size=(1, 6, 5, 3)), rng.normal(size=(steps, 1, 6, 5, 3))
     expected = original_loop(prediction, x, z)
     with jax.enable_x64(True):
-        ours = Draw(*map(np.asarray, draw_original(prediction, x, z)))
+        ours = Sampled(*map(np.asarray, draw_original(prediction, x, z)))
     scale = np.abs(expected).max()
     np.testing.assert_allclose(ours.x0, expected, rtol=0, atol=1e-12 * scale)
     if steps > 1:  # t = 0 is reached, and its step lands on the clean estimate, which nothing has clamped.
@@ -164,9 +179,9 @@ def test_the_original_loop_cannot_be_recommended_nor_run_on_the_device() -> None
 
 
 def test_ddpm_is_ddim_with_all_of_its_noise() -> None:
-    ddpm, ddim = (make_plan(ALPHAS, SamplerConfig(*kind), "eps") for kind in (("ddpm", 37, 0.0), ("ddim", 37, 1.0)))
-    for name, column in vars(ddpm).items():
-        np.testing.assert_allclose(column, getattr(ddim, name), rtol=1e-12, atol=1e-9)
+    ddpm, ddim = (plan_of("eps", *kind) for kind in (("ddpm", 37, 0.0), ("ddim", 37, 1.0)))
+    for name in ("t", *COLUMNS):
+        np.testing.assert_allclose(getattr(ddpm, name), getattr(ddim, name), rtol=1e-12, atol=1e-9)
 
 
 def test_every_estimate_is_clamped() -> None:
@@ -175,19 +190,19 @@ def test_every_estimate_is_clamped() -> None:
     def wild(x_t: jax.Array, cond: jax.Array, t: jax.Array) -> jax.Array:
         return -x_t
 
-    bounded = sample(wild, x, x, KEYS, ALPHAS, SamplerConfig("ddim", 10), prediction="eps", clamp=1.0, kept=range(10))
+    bounded = walk(wild, x, plan_of("eps", "ddim", 10), kept=range(10))
     assert float(jnp.abs(bounded.x0).max()) <= 1.0
     assert float(jnp.abs(bounded.frames).max()) < 10.0
     assert float(jnp.abs(bounded.x0_raw).max()) > 1.0
-    free = sample(wild, x, x, KEYS, ALPHAS, SamplerConfig("ddim", 10), prediction="eps", clamp=None, kept=range(10))
+    free = walk(wild, x, plan_of("eps", "ddim", 10), bound=Bound(None), kept=range(10))
     assert float(jnp.abs(free.frames).max()) > 1e3
 
 
 def test_kept_frames_are_the_states_after_their_steps() -> None:
     x = jax.random.normal(jax.random.key(0), (1, 4, 4, 3))
     oracle = gaussian_oracle("x0")
-    every = sample(oracle, x, x, KEYS, ALPHAS, SamplerConfig("ddim", 8), prediction="x0", clamp=1.0, kept=range(8))
-    some = sample(oracle, x, x, KEYS, ALPHAS, SamplerConfig("ddim", 8), prediction="x0", clamp=1.0, kept=(2, 7))
+    every = walk(oracle, x, plan_of("x0", "ddim", 8), kept=range(8))
+    some = walk(oracle, x, plan_of("x0", "ddim", 8), kept=(2, 7))
     np.testing.assert_array_equal(some.frames, every.frames[np.array([2, 7])])
     np.testing.assert_array_equal(every.frames[-1], every.x0)
 
@@ -197,16 +212,7 @@ def test_noise_follows_from_the_key() -> None:
     oracle = gaussian_oracle("eps")
 
     def run(key: int) -> jax.Array:
-        return sample(
-            oracle,
-            x,
-            x,
-            jax.random.split(jax.random.key(key), 1),
-            ALPHAS,
-            SamplerConfig("ddpm", 5),
-            prediction="eps",
-            clamp=1.0,
-        ).x0
+        return walk(oracle, x, plan_of("eps", "ddpm", 5), jax.random.split(jax.random.key(key), 1)).x0
 
     np.testing.assert_array_equal(run(1), run(1))
     assert float(jnp.abs(run(1) - run(2)).max()) > 0.1
@@ -214,31 +220,31 @@ def test_noise_follows_from_the_key() -> None:
 
 @pytest.mark.parametrize("sampler", ["ddim", "ddpm", "dpmpp", "heun", "original"])
 @pytest.mark.parametrize("steps", [0, -1, 1001])
-def test_steps_out_of_range(sampler: AnySampler, steps: int) -> None:
+def test_steps_out_of_range(sampler: str, steps: int) -> None:
     with pytest.raises(UserError, match=rf"steps {steps} is outside 1 \.\.\. 1000"):
-        make_plan(ALPHAS, SamplerConfig(sampler, steps), "eps")
+        plan_of("eps", sampler, steps)
 
 
 def test_eta_out_of_range() -> None:
     with pytest.raises(UserError, match=r"eta 1\.5 is outside"):
-        make_plan(ALPHAS, SamplerConfig("ddim", 10, 1.5), "eps")
+        plan_of("eps", "ddim", 10, 1.5)
 
 
 @pytest.mark.parametrize("sampler", ["ddpm", "dpmpp", "heun", "original"])
-def test_eta_means_nothing_but_to_ddim(sampler: AnySampler) -> None:
+def test_eta_means_nothing_but_to_ddim(sampler: str) -> None:
     with pytest.raises(UserError, match=r"eta 0\.5 belongs to ddim"):
-        make_plan(ALPHAS, SamplerConfig(sampler, 10, 0.5), "eps")
+        plan_of("eps", sampler, 10, 0.5)
 
 
 def test_the_table_is_the_one_that_runs_on_the_device() -> None:
-    config = SamplerConfig("heun", 8, spacing="logsnr")
-    ours, theirs = make_plan(ALPHAS, config, "v"), coefficients(ALPHAS, 8, "heun", prediction="v", spacing="logsnr")
+    ours = plan_of("v", "heun", 8, spacing="logsnr")
+    theirs = coefficients(ALPHAS, 8, "heun", prediction="v", spacing="logsnr")
     for name, column in vars(theirs).items():
         np.testing.assert_array_equal(getattr(ours, name), column)
 
 
 def test_the_original_loop_has_its_own_timesteps() -> None:
-    plans = [make_plan(ALPHAS, SamplerConfig("original", 9, spacing=s), "eps") for s in ("trailing", "logsnr")]
+    plans = [plan_of("eps", "original", 9, spacing=s) for s in ("trailing", "logsnr")]
     np.testing.assert_array_equal(plans[0].t, plans[1].t)
 
 
@@ -255,10 +261,7 @@ def test_the_picture_that_is_drawn_is_thresholded() -> None:
     x = jax.random.normal(jax.random.key(0), (1, 4, 4, 3))
     at_the_clamp = []
     for threshold in (0.0, 0.9):
-        drawn = sample(
-            lambda x_t, cond, t: 3.0 * x_t, x, x, KEYS, ALPHAS, SamplerConfig("dpmpp", 3), prediction="x0",
-            clamp=1.0, threshold=threshold,
-        )  # fmt: skip
+        drawn = walk(lambda x_t, cond, t: 3.0 * x_t, x, plan_of("x0", "dpmpp", 3), bound=Bound(1.0, threshold))
         np.testing.assert_allclose(drawn.x0, bounded(drawn.x0_raw, 1.0, threshold), atol=1e-6)
         at_the_clamp.append(float(jnp.mean(jnp.abs(drawn.x0) >= 1.0)))
     assert at_the_clamp[0] > 0.3 > at_the_clamp[1]
@@ -266,18 +269,16 @@ def test_the_picture_that_is_drawn_is_thresholded() -> None:
 
 def test_kept_calls_of_heun_are_counted_as_calls() -> None:
     x = jax.random.normal(jax.random.key(0), (1, 4, 4, 3))
-    drawn = sample(
-        gaussian_oracle("x0"), x, x, KEYS, ALPHAS, SamplerConfig("heun", 4), prediction="x0", clamp=1.0, kept=(0, 5)
-    )
+    drawn = walk(gaussian_oracle("x0"), x, plan_of("x0", "heun", 4), kept=(0, 5))
     np.testing.assert_array_equal(drawn.frames[1], drawn.x0)
-    assert len(make_plan(ALPHAS, SamplerConfig("heun", 4), "x0")) == 6
+    assert len(plan_of("x0", "heun", 4)) == 6
 
 
 def test_noise_of_a_picture_does_not_depend_on_its_company() -> None:
     x = jax.random.normal(jax.random.key(0), (3, 4, 4, 3))
     keys = jax.random.split(jax.random.key(5), 3)
     oracle = gaussian_oracle("eps")
-    config = SamplerConfig("ddpm", 6)
-    together = sample(oracle, x, x, keys, ALPHAS, config, prediction="eps", clamp=1.0).x0
-    alone = sample(oracle, x[1:2], x[1:2], keys[1:2], ALPHAS, config, prediction="eps", clamp=1.0).x0
+    plan = plan_of("eps", "ddpm", 6)
+    together = walk(oracle, x, plan, keys).x0
+    alone = walk(oracle, x[1:2], plan, keys[1:2]).x0
     np.testing.assert_allclose(together[1:2], alone, atol=1e-5)

@@ -8,8 +8,7 @@ import mpmath
 import numpy as np
 import pytest
 
-from jax_impl.config.tree import DiffusionConfig
-from jax_impl.diffusion.schedule import Levels, alphas_cumprod, cosine_alphas_cumprod
+from jax_impl.diffusion.gaussian import DiffusionConfig, cosine_alphas_cumprod
 
 
 def test_against_the_formula_in_fifty_digits() -> None:
@@ -24,11 +23,11 @@ def test_against_the_formula_in_fifty_digits() -> None:
         beta = min(max(1 - f(i + 1) / f(i), mpmath.mpf("0.0001")), mpmath.mpf("0.9999"))
         product *= 1 - beta
         expected.append(float(product))
-    np.testing.assert_allclose(alphas_cumprod(DiffusionConfig()), expected, rtol=1e-11)
+    np.testing.assert_allclose(DiffusionConfig().create().alphas_cumprod, expected, rtol=1e-11)
 
 
 def test_last_step_is_bounded_by_the_clip() -> None:
-    values = alphas_cumprod(DiffusionConfig())
+    values = DiffusionConfig().create().alphas_cumprod
     assert values.dtype == np.float64
     assert values[-1] == pytest.approx(2.4e-10, rel=0.02)
     assert 1 / math.sqrt(values[-1]) == pytest.approx(64_000, rel=0.01)
@@ -40,8 +39,3 @@ def test_falls_and_stays_inside(steps: int) -> None:
     assert values.shape == (steps,)
     assert np.all(np.diff(values) < 0)
     assert 0 < values[-1] < values[0] < 1
-
-
-def test_levels_keep_unit_variance() -> None:
-    levels = Levels.of(alphas_cumprod(DiffusionConfig()))
-    np.testing.assert_allclose(levels.signal**2 + levels.noise**2, 1.0, rtol=1e-15)

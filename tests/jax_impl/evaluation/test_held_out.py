@@ -10,7 +10,7 @@ import pytest
 from export.edge.errors import UserError
 from export.edge.pictures.files import save_picture
 from jax_impl.config.data import DataConfig
-from jax_impl.data.loader import Split
+from jax_impl.data.splits import Split
 from jax_impl.data.synthetic import render_pair
 from jax_impl.evaluation.held_out import HeldOut, open_held_out
 

@@ -10,7 +10,7 @@ import pytest
 from export.edge.errors import UserError
 from export.edge.pictures.files import open_picture, save_picture
 from jax_impl import sample
-from jax_impl.diffusion.draw import Wishes
+from jax_impl.diffusion.sampling import SamplingOptions
 from jax_impl.evaluation.held_out import HeldOut
 from jax_impl.evaluation.methods import BATCH, baselines, of_pictures, of_run
 from jax_impl.evaluation.scoring import Judge, score
@@ -60,7 +60,7 @@ def test_a_run_draws_what_the_sample_command_draws(trained_run: Path, held_out: 
     pictures = held_out.pairs.cond[[0, 1, 2] * 3 + [3]]
     assert len(pictures) == BATCH + 2  # the second batch is filled up
     run = open_run(trained_run)
-    method = of_run("model", "model", run, final_weights(run), Wishes(steps=2))
+    method = of_run("model", "model", run, final_weights(run), SamplingOptions(steps=2))
     drawn = method.draw(pictures, list(range(10)))
     assert drawn.shape == pictures.shape
     for i in (1, 9):
@@ -76,7 +76,7 @@ def test_a_run_draws_what_the_sample_command_draws(trained_run: Path, held_out: 
 def test_impossible_steps_are_found_out_before_drawing(trained_run: Path) -> None:
     run = open_run(trained_run)
     with pytest.raises(UserError, match="1001"):
-        of_run("model", "model", run, final_weights(run), Wishes(steps=1001))
+        of_run("model", "model", run, final_weights(run), SamplingOptions(steps=1001))
 
 
 def test_without_training_pairs_only_the_copy_remains(held_out: HeldOut) -> None:

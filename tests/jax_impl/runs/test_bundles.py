@@ -18,7 +18,6 @@ from jax_impl import bundle
 from jax_impl.config.arguments import parse
 from jax_impl.config.data import DataConfig
 from jax_impl.config.tree import Config
-from jax_impl.diffusion.schedule import alphas_cumprod
 from jax_impl.model.network import flatten, outline
 from jax_impl.model.unet import UNetModelConfig
 from jax_impl.runs.bundles import read_bundle, warm_start, write_bundle
@@ -45,8 +44,9 @@ def test_it_holds_the_average_the_schedule_and_the_configuration(path: Path, tra
     for name, array in expected.items():
         np.testing.assert_array_equal(held.weights[name], array)
     assert held.config == run.config
-    assert held.alphas_cumprod.dtype == np.float64
-    np.testing.assert_array_equal(held.alphas_cumprod, run.alphas_cumprod)
+    found, wanted = held.published.alphas_cumprod, run.problem.process.published().alphas_cumprod
+    assert found is not None and found.dtype == np.float64 and held.published.tables is None
+    np.testing.assert_array_equal(found, wanted)
 
 
 @pytest.mark.parametrize("decay", [0.3, 0.2, 0.0])
@@ -140,7 +140,7 @@ def test_advice_on_other_options_can_be_typed_and_those_of_training_alone_need_n
     theirs = replace(ours, model=replace(plain, **options, dropout=0.5))
     path, (_, *shapes) = tmp_path / "model.safetensors", outline(theirs)
     params, stats = (jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), tree) for tree in shapes)
-    write_bundle(path, params, stats, alphas_cumprod(theirs.diffusion), theirs)
+    write_bundle(path, params, stats, theirs.diffusion.create().published(), theirs)
     trained_otherwise = replace(theirs, model=replace(theirs.model, dropout=0.0, compute_dtype="bfloat16", remat=True))
     assert warm_start(path, trained_otherwise, params, stats)[0].keys() == params.keys()
     with pytest.raises(UserError) as error:

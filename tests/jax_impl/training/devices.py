@@ -19,7 +19,6 @@ import numpy as np
 from jax_impl.config.data import AugmentConfig, DataConfig
 from jax_impl.config.tree import Config, OptimConfig, TrainConfig
 from jax_impl.data.loader import Pairs
-from jax_impl.diffusion.schedule import Levels, alphas_cumprod
 from jax_impl.model.seed_unet import SeedModelConfig
 from jax_impl.model.unet import UNetModelConfig
 from jax_impl.training.checkpoint import restore
@@ -61,7 +60,7 @@ def parts(config: Config) -> tuple[Problem, Any, Callable, TrainState]:
     network, state = create(config, optimizer)
     if jax.config.jax_enable_x64:
         state = jax.tree.map(lambda a: a.astype(jnp.float64) if jnp.issubdtype(a.dtype, jnp.floating) else a, state)
-    return Problem(network, config, Levels.of(alphas_cumprod(config.diffusion))), optimizer, schedule, state
+    return Problem.of(network, config), optimizer, schedule, state
 
 
 def pairs() -> Pairs:

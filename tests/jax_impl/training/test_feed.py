@@ -18,7 +18,9 @@ from export.edge.errors import UserError
 from jax_impl import prepare
 from jax_impl.config.data import DataConfig
 from jax_impl.config.tree import Config, TrainConfig
-from jax_impl.data.loader import Pairs, Source, batch_indices, open_held_out_pairs, open_pairs
+from jax_impl.data.batches import batch_indices
+from jax_impl.data.loader import LazyPairs, Pairs, open_held_out_pairs, open_pairs
+from jax_impl.data.sources import open_source
 from jax_impl.runs.folder import DATA, check_data, open_run, write_data
 from jax_impl.runs.publishing import estimate_statistics
 from jax_impl.train import train
@@ -33,10 +35,10 @@ DATASET = dataclasses.replace(CONFIG.data, in_memory_mb=0)
 
 
 @pytest.fixture(scope="module")
-def both() -> tuple[Pairs, Source]:
+def both() -> tuple[Pairs, LazyPairs]:
     """The same pairs in memory and to be read."""
-    pairs, source = open_pairs(CONFIG.data), open_pairs(DATASET)
-    assert isinstance(pairs, Pairs) and isinstance(source, Source)
+    pairs, source = open_pairs(open_source(CONFIG.data), CONFIG.data), open_pairs(open_source(DATASET), DATASET)
+    assert isinstance(pairs, Pairs) and isinstance(source, LazyPairs)
     return pairs, source
 
 
@@ -46,7 +48,7 @@ def taken(feed: Feed, step: int) -> tuple[np.ndarray, np.ndarray]:
     return np.asarray(pairs.cond)[chosen], np.asarray(pairs.x0)[chosen]
 
 
-def test_batches_are_the_same_either_way_from_any_step_on(both: tuple[Pairs, Source]) -> None:
+def test_batches_are_the_same_either_way_from_any_step_on(both: tuple[Pairs, LazyPairs]) -> None:
     pairs, source = both
     with open_feed(pairs, CONFIG) as resident, open_feed(source, CONFIG) as streamed:
         for step in (*range(20), 7, 8, 1_000_000, 1_000_001, 0):
@@ -65,7 +67,7 @@ def test_the_parts_of_all_hosts_make_up_the_batch(hosts: int, step: int) -> None
     np.testing.assert_array_equal(np.concatenate(parts), Order(COUNT, CONFIG)(step))
 
 
-def test_a_stream_reads_its_own_part_alone(both: tuple[Pairs, Source]) -> None:
+def test_a_stream_reads_its_own_part_alone(both: tuple[Pairs, LazyPairs]) -> None:
     pairs, source = both
     cond, _ = Batches(source, Order(COUNT, CONFIG, Shard(1, 2)))[3]
     np.testing.assert_array_equal(cond, pairs.cond[batch_indices(5, 3, COUNT, 3, BATCH)[2:]])
@@ -76,7 +78,7 @@ def test_a_batch_that_hosts_cannot_share_is_refused() -> None:
         Order(COUNT, CONFIG, Shard(0, 3))(0)
 
 
-def test_an_error_on_a_thread_reaches_the_training(both: tuple[Pairs, Source]) -> None:
+def test_an_error_on_a_thread_reaches_the_training(both: tuple[Pairs, LazyPairs]) -> None:
     def broken(i: int) -> tuple[np.ndarray, np.ndarray]:
         raise UserError(f"picture {i} is damaged")
 
@@ -87,7 +89,7 @@ def test_an_error_on_a_thread_reaches_the_training(both: tuple[Pairs, Source]) -
         feed.batch(0)
 
 
-def test_without_grain_the_message_names_it(both: tuple[Pairs, Source], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_grain_the_message_names_it(both: tuple[Pairs, LazyPairs], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "grain", None)
     open_feed(both[0], CONFIG)
     with pytest.raises(UserError, match=r"data\.in_memory_mb need grain to stream; `pip install grain`"):
@@ -96,7 +98,9 @@ def test_without_grain_the_message_names_it(both: tuple[Pairs, Source], monkeypa
 
 def test_held_out_pairs_are_at_most_as_many_as_allowed() -> None:
     data = dataclasses.replace(CONFIG.data, synthetic_val_pairs=7)
-    every, some = (open_held_out_pairs(dataclasses.replace(data, max_val_pairs=most)) for most in (7, 3))
+    every, some = (
+        open_held_out_pairs(open_source(data), dataclasses.replace(data, max_val_pairs=most)) for most in (7, 3)
+    )
     assert some.names == tuple(every.names[i] for i in (0, 2, 4))
     np.testing.assert_array_equal(some.x0, every.x0[[0, 2, 4]])
 
@@ -117,16 +121,25 @@ def test_training_is_the_same_from_memory_from_a_stream_and_from_a_prepared_data
     prepared = dataclasses.replace(streamed, tfds="paired_images", tfds_dir=str(tmp_path))
     for name, data in (("streamed", streamed), ("prepared", prepared)):
         run = dataclasses.replace(config, data=data)
-        pairs = open_pairs(data)
-        assert isinstance(pairs, Source)
-        train(run, tmp_path / name, pairs, open_held_out_pairs(data))
+        pairs = open_pairs(open_source(data), data)
+        assert isinstance(pairs, LazyPairs)
+        train(run, tmp_path / name, pairs, open_held_out_pairs(open_source(data), data))
         assert_same_state(tmp_path / name, trained_run)
         metrics = [(folder / "metrics.jsonl").read_text() for folder in (tmp_path / name, trained_run)]
         assert metrics[0] == metrics[1]
     # What was begun in memory may go on from a stream, and the other way round.
-    pairs = open_pairs(config.data)
+    pairs = open_pairs(open_source(config.data), config.data)
     assert isinstance(pairs, Pairs)
-    assert train(config, tmp_path / "streamed", pairs, open_held_out_pairs(config.data), resume=True) == 0
+    assert (
+        train(
+            config,
+            tmp_path / "streamed",
+            pairs,
+            open_held_out_pairs(open_source(config.data), config.data),
+            resume=True,
+        )
+        == 0
+    )
 
 
 def test_statistics_of_a_bundle_are_the_same_either_way(trained_seed_run: Path) -> None:
@@ -140,9 +153,9 @@ def test_statistics_of_a_bundle_are_the_same_either_way(trained_seed_run: Path) 
         np.testing.assert_array_equal(a, b)
 
 
-def test_other_pairs_are_noticed_on_resume(tmp_path: Path, both: tuple[Pairs, Source]) -> None:
+def test_other_pairs_are_noticed_on_resume(tmp_path: Path, both: tuple[Pairs, LazyPairs]) -> None:
     pairs, source = both
-    held_out = open_held_out_pairs(CONFIG.data)
+    held_out = open_held_out_pairs(open_source(CONFIG.data), CONFIG.data)
     write_data(tmp_path, source, held_out)
     assert len(json.loads((tmp_path / DATA).read_text())["train"]["names"]) == COUNT
     for same in (source, pairs):

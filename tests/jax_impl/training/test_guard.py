@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 
 from jax_impl.config.tree import Config, OptimConfig
 from jax_impl.data.loader import load
-from jax_impl.diffusion.schedule import Levels, alphas_cumprod
 from jax_impl.training.guard import MEMORY, check_step, describe_skipped
 from jax_impl.training.optim import learning_rate, make_optimizer
 from jax_impl.training.state import Guard, TrainState, create, to_arrays
@@ -42,7 +41,7 @@ def setup(small_config: SmallConfig) -> Setup:
     schedule = learning_rate(config.optim, 3, 2)
     optimizer = make_optimizer(config.optim, schedule)
     network, state = create(config, optimizer)
-    problem = Problem(network, config, Levels.of(alphas_cumprod(config.diffusion)))
+    problem = Problem.of(network, config)
     pairs = load(config.data, "train")
     return Setup(state, make_train_step(problem, optimizer, schedule), Batch(pairs.cond, pairs.x0))
 

@@ -15,7 +15,8 @@ from export.edge.sampling.table import Prediction
 from jax_impl.config.data import AugmentConfig, DataConfig
 from jax_impl.config.tree import Config, DiffusionConfig, OptimConfig, TrainConfig
 from jax_impl.diffusion.guidance import HIDDEN
-from jax_impl.diffusion.schedule import Levels, alphas_cumprod
+from jax_impl.diffusion.losses.hybrid import HybridConfig
+from jax_impl.diffusion.losses.registry import Losses
 from jax_impl.model.seed_unet import SeedModelConfig
 from jax_impl.model.unet import UNetModelConfig
 from jax_impl.training.optim import learning_rate, make_optimizer
@@ -54,7 +55,7 @@ def setup(
     schedule = learning_rate(config.optim, 100, 1)
     optimizer = make_optimizer(config.optim, schedule)
     network, state = create(config, optimizer)
-    problem = Problem(network, config, Levels.of(alphas_cumprod(config.diffusion)))
+    problem = Problem.of(network, config)
     rng = np.random.default_rng(0)
     x0 = np.repeat(np.repeat(rng.integers(0, 256, (4, 2, 2, 3)), 8, 1), 8, 2).astype(np.uint8)
     pairs = Batch(jnp.asarray(255 - x0), jnp.asarray(x0))
@@ -95,7 +96,7 @@ def test_dropout_follows_from_key_and_step_and_leaves_the_other_draws_alone() ->
     # A fresh network says the same whatever is dropped: these are the draws of a step without dropout.
     draw = jax.jit(lambda key: draw_batch(problem.config, key, pairs, jnp.arange(4)))
     cond, x0, t, eps = draw(jax.random.fold_in(state.key, 0))
-    signal, noise = problem.levels.signal[t][:, None, None, None], problem.levels.noise[t][:, None, None, None]
+    signal, noise, _ = map(np.asarray, problem.process.corrupt(x0, cond, t, eps).levels)
     error = np.asarray(signal * eps - noise * x0 - cond, np.float64)
     assert first[0] == pytest.approx(np.mean(error**2) + 0.1 * np.mean(np.abs(error)), rel=1e-5)
 
@@ -109,7 +110,7 @@ def test_the_loss_of_a_fresh_network_is_its_distance_from_the_target(
     cond, x0 = to_unit(pairs.cond), to_unit(pairs.x0)
     eps = jax.random.normal(jax.random.key(0), x0.shape)
     t = jnp.full(4, 300)
-    signal, noise = problem.levels.signal[300], problem.levels.noise[300]
+    signal, noise, _ = map(np.asarray, problem.process.corrupt(x0, cond, t, eps).levels)
     target = {"eps": eps, "x0": x0, "v": signal * eps - noise * x0}[prediction]
     # A plain head starts by saying nothing, an affine one by copying cond.
     error = np.asarray(target - (cond if head == "affine" else 0.0), np.float64)
@@ -165,11 +166,10 @@ def test_crops_change_no_other_draw_and_keep_their_place_where_the_picture_is_hi
 
 def test_min_snr_weighs_each_picture_and_the_validation_loss_too() -> None:
     problem, state, _, pairs = setup("unet", "v", "plain")
-    diffusion = DiffusionConfig(prediction="v", loss_weight="min_snr", mae_weight=0.0)
-    weighted = problem._replace(config=dataclasses.replace(problem.config, diffusion=diffusion))
+    weighted = problem._replace(losses=Losses((HybridConfig(weighting="min_snr", mae_weight=0.0),)))
     x0, t = to_unit(pairs.x0), jnp.asarray([10, 300, 600, 990])
     eps = jax.random.normal(jax.random.key(0), x0.shape)
-    signal, noise = problem.levels.signal[t], problem.levels.noise[t]
+    signal, noise, _ = (np.ravel(level) for level in problem.process.corrupt(x0, x0, t, eps).levels)
     snr = (signal / noise) ** 2
     # A fresh plain head says nothing, so that the error is v itself.
     v = signal[:, None, None, None] * eps - noise[:, None, None, None] * x0

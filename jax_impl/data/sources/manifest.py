@@ -6,23 +6,69 @@ import csv
 import difflib
 import io
 import reprlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from export.edge.disk.reading import parse_json, read_text
 from export.edge.errors import UserError
-from jax_impl.data.splits import split_name
+from jax_impl.config.data import DataConfig
+from jax_impl.data.pairs import Locator, Pair
+from jax_impl.data.sources.places import root_of
+from jax_impl.data.sources.source import Source, make_source
+from jax_impl.data.splits import scene_of, split_name
 
-SUFFIXES = (".csv", ".jsonl")
-NAMES = ("pairs.csv", "pairs.jsonl", "manifest.csv", "manifest.jsonl")
+MANIFEST_SUFFIXES = (".csv", ".jsonl")
+MANIFEST_NAMES = ("pairs.csv", "pairs.jsonl", "manifest.csv", "manifest.jsonl")
 """A manifest of one of these names is found by itself."""
 
 MOST_ROWS = 1_000_000
 
 _OTHER_NAMES = {"source": ("src", "input", "cond", "sunrise", "a", "from", "left"),
                 "target": ("tgt", "output", "x0", "sunset", "b", "to", "right")}  # fmt: skip
+
+
+class ManifestLayout:
+    """Recognised by a file of one of MANIFEST_NAMES, or by data.path being one."""
+
+    def recognises(self, config: DataConfig) -> bool:
+        """Whether there is a manifest; raises UserError where there are several."""
+        return find_manifest(root_of(config, file=True), any_name=False) is not None
+
+    def open(self, config: DataConfig) -> Source:
+        """The pairs in the order of the list."""
+        root = root_of(config, file=True)
+        path = find_manifest(root, any_name=True)
+        if path is None:
+            raise UserError(
+                f"data.path {root} holds no manifest; write {MANIFEST_NAMES[0]} with the columns source,target"
+            )
+        rows = read_rows(path)
+        folder = path.parent.resolve()
+        places = [(row.source.relative_to(folder), row.target.relative_to(folder)) for row in rows]
+        pairs = [
+            Pair(name, row.split or "train", _scene(place[0]), Locator(row.source), Locator(row.target))
+            for name, row, place in zip(_unique_names(places), rows, places, strict=True)
+        ]
+        return make_source("manifest", pairs, config)
+
+
+def _unique_names(places: Sequence[tuple[Path, Path]]) -> list[str]:
+    """The shortest kind of name that tells all rows of a manifest apart."""
+    kinds: tuple[Callable[[Path, Path], str], ...] = (
+        lambda source, target: source.stem,
+        lambda source, target: f"{source.stem}--{target.stem}",
+        lambda source, target: f"{source.as_posix()}--{target.as_posix()}".replace("/", "_"),
+    )
+    candidates = [[kind(*place) for place in places] for kind in kinds]
+    return next((names for names in candidates if len(set(names)) == len(names)), candidates[-1])
+
+
+def _scene(source: Path) -> str:
+    """The scene of a picture: its folder counts too, for lists such as `harbour/01.jpg`."""
+    scene, folder = scene_of(source.stem), source.parent.as_posix()
+    return scene if folder == "." else f"{folder}/{scene}"
 
 
 @dataclass(frozen=True)
@@ -38,21 +84,21 @@ class Row:
 def find_manifest(root: Path, any_name: bool) -> Path | None:
     """The manifest at `root`: the file itself, or the only one in the folder; None where there is none.
 
-    With `any_name` any .csv or .jsonl file in the folder counts, else only those in NAMES.
+    With `any_name` any .csv or .jsonl file in the folder counts, else only those in MANIFEST_NAMES.
     Raises UserError where there are several.
     """
     if root.is_file():
-        return root if root.suffix.lower() in SUFFIXES else None
-    found = [root / name for name in NAMES if (root / name).is_file()]
+        return root if root.suffix.lower() in MANIFEST_SUFFIXES else None
+    found = [root / name for name in MANIFEST_NAMES if (root / name).is_file()]
     if not found and any_name:
-        found = sorted(p for p in root.iterdir() if p.suffix.lower() in SUFFIXES and p.is_file())
+        found = sorted(p for p in root.iterdir() if p.suffix.lower() in MANIFEST_SUFFIXES and p.is_file())
     if len(found) > 1:
         names = ", ".join(path.name for path in found)
         raise UserError(f"data.path {root} holds several manifests ({names}); name one of them as data.path")
     return found[0] if found else None
 
 
-def read_manifest(path: Path) -> tuple[Row, ...]:
+def read_rows(path: Path) -> tuple[Row, ...]:
     """All rows of a manifest, a UTF-8 text, checked.
 
     Its paths count from its own folder and must stay inside it, links followed; an absolute

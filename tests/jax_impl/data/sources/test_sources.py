@@ -12,11 +12,9 @@ from PIL import Image
 
 from export.edge.errors import UserError
 from jax_impl.config.data import DataConfig
-from jax_impl.data.pairs import PairSource, find_pairs, read_pair
+from jax_impl.data.pairs import read_pair
+from jax_impl.data.sources import Source, open_source
 from jax_impl.data.splits import hold_out, scene_of
-
-REAL = Path(__file__).parents[4] / "shared" / "data"
-needs_real = pytest.mark.skipif(not REAL.is_dir(), reason="the real pairs in ../shared/data are not there")
 
 DAWN, DUSK = (40, 90, 200), (220, 120, 30)
 
@@ -36,16 +34,16 @@ def folders(root: Path, stems: list[str], a: str = "A", b: str = "B") -> Path:
     return root
 
 
-def find(path: Path, **settings: object) -> PairSource:
-    return find_pairs(DataConfig(path=str(path), **settings))  # pyright: ignore[reportArgumentType]
+def find(path: Path, **settings: object) -> Source:
+    return open_source(DataConfig(path=str(path), **settings))  # pyright: ignore[reportArgumentType]
 
 
-def colours(source: PairSource) -> set[tuple[tuple[int, ...], ...]]:
+def colours(source: Source) -> set[tuple[tuple[int, ...], ...]]:
     """The first pixels of cond and x0 of every training pair."""
     return {tuple(tuple(picture[0, 0].tolist()) for picture in read_pair(pair)) for pair in source.splits["train"]}
 
 
-def names(source: PairSource, split: str) -> list[str]:
+def names(source: Source, split: str) -> list[str]:
     return [pair.name for pair in source.splits[split]]
 
 
@@ -248,7 +246,7 @@ def test_missing_and_empty_places_are_refused_with_a_remedy(tmp_path: Path) -> N
     ):
         with pytest.raises(UserError, match=message):
             find(tmp_path, layout=layout)
-    with pytest.raises(UserError, match=r"layout is 'zip'; choose auto"):
+    with pytest.raises(UserError, match=r"data\.layout is 'zip': choose one of auto, "):
         find(tmp_path, layout="zip")
 
 
@@ -361,24 +359,3 @@ def test_pairs_that_have_a_picture_in_common_stay_together() -> None:
     files = [("a", f"t{i}") for i in range(5)] + [("b", f"u{i}") for i in range(5)]
     choice = hold_out([str(i) for i in range(10)], [""] * 10, files, 0.1)
     assert choice.held in ({0, 1, 2, 3, 4}, {5, 6, 7, 8, 9})
-
-
-@needs_real
-@pytest.mark.parametrize(
-    ("folder", "layout", "train", "val"),
-    [
-        ("day_night", "folders", 107, 31),
-        ("sunrise_sunset", "manifest", 127, 15),
-        ("facades", "side-by-side", 400, 100),
-    ],
-)
-def test_real_pairs_are_found(folder: str, layout: str, train: int, val: int) -> None:
-    source = find(REAL / folder)
-    assert (source.layout, len(source.splits["train"]), len(source.splits["val"])) == (layout, train, val)
-    assert source.unmatched == ()
-
-
-@needs_real
-def test_real_cameras_are_held_out_whole() -> None:
-    source = find(REAL / "day_night" / "train")
-    assert not {p.scene for p in source.splits["train"]} & {p.scene for p in source.splits["val"]}

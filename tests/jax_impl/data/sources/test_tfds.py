@@ -17,9 +17,10 @@ from PIL import Image
 from export.edge.errors import UserError
 from jax_impl import prepare
 from jax_impl.config.data import DataConfig
-from jax_impl.data.loader import Pairs, load, open_source, remarks
+from jax_impl.data.loader import Pairs, load
+from jax_impl.data.sources import open_source
+from jax_impl.data.sources.tfds import _features, find_folder
 from jax_impl.data.synthetic import render_pair
-from jax_impl.data.tfds_source import _features, find_folder
 
 Config = Callable[..., DataConfig]
 
@@ -77,7 +78,7 @@ def test_built_in_scenes_give_the_same_pairs_prepared_or_not(prepared: Config) -
     plain = DataConfig(size=16, synthetic_pairs=5, synthetic_val_pairs=2)
     for split in ("train", "val"):
         assert_same(load(prepared("scenes_16px_5"), split), load(plain, split))
-    assert open_source(prepared("scenes_16px_5"), "train").origin().startswith('["paired_images/scenes_16px_5_')
+    assert open_source(prepared("scenes_16px_5")).fingerprint("train").startswith('["paired_images/scenes_16px_5_')
 
 
 def test_a_second_run_finds_it_and_other_content_has_another_name(
@@ -167,7 +168,9 @@ def test_a_data_set_by_somebody_else(tmp_path: Path) -> None:
     wanted = {tuple(picture.tobytes() for picture in render_pair(i, 20)) for i in range(10)}
     pairs = [pair for part in (train, val) for pair in zip(part.cond, part.x0, strict=True)]
     assert {(cond.tobytes(), x0.tobytes()) for cond, x0 in pairs} == wanted
-    assert "left to right" in remarks(config)[0] and "held out 2 of 10" in remarks(config)[1]
+    assert (
+        "left to right" in open_source(config).remarks()[0] and "held out 2 of 10" in open_source(config).remarks()[1]
+    )
     turned = load(DataConfig(**{**vars(config), "tfds_features": ("right", "left")}), "train")
     np.testing.assert_array_equal(turned.cond, train.x0)
 

@@ -1,0 +1,1 @@
+"""Loss terms: one file each, entries of `jax_impl.diffusion.losses.registry.LOSSES`."""

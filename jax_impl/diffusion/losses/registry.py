@@ -1,0 +1,112 @@
+"""What a loss term is, the registry LOSSES, and the sum of the terms of a run.
+
+A term is made by `create()` of its settings, a `LossConfig`, and called as `term(sample, key, aux) -> (value, parts)`:
+
+- `sample`: a `LossSample`, all there is to know of a batch that passed through the network;
+- `key`: a PRNG key for what is random in the term; in validation it is always the same;
+- `aux`: frozen weights and other networks by name, given by the stage of training; empty where it gives none;
+- `value`: (batch,), one loss for each picture, or a scalar for the whole batch;
+- `parts`: what to log, by name, scalars or (batch,).
+
+Training and validation call the same terms. A term whose value is no mean over pictures, such as one that sorts over
+the batch, sets `over_batch` and says in `on_parts` what optim.accumulate and several devices do to it: with
+accumulation it gets one part of the batch after the other; with several devices the whole batch, as on one device.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, NamedTuple, Protocol
+
+import jax
+import jax.numpy as jnp
+
+from jax_impl.config import tagged
+from jax_impl.config.checks import require
+from jax_impl.diffusion.process import Levels
+
+Parts = dict[str, jax.Array]
+
+
+class LossSample(NamedTuple):
+    """A batch after the network; pictures (batch, height, width, channels), t integers (batch,)."""
+
+    cond: jax.Array
+    """The guiding pictures as the network takes them, (batch, height, width, 3 or 5)."""
+    x0: jax.Array
+    x_t: jax.Array
+    t: jax.Array
+    noise: jax.Array
+    output: jax.Array
+    """What the network says."""
+    target: jax.Array
+    """What it should say."""
+    x0_hat: jax.Array
+    """The clean pictures that `output` stands for, unclamped; far from x0 where the process makes it so."""
+    levels: Levels
+
+
+class Term(Protocol):
+    """A loss term, see the module's docstring."""
+
+    def __call__(self, sample: LossSample, key: jax.Array, aux: Mapping[str, Any], /) -> tuple[jax.Array, Parts]: ...
+
+
+@dataclass(frozen=True)
+class LossConfig(ABC):
+    """Settings of a loss term; a subclass names itself in `term` and is added to LOSSES under that name."""
+
+    term: str
+    weight: float = 1.0
+    """What the term's value is multiplied by in the sum of all terms."""
+
+    over_batch: ClassVar[bool] = False
+    """Whether the value is no mean over pictures."""
+    on_parts: ClassVar[str] = ""
+    """For a term over the batch: what accumulation and several devices do to it, a sentence."""
+
+    def __init_subclass__(cls) -> None:
+        if cls.over_batch and not cls.on_parts:
+            raise TypeError(f"{cls.__name__} is over_batch: say in on_parts what accumulation and devices do to it")
+
+    def __post_init__(self) -> None:
+        require(self.weight >= 0.0, f"losses.{self.term}.weight", self.weight, "choose 0 or more")
+
+    @abstractmethod
+    def create(self) -> Term:
+        """The term."""
+
+
+LOSSES = tagged.registry(LossConfig, "term", "loss term")
+
+
+class Losses:
+    """The weighted sum of a run's terms; called as a term is."""
+
+    def __init__(self, configs: Sequence[LossConfig]) -> None:
+        self._terms = [(config, config.create()) for config in configs]
+
+    def __call__(self, sample: LossSample, key: jax.Array, aux: Mapping[str, Any]) -> tuple[jax.Array, Parts]:
+        """The value, (batch,) where any term's is, else a scalar; and means: `loss`, the sum, and each term's parts.
+
+        With several terms each one's value is a part too, by its name. A name that an earlier term has gets the
+        number of its term.
+        """
+        total, parts = jnp.zeros((), sample.x0.dtype), {}
+        for number, (config, term) in enumerate(self._terms):
+            value, found = term(sample, jax.random.fold_in(key, number), aux)
+            total = total + config.weight * value
+            if len(self._terms) > 1:
+                found = {config.term: value, **found}
+            for name, part in found.items():
+                parts[f"{name}_{number + 1}" if name in (*parts, "loss") else name] = jnp.mean(part)
+        return total, {"loss": jnp.mean(total), **parts}
+
+
+def remarks_on_parts(configs: Sequence[LossConfig], accumulate: int, devices: int) -> list[str]:
+    """What to say to the user before a run in so many parts of a batch, on so many devices."""
+    if accumulate == 1 and devices == 1:
+        return []
+    return [f"loss {config.term}: {config.on_parts}" for config in configs if config.over_batch]
