@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from export.edge import plugins
 from export.edge.errors import UserError
 from export.edge.registry import Registry
 from jax_impl.config.data import DataConfig
@@ -52,7 +53,10 @@ def open_source(config: DataConfig) -> Source:
 
     Raises UserError where the place is missing, holds no pairs, or does not fit the layout.
     """
-    layout = SOURCES.find(config.layout, "data.layout")
+    try:
+        layout = SOURCES.find(config.layout, "data.layout")
+    except UserError as error:
+        raise UserError(f"{error}, or load the module that adds it with {plugins.FLAG}") from None
     if config.layout in _OF_FILES:
         # Nothing to lay out: such settings have always been accepted.
         layout = next((SOURCES[name] for name in _OF_SETTINGS if SOURCES[name].recognises(config)), layout)

@@ -10,6 +10,8 @@ import pytest
 from export.edge.errors import UserError
 from export.edge.pictures.files import save_picture
 from jax_impl.config.data import DataConfig
+from jax_impl.data.sources import folders
+from jax_impl.data.sources.places import by_stem
 from jax_impl.data.splits import Split
 from jax_impl.data.synthetic import render_pair
 from jax_impl.evaluation.held_out import HeldOut, open_held_out
@@ -33,6 +35,13 @@ def root(tmp_path: Path) -> Path:
 
 def opened(root: Path, split: Split = "val") -> HeldOut:
     return open_held_out(DataConfig(path=str(root), size=32), split)
+
+
+def test_a_folder_is_read_once(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[Path] = []
+    monkeypatch.setattr(folders, "by_stem", lambda folder: read.append(folder) or by_stem(folder))
+    opened(root)
+    assert sorted(read) == [root / split / side for split in ("train", "val") for side in "AB"]
 
 
 def test_scenes_that_were_kept_apart_raise_no_warning(root: Path) -> None:
