@@ -143,7 +143,8 @@ def upsample_bilinear(x: jax.Array) -> jax.Array:
 
 def average_pool(x: jax.Array) -> jax.Array:
     """Means of 2 × 2 pixels: (b, h, w, c) to (b, h // 2, w // 2, c)."""
-    return nnx.avg_pool(x, window_shape=(2, 2), strides=(2, 2))
+    windows = (1, 2, 2, 1)
+    return jax.lax.reduce_window(x, 0.0, jax.lax.add, windows, windows, "VALID") / 4
 
 
 def dropout(x: jax.Array, rate: float, key: jax.Array | None) -> jax.Array:

@@ -110,8 +110,8 @@ class SeedUNet(nnx.Module):
         x3 = self.down2(_max_pool(x2), train=train)
         x4 = self.down3(_max_pool(x3), train=train)
         time = t.astype(x_t.dtype)[:, None] / self.timesteps
-        time = self.time_out(nnx.silu(self.time_in(time)))
-        x = self.bottleneck(x4, train=train) + nnx.silu(self.time_proj(time))[:, None, None, :]
+        time = nnx.silu(self.time_proj(self.time_out(nnx.silu(self.time_in(time)))))
+        x = self.bottleneck(x4, train=train).astype(time.dtype) + time[:, None, None, :]
         x = self.up1(x, x3, train=train)
         x = self.up2(x, x2, train=train)
         x = self.up3(x, x1, train=train)
