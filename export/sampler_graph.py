@@ -1,9 +1,10 @@
 """The whole way from noise to a picture as one ONNX graph: a `Loop` around the denoiser, for runtimes without our code.
 
-Inputs, both float32 (batch, 3, height, width), height and width multiples of the network's size_multiple:
-`cond`, the guiding picture in [-1, 1], and `noise`, standard normal. Output: `picture`, of the same
-shape, in [0, 1]. The timesteps and the coefficients of `export.edge.sampling.table.Plan` are baked in as constants;
-every turn of the loop is one call of `iterate` there, operation for operation. The weights stand in the graph once.
+Inputs, both float32 (batch, 3, height, width), height and width multiples of the network's size_multiple: `cond`, the
+input picture in [-1, 1], and `noise`, standard normal; a sampler that starts from cond alone reads no more than its
+shape. Output: `picture`, of the same shape, in [0, 1]. The timesteps and the coefficients of
+`export.edge.sampling.table.Plan` are baked in as constants; every turn of the loop is one call of `iterate`, operation
+for operation. The weights stand in the graph once.
 
 The noise that `export.edge` takes for a seed is `noise.normal(seed, 0, (batch, height, width, 3))`, with the channels
 then moved to the second place.
@@ -23,7 +24,8 @@ from onnx import TensorProto, helper, numpy_helper
 from export.edge.errors import UserError
 from export.edge.model import artifact
 from export.edge.sampling.guidance import HIDDEN
-from export.edge.sampling.table import Plan, coefficients
+from export.edge.sampling.table import COND, Plan, coefficients
+from export.edge.sampling.tables import choose, read_tables
 
 FORMAT = "dawn2dusk-sampler"
 FORMAT_VERSION = "1"
@@ -57,13 +59,7 @@ def build(
     held = {entry.key: entry.value for entry in denoiser.metadata_props}
     given = {"steps": steps, "sampler": sampler, "spacing": spacing}
     held |= {key: str(value) for key, value in given.items() if value is not None}
-    plan = coefficients(
-        np.array(json.loads(held["alphas_cumprod"])),
-        int(held["steps"]),
-        held["sampler"],
-        prediction=held["prediction"],
-        spacing=held["spacing"],
-    )
+    plan = _plan(held)
     if plan.noise.any():
         raise UserError(
             f"the sampler {held['sampler']} adds noise in its steps, and sampler.onnx takes the start noise alone; "
@@ -73,11 +69,12 @@ def build(
     outer = _Nodes()
     # A turn of the loop sees the names outside it.
     cond = _placed(outer) if held.get("coordinates") == "true" else "cond"
-    body = _body(denoiser.graph, Recipe(plan, clamp, threshold, guidance), cond)
-    turns = outer.constant("turns", np.array(len(plan), np.int64))
     zero = numpy_helper.from_array(np.zeros(1, np.float32))
     none = outer.add("ConstantOfShape", outer.add("Shape", "noise"), value=zero)
-    x, _ = outer.add_many("Loop", [turns, "", "noise", none], 2, body=body)
+    start = _start(outer, plan)
+    body = _body(denoiser.graph, Recipe(plan, clamp, threshold, guidance), cond, start)
+    turns = outer.constant("turns", np.array(len(plan), np.int64))
+    x, _ = outer.add_many("Loop", [turns, "", start, none], 2, body=body)
     half = outer.constant("half", np.array(0.5, np.float32))
     unit = outer.add("Add", outer.add("Mul", x, half), half)
     limits = [outer.constant(name, np.array(value, np.float32)) for name, value in (("black", 0.0), ("white", 1.0))]
@@ -89,6 +86,35 @@ def build(
     helper.set_model_props(model, _metadata(plan, held))
     onnx.checker.check_model(model, full_check=True)
     return model
+
+
+def _plan(held: Mapping[str, str]) -> Plan:
+    """The plan that the metadata of a denoiser name."""
+    steps, sampler = int(held["steps"]), held["sampler"]
+    if "tables" in held:
+        plan = choose(read_tables(held["tables"]), sampler, steps)
+        if plan.start_from_source != 0.0 and plan.source != COND:
+            raise UserError(
+                f"the sampler {sampler} starts from the network {plan.source}, which sampler.onnx does not hold; leave "
+                "it out with --no-sampler"
+            )
+        return plan
+    schedule = np.array(json.loads(held["alphas_cumprod"]))
+    return coefficients(schedule, steps, sampler, prediction=held["prediction"], spacing=held["spacing"])
+
+
+def _start(outer: _Nodes, plan: Plan) -> str:
+    """`export.edge.sampling.loop.start_state` with the guiding picture as its source: the name of the state."""
+    terms = []
+    for share, name in ((plan.start_from_source, "cond"), (plan.start_from_noise, "noise")):
+        if share == 1.0:
+            terms.append(name)
+        elif share != 0.0:
+            weight = outer.constant(f"start_from_{name}", np.array(share, np.float32))
+            terms.append(outer.add("Mul", weight, name))
+    if not terms:
+        return outer.add("Sub", "noise", "noise")
+    return terms[0] if len(terms) == 1 else outer.add("Add", *terms)
 
 
 def _metadata(plan: Plan, held: Mapping[str, str]) -> dict[str, str]:
@@ -151,10 +177,10 @@ def _placed(outer: _Nodes) -> str:
     return outer.add("Concat", "cond", *channels, axis=1)
 
 
-def _body(denoiser: onnx.GraphProto, recipe: Recipe, cond: str) -> onnx.GraphProto:
+def _body(denoiser: onnx.GraphProto, recipe: Recipe, cond: str, start: str) -> onnx.GraphProto:
     """One turn: (number, go on, x_t, x0 of the turn before) to (go on, next x_t, x0).
 
-    `cond`: the name outside of the guiding picture that the network takes.
+    `cond`, `start`: the names outside of the guiding picture that the network takes and of the state at the beginning.
     """
     plan = recipe.plan
     body = _Nodes(prefix=_OWN + "turn.")
@@ -175,13 +201,19 @@ def _body(denoiser: onnx.GraphProto, recipe: Recipe, cond: str) -> onnx.GraphPro
         column = body.constant(name, getattr(plan, name).astype(np.float32))
         return body.add("Gather", column, turn, axis=0)
 
-    def weighted(name: str, value: str) -> str:
-        return body.add("Mul", row(name), value)
+    def weighted(total: str, terms: Mapping[str, str]) -> str:
+        """The sum of `total` and the terms, each by its column; columns of zeros are left out."""
+        for name, value in terms.items():
+            if getattr(plan, name).any():
+                total = body.add("Add", total, body.add("Mul", row(name), value))
+        return total
 
-    x0_raw = body.add("Add", weighted("x0_from_output", out), weighted("x0_from_x", "x_t"))
+    x0_raw = body.add("Mul", row("x0_from_output"), out)
+    x0_raw = weighted(x0_raw, {"x0_from_x": "x_t", "x0_from_start": start})
     x0 = body.add("Identity", _bounded(body, x0_raw, recipe.clamp, recipe.threshold))
-    moved = body.add("Add", weighted("next_from_x0", x0), weighted("next_from_x", "x_t"))
-    after = body.add("Add", moved, weighted("next_from_previous", previous))
+    moved = body.add("Mul", row("next_from_x0"), x0)
+    others = {"next_from_x": "x_t", "next_from_previous": previous, "next_from_start": start}
+    after = body.add("Identity", weighted(moved, others))
     still = body.add("Identity", go_on)
     return helper.make_graph(
         body.nodes,

@@ -15,7 +15,7 @@ from export.edge.errors import UserError, run
 from jax_impl.config.command import parse
 from jax_impl.runs.bundles import write_bundle, write_optimizer
 from jax_impl.runs.folder import open_run
-from jax_impl.runs.publishing import adam_state, choose_average, final_weights, training_facts
+from jax_impl.runs.publishing import adam_state, choose_average, describe, published, training_facts
 from jax_impl.training.checkpoint import NEWEST
 
 
@@ -47,10 +47,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         raise UserError(f"--optimizer {args.optimizer} is the file of --output; name another")
     trained = choose_average(open_run(args.run, args.checkpoint), args.ema_decay)
     facts = training_facts(args.run, trained) if args.optimizer is not None else {}
-    params, stats = final_weights(trained)
-    digest = write_bundle(args.output, params, stats, trained.problem.process.published(), trained.config)
-    kind = f"averaged ({trained.config.optim.ema_decay})" if trained.state.ema else "raw"
-    print(f"{args.output}: {kind} weights after step {int(trained.state.step)}, digest {digest[:16]}")
+    digest = write_bundle(args.output, published(trained), trained.problem.process.published(), trained.config)
+    print(f"{args.output}: {describe(trained)}, digest {digest[:16]}")
     if args.optimizer is not None:
         adam = adam_state(trained.state.opt_state)
         write_optimizer(args.optimizer, adam.mu, adam.nu, {**facts, "weights_digest": digest})

@@ -27,6 +27,7 @@ from jax_impl.config.command import parse
 from jax_impl.config.tree import Config
 from jax_impl.diffusion.samplers import Sampled
 from jax_impl.diffusion.sampling import SamplingOptions, make_sampler, resolve
+from jax_impl.model.codec import codec_of
 from jax_impl.runs.publishing import open_weights
 from jax_impl.training.checkpoint import NEWEST
 
@@ -84,7 +85,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     sample = make_sampler(problem, config, kept)
     size = problem.config.data.size
     if args.size is not None:
-        size = check_size(args.size, problem.config.model.size_multiple)
+        size = check_size(args.size, problem.config.size_multiple)
     sampler = PhotoSampler(
         sample=partial(sample, params, stats),
         config=problem.config,
@@ -124,7 +125,7 @@ def open_at_size(job: Job, config: Config, size: int) -> Photo:
     source, output = job
     picture, tags = open_photo(source)
     fit = config.data.fit
-    inner = working(picture, size, fit, config.model.size_multiple)
+    inner = working(picture, size, fit, config.size_multiple)
     return Photo(inner, lambda result: to_photo_size(picture, inner, result, fit), tags, output)
 
 
@@ -136,7 +137,7 @@ def batches_of_one_size(jobs: Sequence[Job], config: Config, size: int, most: in
     groups: dict[tuple[int, int], list[Job]] = {}
     for job in jobs:
         sides = picture_size(job[0])
-        shape = working_sides(*sides, size, config.model.size_multiple, config.data.fit)
+        shape = working_sides(*sides, size, config.size_multiple, config.data.fit)
         groups.setdefault(shape, []).append(job)
     for group in groups.values():
         for start in range(0, len(group), most):
@@ -176,11 +177,12 @@ class PhotoSampler:
 
     def _write(self, photos: Sequence[Photo]) -> None:
         cond = np.stack([to_float(photo.inner) for photo in photos])
-        noise = start_noise(self.seed, (1, *cond.shape[1:]))
-        noises = jnp.broadcast_to(jnp.asarray(noise), cond.shape)
+        noise = jnp.asarray(start_noise(self.seed, self.config.codec.state_shape((1, *cond.shape[1:]))))
+        noises = jnp.broadcast_to(noise, (len(photos), *noise.shape[1:]))
         keys = jnp.broadcast_to(jax.random.key(self.seed), (len(photos),))
         drawn = self.sample(jnp.asarray(cond), noises, keys)
         results, frames = np.asarray(drawn.x0), np.asarray(drawn.frames)
+        begun = np.asarray(codec_of(self.config.codec).decode(noise))[0]
         for b, photo in enumerate(photos):
             result = photo.restore(results[b])
             photo.output.parent.mkdir(exist_ok=True)
@@ -189,7 +191,7 @@ class PhotoSampler:
                 states = [(i, t, frames[k, b]) for k, (i, t) in enumerate(self.saved.items())]
                 folder = intermediate_folder(photo.output, self.alone)
                 folder.parent.mkdir(exist_ok=True)
-                save_frames(folder, noise[0], states, result)
+                save_frames(folder, begun, states, result)
 
 
 def intermediate_folder(output: Path, alone: bool) -> Path:

@@ -23,6 +23,9 @@ from jax_impl.data.sources.registry import open_source
 from jax_impl.data.synthetic import render_pair, scene_seed
 from jax_impl.training.dry_run import estimate
 from jax_impl.training.feed import open_feed, source_threads
+from jax_impl.training.mesh import make_mesh
+from jax_impl.training.session import Session
+from jax_impl.training.starting import enter
 
 
 @dataclass(frozen=True)
@@ -56,7 +59,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     print(f"{args.size} × {args.size}, batch {args.batch_size}, {threads} threads, {jax.devices()[0]}")
     with tempfile.TemporaryDirectory() as folder:
         memory = decode(_train(data))
-        eaten = args.batch_size / estimate(config, memory).step_seconds
+        session = Session(config, Path(folder), memory, memory, make_mesh(config))
+        eaten = args.batch_size / estimate(session, enter(session, 0, {}))[0].step_seconds
         print(f"{f'train step of {args.preset}':<40}{eaten:>10.1f} pairs/s")
         for name, pairs in sources(data, memory, args.file_size, Path(folder)):
             rate = pairs_per_second(config, pairs, args.seconds)

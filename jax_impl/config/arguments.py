@@ -15,7 +15,9 @@ from jax_impl.config.command import read
 from jax_impl.config.presets import PRESETS
 from jax_impl.config.tree import Config
 from jax_impl.diffusion.losses.registry import LossConfig
+from jax_impl.model.codec import CodecConfig
 from jax_impl.runs.folder import read_config
+from jax_impl.training.stages.registry import StageConfig
 
 DEFAULT_PRESET = "seed"
 PROGRAM = "python -m jax_impl.train"
@@ -23,17 +25,22 @@ PROGRAM = "python -m jax_impl.train"
 _RULES = tyro.constructors.ConstructorRegistry()
 
 
+_WORDS = {LossConfig: "losses", StageConfig: "stages", CodecConfig: "codec"}
+"""Base classes whose entries are typed as one word each, a name or a JSON object, and the settings that list them."""
+
+
 @_RULES.primitive_rule
-def _loss_term(info: tyro.constructors.PrimitiveTypeInfo) -> tyro.constructors.PrimitiveConstructorSpec | None:
-    """A loss term is one word: its name, or a JSON object."""
-    if not (isinstance(info.type, type) and issubclass(info.type, LossConfig)):
+def _word(info: tyro.constructors.PrimitiveTypeInfo) -> tyro.constructors.PrimitiveConstructorSpec | None:
+    """How an entry of `_WORDS` is typed."""
+    base = next((base for base in _WORDS if isinstance(info.type, type) and issubclass(info.type, base)), None)
+    if base is None:
         return None
     return tyro.constructors.PrimitiveConstructorSpec(
         nargs=1,
         metavar="NAME|JSON",
-        instance_from_str=lambda words: entry(LossConfig, words[0], "losses"),
-        is_instance=lambda value: isinstance(value, LossConfig),
-        str_from_instance=lambda term: [to_text(term)],
+        instance_from_str=lambda words: entry(base, words[0], _WORDS[base]),
+        is_instance=lambda value: isinstance(value, base),
+        str_from_instance=lambda value: [to_text(value)],
     )
 
 

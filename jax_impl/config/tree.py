@@ -13,8 +13,10 @@ from jax_impl.diffusion.losses.hybrid import HybridConfig
 from jax_impl.diffusion.losses.registry import LossConfig
 from jax_impl.diffusion.process import ProcessConfig
 from jax_impl.model import builtin  # noqa: F401  It registers our networks.
+from jax_impl.model.codec import CodecConfig, IdentityCodecConfig
 from jax_impl.model.registry import NetworkConfig
 from jax_impl.model.seed_unet import SeedModelConfig
+from jax_impl.training.stages.registry import DenoisingStageConfig, StageConfig
 
 
 @dataclass(frozen=True)
@@ -126,17 +128,23 @@ class Config:
 
     data: DataConfig = field(default_factory=DataConfig)
     model: NetworkConfig = field(default_factory=SeedModelConfig)
+    codec: CodecConfig = field(default_factory=IdentityCodecConfig)
+    """Codec around the network: a name, such as identity, or a JSON object with the codec's settings."""
     diffusion: ProcessConfig = field(default_factory=DiffusionConfig)
     losses: tuple[LossConfig, ...] = (HybridConfig(),)
     """Terms of the loss, added up by their weights: names, such as hybrid, or JSON objects with a term's settings, such
     as '{"term": "hybrid", "mae_weight": 0.2}'."""
     optim: OptimConfig = field(default_factory=OptimConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
+    stages: tuple[StageConfig, ...] = (DenoisingStageConfig(),)
+    """Stages of training, one after the other, each from the networks that the one before published: names, such as
+    denoising, or JSON objects with a stage's settings, such as '{"stage": "denoising", "epochs": 5}'."""
 
     def __post_init__(self) -> None:
         require_finite("", self)
+        require(len(self.stages) > 0, "stages", self.stages, "name at least one stage, such as denoising")
         require(len(self.losses) > 0, "losses", self.losses, "name at least one term, such as hybrid")
-        multiple = self.model.size_multiple
+        multiple = self.size_multiple
         nearest = round(self.data.size / multiple) * multiple
         require(
             self.data.size % multiple == 0,
@@ -163,3 +171,8 @@ class Config:
             self.train.sample_steps,
             f"choose at most diffusion.timesteps ({self.diffusion.timesteps})",
         )
+
+    @property
+    def size_multiple(self) -> int:
+        """Height and width of pictures must be multiples of this, pixels."""
+        return self.model.size_multiple * self.codec.factor

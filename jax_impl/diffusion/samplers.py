@@ -59,7 +59,7 @@ def start_state(plan: Plan, networks: Mapping[str, Denoise], cond: jax.Array, no
     """
     if plan.start_from_source == 0.0:
         return noise if plan.start_from_noise == 1.0 else plan.start_from_noise * noise
-    source = cond[..., :3]
+    source = cond[..., : noise.shape[-1]]
     if plan.source != COND:
         if plan.source not in networks:
             raise UserError(f"the sampler starts from the network {plan.source!r}; there is only {', '.join(networks)}")

@@ -69,16 +69,23 @@ def resolve(problem: Problem, options: SamplingOptions = AS_RECOMMENDED) -> Samp
 
 
 def make_sampler(problem: Problem, config: SamplerConfig, kept: Sequence[int] = ()) -> SampleFunction:
-    """A jitted sampler of the problem's network, which also returns the states after the `kept` calls."""
+    """A jitted sampler of the problem's network, which also returns the states after the `kept` calls.
+
+    It takes and returns pictures; `noise` has the shape of a state of the codec, `state_shape`.
+    """
+    codec = problem.codec
 
     @jax.jit
     def sampler(params: Tree, stats: Tree, cond: jax.Array, noise: jax.Array, keys: jax.Array) -> Sampled:
         def denoise(x_t: jax.Array, cond: jax.Array, t: jax.Array) -> jax.Array:
             return problem.network.apply(params, stats, x_t, cond, t)[0]
 
+        cond = codec.encode(cond)
         start = start_state(config.plan, {DENOISER: denoise}, cond, noise)
         step_noise = noise_of(keys, start.shape[1:], jnp.dtype(start.dtype))
         by = guided(denoise, config.guidance)
-        return sample(by, cond, start, config.plan, step_noise, config.bound, kept)
+        sampled = sample(by, cond, start, config.plan, step_noise, config.bound, kept)
+        frames = jax.vmap(codec.decode)(sampled.frames) if kept else sampled.frames
+        return sampled._replace(x0=codec.decode(sampled.x0), frames=frames)
 
     return sampler

@@ -84,10 +84,11 @@ def of_run(
     sampler = make_sampler(run.problem, chosen)
 
     def batch(pictures: np.ndarray, seeds: Sequence[int]) -> np.ndarray:
-        rule = (config.data.size, config.data.fit, config.model.size_multiple)
+        rule = (config.data.size, config.data.fit, config.size_multiple)
         ready = [working(picture, *rule) for picture in pictures]
         cond = np.stack([to_float(inner) for inner in ready])
-        noise = np.concatenate([start_noise(seed, (1, *cond.shape[1:])) for seed in seeds])
+        shape = config.codec.state_shape((1, *cond.shape[1:]))
+        noise = np.concatenate([start_noise(seed, shape) for seed in seeds])
         keys = jnp.stack([jax.random.key(seed) for seed in seeds])
         drawn = np.asarray(sampler(*weights, jnp.asarray(cond), jnp.asarray(noise), keys).x0)
         fit = config.data.fit

@@ -11,9 +11,14 @@ import jax.numpy as jnp
 from flax import nnx
 
 from jax_impl.model.blocks import Dtype, GroupNorm, conv1x1, conv3x3, space_to_depth, wider
+from jax_impl.shapes import Array, Cond, Features, Float
 
 
-def attend(q: jax.Array, k: jax.Array, v: jax.Array) -> jax.Array:
+def attend(
+    q: Float[Array, "batch queries heads channels"],
+    k: Float[Array, "batch keys heads channels"],
+    v: Float[Array, "batch keys heads channels"],
+) -> Float[Array, "batch queries heads channels"]:
     """softmax(q kᵀ / √channels) v for every head (Vaswani et al. 2017, eq. 1).
 
     q: (batch, queries, heads, channels); k, v: (batch, keys, heads, channels). The
@@ -49,7 +54,11 @@ class Attention(nnx.Module):
         self.context = conv1x1(context_channels, 2 * channels, rngs, dtype=dtype) if context_channels else None
         self.out = conv1x1(channels, channels, rngs, zero=True, dtype=dtype)
 
-    def __call__(self, x: jax.Array, context: jax.Array | None = None) -> jax.Array:
+    def __call__(
+        self,
+        x: Features,
+        context: Float[Array, "batch rows columns context_channels"] | None = None,
+    ) -> Features:
         """x (batch, height, width, channels), context (batch, any, any, context_channels); returns x's shape."""
         q, k, v = self._heads(self.qkv(self.norm(x)), 3)
         if self.context is not None:
@@ -89,7 +98,7 @@ class CondEncoder(nnx.Module):
         self.norms = nnx.List([GroupNorm(c, groups, rngs) for c in channels])
         self.convs = nnx.List([conv3x3(before, after, rngs, stride=2, dtype=dtype) for before, after in steps])
 
-    def __call__(self, cond: jax.Array) -> jax.Array:
+    def __call__(self, cond: Cond) -> Float[Array, "batch rows columns channels"]:
         """cond (batch, height, width, any) to (batch, height/m, width/m, channels[-1]), m = patch · 2^(levels-1)."""
         x = self.stem(space_to_depth(cond, self.patch))
         for norm, conv in zip(self.norms, self.convs, strict=False):

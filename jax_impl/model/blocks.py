@@ -10,6 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from jax_impl.shapes import Array, Features, Float, RandomKey, Timesteps
+
 NORM_EPSILON = 1e-5
 """Added to the variance in every normalisation; torch's default, not Flax's for GroupNorm."""
 BATCH_NORM_MOMENTUM = 0.1
@@ -60,7 +62,7 @@ class BatchNorm(nnx.Module):
         self.mean = nnx.BatchStat(jnp.zeros(channels))
         self.var = nnx.BatchStat(jnp.ones(channels))
 
-    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
+    def __call__(self, x: Features, *, train: bool) -> Features:
         """Normalise (batch, height, width, channels); `train` uses and collects the batch's statistics."""
         dtype = x.dtype
         x = x.astype(wider(dtype, self.scale[...].dtype))
@@ -78,7 +80,7 @@ class BatchNorm(nnx.Module):
         return y.astype(dtype)
 
 
-def everywhere(values: jax.Array) -> jax.Array:
+def everywhere(values: Float[Array, " channels"]) -> Float[Array, "1 1 1 channels"]:
     """A value for each channel, (channels,), as (1, 1, 1, channels)."""
     return values[None, None, None, :]
 
@@ -92,7 +94,7 @@ class GroupNorm(nnx.GroupNorm):
     def __init__(self, channels: int, groups: int, rngs: nnx.Rngs) -> None:
         super().__init__(channels, num_groups=groups, epsilon=NORM_EPSILON, use_fast_variance=False, rngs=rngs)
 
-    def __call__(self, x: jax.Array, *, mask: jax.Array | None = None) -> jax.Array:
+    def __call__(self, x: Features, *, mask: jax.Array | None = None) -> Features:
         """Normalise (batch, height, width, channels)."""
         assert self.scale is not None
         return super().__call__(x.astype(wider(x.dtype, self.scale[...].dtype)), mask=mask)
@@ -103,7 +105,7 @@ def wider(a: jnp.dtype, b: jnp.dtype) -> jnp.dtype:
     return b if jnp.finfo(b).bits > jnp.finfo(a).bits else a
 
 
-def sinusoidal_embedding(t: jax.Array, channels: int, dtype: jnp.dtype) -> jax.Array:
+def sinusoidal_embedding(t: Timesteps, channels: int, dtype: jnp.dtype) -> Float[Array, "batch {channels}"]:
     """Sine and cosine of the timestep at geometrically spaced frequencies (Vaswani et al. 2017, section 3.5).
 
     t: integers (batch,). Returns (batch, channels) in [-1, 1]: sines first, then cosines.
@@ -115,39 +117,45 @@ def sinusoidal_embedding(t: jax.Array, channels: int, dtype: jnp.dtype) -> jax.A
     return jnp.concatenate([jnp.sin(angles), jnp.cos(angles)], axis=-1)
 
 
-def space_to_depth(x: jax.Array, patch: int) -> jax.Array:
+def space_to_depth(
+    x: Features, patch: int
+) -> Float[Array, "batch height//{patch} width//{patch} channels*{patch}*{patch}"]:
     """Fold patch × patch pixels into channels: (b, h, w, c) to (b, h/p, w/p, c·p²), channel order (c, row, column)."""
     b, h, w, c = x.shape
     x = x.reshape(b, h // patch, patch, w // patch, patch, c)
     return x.transpose(0, 1, 3, 5, 2, 4).reshape(b, h // patch, w // patch, c * patch * patch)
 
 
-def depth_to_space(x: jax.Array, patch: int) -> jax.Array:
+def depth_to_space(
+    x: Features, patch: int
+) -> Float[Array, "batch height*{patch} width*{patch} channels//{patch}//{patch}"]:
     """The inverse of `space_to_depth`: (b, h, w, c·p²) to (b, h·p, w·p, c)."""
     b, h, w, c = x.shape
     x = x.reshape(b, h, w, c // (patch * patch), patch, patch)
     return x.transpose(0, 1, 4, 2, 5, 3).reshape(b, h * patch, w * patch, c // (patch * patch))
 
 
-def upsample_nearest(x: jax.Array) -> jax.Array:
+def upsample_nearest(x: Features) -> Float[Array, "batch 2*height 2*width channels"]:
     """Repeat every pixel twice in height and width: (b, h, w, c) to (b, 2h, 2w, c)."""
     b, h, w, c = x.shape
     return jnp.broadcast_to(x[:, :, None, :, None, :], (b, h, 2, w, 2, c)).reshape(b, 2 * h, 2 * w, c)
 
 
-def upsample_bilinear(x: jax.Array) -> jax.Array:
+def upsample_bilinear(
+    x: Features,
+) -> Float[Array, "batch 2*height 2*width channels"]:
     """Double the side between pixel centres, edges held: (b, h, w, c) to (b, 2h, 2w, c)."""
     b, h, w, c = x.shape
     return jax.image.resize(x, (b, 2 * h, 2 * w, c), "linear")
 
 
-def average_pool(x: jax.Array) -> jax.Array:
+def average_pool(x: Features) -> Float[Array, "batch height//2 width//2 channels"]:
     """Means of 2 × 2 pixels: (b, h, w, c) to (b, h // 2, w // 2, c)."""
     windows = (1, 2, 2, 1)
     return jax.lax.reduce_window(x, 0.0, jax.lax.add, windows, windows, "VALID") / 4
 
 
-def dropout(x: jax.Array, rate: float, key: jax.Array | None) -> jax.Array:
+def dropout(x: Float[Array, "*shape"], rate: float, key: RandomKey | None) -> Float[Array, "*shape"]:
     """Set each element to zero with probability `rate`, the others times 1 / (1 - rate) (Srivastava et al. 2014).
 
     Without a key nothing is dropped.
@@ -186,7 +194,12 @@ class ResBlock(nnx.Module):
         self.conv2 = conv3x3(out_channels, out_channels, rngs, zero=True, dtype=dtype)
         self.skip = conv1x1(in_channels, out_channels, rngs, dtype=dtype) if in_channels != out_channels else None
 
-    def __call__(self, x: jax.Array, emb: jax.Array, key: jax.Array | None = None) -> jax.Array:
+    def __call__(
+        self,
+        x: Float[Array, "batch height width in_channels"],
+        emb: Float[Array, "batch time_channels"],
+        key: RandomKey | None = None,
+    ) -> Float[Array, "batch height width out_channels"]:
         """x (batch, height, width, in_channels) and emb (batch, time_channels); the output has out_channels.
 
         `key` decides what is dropped; None in evaluation.

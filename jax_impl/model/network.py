@@ -11,6 +11,7 @@ from flax import nnx
 
 from jax_impl.config.tree import Config
 from jax_impl.model.blocks import Dtype
+from jax_impl.shapes import Cond, Pictures, RandomKey, Timesteps
 
 Tree = Any
 """A nested dict of arrays, as `nnx.to_pure_dict` makes it."""
@@ -28,13 +29,13 @@ class Network:
         self,
         params: Tree,
         stats: Tree,
-        x_t: jax.Array,
-        cond: jax.Array,
-        t: jax.Array,
+        x_t: Pictures,
+        cond: Cond,
+        t: Timesteps,
         *,
         train: bool = False,
-        key: jax.Array | None = None,
-    ) -> tuple[jax.Array, Tree]:
+        key: RandomKey | None = None,
+    ) -> tuple[Pictures, Tree]:
         """Run the network; returns its output and the BatchNorm statistics after the call.
 
         x_t, cond: (batch, height, width, 3), the target noised and the guiding picture
@@ -49,7 +50,7 @@ class Network:
         return output, nnx.to_pure_dict(nnx.state(module, nnx.BatchStat))
 
 
-def build(config: Config, key: jax.Array) -> tuple[Network, Tree, Tree]:
+def build(config: Config, key: RandomKey) -> tuple[Network, Tree, Tree]:
     """Make the network of `config.model` with fresh weights: (network, params, stats)."""
     model = config.model
 

@@ -10,7 +10,6 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from types import MappingProxyType
 
 import jax
 import jax.numpy as jnp
@@ -35,6 +34,7 @@ from jax_impl.diffusion.process import Published
 from jax_impl.model.network import Tree, flatten, outline
 from jax_impl.runs.folder import differences
 from jax_impl.runs.tensor_file import read_tensors
+from jax_impl.training.interfaces import NamedNetworks
 from jax_impl.training.step import Problem
 
 
@@ -51,23 +51,21 @@ class Bundle:
     """The weights of every network, by its name."""
 
 
-def write_bundle(
-    path: Path,
-    params: Tree,
-    stats: Tree,
-    published: Published,
-    config: Config,
-    others: Mapping[str, Tree] = MappingProxyType({}),
-) -> str:
+def write_bundle(path: Path, networks: NamedNetworks, published: Published, config: Config) -> str:
     """Write a bundle atomically and return its digest (64 hexadecimal digits).
 
-    `params`, `stats`: the denoiser's; `others`: the weights of further networks, by name.
+    Raises UserError where there is no denoiser among the networks.
     """
-    trees = {DENOISER: flatten(params) | flatten(stats), **{name: flatten(tree) for name, tree in others.items()}}
-    networks = {name: {key: np.asarray(leaf) for key, leaf in tree.items()} for name, tree in trees.items()}
-    tensors = bundle_tensors(networks, published.alphas_cumprod)
+    if DENOISER not in networks:
+        raise UserError(
+            f"the last stage, {config.stages[-1].stage}, publishes {', '.join(networks) or 'no network'} and no "
+            f"{DENOISER}; let it publish the one that it starts from"
+        )
+    trees = {name: flatten(params) | flatten(stats) for name, (params, stats) in networks.items()}
+    weights = {name: {key: np.asarray(leaf) for key, leaf in tree.items()} for name, tree in trees.items()}
+    tensors = bundle_tensors(weights, published.alphas_cumprod)
     text = json.dumps(dataclasses.asdict(config))
-    metadata = bundle_metadata(tensors, text, plugins_of(config), networks, published.tables)
+    metadata = bundle_metadata(tensors, text, plugins_of(config), weights, published.tables)
     # As bytes: where the disk is full, the library raises an error of its own.
     write_bytes(path, to_bytes(tensors, metadata))
     return metadata["weights_digest"]

@@ -7,6 +7,7 @@ import hashlib
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +18,11 @@ from jax_impl.config.fields import FREE_ON_RESUME, marked
 from jax_impl.config.tagged import plugins_of
 from jax_impl.config.tree import Config
 from jax_impl.data.loader import LazyPairs, Pairs
+from jax_impl.model.network import outline
 from jax_impl.runs.sealed_json import read_sealed, write_sealed
-from jax_impl.training.checkpoint import NEWEST, check_wanted, restore
-from jax_impl.training.optim import learning_rate, make_optimizer
-from jax_impl.training.state import TrainState, outline
+from jax_impl.training.checkpoint import NEWEST, check_wanted, last_stage, restore
+from jax_impl.training.interfaces import Stage
+from jax_impl.training.session import outline as outline_state
 from jax_impl.training.step import Problem
 
 CONFIG = "config.json"
@@ -31,11 +33,22 @@ PLUGINS = "plugins"
 
 @dataclass(frozen=True)
 class TrainedRun:
-    """A run's checkpoint, ready to draw with."""
+    """A checkpoint of a run, ready to sample with."""
 
     config: Config
-    problem: Problem
-    state: TrainState
+    state: Any
+    index: int = 0
+    """The stage that the checkpoint is of."""
+
+    @cached_property
+    def stage(self) -> Stage:
+        """That stage."""
+        return self.config.stages[self.index].create(self.config)
+
+    @cached_property
+    def problem(self) -> Problem:
+        """What sampling takes besides the weights of the denoiser."""
+        return Problem.of(outline(self.config)[0], self.config)
 
 
 def write_config(run: Path, config: Config) -> None:
@@ -57,15 +70,16 @@ def read_config(run: Path) -> Config:
 
 
 def open_run(run: Path, wanted: str = NEWEST) -> TrainedRun:
-    """Restore a run's newest usable checkpoint, its `best`, or that of a step, without disturbing who trains there."""
+    """Restore the newest usable checkpoint of a run's last stage, its `best`, or that of a step.
+
+    It does not disturb a process that trains there.
+    """
     check_wanted(wanted)
-    config = read_config(run)
-    # Restoring needs the state's shape only, to which the length of the schedule adds nothing.
-    network, template = outline(config, make_optimizer(config.optim, learning_rate(config.optim, 1, 1)))
-    state, _, damages = restore(run, template, wanted)
+    config, index = read_config(run), last_stage(run)
+    state, _, damages = restore(run, outline_state(config, index), wanted, stage=index)
     for damage in damages:
         print(f"warning: passed over a damaged checkpoint, {damage}", file=sys.stderr)
-    return TrainedRun(config, Problem.of(network, config), state)
+    return TrainedRun(config, state, index)
 
 
 def write_data(run: Path, pairs: Pairs | LazyPairs, held_out: Pairs, *, warm: bool = False) -> None:

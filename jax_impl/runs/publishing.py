@@ -10,19 +10,18 @@ import jax.numpy as jnp
 import optax
 
 from export.edge.errors import UserError
-from jax_impl.data.loader import open_pairs
+from export.edge.model.layout import DENOISER
+from jax_impl.data.loader import LazyPairs, Pairs, open_pairs
 from jax_impl.data.sources.registry import open_source
 from jax_impl.model.network import Tree
 from jax_impl.runs.bundles import open_bundle
 from jax_impl.runs.folder import TrainedRun, open_run
 from jax_impl.training.checkpoint import NEWEST
-from jax_impl.training.feed import open_feed
+from jax_impl.training.interfaces import NamedNetworks
 from jax_impl.training.optim import learning_rate
-from jax_impl.training.report import EPOCH_LOSS, METRICS, read_log
-from jax_impl.training.step import Problem, make_statistics_step
-
-STATISTICS_BATCHES = 50
-"""Training batches over which BatchNorm's statistics are re-estimated."""
+from jax_impl.training.report import EPOCH_LOSS, METRICS, read_log, stage_of
+from jax_impl.training.state import TrainState
+from jax_impl.training.step import Problem
 
 
 def open_weights(run: Path | None, weights: Path | None, checkpoint: str = NEWEST) -> tuple[Problem, Tree, Tree]:
@@ -46,10 +45,10 @@ def choose_average(trained: TrainedRun, decay: float | None) -> TrainedRun:
 
     Raises UserError for a decay that the run keeps no average of.
     """
-    state, optim = trained.state, trained.config.optim
-    averages = {optim.ema_decay: state.ema, **dict(zip(optim.more_ema_decays, state.more_ema, strict=True)), 0.0: {}}
     if decay is None:
         return trained
+    state, optim = _adam_trained(trained, "--ema-decay"), trained.config.optim
+    averages = {optim.ema_decay: state.ema, **dict(zip(optim.more_ema_decays, state.more_ema, strict=True)), 0.0: {}}
     if decay not in averages:
         kept = ", ".join(f"{kept:g}" for kept in averages)
         raise UserError(f"--ema-decay {decay:g} is none that the run kept; choose one of {kept} (0: the raw weights)")
@@ -58,36 +57,42 @@ def choose_average(trained: TrainedRun, decay: float | None) -> TrainedRun:
     return replace(trained, config=config, state=replace(state, ema=averages[decay], more_ema=()))
 
 
+def published(trained: TrainedRun) -> NamedNetworks:
+    """The networks that the stage of the checkpoint publishes, by name."""
+    return trained.stage.publish(trained.state, lambda: _training_pairs(trained))
+
+
+def describe(trained: TrainedRun) -> str:
+    """What is published, in words."""
+    state, stages = trained.state, trained.config.stages
+    where = f" of stage {trained.index}, {stages[trained.index].stage}" if len(stages) > 1 else ""
+    kind = ""
+    if isinstance(state, TrainState):
+        kind = f"averaged ({trained.config.optim.ema_decay}) " if state.ema else "raw "
+    return f"{kind}weights after step {int(state.step)}{where}"
+
+
 def final_weights(trained: TrainedRun) -> tuple[Tree, Tree]:
-    """Params and statistics to publish: the average of the weights, with statistics that belong to it."""
-    state = trained.state
-    if not state.ema:
-        return state.params, state.stats
-    if not state.stats:
-        return state.ema, state.stats
-    return state.ema, estimate_statistics(trained, state.ema)
+    """Params and statistics of the denoiser that is published."""
+    return published(trained)[DENOISER]
 
 
-def estimate_statistics(trained: TrainedRun, params: Tree) -> Tree:
-    """BatchNorm statistics of `params`: the mean over batches of the run's own training data.
-
-    Running statistics follow the raw weights and do not fit averaged ones.
-    """
-    config = trained.config
+def _training_pairs(trained: TrainedRun) -> Pairs | LazyPairs:
     try:
-        pairs = open_pairs(open_source(config.data), config.data)
+        return open_pairs(open_source(trained.config.data), trained.config.data)
     except UserError as error:
         raise UserError(
             f"{error} (BatchNorm's statistics for the averaged weights are estimated from the training data: work in "
             "the folder that training was started in, or put the data back)"
         ) from None
-    step = make_statistics_step(trained.problem)
-    mean, stats = None, trained.state.stats
-    with open_feed(pairs, config) as feed:
-        for n in range(STATISTICS_BATCHES):
-            new, weight = step(params, stats, *feed.batch(n), jax.random.key(n)), 1.0 / (n + 1)
-            mean = new if mean is None else jax.tree.map(lambda m, b, w=weight: m + w * (b - m), mean, new)
-    return mean
+
+
+def _adam_trained(trained: TrainedRun, flag: str) -> TrainState:
+    """The state of a stage that trains one network with AdamW; UserError, for a flag that needs that, of any other."""
+    if not isinstance(trained.state, TrainState):
+        name = trained.config.stages[trained.index].stage
+        raise UserError(f"{flag} goes with the state of the stage denoising, not with that of {name}; leave it out")
+    return trained.state
 
 
 def adam_state(opt_state: optax.OptState) -> optax.ScaleByAdamState:
@@ -103,20 +108,22 @@ def training_facts(run: Path, trained: TrainedRun) -> dict[str, object]:
     Raises UserError where the run bundles averaged weights, to which AdamW's moments do
     not belong, and where its log does not say which epoch the checkpoint is of.
     """
-    optim, step, taken = trained.config.optim, int(trained.state.step), int(trained.state.taken)
-    if trained.state.ema:
+    state = _adam_trained(trained, "--optimizer")
+    optim, step, taken = trained.config.optim, int(state.step), int(state.taken)
+    if state.ema:
         raise UserError(
             f"--optimizer: run {run} bundles averaged weights (optim.ema_decay {optim.ema_decay}), and AdamW's moments "
             "belong to the raw ones; leave out --optimizer, or train with --optim.ema-decay 0"
         )
-    epoch, loss = progress(run, step)
+    epoch, loss = progress(run, step, trained.index)
     schedule = "cosine" if optim.schedule == "cosine" else "warm-up" if taken < optim.warmup_steps else "step"
     rate = optim.learning_rate
     for _ in range(int(epoch) // optim.decay_epochs):
         rate *= optim.decay_factor
     if schedule != "step":
         per_epoch = round(step / epoch) if step else 1
-        rate = float(jnp.asarray(learning_rate(optim, per_epoch, trained.config.train.epochs)(taken)))
+        epochs = trained.config.stages[trained.index].epochs or trained.config.train.epochs
+        rate = float(jnp.asarray(learning_rate(optim, per_epoch, epochs)(taken)))
     return {
         "step": taken,
         "epoch": int(epoch),
@@ -132,13 +139,13 @@ def training_facts(run: Path, trained: TrainedRun) -> dict[str, object]:
     }
 
 
-def progress(run: Path, step: int) -> tuple[float, float | None]:
+def progress(run: Path, step: int, stage: int = 0) -> tuple[float, float | None]:
     """Epochs done after `step` steps, and the mean loss of the last whole one, from the run's log."""
     if step == 0:
         return 0.0, None
     epoch, loss = None, None
     for record in read_log(run):
-        if record["step"] <= step:
+        if stage_of(record) == stage and record["step"] <= step:
             epoch = record.get("epoch") if record["step"] == step else None
             loss = record.get(EPOCH_LOSS, loss)
     if not epoch:

@@ -16,7 +16,7 @@ class Board:
 
     def __init__(self, folder: Path, first: int) -> None:
         writers, self._events, self._summaries = _tensorboard()
-        folder.mkdir(exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
         self._writer = writers.EventsWriter(str(folder / "events"))
         start = self._events.SessionLog(status=self._events.SessionLog.START)
         self._writer.write_event(self._events.Event(wall_time=time.time(), step=first, session_log=start))

@@ -1,10 +1,11 @@
 """Checkpoints on disk: found, judged by their manifests, loaded, set aside.
 
-`model_checkpoints/step_00000120/` holds what orbax writes; `step_00000120.json` beside it,
-renamed into place last, makes it a checkpoint. A folder without a manifest is the
+`model_checkpoints/step_00000120/` holds what orbax writes; `step_00000120.json` in the same folder,
+renamed into place last, makes it a checkpoint. Stages after the first one, whose index is 0, have folders of their own,
+such as `model_checkpoints/stage_1/`. A folder without a manifest is the
 leftover of an interrupted save: orbax alone would take it for the newest checkpoint,
 and would load a flipped bit without an error. What is damaged is never deleted: the
-process that trains moves it to `model_checkpoints/damaged/`, readers pass over it.
+process that trains moves it to `damaged/` in that folder, readers pass over it.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from export.edge.errors import UserError, describe_os_error
 from jax_impl.training.manifest import find_fault_in, read_manifest
 from jax_impl.training.mesh import put, single_device, state_sharding
 from jax_impl.training.retention import CheckpointFacts, best_first
-from jax_impl.training.state import TrainState, from_arrays, to_arrays
+from jax_impl.training.state import State, from_arrays, to_arrays
 
 FOLDER = "model_checkpoints"
 DAMAGED = "damaged"
@@ -42,11 +43,12 @@ class Checkpoint:
     step: int
     folder: Path
     manifest: Path
+    stage: int = 0
 
 
 @dataclass(frozen=True)
 class Damage:
-    """A checkpoint that cannot be believed, and why."""
+    """A checkpoint that does not fit its manifest, and why."""
 
     checkpoint: Checkpoint
     fault: str
@@ -55,28 +57,40 @@ class Damage:
         return f"{self.checkpoint.folder.name}: {self.fault}"
 
 
-def checkpoint_of(run: Path, step: int) -> Checkpoint:
+def folder_of(run: Path, stage: int = 0) -> Path:
+    """The folder with the checkpoints of a stage."""
+    return run / FOLDER / f"stage_{stage}" if stage else run / FOLDER
+
+
+def checkpoint_of(run: Path, step: int, stage: int = 0) -> Checkpoint:
     """Where the checkpoint of a step lies, whether or not it is there."""
-    folder = run / FOLDER / f"step_{step:08d}"
-    return Checkpoint(step, folder, folder.with_suffix(".json"))
+    folder = folder_of(run, stage) / f"step_{step:08d}"
+    return Checkpoint(step, folder, folder.with_suffix(".json"), stage)
 
 
-def list_checkpoints(run: Path) -> list[Checkpoint]:
-    """Committed checkpoints of a run, oldest first, damaged ones among them."""
+def list_checkpoints(run: Path, stage: int = 0) -> list[Checkpoint]:
+    """Committed checkpoints of a stage, oldest first, damaged ones among them."""
     found = []
-    for manifest in (run / FOLDER).glob("step_*.json"):
+    for manifest in folder_of(run, stage).glob("step_*.json"):
         digits = manifest.stem.removeprefix("step_")
-        if digits.isdecimal() and checkpoint_of(run, int(digits)).manifest == manifest:
-            found.append(checkpoint_of(run, int(digits)))
+        if digits.isdecimal() and checkpoint_of(run, int(digits), stage).manifest == manifest:
+            found.append(checkpoint_of(run, int(digits), stage))
     return sorted(found, key=lambda checkpoint: checkpoint.step)
+
+
+def last_stage(run: Path) -> int:
+    """The last stage of a run that has a committed checkpoint; 0 where none has."""
+    numbers = (folder.name.removeprefix("stage_") for folder in (run / FOLDER).glob("stage_*"))
+    stages = (int(number) for number in numbers if number.isdecimal())
+    return max((stage for stage in stages if list_checkpoints(run, stage)), default=0)
 
 
 def find_fault(checkpoint: Checkpoint) -> str | None:
     """What is wrong with a checkpoint's manifest or files, or None when every digest fits."""
     try:
         manifest = read_manifest(checkpoint.manifest)
-        if manifest.step != checkpoint.step:
-            return f"its manifest is that of step {manifest.step}"
+        if (manifest.stage, manifest.step) != (checkpoint.stage, checkpoint.step):
+            return f"its manifest is that of step {manifest.step} of stage {manifest.stage}"
         return find_fault_in(manifest, checkpoint.folder)
     except ValueError as error:
         return str(error)
@@ -85,9 +99,9 @@ def find_fault(checkpoint: Checkpoint) -> str | None:
 
 
 def restore(
-    run: Path, template: TrainState, wanted: str = NEWEST, mesh: Mesh | None = None
-) -> tuple[TrainState, Checkpoint, list[Damage]]:
-    """The wanted checkpoint: (state, checkpoint, what was passed over because it is damaged).
+    run: Path, template: State, wanted: str = NEWEST, mesh: Mesh | None = None, stage: int = 0
+) -> tuple[State, Checkpoint, list[Damage]]:
+    """The wanted checkpoint of a stage: (state, checkpoint, what was passed over because it is damaged).
 
     `wanted` is `newest`, `best` (the lowest validation loss) or a step; of the first two
     the next one is taken where one is damaged. A run that trains meanwhile may delete
@@ -97,9 +111,9 @@ def restore(
     """
     damages: dict[int, Damage] = {}
     while True:
-        checkpoint = next((c for c in _by_preference(run, wanted) if c.step not in damages), None)
+        checkpoint = next((c for c in _by_preference(run, wanted, stage) if c.step not in damages), None)
         if checkpoint is None:
-            raise UserError(_none_left(run, wanted, list(damages.values())))
+            raise UserError(_none_left(run, wanted, stage, list(damages.values())))
         fault = find_fault(checkpoint)
         if fault is None:
             try:
@@ -135,11 +149,11 @@ def set_aside(damage: Damage) -> Path:
     return root / name
 
 
-def remove_leftovers(run: Path) -> list[str]:
-    """Remove data folders that no manifest vouches for; returns their names. For the holder of the lock alone."""
+def remove_leftovers(run: Path, stage: int = 0) -> list[str]:
+    """Remove a stage's data folders without a manifest; returns their names. For the holder of the lock alone."""
     found = []
-    for folder in (run / FOLDER).glob("step_*"):
-        if folder.is_dir() and not (run / FOLDER / f"{folder.name.split('.')[0]}.json").exists():
+    for folder in folder_of(run, stage).glob("step_*"):
+        if folder.is_dir() and not (folder.parent / f"{folder.name.split('.')[0]}.json").exists():
             shutil.rmtree(folder, ignore_errors=True)
             found.append(folder.name)
     return found
@@ -168,9 +182,9 @@ def first_line(error: BaseException) -> str:
     return str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
 
 
-def _by_preference(run: Path, wanted: str) -> list[Checkpoint]:
+def _by_preference(run: Path, wanted: str, stage: int) -> list[Checkpoint]:
     """Checkpoints in the order in which they are to be tried."""
-    found = list_checkpoints(run)[::-1]
+    found = list_checkpoints(run, stage)[::-1]
     if wanted == NEWEST:
         return found
     if wanted != BEST:
@@ -182,18 +196,19 @@ def _by_preference(run: Path, wanted: str) -> list[Checkpoint]:
         except (OSError, ValueError):
             unreadable.append(checkpoint)
     # What cannot be read comes first, to be reported: it might have been the best.
-    return unreadable + [checkpoint_of(run, entry.step) for entry in best_first(scored)]
+    return unreadable + [checkpoint_of(run, entry.step, stage) for entry in best_first(scored)]
 
 
-def _none_left(run: Path, wanted: str, damages: list[Damage]) -> str:
+def _none_left(run: Path, wanted: str, stage: int, damages: list[Damage]) -> str:
     detail = f" ({'; '.join(map(str, damages))})" if damages else ""
-    there = [checkpoint.step for checkpoint in list_checkpoints(run)]
+    there = [checkpoint.step for checkpoint in list_checkpoints(run, stage)]
     if wanted == BEST and len(there) > len(damages):
         return f"run {run} has no usable checkpoint with a validation loss{detail}; choose --checkpoint newest"
     if wanted not in (NEWEST, BEST):
         return f"run {run} has no usable checkpoint of step {wanted}{detail}; there are {there}"
     if damages:
-        remedy = "restore one of them from a copy, or train anew in another folder"
+        again = f"remove {folder_of(run, stage)} to train stage {stage} again"
+        remedy = f"restore one of them from a copy, or {again if stage else 'train again in another folder'}"
     else:
         remedy = "train it first, or name another run"
     return f"run {run} has no usable checkpoint{detail}; {remedy}"
@@ -208,7 +223,7 @@ def _alone() -> ocp.Context:
     return context
 
 
-def _load(checkpoint: Checkpoint, template: TrainState, mesh: Mesh) -> TrainState:
+def _load(checkpoint: Checkpoint, template: State, mesh: Mesh) -> State:
     wanted = jax.eval_shape(to_arrays, template)
     path = str(checkpoint.folder.absolute())
     with _alone():

@@ -4,22 +4,19 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, cast
 
 import jax
 
 from jax_impl.config.tree import Config
-from jax_impl.data.batches import steps_per_epoch
-from jax_impl.data.loader import LazyPairs, Pairs
 from jax_impl.diffusion.losses.registry import remarks_on_parts
-from jax_impl.model.network import count
 from jax_impl.training.feed import open_feed
 from jax_impl.training.mesh import describe as describe_mesh
-from jax_impl.training.mesh import make_mesh, put_state
-from jax_impl.training.optim import learning_rate, make_optimizer
-from jax_impl.training.state import create
-from jax_impl.training.step import Problem, make_train_step
+from jax_impl.training.mesh import on_one_device
+from jax_impl.training.session import Position, Session, count_parameters
+from jax_impl.training.starting import enter
 
 STEPS = 5
 """Steps that are timed."""
@@ -35,7 +32,7 @@ class Estimate:
     data: int
     """Pictures that lie on each device."""
     work: int
-    """What a step needs beside both, as compiled."""
+    """What a step needs besides both, as compiled."""
     compile_seconds: float
     step_seconds: float
     """Of one step with its batch, in the mean over STEPS."""
@@ -47,20 +44,27 @@ class Estimate:
     """On loss terms that accumulation or several devices change."""
 
 
-def estimate(config: Config, pairs: Pairs | LazyPairs) -> Estimate:
-    """Compile the train step and take a few steps from a fresh state; nothing is written."""
-    settings, mesh = config.train, make_mesh(config)
-    per_epoch = steps_per_epoch(len(pairs.names), config.data.repeats, settings.batch_size)
-    schedule = learning_rate(config.optim, per_epoch, settings.epochs)
-    optimizer = make_optimizer(config.optim, schedule)
-    network, state = create(config, optimizer)
-    state = put_state(state, mesh)
-    parameters, bytes_of_state = count(state.params), _bytes(state)
-    train_step = make_train_step(Problem.of(network, config), optimizer, schedule, mesh)
-    with open_feed(pairs, config, mesh) as feed:
+def describe_run(session: Session) -> Iterator[str]:
+    """What the run would take, in words, a line each: of every stage, from a few steps; nothing is written."""
+    stages, networks = session.config.stages, {}
+    for index, config in enumerate(stages):
+        position = enter(session, index, networks)
+        found, state = estimate(session, position)
+        if len(stages) > 1:
+            yield f"stage {index}      {config.stage}"
+        yield from describe(found, session.config)
+        networks = on_one_device(position.stage.networks(state), session.mesh)
+
+
+def estimate(session: Session, position: Position) -> tuple[Estimate, Any]:
+    """Compile the step of a stage and take a few; returns the state after them too."""
+    length, state, mesh = session.length(position.index), position.state, session.mesh
+    parameters, bytes_of_state = count_parameters(position), _bytes(state)
+    take_step = position.stage.make_step(length.per_epoch, length.epochs, mesh)
+    with open_feed(session.pairs, session.config, mesh) as feed:
         batch = feed.batch(0)
         began = time.perf_counter()
-        compiled = cast(Any, train_step).lower(state, *batch).compile()
+        compiled = cast(Any, take_step).lower(state, *batch).compile()
         compile_seconds = time.perf_counter() - began
         memory = compiled.memory_analysis()
         state, metrics = compiled(state, *batch)
@@ -70,17 +74,18 @@ def estimate(config: Config, pairs: Pairs | LazyPairs) -> Estimate:
             state, metrics = compiled(state, *feed.batch(step))
         jax.block_until_ready(metrics)
         step_seconds = (time.perf_counter() - began) / STEPS
-    return Estimate(
+    found = Estimate(
         parameters=parameters,
         state=bytes_of_state,
         data=_bytes(batch),
         work=memory.temp_size_in_bytes if memory is not None else 0,
         compile_seconds=compile_seconds,
         step_seconds=step_seconds,
-        steps=per_epoch * settings.epochs,
+        steps=length.total,
         devices=describe_mesh(mesh),
-        remarks=remarks_on_parts(config.losses, config.optim.accumulate, mesh.size),
+        remarks=remarks_on_parts(session.config.losses, session.config.optim.accumulate, mesh.size),
     )
+    return found, state
 
 
 def describe(found: Estimate, config: Config) -> list[str]:
@@ -93,8 +98,8 @@ def describe(found: Estimate, config: Config) -> list[str]:
         f"{_mib(found.data)}, a step's work {_mib(found.work)}",
         f"a step       {found.step_seconds * 1000:.1f} ms, {rate:.1f} pairs/s, after {found.compile_seconds:.1f} s of "
         "compilation",
-        f"the run      {found.steps:,} steps, {_duration(found.steps * found.step_seconds)}, beside validation, sample "
-        "pictures and checkpoints",
+        f"the run      {found.steps:,} steps, {_duration(found.steps * found.step_seconds)}, not counting validation, "
+        "sample pictures and checkpoints",
         *found.remarks,
     ]
 

@@ -39,17 +39,20 @@ class Manifest:
     """Validation loss at that step, where there is one."""
     files: Mapping[str, FileFacts]
     """By path relative to the checkpoint's folder, with forward slashes."""
+    stage: int = 0
+    """The stage of the run, from 0; a manifest of the first one does not mention it."""
 
 
-def of_folder(folder: Path, step: int, epoch: float, val_loss: float | None) -> Manifest:
+def of_folder(folder: Path, step: int, epoch: float, val_loss: float | None, stage: int = 0) -> Manifest:
     """The manifest of the files that lie in `folder` now."""
     files = {name: FileFacts(path.stat().st_size, sha256_file(path)) for name, path in files_of(folder).items()}
-    return Manifest(step, epoch, val_loss, files)
+    return Manifest(step, epoch, val_loss, files, stage)
 
 
 def to_bytes(manifest: Manifest) -> bytes:
     """The manifest's one form on disk."""
     content = {
+        **({"stage": manifest.stage} if manifest.stage else {}),
         "step": manifest.step,
         "epoch": manifest.epoch,
         "val_loss": manifest.val_loss,
@@ -67,7 +70,7 @@ def read_manifest(path: Path) -> Manifest:
     try:
         tree = json.loads(data)
         files = {name: FileFacts(facts["size"], facts["sha256"]) for name, facts in tree["files"].items()}
-        manifest = Manifest(tree["step"], tree["epoch"], tree["val_loss"], files)
+        manifest = Manifest(tree["step"], tree["epoch"], tree["val_loss"], files, tree.get("stage", 0))
         whole = to_bytes(manifest) == data
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError("the manifest is damaged") from error

@@ -1,28 +1,19 @@
-"""What a run leaves for people to look at: a metrics log, a loss plot, sample pictures."""
+"""The metrics log of a run, and the loss plot that is made of it."""
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from io import FileIO
 from pathlib import Path
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
 from export.edge.disk.files import atomic_file
 from export.edge.errors import UserError, describe_os_error
-from export.edge.pictures.arrays import to_uint8
-from export.edge.pictures.files import save_picture
-from export.edge.pictures.sheets import grid
-from export.edge.sampling.noise import start_noise
-from jax_impl.diffusion.sampling import SamplingOptions, make_sampler, resolve
-from jax_impl.model.network import Tree
 from jax_impl.training.board import Board
-from jax_impl.training.step import Batch, Problem, to_unit
 
 METRICS = "metrics.jsonl"
 SAMPLES = "training_samples"
@@ -38,29 +29,32 @@ Point = tuple[float, float]
 class MetricsLog:
     """A JSONL file, a line per record, and TensorBoard event files where wanted.
 
-    Opened at `step`, it drops the records of later steps: a resumed run writes them
-    again, and the log has neither gaps nor doubles. Of what it wrote it remembers the
-    records since the last epoch's own, which is the one that holds `train_loss`.
+    Opened at a step of a stage, it drops the records of later ones: a resumed run writes them
+    again, and the log has neither gaps nor doubles. Of what it wrote for that stage it remembers the
+    records since the last epoch's own, which is the one that holds `train_loss`. Records of stages after the first one,
+    whose index is 0, hold their `stage`.
 
     Writing raises UserError where the disk is full or broken, which ends the run: a
     checkpoint from after a record that is missing would leave a gap that nothing mends,
     while a resume from the last checkpoint writes the same records again.
     """
 
-    def __init__(self, run: Path, step: int, tensorboard: bool) -> None:
-        self.path = run / METRICS
+    def __init__(self, run: Path, step: int, tensorboard: bool, stage: int = 0) -> None:
+        self.path, self.stage = run / METRICS, stage
         self.recent: list[dict[str, float]] = []
         with atomic_file(self.path) as temporary, temporary.open("w", encoding="utf-8") as kept:
             for record in _records(run):
-                if record["step"] <= step:
+                if (stage_of(record), record["step"]) <= (stage, step):
                     kept.write(self._remember(record))
         # Without a buffer, what a failed write left in it cannot come out later.
         self.file = self.path.open("ab", buffering=0)
-        self.board = Board(run / "tensorboard", step + 1) if tensorboard else None
+        events = run / "tensorboard" / f"stage_{stage}" if stage else run / "tensorboard"
+        self.board = Board(events, step + 1) if tensorboard else None
 
     def write(self, step: int, record: dict[str, float]) -> None:
         """Append one record: its step, epoch and figures. Raises ValueError when one is NaN or infinite."""
-        line = self._remember({"step": step, **record}).encode()
+        stage = {"stage": self.stage} if self.stage else {}
+        line = self._remember({**stage, "step": step, **record}).encode()
         with self._writing():
             _append(self.file, line)
             if self.board is not None:
@@ -103,9 +97,30 @@ class MetricsLog:
         line = json.dumps(record, allow_nan=False) + "\n"
         if EPOCH_LOSS in record:
             self.recent.clear()
-        else:
+        elif stage_of(record) == self.stage:
             self.recent.append(record)
         return line
+
+
+class NoLog:
+    """The log of a process that is not the primary one: it writes nothing."""
+
+    def write(self, step: int, record: dict[str, float]) -> None:
+        """Drop a record."""
+
+    def sync(self) -> None:
+        """Do nothing."""
+
+    def mean_since(self, step: int, name: str) -> float | None:
+        """No mean."""
+
+    def close(self) -> None:
+        """Do nothing."""
+
+
+def stage_of(record: Mapping[str, float]) -> int:
+    """The stage that a record is of."""
+    return int(record.get("stage", 0))
 
 
 def _append(file: FileIO, line: bytes) -> None:
@@ -146,16 +161,20 @@ def _refuse(constant: str) -> float:
 
 
 def plot_losses(run: Path) -> None:
-    """Draw training_loss.png from the metrics log: train and validation loss by epoch."""
+    """Draw training_loss.png from the metrics log: train and validation loss by epoch, stages one after the other."""
     from matplotlib.figure import Figure
 
     thinned = Thinned(PLOTTED_BATCHES)
     epochs: list[Point] = []
     validation: list[Point] = []
+    stage, start, end = 0, 0.0, 0.0
     for record in _records(run):
+        if stage_of(record) != stage:
+            stage, start = stage_of(record), end
+        end = start + record.get("epoch", end - start)
         for name, points in (("loss", thinned), (EPOCH_LOSS, epochs), ("val_loss", validation)):
             if name in record:
-                points.append((record["epoch"], record[name]))
+                points.append((end, record[name]))
     batches = thinned.points()
     figure = Figure(figsize=(8, 4.5), layout="constrained")
     axes = figure.add_subplot()
@@ -200,23 +219,3 @@ class Thinned:
     def points(self) -> list[Point]:
         """The points kept so far, in order."""
         return self.kept if self.kept[-1:] == self.last else self.kept + self.last
-
-
-class SamplePictures:
-    """Samples the same held-out pairs after every epoch, from the same noise."""
-
-    def __init__(self, problem: Problem, pairs: Batch, steps: int) -> None:
-        self.pairs = pairs
-        self.sampler = make_sampler(problem, resolve(problem, SamplingOptions(steps=steps)))
-        self.noise = jnp.asarray(start_noise(0, pairs.x0.shape))
-        self.keys = jax.random.split(jax.random.key(0), len(pairs.x0))
-
-    def save(self, run: Path, epoch: int, params: Tree, stats: Tree) -> Path:
-        """Write training_samples/epoch_NNNN.png: rows of input picture, sampled target, true target."""
-        sampled = self.sampler(params, stats, to_unit(self.pairs.cond), self.noise, self.keys)
-        pictures = to_uint8(np.asarray(sampled.x0))
-        rows = list(zip(np.asarray(self.pairs.cond), pictures, np.asarray(self.pairs.x0), strict=True))
-        path = run / SAMPLES / f"epoch_{epoch:04d}.png"
-        path.parent.mkdir(exist_ok=True)
-        save_picture(path, grid(rows, titles=("input", "generated", "target")))
-        return path

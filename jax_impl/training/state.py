@@ -1,8 +1,9 @@
-"""Everything a run carries from step to step, as one tree."""
+"""Everything that training carries from step to step, as one tree."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -10,21 +11,9 @@ import optax
 
 from jax_impl.config.tree import Config
 from jax_impl.model.network import Network, Tree, build
+from jax_impl.training.interfaces import Guard, StageState
 
-
-@jax.tree_util.register_dataclass
-@dataclass(frozen=True)
-class Guard:
-    """What is known of the steps so far by those that follow (see `guard`)."""
-
-    non_finite: jax.Array
-    """Steps skipped because something was not finite, int32 scalar."""
-    spikes: jax.Array
-    """Steps skipped because of a loss spike, int32 scalar."""
-    in_a_row: jax.Array
-    """Steps skipped since the last one that was taken, int32 scalar."""
-    mean_loss: jax.Array
-    """Running mean of the loss of taken steps, float32 scalar; 0 before the first."""
+State = TypeVar("State", bound=StageState)
 
 
 @jax.tree_util.register_dataclass
@@ -49,7 +38,7 @@ class TrainState:
     @property
     def taken(self) -> jax.Array:
         """Steps that were not skipped, int32 scalar: those that the optimiser counts."""
-        return self.step - self.guard.non_finite - self.guard.spikes
+        return self.step - self.guard.skipped
 
 
 def create(config: Config, optimizer: optax.GradientTransformation) -> tuple[Network, TrainState]:
@@ -93,13 +82,13 @@ def sampling_weights(state: TrainState) -> Tree:
     return state.ema if state.ema and not state.stats else state.params
 
 
-def to_arrays(state: TrainState) -> dict[str, jax.Array]:
+def to_arrays(state: StageState) -> dict[str, jax.Array]:
     """The state as a flat dict of plain arrays, names such as ".params['stem']['kernel']"."""
     leaves = jax.tree_util.tree_flatten_with_path(state)[0]
     return {jax.tree_util.keystr(path): _plain(leaf) for path, leaf in leaves}
 
 
-def from_arrays(template: TrainState, arrays: dict[str, jax.Array]) -> TrainState:
+def from_arrays(template: State, arrays: dict[str, jax.Array]) -> State:
     """The inverse of `to_arrays`: a state shaped like `template`, which has the same names, and may be an outline."""
     leaves, structure = jax.tree_util.tree_flatten_with_path(template)
     restored = []

@@ -18,17 +18,12 @@ from jax_impl.diffusion.guidance import hide
 from jax_impl.diffusion.losses.registry import Losses, LossSample
 from jax_impl.diffusion.process import Noised, Process, Published
 from jax_impl.model.blocks import BATCH_NORM_MOMENTUM
+from jax_impl.model.codec import Codec, codec_of
 from jax_impl.model.network import Network, Tree
 from jax_impl.training.guard import check_step
+from jax_impl.training.interfaces import Batch, Metrics, StepFunction
 from jax_impl.training.mesh import divided, gathered, replicated, rows, single_device
 from jax_impl.training.state import TrainState
-
-
-class Batch(NamedTuple):
-    """Pairs as uint8 (pairs, size, size, 3)."""
-
-    cond: jax.Array | np.ndarray
-    x0: jax.Array | np.ndarray
 
 
 class Problem(NamedTuple):
@@ -44,15 +39,17 @@ class Problem(NamedTuple):
         """With the process and the losses of the settings; `published`: what a bundle says of the process."""
         return Problem(network, config, config.diffusion.create(published), Losses(config.losses))
 
+    @property
+    def codec(self) -> Codec:
+        """The codec of the settings, around the network."""
+        return codec_of(self.config.codec)
+
 
 DROPOUT_STREAM = 1000
 """Folded into a step's key for dropout: far from the keys that `draw_batch` splits off, which are numbered from 0."""
 LOSS_STREAM = 1
 """Folded into the key of dropout for what is random in a loss term."""
 NO_AUX: Mapping[str, Any] = {}
-
-Metrics = dict[str, jax.Array]
-StepFunction = Callable[[TrainState, Batch, jax.Array | None], tuple[TrainState, Metrics]]
 
 
 def to_unit(pictures: jax.Array | np.ndarray) -> jax.Array:
@@ -76,7 +73,7 @@ def diffusion_loss(
     cond, x0, eps: (batch, height, width, 3), cond as the network takes it; t: integers
     (batch,). `dropout_key` is needed by networks with dropout, and by losses with chance.
     """
-    noised = problem.process.corrupt(x0, cond[..., :3], t, eps)
+    noised = problem.process.corrupt(x0, cond[..., : x0.shape[-1]], t, eps)
     output, stats = problem.network.apply(params, stats, noised.x_t, cond, t, train=True, key=dropout_key)
     key = jax.random.key(0) if dropout_key is None else jax.random.fold_in(dropout_key, LOSS_STREAM)
     _, parts = loss_of(problem, cond, x0, noised, output, key)
@@ -232,6 +229,7 @@ def draw_batch(
 ) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
     """Everything random about a step: (cond, x0, t, eps) of the pairs at `indices`, or of all, augmented, float32.
 
+    cond and x0 are states of the codec.
     With data.crop_size they are crops of that side, and for a network with coordinates
     cond then has 5 channels. With probability diffusion.cond_dropout a guiding picture is
     hidden: it becomes middle grey.
@@ -244,6 +242,8 @@ def draw_batch(
     if config.data.crop_size > 0:
         cond, x0 = random_crops(jax.random.fold_in(key, 4), cond, x0, config.data.crop_size)
         cond = cond[..., : config.model.cond_channels]
+    codec = codec_of(config.codec)
+    cond, x0 = codec.encode(cond), codec.encode(x0)
     t = jax.random.randint(t_key, count, 0, config.diffusion.timesteps)
     if (dropout := config.diffusion.cond_dropout) > 0.0:
         hidden = jax.random.bernoulli(jax.random.fold_in(key, 3), dropout, (*count, 1, 1, 1))
@@ -289,7 +289,7 @@ def make_validation_loss(problem: Problem) -> Callable[[Tree, Tree, Batch], floa
 
     @jax.jit
     def losses(params: Tree, stats: Tree, pairs: Batch, t: jax.Array, keys: jax.Array) -> jax.Array:
-        cond, x0 = to_unit(pairs.cond), to_unit(pairs.x0)
+        cond, x0 = (problem.codec.encode(to_unit(side)) for side in pairs)
         eps = jax.vmap(lambda key: jax.random.normal(key, x0.shape[1:], x0.dtype))(keys)
         noised = problem.process.corrupt(x0, cond, t, eps)
         output, _ = problem.network.apply(params, stats, noised.x_t, cond, t)

@@ -18,6 +18,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
@@ -38,17 +39,32 @@ from jax_impl.training.checkpoint import (
     say,
     set_aside,
 )
-from jax_impl.training.leadership import broadcast_from_primary, is_primary
+from jax_impl.training.interfaces import StageState
+from jax_impl.training.leadership import broadcast_from_primary
 from jax_impl.training.manifest import Manifest, files_of, of_folder, read_manifest, to_bytes
 from jax_impl.training.mesh import to_host
 from jax_impl.training.overhead import Overhead
 from jax_impl.training.retention import CheckpointFacts, Retention, is_kept_for_good, to_delete
-from jax_impl.training.state import TrainState, to_arrays
+from jax_impl.training.state import to_arrays
 
 Arrays = dict[str, np.ndarray]
 
 
-def save(run: Path, state: TrainState, policy: Retention, epoch: float = 0.0, val_loss: float | None = None) -> None:
+@dataclass(frozen=True)
+class _Save:
+    """What is to be written; no arrays where all processes have written them together."""
+
+    step: int
+    arrays: Arrays | None
+    epoch: float
+    val_loss: float | None
+    retain: bool = True
+    """Whether to delete what the policy does not keep."""
+    report: bool = True
+    """Whether to print a line when it fails."""
+
+
+def save(run: Path, state: StageState, policy: Retention, epoch: float = 0.0, val_loss: float | None = None) -> None:
     """Write the state as the newest checkpoint of a run, in the foreground; then delete what `policy` does not keep.
 
     Raises UserError when it cannot be written.
@@ -58,19 +74,20 @@ def save(run: Path, state: TrainState, policy: Retention, epoch: float = 0.0, va
 
 
 class CheckpointWriter:
-    """The one who writes, keeps and deletes the checkpoints of a run; its process holds the run's lock.
+    """Writes, keeps and deletes the checkpoints of a stage; its process holds the run's lock.
 
-    Of several processes the first one is that, and all call the same methods at the same
-    time: each writes its part while the steps wait, and the first one then takes the digests
-    and commits. Nothing is read back, as no process has all of it, and where one cannot write
-    its part the run ends.
+    Of several processes the primary one has this, the others a `SecondaryWriter`, and all call the same methods at the
+    same time: each writes its part while the steps wait, and the primary one then takes the digests and commits.
+    Nothing is read back, as no process has all of it, and where one cannot write its part the run ends.
 
     `trusted` are the steps whose checkpoints this process has verified already. Leaving
     it waits for the save in flight.
     """
 
-    def __init__(self, run: Path, policy: Retention, overhead: Overhead, trusted: tuple[int, ...] = ()) -> None:
-        self.run, self.policy, self.overhead = run, policy, overhead
+    def __init__(
+        self, run: Path, policy: Retention, overhead: Overhead, trusted: tuple[int, ...] = (), stage: int = 0
+    ) -> None:
+        self.run, self.policy, self.overhead, self.stage = run, policy, overhead, stage
         self.failure = ""
         """Why the last save failed; empty when it did not."""
         self._trusted = set(trusted)
@@ -85,13 +102,13 @@ class CheckpointWriter:
     ) -> None:
         self.join()
 
-    def submit(self, state: TrainState, epoch: float, val_loss: float | None = None) -> None:
+    def submit(self, state: StageState, epoch: float, val_loss: float | None = None) -> None:
         """Start to save the state after `epoch` epochs; returns once it is copied to the host.
 
         Waits for the save in flight first. The state may be donated to the next step at once.
         """
         self.join()
-        self._start(*self._take(state), epoch, val_loss, report=True, retain=True)
+        self._start(_Save(*self._take(state), epoch, val_loss))
 
     def join(self) -> None:
         """Wait for the save in flight, if there is one; `failure` then says how it went."""
@@ -99,7 +116,7 @@ class CheckpointWriter:
             self._thread.join()
             self._thread = None
 
-    def finish(self, state: TrainState, epoch: float, val_loss: float | None = None, *, doubtful: bool = False) -> None:
+    def finish(self, state: StageState, epoch: float, val_loss: float | None = None, *, doubtful: bool = False) -> None:
         """Save the state, wait, and try once more where that fails. For a `doubtful` state no other is deleted.
 
         Raises UserError, with the newest good checkpoint, when it fails again.
@@ -108,26 +125,24 @@ class CheckpointWriter:
         step, arrays = self._take(state)
         # What all have written together is gone after a failure, and the others are not here to write it again.
         for report in (True, False) if arrays is not None else (False,):
-            self._start(step, arrays, epoch, val_loss, report, retain=not doubtful)
+            self._start(_Save(step, arrays, epoch, val_loss, retain=not doubtful, report=report))
             self.join()
             if not self.failure:
                 return
         raise UserError(
-            f"checkpoint {checkpoint_of(self.run, step).folder} was not written ({self.failure}); "
+            f"checkpoint {self._at(step).folder} was not written ({self.failure}); "
             f"see that {self.run} has free space and may be written ({self._newest()})"
         )
 
-    def _take(self, state: TrainState) -> tuple[int, Arrays | None]:
+    def _take(self, state: StageState) -> tuple[int, Arrays | None]:
         """The state's step and a copy of it; None where all processes have written it together."""
         step, arrays = int(state.step), to_arrays(state)
         with self.overhead.measure("saving"):
             if jax.process_count() == 1:
                 return step, {name: to_host(array) for name, array in arrays.items()}
-            folder = checkpoint_of(self.run, step).folder
-            if is_primary():
-                folder.parent.mkdir(parents=True, exist_ok=True)
-                remove_leftovers(self.run)
-            broadcast_from_primary(step)  # Nobody writes before what is left over is gone.
+            folder = self._at(step).folder
+            self._prepare(folder)
+            broadcast_from_primary(step)  # No process writes before what is left over is gone.
             try:
                 ocp.save(str(folder.absolute()), arrays)
             except Exception as error:  # of many kinds, and the others wait for this process
@@ -136,40 +151,43 @@ class CheckpointWriter:
                 ) from error
         return step, None
 
-    def _start(
-        self, step: int, arrays: Arrays | None, epoch: float, val_loss: float | None, report: bool, retain: bool
-    ) -> None:
-        if not is_primary() or (step in self._trusted and checkpoint_of(self.run, step).manifest.exists()):
+    def _at(self, step: int) -> Checkpoint:
+        return checkpoint_of(self.run, step, self.stage)
+
+    def _prepare(self, folder: Path) -> None:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        remove_leftovers(self.run, self.stage)
+
+    def _start(self, save: _Save) -> None:
+        if save.step in self._trusted and self._at(save.step).manifest.exists():
             self.failure = ""
             return
-        scored = val_loss if val_loss is not None and math.isfinite(val_loss) else None
-        self._thread = threading.Thread(
-            target=self._save, args=(step, arrays, epoch, scored, report, retain), name="checkpoint"
-        )
+        self._thread = threading.Thread(target=self._save, args=(save,), name="checkpoint")
         self._thread.start()
 
-    def _save(
-        self, step: int, arrays: Arrays | None, epoch: float, val_loss: float | None, report: bool, retain: bool
-    ) -> None:
+    def _save(self, save: _Save) -> None:
         """The thread's work; what goes wrong in it is noted and said, never raised."""
         try:
             with _quiet():
-                self._commit(checkpoint_of(self.run, step), arrays, epoch, val_loss)
+                self._commit(save)
         except Exception as error:  # orbax reports what its C++ core cannot write as errors of several kinds
             self.failure = first_line(error)
-            if report:
-                say(f"warning: checkpoint of step {step} was not written ({self.failure}); the next one is tried again")
+            if save.report:
+                what = f"checkpoint of step {save.step} was not written ({self.failure})"
+                say(f"warning: {what}; the next one is tried again")
             return
         self.failure = ""
-        self._trusted.add(step)
+        self._trusted.add(save.step)
         try:
-            if retain:
+            if save.retain:
                 self._retain()
         except OSError as error:
             say(f"warning: old checkpoints of {self.run} were not deleted ({first_line(error)})")
 
-    def _commit(self, checkpoint: Checkpoint, arrays: Arrays | None, epoch: float, val_loss: float | None) -> None:
+    def _commit(self, save: _Save) -> None:
+        checkpoint, arrays = self._at(save.step), save.arrays
         folder = checkpoint.folder
+        scored = save.val_loss if save.val_loss is not None and math.isfinite(save.val_loss) else None
         if checkpoint.manifest.exists():
             with self.overhead.measure("digests"):
                 fault = find_fault(checkpoint)
@@ -177,15 +195,14 @@ class CheckpointWriter:
                 return
             set_aside(Damage(checkpoint, fault))
         if arrays is not None:
-            folder.parent.mkdir(parents=True, exist_ok=True)
-            remove_leftovers(self.run)
+            self._prepare(folder)
         try:
             with self.overhead.measure("saving"):
                 if arrays is not None:
                     ocp.save(str(folder.absolute()), arrays)
                 _sync(folder)
             with self.overhead.measure("digests"):
-                manifest = of_folder(folder, checkpoint.step, epoch, val_loss)
+                manifest = of_folder(folder, save.step, save.epoch, scored, self.stage)
             if arrays is not None:
                 with self.overhead.measure("read-back"):
                     _compare(ocp.load(str(folder.absolute()), arrays), arrays)
@@ -195,13 +212,13 @@ class CheckpointWriter:
                     raise OSError("the manifest does not read as it was written")
         except BaseException:
             checkpoint.manifest.unlink(missing_ok=True)
-            _clean_after_failure(self.run)
+            _clean_after_failure(self.run, self.stage)
             raise
 
     def _retain(self) -> None:
         """Delete what the policy does not keep; what turns out to be damaged is set aside and counts for nothing."""
         entries = []
-        for checkpoint in list_checkpoints(self.run):
+        for checkpoint in list_checkpoints(self.run, self.stage):
             with self.overhead.measure("manifests"):
                 manifest = _read_or_none(checkpoint)
             entry = CheckpointFacts(checkpoint.step)
@@ -217,14 +234,22 @@ class CheckpointWriter:
                 self._trusted.add(checkpoint.step)
             entries.append(entry)
         for step in to_delete(entries, self.policy):
-            old = checkpoint_of(self.run, step)
+            old = self._at(step)
             old.manifest.unlink()
             sync_folder(old.manifest.parent)
             shutil.rmtree(old.folder, ignore_errors=True)
 
     def _newest(self) -> str:
-        there = [checkpoint.step for checkpoint in list_checkpoints(self.run)]
+        there = [checkpoint.step for checkpoint in list_checkpoints(self.run, self.stage)]
         return f"the newest checkpoint is that of step {there[-1]}" if there else "there is no earlier checkpoint"
+
+
+class SecondaryWriter(CheckpointWriter):
+    """Of a process that is not the primary one: it writes its part of each save, and commits and deletes nothing."""
+
+    def _prepare(self, folder: Path) -> None: ...
+
+    def _start(self, save: _Save) -> None: ...
 
 
 def _read_or_none(checkpoint: Checkpoint) -> Manifest | None:
@@ -278,11 +303,11 @@ def _is_news(record: logging.LogRecord) -> bool:
     return "exception was never retrieved" not in record.getMessage()
 
 
-def _clean_after_failure(run: Path) -> None:
+def _clean_after_failure(run: Path, stage: int) -> None:
     """Remove what a failed save left, and what orbax's writers, still at work when it gave up, put there again."""
     calm = 0
     for _ in range(100):
-        calm = 0 if remove_leftovers(run) else calm + 1
+        calm = 0 if remove_leftovers(run, stage) else calm + 1
         if calm == 5:
             return
         time.sleep(0.1)

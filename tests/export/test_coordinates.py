@@ -13,7 +13,7 @@ from export.denoiser_graph import metadata
 from export.edge.model.artifact import open_artifact
 from export.edge.sampling import coordinates
 from export.to_onnx import export
-from export.verify import BAR, compare, measure
+from export.verify import BAR, compare, comparisons
 from torch_ref.weights import Bundle, load_bundle
 
 Make = Callable[..., Path]
@@ -49,6 +49,6 @@ def test_the_check_tries_whole_pictures_and_parts(
     assert compare(*exported) <= BAR
     # The edge now measures places from the corners of pixels: only whole pictures, to which it adds them, suffer.
     monkeypatch.setattr(coordinates, "centres", lambda count: np.linspace(-1.0, 1.0, count))
-    wrong = {row.batch for row in measure(*exported) if row.difference > 10 * BAR}
-    right = {row.batch for row in measure(*exported) if row.difference <= BAR}
+    wrong = {row.batch for row in comparisons(*exported) if row.difference > 10 * BAR}
+    right = {row.batch for row in comparisons(*exported) if row.difference <= BAR}
     assert (wrong, right) == ({1}, {2, 3})

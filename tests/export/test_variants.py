@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -17,7 +18,7 @@ from export import bench, verify
 from export.edge.__main__ import main as edge
 from export.edge.disk.sums import check_sums
 from export.edge.errors import UserError
-from export.edge.model.layout import NETWORKS_FILE
+from export.edge.model.layout import NETWORKS_FILE, SUMS
 from export.edge.pictures.files import open_picture, save_picture
 from export.probes import paint_probe
 from export.web import runtime
@@ -140,3 +141,23 @@ def test_without_the_module_the_name_is_unknown(artifact: Path, tmp_path: Path, 
     done = export(artifact / "model.safetensors", tmp_path, root, "--variants", "short")
     assert done.returncode == 2
     assert len(done.stderr.splitlines()) == 1 and "'short'" in done.stderr
+
+
+@pytest.mark.parametrize("exported", ["unet"], indirect=True)
+def test_an_artifact_of_before_networks_json_is_read_as_ever(
+    exported: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    old = Path(shutil.copytree(exported[1].parents[1], tmp_path / "old"))
+    (old / NETWORKS_FILE).unlink()
+    kept = [line for line in (old / SUMS).read_text().splitlines(keepends=True) if NETWORKS_FILE not in line]
+    (old / SUMS).write_text("".join(kept))
+    save_picture(tmp_path / "0.png", paint_probe(0, 24))
+    verify.main([str(old), "--pictures", str(tmp_path), "--steps", "2", "--threads", "1"])
+    assert "golden picture: largest difference 0 of 255" in capsys.readouterr().out
+    edge(["info", str(old)])
+    assert re.search(r"variants +fp16 0\.\d MB, OK", capsys.readouterr().out)
+    edge([str(old), str(tmp_path / "0.png"), str(tmp_path / "half.png"), "--variant", "fp16", "--steps", "1"])
+    monkeypatch.setattr(runtime, "read_runtime", lambda source: {name: name.encode() for name in runtime.FILES})
+    build_page(old, tmp_path / "site")
+    (model,) = tmp_path.glob("site/app-*/model.json")
+    assert [v["name"] for v in json.loads(model.read_text())["variants"]][:2] == ["fp32", "fp16"]

@@ -27,7 +27,7 @@ from export.edge.disk.files import check_output_file, write_json, write_text
 from export.edge.errors import UserError, run
 from export.edge.timing import Child, GoneError
 from jax_impl.bench.flops import equations
-from jax_impl.bench.training import BenchArgs, Preset, configure
+from jax_impl.bench.training import BenchArgs, configure
 from jax_impl.config.as_json import to_json
 from jax_impl.config.tree import Config
 from jax_impl.model.network import outline
@@ -70,7 +70,7 @@ class ConvolutionsArgs:
 
     output: Path
     """Where every figure is written, as JSON; the tables go beside it, as Markdown."""
-    preset: Preset = "seed"
+    preset: str = "seed"
     size: int = 64
     """Side of a training picture, pixels."""
     batch: int = 8

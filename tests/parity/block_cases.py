@@ -22,8 +22,7 @@ from jax_impl.model import seed_unet
 from tests.parity.case import Case, Size, call, function, pictures
 from tests.parity.residual_cases import RESIDUAL_BLOCKS
 from torch_ref import blocks as theirs
-from torch_ref.seed_unet import SeedUNet
-from torch_ref.weights import SEED_MODULES
+from torch_ref.seed_unet import SEED_MODULES, SeedUNet
 
 TIMESTEPS = 1000
 

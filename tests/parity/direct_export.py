@@ -23,6 +23,7 @@ import onnxruntime
 
 from export.edge.disk.files import check_output_folder
 from export.edge.errors import UserError, run
+from export.edge.model.layout import DENOISER
 from jax_impl.runs.bundles import write_bundle
 from tests.parity.__main__ import describe, open_subject, report
 from tests.parity.ladder import Line
@@ -76,7 +77,9 @@ def make_environment(folder: Path) -> Path:
 def convert(python: Path, subject: Subject, output: Path) -> Path:
     """`output`, written by jax2onnx from the subject's bundle, for pictures of its size and any batch."""
     bundle = output.with_suffix(".safetensors")
-    write_bundle(bundle, subject.params, subject.stats, subject.problem.process.published(), subject.config)
+    write_bundle(
+        bundle, {DENOISER: (subject.params, subject.stats)}, subject.problem.process.published(), subject.config
+    )
     command = [str(python), "-m", "tests.parity.direct_convert", str(bundle), str(subject.config.data.size)]
     _run([*command, str(output)], f"jax2onnx {JAX2ONNX} cannot convert the network", "try it on a preset's name")
     return output

@@ -13,6 +13,7 @@ import torch
 
 from export.edge.errors import UserError
 from export.edge.model.artifact import Artifact, open_artifact
+from export.edge.model.layout import DENOISER
 from export.to_onnx import export
 from jax_impl.config.as_json import from_tree, to_json
 from jax_impl.config.presets import PRESETS
@@ -135,7 +136,7 @@ def from_preset(preset: str, folder: Path, steps: int | None = None) -> Subject:
     for chosen in rows:
         state, _ = step(state, resident, chosen)
     bundle = folder / "model.safetensors"
-    write_bundle(bundle, state.params, state.stats, problem.process.published(), config)
+    write_bundle(bundle, {DENOISER: (state.params, state.stats)}, problem.process.published(), config)
     return from_bundle(bundle, folder, config.data.size)
 
 

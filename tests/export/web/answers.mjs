@@ -16,6 +16,7 @@ const answer = {
   normal: ({ seed, stream, count }) => noise.normal(noise.parseSeed(seed), stream, count),
   timesteps: ({ table, steps, name }) => spacing.timesteps(table, steps, name),
   plan: ({ table, steps, name, prediction, spaced }) => sampler.coefficients(table, steps, name, prediction, spaced),
+  made: ({ model, steps, name }) => sampler.makePlan(model, steps, name, 'trailing'),
   bounded: ({ values, clamp, threshold }) => sampler.bounded(Float32Array.from(values), clamp, threshold),
   resize: ({ given, height, width }) => resample.resize(picture(given), height, width).data,
   working({ given, size, fit, multiple }) {
@@ -28,6 +29,16 @@ const answer = {
   placed: ({ values, height, width }) => pictures.withCoordinates(Float32Array.from(values), height, width),
   levels: ({ values, height, width }) => pictures.fromPlanes(Float32Array.from(values), height, width).data,
   size: ({ bytes }) => sizes.sizeFromHeader(Uint8Array.from(bytes)),
+  async bridge({ model, steps, name, cond, noise, gain }) {
+    // As the page samples, with a network of two operations that answers as the one in the test that asks.
+    const f = Math.fround;
+    const plan = sampler.makePlan(model, steps, name, 'trailing');
+    const photo = Float32Array.from(cond);
+    const network = async (x, t) => x.map((v, i) => f(f(f(gain) * v) + f(f(t * 0.001) * photo[i])));
+    let x = sampler.startState(plan, photo, Float32Array.from(noise));
+    for await (const step of sampler.iterate(network, x, plan.rows, model.clamp, model.threshold, () => null)) x = step.x;
+    return x;
+  },
   async draw({ plan, start, clamp, threshold, scale, noises }) {
     // A network made of three operations, each rounded to float32, as in the test that asks.
     const f = Math.fround;

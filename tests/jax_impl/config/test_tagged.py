@@ -127,10 +127,9 @@ def test_a_run_folder_names_its_plugin(loaded: Config, tmp_path: Path, monkeypat
 def test_a_bundle_names_its_plugin(loaded: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "model.safetensors"
     _, params, stats = build(loaded, jax.random.key(0))
-    write_bundle(
-        path, params, stats, loaded.diffusion.create().published(), loaded, {"critic": {"scale": params["last"]}}
-    )
-    problem, opened, _, _ = open_bundle(path)
+    networks = {"denoiser": (params, stats), "critic": ({"scale": params["last"]}, {})}
+    write_bundle(path, networks, loaded.diffusion.create().published(), loaded)
+    problem, opened, _ = open_bundle(path)
     assert problem.config == loaded
     assert jax.tree.all(jax.tree.map(lambda a, b: bool((a == b).all()), opened, params))
     assert {name: sorted(weights) for name, weights in read_bundle(path).networks.items()} == {

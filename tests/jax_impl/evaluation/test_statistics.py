@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from jax_impl.evaluation.statistics import FEWEST_SCENES, RESAMPLES, Estimate, by_scene, centred, resampling
+from jax_impl.evaluation.statistics import MIN_SCENES_TO_RESAMPLE as FEWEST
+from jax_impl.evaluation.statistics import RESAMPLES, Estimate, by_scene, centred, resampling
 
 
 def covered(values: np.ndarray, resamples: np.ndarray, truth: float) -> bool:
@@ -35,11 +36,11 @@ def test_the_interval_over_scenes_covers_where_one_over_pictures_is_too_narrow()
 
 
 def test_resamples_are_weights_that_keep_scenes_whole() -> None:
-    scenes = [str(i % FEWEST_SCENES) for i in range(3 * FEWEST_SCENES)]
+    scenes = [str(i % FEWEST) for i in range(3 * FEWEST)]
     resamples = resampling(scenes)
     assert resamples.shape == (RESAMPLES, len(scenes))
     np.testing.assert_allclose(resamples.sum(axis=1), 1.0)
-    np.testing.assert_array_equal(resamples[:, :FEWEST_SCENES], resamples[:, FEWEST_SCENES : 2 * FEWEST_SCENES])
+    np.testing.assert_array_equal(resamples[:, :FEWEST], resamples[:, FEWEST : 2 * FEWEST])
     few = resampling(["a", "a", "b", "b"])
     assert (few[:, 0] != few[:, 1]).any()
 

@@ -14,6 +14,7 @@ from safetensors.numpy import load_file, save_file
 
 from export.edge.errors import UserError
 from export.edge.model.bundles import SCHEDULE
+from export.edge.model.layout import DENOISER
 from jax_impl import bundle
 from jax_impl.config.arguments import parse
 from jax_impl.config.data import DataConfig
@@ -140,7 +141,7 @@ def test_advice_on_other_options_can_be_typed_and_those_of_training_alone_need_n
     theirs = replace(ours, model=replace(plain, **options, dropout=0.5))
     path, (_, *shapes) = tmp_path / "model.safetensors", outline(theirs)
     params, stats = (jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), tree) for tree in shapes)
-    write_bundle(path, params, stats, theirs.diffusion.create().published(), theirs)
+    write_bundle(path, {DENOISER: (params, stats)}, theirs.diffusion.create().published(), theirs)
     trained_otherwise = replace(theirs, model=replace(theirs.model, dropout=0.0, compute_dtype="bfloat16", remat=True))
     assert warm_start(path, trained_otherwise, params, stats)[0].keys() == params.keys()
     with pytest.raises(UserError) as error:

@@ -1,14 +1,58 @@
 // From noise to a picture: export/edge/sampling/table.py and loop.py in JavaScript, where each formula has its source.
 //
-//     x0_raw = x0FromX * x + x0FromOutput * out
+//     start  = startFromSource * source + startFromNoise * z
+//     x0_raw = x0FromX * x + x0FromOutput * out + x0FromStart * start
 //     x0     = bounded(x0_raw)
-//     x_next = nextFromX0 * x0 + nextFromPrevious * previous + nextFromX * x + noise * z
+//     x_next = nextFromX0 * x0 + nextFromPrevious * previous + nextFromX * x + nextFromStart * start + noise * z
 //
-// A sampler is the table of these six numbers and t, one row for each call of the network.
+// A sampler is the table of these numbers and t, one row for each call of the network.
 
 import { timesteps } from './spacing.js';
 
 export const SAMPLERS = ['ddim', 'ddpm', 'dpmpp', 'heun'];
+
+/** Names in a model's tables, and in a row here; what a table leaves out is 0. */
+const COLUMNS = {
+  t: 't',
+  x0_from_x: 'x0FromX',
+  x0_from_output: 'x0FromOutput',
+  x0_from_start: 'x0FromStart',
+  next_from_x0: 'nextFromX0',
+  next_from_previous: 'nextFromPrevious',
+  next_from_x: 'nextFromX',
+  next_from_start: 'nextFromStart',
+  noise: 'noise',
+};
+
+/**
+ * How to sample with a model: {rows, startFromSource, startFromNoise, source}.
+ *
+ * `model` is the content of model.json: with `tables`, {sampler: {steps: columns}}, it has these samplers and no others;
+ * else they follow from its schedule. Throws a RangeError, naming what there is, for another sampler or number of steps.
+ */
+export function makePlan(model, steps, sampler, spacing) {
+  if (!model.tables) {
+    const rows = coefficients(model.alphas_cumprod, steps, sampler, model.prediction, spacing);
+    return { rows, startFromSource: 0, startFromNoise: 1, source: 'cond' };
+  }
+  const plans = model.tables[sampler];
+  if (!plans) throw new RangeError(`Sampler ${sampler} is unknown. Choose one of ${Object.keys(model.tables).join(', ')}.`);
+  const table = plans[steps];
+  if (!table) throw new RangeError(`${sampler} has no table of ${steps} steps. Choose one of ${Object.keys(plans).join(', ')}.`);
+  const rows = table.t.map((_, i) =>
+    Object.fromEntries(Object.entries(COLUMNS).map(([name, ours]) => [ours, table[name] ? table[name][i] : 0])),
+  );
+  const { start_from_source: startFromSource, start_from_noise: startFromNoise, source } = table;
+  return { rows, startFromSource, startFromNoise, source };
+}
+
+/** The state that a plan begins with, Float32Array, from standard normal `noise` and, where the plan has one, `source`. */
+export function startState(plan, source, noise) {
+  const f = Math.fround;
+  const [a, b] = [f(plan.startFromSource), f(plan.startFromNoise)];
+  if (a === 0) return noise.map((z) => b * z);
+  return noise.map((z, i) => (b === 0 ? a * source[i] : f(f(a * source[i]) + f(b * z))));
+}
 
 /** The rows {t, x0FromX, x0FromOutput, nextFromX0, nextFromPrevious, nextFromX, noise}; eta is 0. */
 export function coefficients(alphasCumprod, steps, sampler, prediction, spacing) {
@@ -94,27 +138,33 @@ function quantileOfMagnitude(values, q) {
 }
 
 /**
- * Run `plan` from the start noise x, a Float32Array of any layout; yields {index, x} for each call of the network.
+ * Run the rows of a plan from the state x, a Float32Array of any layout; yields {index, x} for each call of the network.
  *
  * `denoise(x, t)` returns a promise of the network's output; `stepNoise(i)` gives the standard normal noise of call i
  * and is asked only where the plan adds noise. Every operation is rounded to float32, as numpy's are.
  */
-export async function* iterate(denoise, x, plan, clamp, threshold, stepNoise) {
+export async function* iterate(denoise, x, rows, clamp, threshold, stepNoise) {
   const f = Math.fround;
+  const start = x;
   let x0 = new Float32Array(x.length);
-  for (const [index, row] of plan.entries()) {
+  for (const [index, row] of rows.entries()) {
     const out = await denoise(x, row.t);
-    const [fromX, fromOutput] = [f(row.x0FromX), f(row.x0FromOutput)];
+    const [fromX, fromOutput, fromStart] = [row.x0FromX, row.x0FromOutput, row.x0FromStart ?? 0].map(f);
     const raw = new Float32Array(x.length);
-    for (let i = 0; i < x.length; i++) raw[i] = fromX === 0 ? fromOutput * out[i] : f(fromOutput * out[i]) + f(fromX * x[i]);
+    for (let i = 0; i < x.length; i++) {
+      let value = f(fromOutput * out[i]);
+      if (fromX !== 0) value = f(value + f(fromX * x[i]));
+      raw[i] = fromStart === 0 ? value : value + f(fromStart * start[i]);
+    }
     const previous = x0;
     x0 = bounded(raw, clamp, threshold);
-    const [a, b, c, n] = [row.nextFromX0, row.nextFromX, row.nextFromPrevious, row.noise].map(f);
+    const [a, b, c, d, n] = [row.nextFromX0, row.nextFromX, row.nextFromPrevious, row.nextFromStart ?? 0, row.noise].map(f);
     const z = n === 0 ? null : stepNoise(index);
     const next = new Float32Array(x.length);
     for (let i = 0; i < x.length; i++) {
       let value = f(f(a * x0[i]) + f(b * x[i]));
       if (c !== 0) value = f(value + f(c * previous[i]));
+      if (d !== 0) value = f(value + f(d * start[i]));
       if (z !== null) value = f(value + f(n * z[i]));
       next[i] = value;
     }

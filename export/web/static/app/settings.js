@@ -1,7 +1,6 @@
 // What can be asked for, and what the model recommends.
 
 import { parseSeed } from './noise.js';
-import { SAMPLERS } from './sampler.js';
 import { SPACINGS } from './spacing.js';
 
 export class Settings {
@@ -10,11 +9,11 @@ export class Settings {
     this.$ = $;
     this.model = model;
     this.onEngine = () => {};
-    fill($('sampler'), SAMPLERS.map((name) => [name, name]), model.sampler);
+    fill($('sampler'), model.samplers.map((name) => [name, name]), model.sampler);
     fill($('spacing'), SPACINGS.map((name) => [name, name]), model.spacing);
     const label = ({ name, description, bytes }) => `${name} (${description}), ${(bytes / 1e6).toFixed(bytes < 1e7 ? 1 : 0)} MB`;
     fill($('variant'), model.variants.map((variant) => [variant.name, label(variant)]), model.variants[0].name);
-    $('steps').max = model.alphas_cumprod.length;
+    $('steps').max = model.timesteps;
     $('steps').value = model.steps;
     $('guidance').value = model.guidance;
     $('guidance-field').hidden = model.cond_dropout === 0;
@@ -57,12 +56,15 @@ export class Settings {
 
   /** [id, message] of each setting that cannot be used, which is marked. */
   judge() {
-    const { seed, steps, guidance } = this.values();
-    const most = this.model.alphas_cumprod.length;
+    const { seed, steps, guidance, sampler } = this.values();
+    const { timesteps: most, tables } = this.model;
+    const choices = tables && Object.keys(tables[sampler]);
     const inside = (text, least, greatest) => text.trim() !== '' && Number(text) >= least && Number(text) <= greatest;
     const rules = [
       ['seed', parseSeed(seed) !== null, 'The seed must be a whole number from 0 to 2⁶⁴ − 1.'],
-      ['steps', inside(steps, 1, most) && Number.isInteger(Number(steps)), `Steps must be a whole number from 1 to ${most}.`],
+      choices
+        ? ['steps', choices.includes(steps.trim()), `Steps must be one of ${choices.join(', ')}.`]
+        : ['steps', inside(steps, 1, most) && Number.isInteger(Number(steps)), `Steps must be a whole number from 1 to ${most}.`],
       ['guidance', inside(guidance, 0, Number.MAX_VALUE), 'Guidance must be a number from 0 up; 1 is none.'],
     ];
     for (const [id, fine] of rules) this.$(id).setAttribute('aria-invalid', String(!fine));

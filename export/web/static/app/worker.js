@@ -10,7 +10,7 @@ import { openNetwork } from './network.js';
 import { START, normal } from './noise.js';
 import { PhotoError, decode, encode } from './photos.js';
 import { covered, cut, fromPlanes, planar, toImageData, toPlanes, working } from './pictures.js';
-import { coefficients, guided, iterate } from './sampler.js';
+import { guided, iterate, makePlan, startState } from './sampler.js';
 
 let model;
 let opening = null; // The network last asked for: a promise.
@@ -58,7 +58,7 @@ async function breathe(id) {
 async function drawOn(network, id, photo, { seed, steps, sampler, spacing, guidance }) {
   const picture = await decode(photo);
   const started = performance.now();
-  const plan = coefficients(model.alphas_cumprod, steps, sampler, model.prediction, spacing);
+  const plan = makePlan(model, steps, sampler, spacing);
   const inner = working(picture, model.size, model.fit, model.size_multiple);
   const { width, height } = inner;
   const cond = toPlanes(inner);
@@ -66,15 +66,18 @@ async function drawOn(network, id, photo, { seed, steps, sampler, spacing, guida
   const noise = (stream) => planar(normal(seed, stream, cond.length));
   const denoise = guided((x, t, shown) => network.denoise(x, shown ? cond : hidden, t, height, width), guidance);
 
-  let x = noise(START);
+  // The page holds one network; a source that is not the photo is what that one makes of zeros.
+  const bySource = plan.startFromSource !== 0 && plan.source !== 'cond';
+  const source = bySource ? await network.denoise(new Float32Array(cond.length), cond, plan.rows[0].t, height, width) : cond;
+  let x = startState(plan, source, noise(START));
   const show = (index) => {
     const image = toImageData(cut(fromPlanes(x, height, width), covered(picture, inner, model.fit)));
     self.postMessage({ kind: 'step', id, index, image }, [image.data.buffer]);
   };
-  self.postMessage({ kind: 'start', id, steps: plan.length });
+  self.postMessage({ kind: 'start', id, steps: plan.rows.length });
   show(0);
   await breathe(id);
-  for await (const step of iterate(denoise, x, plan, model.clamp, model.threshold, (index) => noise(index + 1))) {
+  for await (const step of iterate(denoise, x, plan.rows, model.clamp, model.threshold, (index) => noise(index + 1))) {
     x = step.x;
     show(step.index + 1);
     await breathe(id);

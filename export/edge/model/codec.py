@@ -1,0 +1,95 @@
+"""The codec around the network: from a picture to the state that the sampler works on, and back.
+
+A file's metadata give its name, its sizes and its statistics, `codec`, JSON: {"name": "identity", "factor": 1,
+"channels": 3, "mean": [0, 0, 0], "std": [1, 1, 1]}. A state is (encoded picture - mean) / std, channel by channel.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from export.edge.disk.reading import parse_json
+from export.edge.errors import UserError
+from export.edge.registry import Registry
+
+IDENTITY = "identity"
+MOST_FACTOR, MOST_CHANNELS = 64, 1024
+
+
+@dataclass(frozen=True)
+class Transform:
+    """What a codec does to pictures, before and after its statistics; float arrays (batch, height, width, channels)."""
+
+    encode: Callable[[np.ndarray], np.ndarray]
+    decode: Callable[[np.ndarray], np.ndarray]
+
+
+CODECS: Registry[Transform] = Registry("codec")
+CODECS.add(IDENTITY, Transform(lambda picture: picture, lambda state: state))
+
+
+@dataclass(frozen=True)
+class Codec:
+    """The codec of a model file."""
+
+    name: str = IDENTITY
+    factor: int = 1
+    """Pixels of a picture's side for one of the state's."""
+    channels: int = 3
+    """Of the state."""
+    mean: tuple[float, ...] = (0.0, 0.0, 0.0)
+    std: tuple[float, ...] = (1.0, 1.0, 1.0)
+
+    def encode(self, picture: np.ndarray) -> np.ndarray:
+        """Pictures (batch, height, width, 3) in [-1, 1] to states (batch, height / factor, width / factor, channels).
+
+        Channels after the third one, the coordinates of pixels, become the means of their blocks and stay as they are.
+        """
+        if self == Codec():
+            return picture
+        state = (CODECS[self.name].encode(picture[..., :3]) - self._row(self.mean)) / self._row(self.std)
+        if picture.shape[-1] == 3:
+            return state
+        batch, height, width, _ = picture.shape
+        rows, columns = height // self.factor, width // self.factor
+        blocks = picture[..., 3:].reshape(batch, rows, self.factor, columns, self.factor, -1)
+        return np.concatenate([state, blocks.mean(axis=(2, 4), dtype=state.dtype)], axis=-1)
+
+    def decode(self, state: np.ndarray) -> np.ndarray:
+        """The inverse of `encode` for pictures of three channels."""
+        if self == Codec():
+            return state
+        return CODECS[self.name].decode(state * self._row(self.std) + self._row(self.mean))
+
+    def to_json(self) -> str:
+        """The entry of the metadata."""
+        return json.dumps(asdict(self))
+
+    def _row(self, values: tuple[float, ...]) -> np.ndarray:
+        return np.asarray(values, np.float32)
+
+
+def read_codec(text: str, where: str, plugin: str | None = None) -> Codec:
+    """The codec that an entry of the metadata describes; `plugin` is the module that is known to register it.
+
+    Raises UserError, which begins with `where`, for an entry that describes none and for an unknown name.
+    """
+    try:
+        held: Any = parse_json(text)
+        name, factor, channels = held["name"], held["factor"], held["channels"]
+        mean, std = (tuple(float(value) for value in held[key]) for key in ("mean", "std"))
+        whole = all(type(number) is int for number in (factor, channels)) and isinstance(name, str)
+        finite = all(math.isfinite(value) for value in (*mean, *std)) and min(std) > 0
+        sizes = 1 <= factor <= MOST_FACTOR and len(mean) == len(std) == channels <= MOST_CHANNELS
+        if not (whole and finite and sizes and len(held) == 5):
+            raise ValueError("its sizes or statistics make no sense")
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{where} is no description of a codec ({error}); export it again") from None
+    CODECS.find(name, f"{where}.name", plugin)
+    return Codec(name, factor, channels, mean, std)

@@ -1,0 +1,99 @@
+"""The codec around the network, that `codec` names: from a picture to the state that diffusion works on, and back."""
+
+from __future__ import annotations
+
+import functools
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+
+from jax_impl.config import tagged
+from jax_impl.config.checks import require
+
+
+@dataclass(frozen=True)
+class Codec:
+    """A codec with its weights; pure functions on arrays (batch, height, width, channels)."""
+
+    encode: Callable[[jax.Array], jax.Array]
+    """Pictures of 3 channels in [-1, 1] to states, sides divided by the factor."""
+    decode: Callable[[jax.Array], jax.Array]
+    """States to pictures."""
+
+
+@dataclass(frozen=True)
+class CodecConfig(ABC):
+    """Settings of a codec; a subclass names itself in `codec` and is added to CODECS under that name.
+
+    `export.edge.model.codec.CODECS` needs an entry of the same name. Diffusion works on (encoded - mean) / std.
+    """
+
+    codec: str
+    factor: int = 1
+    """Pixels of a picture's side for one of the state's."""
+    channels: int = 3
+    """Channels of the state; the network has to take and return as many."""
+    mean: tuple[float, ...] = (0.0, 0.0, 0.0)
+    """Mean of each channel of an encoded picture."""
+    std: tuple[float, ...] = (1.0, 1.0, 1.0)
+    """Standard deviation of each channel of an encoded picture."""
+
+    def __post_init__(self) -> None:
+        require(self.factor >= 1, "codec.factor", self.factor, "choose at least 1")
+        for name, values in (("mean", self.mean), ("std", self.std)):
+            require(len(values) == self.channels, f"codec.{name}", values, f"name {self.channels} values")
+        require(min(self.std, default=0.0) > 0.0, "codec.std", self.std, "choose values above 0")
+
+    def state_shape(self, shape: Sequence[int]) -> tuple[int, ...]:
+        """The shape of the state of pictures (batch, height, width, …)."""
+        return shape[0], shape[1] // self.factor, shape[2] // self.factor, self.channels
+
+    @abstractmethod
+    def create(self) -> Codec:
+        """The codec, before its statistics are applied."""
+
+
+CODECS = tagged.registry(CodecConfig, "codec", "codec")
+
+
+@dataclass(frozen=True)
+class IdentityCodecConfig(CodecConfig):
+    """The state is the picture."""
+
+    codec: str = "identity"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require((self.factor, self.channels) == (1, 3), "codec", self.codec, "its factor is 1, and its channels are 3")
+
+    def create(self) -> Codec:
+        """The codec that changes nothing."""
+        return Codec(lambda picture: picture, lambda state: state)
+
+
+CODECS.add("identity", IdentityCodecConfig)
+
+
+@functools.cache
+def codec_of(config: CodecConfig) -> Codec:
+    """The codec of the settings, its statistics applied.
+
+    `encode` takes further channels, the coordinates of pixels, as well: they become the means of their blocks.
+    """
+    if config == IdentityCodecConfig():
+        return config.create()
+    codec, factor = config.create(), config.factor
+    mean, std = (jnp.asarray(row, jnp.float32) for row in (config.mean, config.std))
+
+    def encode(picture: jax.Array) -> jax.Array:
+        state = (codec.encode(picture[..., :3]) - mean) / std
+        if picture.shape[-1] == 3:
+            return state
+        batch, height, width, _ = picture.shape
+        blocks = picture[..., 3:].reshape(batch, height // factor, factor, width // factor, factor, -1)
+        return jnp.concatenate([state, blocks.mean(axis=(2, 4))], axis=-1)
+
+    return Codec(encode, lambda state: codec.decode(state * std + mean))

@@ -1,0 +1,112 @@
+"""The stages of a run, one after the other, each from its position to its end."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+
+from jax_impl.config.arguments import PROGRAM
+from jax_impl.diffusion.losses.registry import remarks_on_parts
+from jax_impl.training.feed import Feed, open_feed
+from jax_impl.training.guard import describe_skipped
+from jax_impl.training.interfaces import StageState
+from jax_impl.training.interrupt import StopSignal
+from jax_impl.training.leadership import is_primary
+from jax_impl.training.mesh import describe as describe_mesh
+from jax_impl.training.mesh import on_one_device
+from jax_impl.training.progress import Progress
+from jax_impl.training.reports import NoReports, Reports
+from jax_impl.training.session import Position, Session, count_parameters
+from jax_impl.training.starting import following, of_stage, open_writer
+from jax_impl.training.votes import Consensus
+from jax_impl.training.writer import CheckpointWriter
+
+
+def train_stages(session: Session, position: Position) -> int:
+    """Train from a position to the end of the last stage; returns 0, or the signal that ended it early."""
+    with StopSignal() as stop, open_feed(session.pairs, session.config, session.mesh) as feed:
+        while True:
+            end, signal = train_stage(session, position, feed, stop)
+            print(describe_skipped(end.state), end="")
+            if is_short(session, end):
+                where = f"step {int(end.state.step)} of {session.length(end.index).total}{of_stage(session, end.index)}"
+                reason = "stopped" if signal else "time is up"
+                print(f"{reason} after {where}; go on with: {resuming(session.folder)}")
+                return signal
+            if end.index + 1 == len(session.config.stages):
+                print(f"run folder: {session.folder}")
+                return 0
+            position = following(session, end)
+
+
+def train_stage(session: Session, position: Position, feed: Feed, stop: StopSignal) -> tuple[Position, int]:
+    """Train one stage to its end, or until a signal or the end of the time; returns where, and that signal or 0."""
+    index, stage, state = position.index, position.stage, position.state
+    length, first, signal = session.length(index), int(state.step), 0
+    print(describe_start(session, position))
+    take_step = stage.make_step(length.per_epoch, length.epochs, session.mesh)
+    reports = (Reports if is_primary() else NoReports)(session, position)
+    consensus = Consensus(session.mesh)
+    with open_writer(session, position) as writer:
+        progress = Progress(session, position)
+        for step in range(first + 1, length.total + 1):
+            state, metrics = take_step(state, *feed.batch(step - 1))
+            progress.step(step, metrics)
+            asked = (stop.number, progress.out_of_time(), progress.time_to_save())
+            signal, late, due = consensus.maximum(asked)
+            epoch, val_loss = step / length.per_epoch, None
+            if step % length.per_epoch == 0:
+                progress.flush()
+                networks = on_one_device(stage.networks(state), session.mesh)
+                val_loss = reports.validate(networks)
+                progress.epoch(step, val_loss)
+                reports.epoch(int(epoch), networks)
+                due = due or epoch % session.config.train.checkpoint_every == 0
+            ending = step == length.total or signal or late
+            if ending or due:
+                save(writer, progress, state, epoch, val_loss, final=bool(ending))
+            if ending:
+                break
+        end = Position(index, stage, state)
+        if is_short(session, end):
+            reports.plot()
+        progress.close()
+        reports.overhead()
+    return end, signal
+
+
+def save(
+    writer: CheckpointWriter,
+    progress: Progress,
+    state: StageState,
+    epoch: float,
+    val_loss: float | None,
+    *,
+    final: bool,
+) -> None:
+    """Save a state after so many epochs; a `final` one, which no later save makes up for, has to succeed."""
+    progress.settle()
+    doubtful = progress.in_a_row > 0
+    if final:
+        writer.finish(state, epoch, val_loss, doubtful=doubtful)
+    elif not doubtful:
+        writer.submit(state, epoch, val_loss)
+
+
+def is_short(session: Session, position: Position) -> bool:
+    """Whether a stage is not at its end."""
+    return int(position.state.step) < session.length(position.index).total
+
+
+def describe_start(session: Session, position: Position) -> str:
+    """What is trained, how long and where."""
+    length, config = session.length(position.index), session.config
+    name = f"{of_stage(session, position.index)}: ".removeprefix(" of ").removeprefix(": ")
+    size, time = f"{count_parameters(position):,} parameters", f"{length.epochs} epochs of {length.per_epoch} steps"
+    start = f"{name}{size}, {time}, on {describe_mesh(session.mesh)}"
+    return "\n".join((start, *remarks_on_parts(config.losses, config.optim.accumulate, session.mesh.size)))
+
+
+def resuming(folder: Path) -> str:
+    """The command line that goes on with a run: what it was asked for is in its folder."""
+    return f"{PROGRAM} --resume --output-dir {shlex.quote(str(folder))}"

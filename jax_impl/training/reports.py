@@ -1,0 +1,96 @@
+"""What a stage leaves for people to look at after every epoch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import jax.numpy as jnp
+import numpy as np
+
+from export.edge.errors import describe_os_error
+from export.edge.pictures.files import save_picture
+from export.edge.pictures.sheets import grid
+from jax_impl.data.loader import LazyPairs, Pairs, decode, tolerant
+from jax_impl.training.checkpoint import say
+from jax_impl.training.interfaces import Batch, NamedNetworks
+from jax_impl.training.overhead import OVERHEAD
+from jax_impl.training.report import PLOT, SAMPLES, plot_losses
+from jax_impl.training.session import Position, Session
+
+SHOWN_PAIRS = 4
+"""Held-out pairs in a sample picture."""
+
+
+class Reports:
+    """What the primary process reports of a stage after every epoch: validation loss, sample pictures, loss plot."""
+
+    def __init__(self, session: Session, position: Position) -> None:
+        self.session, self.stage, held_out = session, position.index, session.held_out
+        self.validation_loss = position.stage.make_validation()
+        self.held_out = Batch(jnp.asarray(held_out.cond), jnp.asarray(held_out.x0)) if held_out.names else None
+        self.shown = first_pairs(held_out if held_out.names else session.pairs)
+        self.sample = position.stage.make_pictures(self.shown.cond)
+
+    def validate(self, networks: NamedNetworks) -> float | None:
+        """The validation loss; None without held-out pairs."""
+        return None if self.held_out is None else self.validation_loss(networks, self.held_out)
+
+    def epoch(self, epoch: int, networks: NamedNetworks) -> None:
+        """Write sample pictures where they are due, and the loss plot."""
+        every = self.session.config.train.sample_every
+        if every and (epoch % every == 0 or epoch == self.session.length(self.stage).epochs):
+            attempt(SAMPLES, lambda: self._pictures(epoch, networks))
+        self.plot()
+
+    def plot(self) -> None:
+        """Write the loss plot."""
+        attempt(PLOT, lambda: plot_losses(self.session.folder))
+
+    def overhead(self) -> None:
+        """Write what digests and the like have cost."""
+        overhead = self.session.overhead
+        attempt(OVERHEAD, lambda: overhead.write(self.session.folder, self.session.seconds()))
+
+    def _pictures(self, epoch: int, networks: NamedNetworks) -> None:
+        """Rows of input, generated and target picture, as training_samples/epoch_NNNN.png."""
+        generated = self.sample(networks)
+        rows = list(zip(np.asarray(self.shown.cond), generated, np.asarray(self.shown.x0), strict=True))
+        stage = f"stage_{self.stage}_" if self.stage else ""
+        path = self.session.folder / SAMPLES / f"{stage}epoch_{epoch:04d}.png"
+        path.parent.mkdir(exist_ok=True)
+        save_picture(path, grid(rows, titles=("input", "generated", "target")))
+
+
+class NoReports:
+    """The reports of a process that is not the primary one: none."""
+
+    def __init__(self, session: Session, position: Position) -> None: ...
+
+    def validate(self, networks: NamedNetworks) -> None:
+        """No validation loss."""
+
+    def epoch(self, epoch: int, networks: NamedNetworks) -> None:
+        """Do nothing."""
+
+    def plot(self) -> None:
+        """Do nothing."""
+
+    def overhead(self) -> None:
+        """Do nothing."""
+
+
+def attempt(what: str, write: Callable[[], object]) -> None:
+    """Write what training can do without; print one line where the disk does not take it."""
+    try:
+        write()
+    except OSError as error:
+        say(f"warning: {what} was not written ({describe_os_error(error)}); training goes on")
+
+
+def first_pairs(pairs: Pairs | LazyPairs) -> Batch:
+    """The first few pairs of a set, to show."""
+    if isinstance(pairs, LazyPairs):
+        good = tolerant(pairs)
+        pairs = decode(replace(good, names=good.names[:SHOWN_PAIRS]))
+    return Batch(pairs.cond[:SHOWN_PAIRS], pairs.x0[:SHOWN_PAIRS])

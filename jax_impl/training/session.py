@@ -1,0 +1,90 @@
+"""What the stages of a run have in common, and where training stands in them."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import jax
+from jax.sharding import Mesh
+
+from jax_impl.config.tree import Config
+from jax_impl.data.batches import steps_per_epoch
+from jax_impl.data.loader import LazyPairs, Pairs
+from jax_impl.model.network import count
+from jax_impl.training.interfaces import Stage
+from jax_impl.training.overhead import Overhead
+
+
+@dataclass(frozen=True)
+class Session:
+    """A run in one process: the same for all of its stages."""
+
+    config: Config
+    folder: Path
+    pairs: Pairs | LazyPairs
+    held_out: Pairs
+    mesh: Mesh
+    overhead: Overhead = field(default_factory=Overhead)
+    began: float = field(default_factory=time.monotonic)
+    """When this process began to train; monotonic: a clock that is set during the run changes nothing."""
+
+    def seconds(self) -> float:
+        """Time since this process began to train."""
+        return time.monotonic() - self.began
+
+    def stage(self, index: int) -> Stage:
+        """The stage of that index."""
+        return self.config.stages[index].create(self.config)
+
+    def length(self, index: int) -> Length:
+        """How long the stage of that index is."""
+        train = self.config.train
+        per_epoch = steps_per_epoch(len(self.pairs.names), self.config.data.repeats, train.batch_size)
+        return Length(per_epoch, self.config.stages[index].epochs or train.epochs)
+
+
+@dataclass(frozen=True)
+class Length:
+    """How long a stage is."""
+
+    per_epoch: int
+    """Steps."""
+    epochs: int
+
+    @property
+    def total(self) -> int:
+        """All its steps."""
+        return self.per_epoch * self.epochs
+
+
+@dataclass(frozen=True)
+class Position:
+    """A stage of a run, by its index from 0, and its state, divided over the mesh."""
+
+    index: int
+    stage: Stage
+    state: Any
+
+
+def key_of(config: Config, index: int) -> jax.Array:
+    """The key that all randomness of a stage follows from."""
+    key = jax.random.key(config.train.seed)
+    return jax.random.fold_in(key, index) if index else key
+
+
+def count_parameters(position: Position) -> int:
+    """The scalars in the weights of the networks that a stage publishes."""
+    return sum(count(params) for params, _ in position.stage.networks(position.state).values())
+
+
+def outline(config: Config, index: int) -> Any:
+    """The state of a stage, as shapes and dtypes alone: all that restoring needs, without computing weights."""
+    networks, state = {}, None
+    for i in range(index + 1):
+        stage = config.stages[i].create(config)
+        state = jax.eval_shape(stage.init, networks, key_of(config, i))
+        networks = jax.eval_shape(stage.networks, state)
+    return state
