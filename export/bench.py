@@ -58,10 +58,20 @@ def main(argv: Sequence[str] | None = None) -> None:
     words = plugins.take(argv, "export")
     parser = Parser(prog="python -m export.bench", description="Time an artifact, and PyTorch with the same weights.")
     parser.add_argument("artifact", type=Path, help="the folder that export.to_onnx wrote")
-    parser.add_argument("--threads", type=int, nargs="+", default=[1, os.cpu_count() or 1], help="default: 1 and all")
-    parser.add_argument("--steps", type=int, default=STEPS, help=f"of every picture (default: {STEPS})")
-    parser.add_argument("--rounds", type=int, default=3, help="turns that all lines take (default: 3)")
-    parser.add_argument("--pictures", type=int, default=3, help="of every line and round (default: 3)")
+    parser.add_argument(
+        "--threads",
+        type=int,
+        nargs="+",
+        default=[1, os.cpu_count() or 1],
+        help="processor threads, one measurement for each number (default: 1 and all)",
+    )
+    parser.add_argument("--steps", type=int, default=STEPS, help=f"sampling steps of every picture (default: {STEPS})")
+    parser.add_argument(
+        "--rounds", type=int, default=3, help="number of times that every line is measured, in turn (default: 3)"
+    )
+    parser.add_argument(
+        "--pictures", type=int, default=3, help="pictures that every line makes in each round (default: 3)"
+    )
     parser.add_argument(
         "--no-original", action="store_true", help="leave out the original script's loop, which is slow"
     )

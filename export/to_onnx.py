@@ -138,10 +138,14 @@ def _parser() -> argparse.ArgumentParser:
         "other half (default: painted ones)",
     )
     parser.add_argument("--no-sampler", action="store_true", help="leave out sampler.onnx, the whole loop in one graph")
-    parser.add_argument("--steps", type=int, help="of sampler.onnx; default: what the model recommends")
-    parser.add_argument("--sampler", choices=SAMPLERS, help="of sampler.onnx; default: what the model recommends")
-    parser.add_argument("--spacing", choices=SPACINGS, help="of sampler.onnx; default: what the model recommends")
-    parser.add_argument("--license", default=NOT_STATED, help="for the model card, such as cc-by-4.0")
+    parser.add_argument("--steps", type=int, help="sampling steps of sampler.onnx; default: what the model recommends")
+    parser.add_argument(
+        "--sampler", choices=SAMPLERS, help="sampler of sampler.onnx; default: what the model recommends"
+    )
+    parser.add_argument(
+        "--spacing", choices=SPACINGS, help="timesteps of sampler.onnx; default: what the model recommends"
+    )
+    parser.add_argument("--license", default=NOT_STATED, help="license named on the model card, such as cc-by-4.0")
     parser.add_argument("--evaluation", type=Path, metavar="JSON", help="evaluation.json, for the model card")
     parser.add_argument("--parity", type=Path, metavar="JSON", help="parity.json, for the model card")
     return parser

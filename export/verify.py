@@ -13,7 +13,7 @@ from export.edge import plugins
 from export.edge.command import Parser
 from export.edge.disk.sums import check_sums
 from export.edge.errors import UserError, run
-from export.edge.model.artifact import Artifact, open_artifact, read_sealed
+from export.edge.model.artifact import Artifact, open_artifact, open_network, read_sealed
 from export.edge.model.layout import DENOISER, FOLDER, SAMPLER, SUMS, model_file, networks, variants
 from export.folder import GOLDEN_BAR, check_golden
 from export.probes import listed, opened, probe_pictures
@@ -44,7 +44,7 @@ def comparisons(bundle: Bundle, path: Path, threads: int | None = None) -> Itera
     size, and a wider pair; timesteps from 0 to T-1. Raises UserError for a file
     that is not ours, was made from other weights, or predicts what is not finite.
     """
-    artifact = open_artifact(path, threads)
+    artifact = open_network(path, threads)
     if artifact.weights_digest != bundle.weights_digest:
         raise UserError(
             f"model {path} was made from other weights ({artifact.weights_digest[:12]}…) than the bundle "
@@ -94,7 +94,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("model", type=Path, nargs="?", help="with a bundle: the exported file, onnx/model.onnx")
     parser.add_argument("--pictures", type=Path, metavar="DIR", help="guiding pictures (default: painted ones)")
     parser.add_argument("--targets", type=Path, metavar="DIR", help="the true pictures, named like those of --pictures")
-    parser.add_argument("--steps", type=int, help=f"of a scored picture (default {STEPS})")
+    parser.add_argument("--steps", type=int, help=f"sampling steps of a scored picture (default {STEPS})")
     parser.add_argument("--expect-sha256", metavar="DIGEST", help="the SHA-256 that model.onnx must have")
     parser.add_argument("--threads", type=int, help="processor threads; default: one for each physical core")
     args = parser.parse_args(words)

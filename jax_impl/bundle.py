@@ -28,11 +28,11 @@ class BundleArgs:
     output: Path
     """File to write, such as model.safetensors."""
     checkpoint: str = NEWEST
-    """Which of the run's checkpoints: `newest`, `best` (lowest validation loss) or the number of a step."""
+    """Checkpoint of --run: `newest`, `best` (lowest validation loss) or the number of a step."""
     ema_decay: float | None = None
-    """Which of the run's averages to write, by its decay, or 0 for the raw weights (default: optim.ema_decay)."""
+    """Decay of the moving average to write; 0 for the raw weights. Default: optim.ema_decay."""
     optimizer: Path | None = None
-    """Also write AdamW's moments and the state of training, to go on with in the original script."""
+    """File for AdamW's moments and the state of training, with which the original script can continue."""
 
 
 def main(argv: Sequence[str] | None = None) -> None:

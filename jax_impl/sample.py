@@ -19,7 +19,7 @@ from export.edge.disk.folders import Job, plan_jobs
 from export.edge.errors import UserError, run
 from export.edge.pictures.arrays import check_size, to_float, working, working_sides
 from export.edge.pictures.files import open_photo, picture_size, save_picture
-from export.edge.pictures.frames import kept_steps, save_frames
+from export.edge.pictures.frames import check_frames, kept_steps, save_frames
 from export.edge.pictures.tags import Tags
 from export.edge.sampling.noise import start_noise
 from export.edge.sampling.spacing import Spacing
@@ -55,11 +55,12 @@ class SampleArgs:
     spacing: Spacing | None = None
     """Which timesteps the steps visit; `original` has its own. Default: what the weights recommend."""
     guidance: float | None = None
-    """Scale of guidance, for weights trained with diffusion.cond_dropout; 1 is none. Default: what they recommend."""
+    """Scale of classifier-free guidance, for weights trained with diffusion.cond_dropout; 1 is none. Default: what the
+    weights recommend."""
     eta: float = 0.0
-    """Noise that ddim puts back at each step, 0 to 1."""
+    """Share of the noise that ddim adds again in each step, 0 (none) to 1."""
     size: int | None = None
-    """Side that photos are brought to, as data.size in training, pixels. Default: data.size."""
+    """Side in pixels that photos are resized to; default: data.size of training."""
     seed: int = 0
     """Seed of the start noise, 0 to 2^63 - 1; export.edge starts from the same noise."""
     batch_size: int = 8
@@ -74,6 +75,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     if not args.input:
         raise UserError("--input names no photo; name one or more, or a folder of them")
     jobs = plan_jobs(args.input, args.output, suffix=".png")
+    if args.save_intermediate:
+        folders = {intermediate_folder(output, len(jobs) == 1).resolve() for _, output in jobs}
+        for photo, _ in jobs:
+            if (folder := photo.resolve().parent) in folders:
+                check_frames(folder, photo)
     if not 0 <= args.seed < 2**63:
         raise UserError(f"--seed {args.seed} is out of range; choose 0 to {2**63 - 1}")
     if args.batch_size < 1:

@@ -16,7 +16,7 @@ import numpy as np
 from export.edge import plugins
 from export.edge.command import Parser
 from export.edge.detail import DETAILS
-from export.edge.disk.files import check_input_file, check_output_folder
+from export.edge.disk.files import check_input_file
 from export.edge.disk.folders import Job, plan_jobs, translate_all
 from export.edge.errors import UserError, run
 from export.edge.model.artifact import Artifact, check_sha256, open_artifact
@@ -24,7 +24,7 @@ from export.edge.model.layout import model_file
 from export.edge.pictures.arrays import check_size
 from export.edge.pictures.files import open_photo, save_picture
 from export.edge.pictures.film import check_film, frame, most_frames, save_film
-from export.edge.pictures.frames import kept_steps, save_frames
+from export.edge.pictures.frames import check_frames, kept_steps, save_frames
 from export.edge.progress import Progress
 from export.edge.sampling.loop import Call
 from export.edge.sampling.spacing import SPACINGS
@@ -138,7 +138,7 @@ def _check(arguments: argparse.Namespace) -> list[Job]:
             raise UserError(f"{name} is for one photo, and {arguments.photo} is a folder; leave it out or name a photo")
     jobs = plan_jobs([arguments.photo], arguments.output)
     if arguments.save_intermediate is not None:
-        check_output_folder(arguments.save_intermediate, "the folder for intermediate pictures")
+        check_frames(arguments.save_intermediate, arguments.photo)
     model = model_file(arguments.model, arguments.variant)
     check_input_file(model, "model")
     written = {"output": arguments.output}

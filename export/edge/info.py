@@ -12,7 +12,7 @@ from export.edge.disk.files import sha256_file
 from export.edge.disk.sums import check_sums
 from export.edge.model.artifact import open_artifact, read_sealed
 from export.edge.model.layout import SUMS, model_file, variants
-from export.edge.model.metadata import FORMAT, FORMAT_VERSION
+from export.edge.model.metadata import FORMAT
 from export.edge.model.onnx_file import onnx_versions
 
 
@@ -28,7 +28,7 @@ def describe(path: Path, expect_sha256: str | None = None) -> dict[str, Any]:
     ir_version, opset = onnx_versions(read_sealed(file))
     known: dict[str, Any] = {
         "file": str(file),
-        "format": f"{FORMAT} {FORMAT_VERSION}",
+        "format": f"{FORMAT} {model.format_version}",
         "bytes": file.stat().st_size,
         "opset": opset,
         "ir_version": ir_version,

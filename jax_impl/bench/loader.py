@@ -33,18 +33,19 @@ class LoaderBenchArgs:
     """Time every kind of source on built-in scenes, and the train step."""
 
     preset: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="PRESET")] = "tiny"
-    """Whose train step is timed."""
+    """Preset whose training step is timed."""
     size: int = 128
-    """Side of a training picture, pixels."""
+    """Side of a training picture in pixels, 8 to 4096."""
     file_size: int = 256
     """Side of the pictures on disk, pixels."""
     batch_size: int = 16
+    """Pairs in a training step."""
     pairs: int = 128
-    """Scenes painted for it."""
+    """Number of built-in scenes that are written and read."""
     seconds: float = 5.0
-    """Time given to each source."""
+    """Seconds for which each kind of data source is timed."""
     threads: int = 0
-    """Threads that read; 0 for one per core, at most 16."""
+    """Threads that read pictures; 0 for one per core, at most 16."""
 
 
 def main(argv: Sequence[str] | None = None) -> None:

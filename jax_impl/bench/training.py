@@ -43,24 +43,26 @@ class BenchArgs:
     presets: tuple[str, ...] = field(default_factory=lambda: tuple(PRESETS))
     """Names of presets."""
     sizes: tuple[int, ...] = (128,)
-    """Sides of a training picture, pixels."""
+    """Sides of a training picture in pixels, one case each."""
     batch_sizes: tuple[int, ...] = (16,)
+    """Pairs in a step, one case for each number."""
     dtypes: tuple[ComputeDtype, ...] = ("float32",)
-    """Arithmetic of training."""
+    """Number formats of training."""
     width: int | None = None
-    """Another width of the networks than the presets'."""
+    """Width of the networks in channels; default: that of the preset."""
     rounds: int = 3
-    """Turns that all take."""
+    """Number of times that every case is measured, in turn; at least 1."""
     seconds: float = 2.0
-    """About how long a turn is."""
+    """Seconds that one measurement takes, about."""
     minutes: float | None = None
-    """Begin no case that would end after this many, going by the longest one so far; what is left out is named."""
+    """Time limit in minutes: no case starts that would end later, judged by the longest one so far; those left out are
+    named."""
     augment: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
-    """JAX also augments, as in training, which PyTorch's side does not."""
+    """Include data augmentation in JAX's time, as in training; PyTorch's never includes it."""
     no_torch: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """Leave PyTorch out."""
     peak_tflops: float | None = None
-    """What the device can do at most, for a device that is not in the table; a CPU's is measured."""
+    """Peak TFLOP/s of the device, needed if the built-in table lacks it; a CPU's is measured."""
     profile: Path | None = None
     """Folder for an XLA profile of each case, for TensorBoard, or Perfetto (the `.trace.json.gz`)."""
     output: Path | None = None

@@ -20,25 +20,25 @@ class AugmentConfig:
     """Random changes that both pictures of a pair share. Defaults are the seed's."""
 
     flip: float = 0.5
-    """Probability of a horizontal flip."""
+    """Probability of a horizontal flip, 0 to 1."""
     crop: float = 0.0
-    """Largest share of each side that a random crop cuts away."""
+    """Largest share of each side that a random crop removes, 0 to 0.5."""
     rotation: float = 10.0
-    """Largest rotation either way, degrees."""
+    """Largest rotation to either side, 0 to 180 degrees."""
     perspective: float = 0.2
-    """Largest inward shift of a corner, as a share of half the side."""
+    """Largest inward shift of a corner by the perspective change, as a share of half the side, 0 to 1."""
     perspective_probability: float = 0.5
-    """Probability of a perspective change."""
+    """Probability of a perspective change, 0 to 1."""
     brightness: float = 0.2
-    """Brightness factor is drawn from 1 ± this."""
+    """Range of the random brightness factor, 1 ± this; 0 to 1."""
     contrast: float = 0.2
-    """Contrast factor is drawn from 1 ± this."""
+    """Range of the random contrast factor, 1 ± this; 0 to 1."""
     saturation: float = 0.2
-    """Saturation factor is drawn from 1 ± this."""
+    """Range of the random saturation factor, 1 ± this; 0 to 1."""
     hue: float = 0.1
-    """Largest turn of the hue either way, as a share of the full circle."""
+    """Largest hue rotation to either side, as a share of the full circle, 0 to 0.5."""
     jitter_probability: float = 0.8
-    """Probability that the colours change at all."""
+    """Probability that brightness, contrast, saturation and hue change, 0 to 1."""
 
     def __post_init__(self) -> None:
         for name in ("flip", "perspective", "perspective_probability", "brightness", "contrast", "saturation"):
@@ -109,7 +109,7 @@ class DataConfig(TfdsConfig, SceneConfig, SquareConfig, DirectionConfig, PlaceCo
     """Where the pairs are and how they become square training pictures."""
 
     crop_size: int = 0
-    """Side of the random window that each training step cuts out of every pair, pixels; 0 for whole pictures."""
+    """Side, in pixels, of the random window that each training step cuts out of every pair; 0 for whole pictures."""
     repeats: int = 20
     """How often each pair is seen in an epoch, at least 1."""
     max_bad_share: float = field(default=0.01, metadata=FREE_ON_RESUME)

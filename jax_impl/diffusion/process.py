@@ -100,13 +100,14 @@ class ProcessConfig(ABC):
 
     process: str
     timesteps: int = 1000
-    """Steps T of the forward process."""
+    """Number T of timesteps of the forward process, 2 to 100000."""
     prediction: str = "x0"
     """The network's target."""
     cond_dropout: float = 0.0
     """Probability, 0 to below 1, that training hides an input picture, so that sampling can use guidance."""
     guidance: float = 1.0
-    """Recommended guidance scale (Ho & Salimans 2022, 1 + w there), stored with the weights; 1 is none."""
+    """Recommended scale of classifier-free guidance (Ho & Salimans 2022, 1 + w there), stored with the weights; 1 is
+    none."""
     clamp: float | None = 1.0
     """Bound of the clean picture's estimate in every sampling step, 1 or more; none to leave it free."""
     threshold: float = 0.0

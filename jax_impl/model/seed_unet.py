@@ -157,10 +157,11 @@ class SeedModelConfig(NetworkConfig):
     """The seed U-Net: BatchNorm, ReLU, time added at the bottleneck."""
 
     architecture: Literal["seed"] = "seed"
+    """Name of the network in the registry."""
     width: int = 64
     """Channels of the first block; deeper ones have 2, 4, 8 and 8 times as many."""
     output_activation: Literal["none", "tanh"] = "none"
-    """`tanh` only to carry on from checkpoints of the original script."""
+    """Activation of the output; `tanh` only to continue from checkpoints of the original script."""
 
     def __post_init__(self) -> None:
         require(1 <= self.width <= 1024, "model.width", self.width, "choose 1 to 1024 channels")

@@ -215,6 +215,7 @@ class UNetModelConfig(NetworkConfig):
     """The residual family: space-to-depth stem, GroupNorm, time in every block."""
 
     architecture: Literal["unet"] = "unet"
+    """Name of the network in the registry."""
     patch: int = 2
     """Side of the pixel block that the stem folds into channels."""
     width: int = 48
@@ -228,20 +229,21 @@ class UNetModelConfig(NetworkConfig):
     head: Literal["plain", "affine"] = "affine"
     """`affine` adds a local colour change of the input pictures to the output of `plain`."""
     attention_levels: tuple[int, ...] = ()
-    """Levels, counted from 0 at the full side, whose residual blocks are each followed by self-attention; if there
-    are any, it also stands between the two middle blocks."""
+    """Levels, counted from 0 at the full side, with self-attention after each residual block; with any, also between
+    the two middle blocks."""
     head_channels: int = 32
     """Channels of each attention head."""
     cross_attention: bool = False
-    """Attention also looks at features of the guiding picture."""
+    """Let attention also use features of the input picture."""
     coordinates: bool = False
     """Each pixel's place in the whole picture is an input too: trained on crops, the network works at any size."""
     resample: Literal["learned", "fixed"] = "learned"
-    """`learned`: strided convolutions down, nearest neighbours up; `fixed`: averages down, bilinear up."""
+    """Change of resolution: `learned` uses strided convolutions and nearest neighbours, `fixed` averages and bilinear
+    ones."""
     time_modulation: Literal["scale_shift", "add"] = "scale_shift"
-    """What the time does in a residual block: scale and shift its second norm, or add to that norm's input."""
+    """Effect of the timestep in a residual block: scale and shift its second norm, or add to that norm's input."""
     dropout: float = field(default=0.0, metadata=TRAINING_ONLY)
-    """Share of a residual block's features that is dropped in training."""
+    """Share of a residual block's features that training drops, from 0 to below 1."""
     remat: bool = field(default=False, metadata=TRAINING_ONLY)
     """Gradient checkpointing: compute activations a second time in the backward pass, which saves memory and takes
     time (XLA undoes it on CPUs)."""

@@ -13,14 +13,9 @@ from onnx import TensorProto, helper, numpy_helper
 
 from export.edge.model import artifact
 from export.edge.sampling.table import Plan
+from tests.schedule import cosine_schedule
 
 MakeModel = Callable[..., Path]
-
-
-def cosine_schedule(total: int = 1000) -> np.ndarray:
-    """alphas_cumprod of Nichol and Dhariwal 2021, equation 17, s = 0.008, betas clipped to [1e-4, 0.9999]."""
-    f = np.cos((np.arange(total + 1) / total + 0.008) / 1.008 * np.pi / 2) ** 2
-    return np.cumprod(1.0 - np.clip(1.0 - f[1:] / f[:-1], 1e-4, 0.9999))
 
 
 def metadata(**changes: str) -> dict[str, str]:

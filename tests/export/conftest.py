@@ -6,11 +6,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 
 from export.to_onnx import main
+from tests.schedule import cosine_schedule
 from torch_ref.weights import build_model, save_bundle
 
 UNET: dict[str, Any] = {
@@ -34,7 +34,6 @@ def write_bundle(path: Path, kind: str, gain: float = 1.0) -> Path:
     """A bundle with T = 100, prediction v, no norm and no statistic at its start value; `gain` times the head."""
     diffusion = {"timesteps": 100, "prediction": "v", "clamp": None, "sample_steps": 7, "sampler": "ddpm"}
     config = {"data": {"size": 24, "fit": "letterbox"}, "model": MODELS[kind], "diffusion": diffusion}
-    f = np.cos((np.arange(101) / 100 + 0.008) / 1.008 * np.pi / 2) ** 2
     torch.manual_seed(0)
     state = build_model(config).state_dict()
     for name, value in state.items():
@@ -44,7 +43,7 @@ def write_bundle(path: Path, kind: str, gain: float = 1.0) -> Path:
             value.normal_(std=0.1)
         elif name.startswith(("outc", "conv_out")):
             value.mul_(gain)
-    save_bundle(path, state, np.cumprod(1.0 - np.clip(1.0 - f[1:] / f[:-1], 1e-4, 0.9999)), config)
+    save_bundle(path, state, cosine_schedule(100), config)
     return path
 
 

@@ -166,6 +166,11 @@ def test_photos_are_never_overwritten(tmp_path: Path) -> None:
             main(["--run", "none", "--input", *map(str, inputs), "--output", str(output)])
     assert {path: path.read_bytes() for path in folder.iterdir()} == before
 
+    (tmp_path / "diffusion_outputs").mkdir()
+    final, output = photo(tmp_path / "diffusion_outputs" / "final.png"), tmp_path / "out.png"
+    with pytest.raises(UserError, match=r"would get a final\.png, which is the photo itself"):
+        main(["--run", "none", "--input", str(final), "--output", str(output), "--save-intermediate"])
+
 
 def test_photos_are_opened_batch_by_batch(
     trained_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

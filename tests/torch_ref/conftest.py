@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from tests.schedule import cosine_schedule
 from torch_ref.base import Denoiser
 from torch_ref.weights import build_model, save_bundle
 
@@ -70,9 +71,8 @@ def config_of(kind: str) -> dict[str, Any]:
 
 @pytest.fixture(scope="session")
 def schedule() -> np.ndarray:
-    """alphas_cumprod of Nichol and Dhariwal 2021, equation 17, betas clipped to [1e-4, 0.9999]; float64 (100,)."""
-    f = np.cos((np.arange(101) / 100 + 0.008) / 1.008 * np.pi / 2) ** 2
-    return np.cumprod(1.0 - np.clip(1.0 - f[1:] / f[:-1], 1e-4, 0.9999))
+    """alphas_cumprod, float64 (100,)."""
+    return cosine_schedule(100)
 
 
 @pytest.fixture(scope="session")

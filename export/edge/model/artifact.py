@@ -23,10 +23,9 @@ from export.edge.disk.files import write_bytes
 from export.edge.disk.reading import read_bytes
 from export.edge.errors import UserError
 from export.edge.model.denoiser import denoiser
-from export.edge.model.layout import DENOISER, model_file, networks
+from export.edge.model.layout import NETWORKS_FILE, model_file, networks
 from export.edge.model.metadata import Artifact, check_format, read_metadata
 from export.edge.model.onnx_file import check_self_contained
-from export.edge.sampling.table import COND
 
 UNSEALED = "sha256:" + 64 * "0"
 """The value of `file_digest` in a file that `seal` has yet to fill in."""
@@ -54,37 +53,38 @@ def seal(path: Path) -> str:
 def open_artifact(
     path: Path, threads: int | None = None, expect_sha256: str | None = None, variant: str | None = None
 ) -> Artifact:
-    """Open the model file at `path`, or an artifact folder's `variant` with the folder's other networks, on the CPU.
+    """Open the model file at `path`, or an artifact folder's `variant`, on the CPU.
 
-    `threads` is the number of threads one operator may use; None takes one for each
+    The networks from which its tables start are opened too, from the same artifact: in that variant, or the reference
+    where they lack it. `threads` is the number of threads one operator may use; None takes one for each
     physical core. `expect_sha256` is the SHA-256 that the model file must have, 64 hexadecimal
-    digits; None takes any file. Of another network without that variant, the reference is taken. Raises UserError
-    when onnxruntime is not installed, and when a file is missing, too large, another one than expected, not one of
-    ours, damaged, needs other files or networks, is of other weights, or is of another format version.
+    digits; None takes any file. Raises UserError when onnxruntime is not installed, and when a file is missing, too
+    large, another one than expected, not one of ours, damaged, needs other files, is of other weights, or is of another
+    format version.
     """
+    file = model_file(path, variant)
+    model = open_network(file, threads, expect_sha256)
+    root = path if path.is_dir() else file.parent.parent
+    known = networks(root) if model.sources and (root / NETWORKS_FILE).is_file() else {}
+    others = {}
+    for name in model.sources:
+        if name not in known:
+            raise UserError(
+                f"model {file}: tables name the source {name[:40]!r}, which the file lacks; give the folder of the "
+                "artifact, or export it again"
+            )
+        other_file = model_file(root, variant, name)
+        other = open_network(other_file, threads)
+        if other.weights_digest != model.weights_digest:
+            raise UserError(f"model {other_file} was made from other weights than {file}; export the bundle again")
+        others[name] = other.denoise
+    return replace(model, others=others)
+
+
+def open_network(path: Path, threads: int | None = None, expect_sha256: str | None = None) -> Artifact:
+    """Open one file alone, as `open_artifact` does, without the networks from which its tables start."""
     if threads is not None and threads < 1:
         raise UserError(f"threads {threads} is less than 1; give at least one or leave it out")
-    file = model_file(path, variant)
-    model = _open_file(file, threads, expect_sha256)
-    others = {}
-    for name in networks(path) if path.is_dir() else ():
-        if name != DENOISER:
-            other_file = model_file(path, variant, name)
-            other = _open_file(other_file, threads)
-            if other.weights_digest != model.weights_digest:
-                raise UserError(f"model {other_file} was made from other weights than {file}; export the bundle again")
-            others[name] = other.denoise
-    model = replace(model, others=others)
-    for plan in (plan for plans in (model.tables or {}).values() for plan in plans.values()):
-        if plan.source not in (COND, *model.networks):
-            raise UserError(
-                f"model {file}: tables name the source {plan.source[:40]!r}, which the file lacks; give the folder of "
-                "the artifact, or export it again"
-            )
-    return model
-
-
-def _open_file(path: Path, threads: int | None, expect_sha256: str | None = None) -> Artifact:
     data = read_sealed(path, expect_sha256)
     session = _open_session(data, path, threads)
     try:

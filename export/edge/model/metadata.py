@@ -20,7 +20,7 @@ from export.edge.sampling.coordinates import placed
 from export.edge.sampling.guidance import check_guidance
 from export.edge.sampling.loop import Denoise
 from export.edge.sampling.spacing import SPACINGS
-from export.edge.sampling.table import PREDICTIONS, SAMPLERS, Plan, coefficients
+from export.edge.sampling.table import COND, PREDICTIONS, SAMPLERS, Plan, coefficients
 from export.edge.sampling.tables import LONGEST_NAME, MOST_TIMESTEPS, Tables, choose, read_tables, timesteps_of
 
 FORMAT = "dawn2dusk"
@@ -94,11 +94,19 @@ class Artifact:
     """Whether the model takes the place of each pixel as input."""
     weights_digest: str
     """64 hexadecimal digits, the same for every file made from the same weights."""
+    format_version: str = FORMAT_VERSION
+    """Of the file."""
     tables: Tables | None = None
     """The samplers of a process that is not gaussian diffusion."""
 
     others: Mapping[str, Denoise] = field(default_factory=dict)
-    """Further networks of the artifact by name, of the same form as denoise."""
+    """The networks of `sources` by name, of the same form as denoise."""
+
+    @property
+    def sources(self) -> list[str]:
+        """Names of the networks, other than the denoiser, from which the tables start."""
+        plans = (plan for plans in (self.tables or {}).values() for plan in plans.values())
+        return sorted({plan.source for plan in plans} - {COND, DENOISER})
 
     @property
     def networks(self) -> dict[str, Denoise]:
@@ -194,6 +202,7 @@ def read_metadata(metadata: Mapping[str, str], denoise: Denoise, path: Path) -> 
         cond_dropout=_between(metadata, "cond_dropout", 1.0, path),
         coordinates=choice("coordinates", ("false", "true")) == "true",
         weights_digest=digest,
+        format_version=metadata["format_version"],
         tables=tables,
     )
     try:

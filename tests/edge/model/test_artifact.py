@@ -301,6 +301,7 @@ def test_a_folder_is_opened_with_all_its_networks(make_model: MakeModel, tmp_pat
     write_networks(folder, held)
     model = artifact.open_artifact(folder)
     assert list(model.networks) == ["denoiser", "mean"]
+    assert list(artifact.open_artifact(folder / "onnx/model.onnx").networks) == ["denoiser", "mean"]
     x, t = np.zeros((1, 8, 8, 3), np.float32), np.zeros(1, np.int64)
     alone = artifact.open_artifact(mean)
     np.testing.assert_array_equal(model.networks["mean"](x, x + 0.5, t), alone.denoise(x, x + 0.5, t))

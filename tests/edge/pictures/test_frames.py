@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from export.edge.pictures.frames import KEPT, kept_steps, save_frames
+from export.edge.errors import UserError
+from export.edge.pictures.frames import KEPT, check_frames, kept_steps, save_frames
 
 
 @pytest.mark.parametrize("total", [1, 2, 9, 10, 11, 19, 20, 50, 999, 1000])
@@ -33,3 +34,11 @@ def test_only_our_own_old_pictures_give_way(tmp_path: Path) -> None:
     assert {path.name for path in tmp_path.iterdir()} == {
         "step_mine.png", "notes.txt", "start_noise.png", "step_0001_t0009.png", "final.png", "film_strip.png",
     }  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["final.png", "step_0004_t0000.png"])
+def test_a_photo_is_not_overwritten_by_a_picture_along_the_way(tmp_path: Path, name: str) -> None:
+    assert check_frames(tmp_path, tmp_path / "photo.png") == tmp_path
+    assert check_frames(tmp_path / "new", tmp_path / name) == tmp_path / "new"
+    with pytest.raises(UserError, match=rf"would get a {name}, which is the photo itself"):
+        check_frames(tmp_path, tmp_path / name)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from export.edge.errors import UserError
 from export.edge.sampling.spacing import LEAST_LOG_SNR, SPACINGS, timesteps
-from tests.edge.conftest import cosine_schedule
+from tests.schedule import cosine_schedule
 
 SCHEDULE = cosine_schedule()
 

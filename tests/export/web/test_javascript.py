@@ -19,6 +19,7 @@ from export.edge.sampling.loop import bounded, iterate
 from export.edge.sampling.noise import normal
 from export.edge.sampling.spacing import SPACINGS, timesteps
 from export.edge.sampling.table import PREDICTIONS, SAMPLERS, coefficients
+from tests.schedule import cosine_schedule
 
 Ask = Callable[[list[dict[str, Any]]], list[Any]]
 NAMES = {
@@ -30,12 +31,6 @@ NAMES = {
     "nextFromX": "next_from_x",
     "noise": "noise",
 }
-
-
-def schedule(total: int = 1000) -> np.ndarray:
-    """alphas_cumprod of Nichol and Dhariwal 2021, equation 17."""
-    f = np.cos((np.arange(total + 1) / total + 0.008) / 1.008 * np.pi / 2) ** 2
-    return np.cumprod(1.0 - np.clip(1.0 - f[1:] / f[:-1], 1e-4, 0.9999))
 
 
 def picture(height: int, width: int, seed: int = 0) -> np.ndarray:
@@ -79,7 +74,7 @@ def test_a_seed_is_read_or_refused(ask: Ask) -> None:
 
 @pytest.mark.parametrize("spacing", SPACINGS)
 def test_timesteps_are_the_same(ask: Ask, spacing: str) -> None:
-    table = schedule()
+    table = cosine_schedule()
     counts = [1, 2, 3, 4, 7, 20, 32, 50, 77, 333, 1000]
     found = ask([{"ask": "timesteps", "table": table.tolist(), "steps": n, "name": spacing} for n in counts])
     for count, t in zip(counts, found, strict=True):
@@ -87,7 +82,7 @@ def test_timesteps_are_the_same(ask: Ask, spacing: str) -> None:
 
 
 def test_coefficients_are_the_same(ask: Ask) -> None:
-    table = schedule(200)
+    table = cosine_schedule(200)
     cases = [(s, p, c, n) for s in SAMPLERS for p in PREDICTIONS for c in ("trailing", "logsnr") for n in (1, 2, 3, 20)]
     found = ask(
         [
@@ -107,7 +102,7 @@ def test_coefficients_are_the_same(ask: Ask) -> None:
     ("sampler", "threshold", "scale"), [("ddpm", 0.0, 1.0), ("dpmpp", 0.9, 1.0), ("heun", 0.0, 1.5)]
 )
 def test_a_run_is_the_same(ask: Ask, sampler: str, threshold: float, scale: float) -> None:
-    plan = coefficients(schedule(100), 6, sampler, prediction="v")
+    plan = coefficients(cosine_schedule(100), 6, sampler, prediction="v")
     shape = (1, 5, 4, 3)
     start, noises = normal(1, 0, shape), [normal(1, i + 1, shape) for i in range(len(plan))]
 
@@ -233,4 +228,4 @@ def test_sizes_are_known_from_the_header(ask: Ask, kind: str, options: dict[str,
 
 def test_the_sampler_refuses_what_python_refuses(ask: Ask) -> None:
     with pytest.raises(AssertionError, match="Steps must be a whole number from 1 to 100"):
-        ask([{"ask": "timesteps", "table": schedule(100).tolist(), "steps": 101, "name": "trailing"}])
+        ask([{"ask": "timesteps", "table": cosine_schedule(100).tolist(), "steps": 101, "name": "trailing"}])

@@ -74,6 +74,7 @@ def test_group_norm(channels: int, groups: int) -> None:
     np.testing.assert_allclose(GroupNorm(channels, groups, nnx.Rngs(0))(jnp.asarray(x)), to_nhwc(expected), atol=1e-5)
 
 
+@settings(max_examples=15)  # Each shape is compiled, and there are not many.
 @given(patch=st.sampled_from([1, 2, 4]), rows=st.integers(1, 3), columns=st.integers(1, 3), channels=st.integers(1, 4))
 def test_folding_pixels(patch: int, rows: int, columns: int, channels: int) -> None:
     x = pictures((2, rows * patch, columns * patch, channels))

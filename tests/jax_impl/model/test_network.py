@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 import jax
@@ -24,6 +24,12 @@ NETWORKS = [
     UNetModelConfig(width=8, groups=4, multipliers=(1, 2), blocks=1),
     UNetModelConfig(width=8, groups=2, multipliers=(1,), blocks=2, patch=4),
 ]
+
+
+@cache
+def built(model: NetworkConfig) -> tuple[Network, dict, dict]:
+    """The network with its first weights and statistics."""
+    return build(Config(data=DataConfig(size=16), model=model), jax.random.key(0))
 
 
 def perturbed(tree: dict, scale: float = 0.1) -> dict:
@@ -51,16 +57,16 @@ def test_the_readme_counts_the_parameters(preset: str, root: Path) -> None:
 @pytest.mark.parametrize("model", NETWORKS)
 @pytest.mark.parametrize("size", [(16, 16), (16, 24), (8, 32)])
 def test_output_has_the_shape_of_the_input(model: NetworkConfig, size: tuple[int, int]) -> None:
-    network, params, stats = build(Config(data=DataConfig(size=16), model=model), jax.random.key(0))
-    x = jnp.zeros((3, *size, 3))
-    output, after = network.apply(params, stats, x, x, jnp.asarray([0, 10, 999]))
+    network, params, stats = built(model)
+    x, t = jnp.zeros((3, *size, 3)), jnp.asarray([0, 10, 999])
+    output, after = jax.eval_shape(network.apply, params, stats, x, x, t)
     assert output.shape == x.shape
     assert jax.tree.structure(after) == jax.tree.structure(stats)
 
 
 @pytest.mark.parametrize("model", NETWORKS)
 def test_every_input_and_every_parameter_matters(model: NetworkConfig) -> None:
-    network, params, stats = build(Config(data=DataConfig(size=16), model=model), jax.random.key(0))
+    network, params, stats = built(model)
     params = perturbed(params)
     x_t, cond = jax.random.normal(jax.random.key(1), (2, 2, 16, 16, 3))
     t = jnp.asarray([100, 700])
@@ -79,21 +85,21 @@ def test_every_input_and_every_parameter_matters(model: NetworkConfig) -> None:
 
 def test_pictures_of_a_batch_do_not_mix_in_evaluation() -> None:
     for model in NETWORKS:
-        network, params, stats = build(Config(data=DataConfig(size=16), model=model), jax.random.key(0))
+        network, params, stats = built(model)
         params = perturbed(params)
         x = jax.random.normal(jax.random.key(1), (3, 16, 16, 3))
         t = jnp.asarray([5, 500, 995])
-        together = network.apply(params, stats, x, x[::-1], t)[0]
-        alone = network.apply(params, stats, x[1:2], x[1:2], t[1:2])[0]
+        run = jax.jit(network.apply)
+        together = run(params, stats, x, x[::-1], t)[0]
+        alone = run(params, stats, x[1:2], x[1:2], t[1:2])[0]
         np.testing.assert_allclose(together[1:2], alone, atol=1e-4)
 
 
 def test_batch_statistics_move_only_in_training() -> None:
-    network, params, stats = build(Config(data=DataConfig(size=16), model=SeedModelConfig(width=4)), jax.random.key(0))
+    network, params, stats = built(NETWORKS[0])
     x = jax.random.normal(jax.random.key(1), (2, 16, 16, 3))
     t = jnp.asarray([1, 2])
-    _, still = network.apply(params, stats, x, x, t, train=False)
-    _, moved = network.apply(params, stats, x, x, t, train=True)
+    still, moved = (jax.jit(partial(network.apply, train=train))(params, stats, x, x, t)[1] for train in (False, True))
     for a, b, c in zip(*(jax.tree.leaves(tree) for tree in (stats, still, moved)), strict=True):
         np.testing.assert_array_equal(a, b)
         assert float(jnp.abs(a - c).max()) > 0
@@ -101,7 +107,7 @@ def test_batch_statistics_move_only_in_training() -> None:
 
 def test_seed_trains_in_bfloat16_and_keeps_weights_statistics_and_drawing_in_float32() -> None:
     model = SeedModelConfig(width=8)
-    plain, params, stats = build(Config(data=DataConfig(size=16), model=model), jax.random.key(0))
+    plain, params, stats = built(model)
     half = outline(Config(data=DataConfig(size=16), model=replace(model, compute_dtype="bfloat16")))[0]
     assert half.graph == plain.graph  # after training, nothing is left of bfloat16
     params = perturbed(params)
@@ -125,14 +131,12 @@ def test_seed_trains_in_bfloat16_and_keeps_weights_statistics_and_drawing_in_flo
 
 
 def test_tanh_bounds_the_output() -> None:
-    config = Config(data=DataConfig(size=16), model=SeedModelConfig(width=4, output_activation="tanh"))
-    network, params, stats = build(config, jax.random.key(0))
+    network, params, stats = built(SeedModelConfig(width=4, output_activation="tanh"))
     x = 100 * jax.random.normal(jax.random.key(1), (2, 16, 16, 3))
     output = network.apply(perturbed(params, 1.0), stats, x, x, jnp.asarray([1, 2]))[0]
     assert float(jnp.abs(output).max()) <= 1.0
 
 
 def test_names_are_dotted_paths() -> None:
-    config = Config(data=DataConfig(size=16), model=NETWORKS[1])
-    names = flatten(build(config, jax.random.key(0))[1]).keys()
+    names = flatten(built(NETWORKS[1])[1]).keys()
     assert {"stem.kernel", "down.0.blocks.0.conv1.kernel", "up.1.resample.bias", "middle.1.time.kernel"} <= names
