@@ -105,7 +105,7 @@ def wider(a: jnp.dtype, b: jnp.dtype) -> jnp.dtype:
     return b if jnp.finfo(b).bits > jnp.finfo(a).bits else a
 
 
-def sinusoidal_embedding(t: Timesteps, channels: int, dtype: jnp.dtype) -> Float[Array, "batch {channels}"]:
+def sinusoidal_embedding(t: Timesteps, channels: int, dtype: jax.typing.DTypeLike) -> Float[Array, "batch {channels}"]:
     """Sine and cosine of the timestep at geometrically spaced frequencies (Vaswani et al. 2017, section 3.5).
 
     t: integers (batch,). Returns (batch, channels) in [-1, 1]: sines first, then cosines.

@@ -11,7 +11,7 @@ from flax import nnx
 
 from jax_impl.config.tree import Config
 from jax_impl.model.blocks import Dtype
-from jax_impl.shapes import Cond, Pictures, RandomKey, Timesteps
+from jax_impl.shapes import Cond, Features, RandomKey, Timesteps
 
 Tree = Any
 """A nested dict of arrays, as `nnx.to_pure_dict` makes it."""
@@ -29,13 +29,13 @@ class Network:
         self,
         params: Tree,
         stats: Tree,
-        x_t: Pictures,
+        x_t: Features,
         cond: Cond,
         t: Timesteps,
         *,
         train: bool = False,
         key: RandomKey | None = None,
-    ) -> tuple[Pictures, Tree]:
+    ) -> tuple[Features, Tree]:
         """Run the network; returns its output and the BatchNorm statistics after the call.
 
         x_t, cond: (batch, height, width, 3), the target noised and the guiding picture

@@ -20,6 +20,7 @@ from jax_impl.diffusion.process import Noised, Process, Published
 from jax_impl.model.blocks import BATCH_NORM_MOMENTUM
 from jax_impl.model.codec import Codec, codec_of
 from jax_impl.model.network import Network, Tree
+from jax_impl.shapes import Array, Cond, Features, Float, Int, RandomKey, Timesteps
 from jax_impl.training.guard import check_step
 from jax_impl.training.interfaces import Batch, Metrics, StepFunction
 from jax_impl.training.mesh import divided, gathered, replicated, rows, single_device
@@ -52,7 +53,7 @@ LOSS_STREAM = 1
 NO_AUX: Mapping[str, Any] = {}
 
 
-def to_unit(pictures: jax.Array | np.ndarray) -> jax.Array:
+def to_unit(pictures: jax.Array | np.ndarray) -> Float[Array, "*shape"]:
     """uint8 0…255 to [-1, 1], float32, or float64 where jax_enable_x64 is on."""
     return (jnp.asarray(pictures, jnp.result_type(float)) - 127.5) / 127.5
 
@@ -61,13 +62,13 @@ def diffusion_loss(
     problem: Problem,
     params: Tree,
     stats: Tree,
-    cond: jax.Array,
-    x0: jax.Array,
-    t: jax.Array,
-    eps: jax.Array,
+    cond: Cond,
+    x0: Features,
+    t: Timesteps,
+    eps: Features,
     *,
-    dropout_key: jax.Array | None = None,
-) -> tuple[jax.Array, tuple[Metrics, Tree]]:
+    dropout_key: RandomKey | None = None,
+) -> tuple[Float[Array, ""], tuple[Metrics, Tree]]:
     """Loss of one training batch, its parts and the new BatchNorm statistics.
 
     cond, x0, eps: (batch, height, width, 3), cond as the network takes it; t: integers
@@ -82,11 +83,11 @@ def diffusion_loss(
 
 def loss_of(
     problem: Problem,
-    cond: jax.Array,
-    x0: jax.Array,
+    cond: Cond,
+    x0: Features,
     noised: Noised,
-    output: jax.Array,
-    key: jax.Array,
+    output: Features,
+    key: RandomKey,
     aux: Mapping[str, Any] = NO_AUX,
 ) -> tuple[jax.Array, Metrics]:
     """The loss of what the network says of a batch, (batch,) or scalar, and its parts, as `Losses` gives them.
@@ -129,12 +130,12 @@ def update(
     optimizer: optax.GradientTransformation,
     schedule: optax.Schedule,
     state: TrainState,
-    cond: jax.Array,
-    x0: jax.Array,
-    t: jax.Array,
-    eps: jax.Array,
+    cond: Cond,
+    x0: Features,
+    t: Timesteps,
+    eps: Features,
     *,
-    dropout_key: jax.Array | None = None,
+    dropout_key: RandomKey | None = None,
     mesh: Mesh | None = None,
 ) -> tuple[TrainState, Metrics]:
     """The state after one step on a batch already drawn, and the step's metrics; pure, and not jitted.
@@ -175,12 +176,12 @@ def mean_gradient(
     problem: Problem,
     params: Tree,
     stats: Tree,
-    cond: jax.Array,
-    x0: jax.Array,
-    t: jax.Array,
-    eps: jax.Array,
+    cond: Cond,
+    x0: Features,
+    t: Timesteps,
+    eps: Features,
     *,
-    dropout_key: jax.Array | None = None,
+    dropout_key: RandomKey | None = None,
 ) -> tuple[Tree, Metrics, Tree]:
     """Gradient of the loss on a batch, the loss and its terms, and the new BatchNorm statistics.
 
@@ -266,7 +267,7 @@ def make_statistics_step(problem: Problem) -> Callable[[Tree, Tree, Batch, jax.A
     return statistics
 
 
-def update_ema(ema: Tree, params: Tree, step: jax.Array, decay: float) -> Tree:
+def update_ema(ema: Tree, params: Tree, step: Int[Array, ""], decay: float) -> Tree:
     """Move the average towards the weights.
 
     The decay is at most (1 + n) / (10 + n) after n steps, so that the first average
