@@ -32,8 +32,12 @@ os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", _COMPILED.name)
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "0")
 
-# Shapes and kinds of arrays in the signatures of these packages are checked in every call, as are all other types.
-CHECKED = ("jax_impl.model", "jax_impl.diffusion", "jax_impl.training")
+# Shapes and kinds of arrays in the signatures of these packages are checked in every call, as are all other types. Not
+# so in those modules of training whose dataclasses JAX also fills with shardings, shapes and the like.
+CHECKED = (
+    *("jax_impl.model", "jax_impl.diffusion", "jax_impl.training.stages"),
+    *(f"jax_impl.training.{name}" for name in ("step", "guard", "optim", "mesh")),
+)
 if importlib.util.find_spec("jaxtyping") and importlib.util.find_spec("beartype"):
     import jaxtyping
 
