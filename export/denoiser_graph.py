@@ -15,6 +15,7 @@ import torch
 
 from export.edge.errors import UserError
 from export.edge.model import artifact
+from export.edge.model.codec import of_settings
 from export.edge.model.metadata import FORMAT, FORMAT_VERSION, LATER_KEYS, VALUE_RANGE
 from export.edge.sampling.tables import write_tables
 from torch_ref.base import Denoiser
@@ -53,6 +54,7 @@ def metadata(bundle: Bundle) -> dict[str, str]:
     else:
         process = {"tables": write_tables(bundle.tables or {})}
     try:
+        codec = of_settings(bundle.config.get("codec", {}))
         data, diffusion, model = (bundle.config[section] for section in ("data", "diffusion", "model"))
         return {
             "format": FORMAT,
@@ -65,7 +67,8 @@ def metadata(bundle: Bundle) -> dict[str, str]:
             "cond_dropout": json.dumps(diffusion.get("cond_dropout", 0)),
             "coordinates": json.dumps(bundle.model.cond_channels == 5),
             "size": str(data["size"]),
-            "size_multiple": str(bundle.model.size_multiple),
+            "size_multiple": str(bundle.model.size_multiple * codec.factor),
+            "codec": codec.to_json(),
             "fit": str(data["fit"]),
             "value_range": VALUE_RANGE,
             "steps": str(diffusion["sample_steps"]),

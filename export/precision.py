@@ -37,7 +37,7 @@ def half(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def int8(model: onnx.ModelProto, feeds: Sequence[Feeds], kept: Collection[str]) -> onnx.ModelProto:
-    """The graph with the layers but for `kept` (names of modules, as torch calls them) in 8 bits, as static QDQ.
+    """The graph with the layers except `kept` (names of modules, as torch calls them) in 8 bits, as static QDQ.
 
     `feeds` show which values occur. Weights are signed with a scale for each channel and use 7 of the 8 bits,
     activations unsigned: so no pair of products overflows the 16 bits in which AVX2 sums them.

@@ -111,8 +111,9 @@ def sampler_difference(folder: Path, picture: np.ndarray) -> float:
     x = np.empty(0)
     for call in generate(model, cond, plan, seed, guided(model.denoise, model.guidance)):
         x = call.x
-    (found,) = session.run(["picture"], {"cond": nchw(cond), "noise": nchw(start_noise(seed, cond.shape))})
-    wanted = nchw(np.clip(x / 2.0 + 0.5, 0.0, 1.0))
+    noise = start_noise(seed, model.codec.state_shape(cond.shape))
+    (found,) = session.run(["picture"], {"cond": nchw(cond), "noise": nchw(noise)})
+    wanted = nchw(np.clip(model.codec.decode(x) / 2.0 + 0.5, 0.0, 1.0))
     return float(np.abs(np.asarray(found) - wanted).max())
 
 

@@ -4,7 +4,7 @@ Inputs, both float32 (batch, 3, height, width), height and width multiples of th
 input picture in [-1, 1], and `noise`, standard normal; a sampler that starts from cond alone reads no more than its
 shape. Output: `picture`, of the same shape, in [0, 1]. The timesteps and the coefficients of
 `export.edge.sampling.table.Plan` are baked in as constants; every turn of the loop is one call of `iterate`, operation
-for operation. The weights stand in the graph once.
+for operation. The graph holds the weights once.
 
 The noise that `export.edge` takes for a seed is `noise.normal(seed, 0, (batch, height, width, 3))`, with the channels
 then moved to the second place.
@@ -23,6 +23,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from export.edge.errors import UserError
 from export.edge.model import artifact
+from export.edge.model.codec import IDENTITY, Codec, read_codec
 from export.edge.sampling.guidance import HIDDEN
 from export.edge.sampling.table import COND, Plan, coefficients
 from export.edge.sampling.tables import choose, read_tables
@@ -68,13 +69,18 @@ def build(
     clamp, threshold, guidance = (json.loads(held[key]) for key in ("clamp", "threshold", "guidance"))
     outer = _Nodes()
     # A turn of the loop sees the names outside it.
-    cond = _placed(outer) if held.get("coordinates") == "true" else "cond"
+    codec = read_codec(held.get("codec", Codec().to_json()), "codec")
+    if codec.name != IDENTITY:
+        raise UserError(f"the codec {codec.name} has no ONNX nodes, which sampler.onnx needs; add --no-sampler")
+    state = _by_statistics(outer, codec, "cond", ("Sub", "mean"), ("Div", "std"))
+    cond = _placed(outer, state) if held.get("coordinates") == "true" else state
     zero = numpy_helper.from_array(np.zeros(1, np.float32))
     none = outer.add("ConstantOfShape", outer.add("Shape", "noise"), value=zero)
-    start = _start(outer, plan)
+    start = _start(outer, plan, state)
     body = _body(denoiser.graph, Recipe(plan, clamp, threshold, guidance), cond, start)
     turns = outer.constant("turns", np.array(len(plan), np.int64))
     x, _ = outer.add_many("Loop", [turns, "", start, none], 2, body=body)
+    x = _by_statistics(outer, codec, x, ("Mul", "std"), ("Add", "mean"))
     half = outer.constant("half", np.array(0.5, np.float32))
     unit = outer.add("Add", outer.add("Mul", x, half), half)
     limits = [outer.constant(name, np.array(value, np.float32)) for name, value in (("black", 0.0), ("white", 1.0))]
@@ -103,10 +109,10 @@ def _plan(held: Mapping[str, str]) -> Plan:
     return coefficients(schedule, steps, sampler, prediction=held["prediction"], spacing=held["spacing"])
 
 
-def _start(outer: _Nodes, plan: Plan) -> str:
-    """`export.edge.sampling.loop.start_state` with the guiding picture as its source: the name of the state."""
+def _start(outer: _Nodes, plan: Plan, source: str) -> str:
+    """`export.edge.sampling.loop.start_state` from a source, the guiding picture's state: the name of the state."""
     terms = []
-    for share, name in ((plan.start_from_source, "cond"), (plan.start_from_noise, "noise")):
+    for share, name in ((plan.start_from_source, source), (plan.start_from_noise, "noise")):
         if share == 1.0:
             terms.append(name)
         elif share != 0.0:
@@ -118,7 +124,7 @@ def _start(outer: _Nodes, plan: Plan) -> str:
 
 
 def _metadata(plan: Plan, held: Mapping[str, str]) -> dict[str, str]:
-    """All there is to know beside the graph: what the denoiser's file `held`, but for the schedule, and its own."""
+    """All there is to know beside the graph: what the denoiser's file `held`, without the schedule, and its own."""
     pictures = ("size", "size_multiple", "fit", "value_range")
     drawing = ("prediction", "clamp", "threshold", "guidance", "steps", "sampler", "spacing")
     return {
@@ -126,6 +132,7 @@ def _metadata(plan: Plan, held: Mapping[str, str]) -> dict[str, str]:
         "format_version": FORMAT_VERSION,
         **{key: held[key] for key in (*pictures, *drawing, "weights_digest", "config")},
         "timesteps": json.dumps(plan.t.tolist()),
+        "codec": held.get("codec", Codec().to_json()),
         "output_range": OUTPUT_RANGE,
         "file_digest": artifact.UNSEALED,
     }
@@ -158,7 +165,17 @@ class _Nodes:
         return name
 
 
-def _placed(outer: _Nodes) -> str:
+def _by_statistics(outer: _Nodes, codec: Codec, name: str, *operations: tuple[str, str]) -> str:
+    """The name of a state made of a picture, or the other way, by operations with the codec's mean and std."""
+    if codec == Codec():
+        return name
+    for kind, statistic in operations:
+        row = np.array(getattr(codec, statistic), np.float32)[:, None, None]
+        name = outer.add(kind, name, outer.constant(f"{statistic}_{kind}", row))
+    return name
+
+
+def _placed(outer: _Nodes, cond: str) -> str:
     """`export.edge.sampling.coordinates.with_coordinates`: the name of a cond of 5 channels."""
     shape = outer.add("Shape", "cond")
     zero, one, two = (outer.constant(f"axis_{axis}", np.array(axis, np.int64)) for axis in range(3))
@@ -174,7 +191,7 @@ def _placed(outer: _Nodes) -> str:
         centres = outer.add("Sub", outer.add("Div", real, whole), outer.add("Cast", one, to=TensorProto.FLOAT))
         line = outer.add("Unsqueeze", centres, outer.constant(f"others_{axis}", np.array(others, np.int64)))
         channels.append(outer.add("Expand", line, plane))
-    return outer.add("Concat", "cond", *channels, axis=1)
+    return outer.add("Concat", cond, *channels, axis=1)
 
 
 def _body(denoiser: onnx.GraphProto, recipe: Recipe, cond: str, start: str) -> onnx.GraphProto:

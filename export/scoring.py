@@ -69,7 +69,7 @@ class Score:
 
 @dataclass(frozen=True)
 class TargetScore:
-    """How near drawn pictures are to the true ones; means over the pictures, but for `swd`."""
+    """How near drawn pictures are to the true ones; means over the pictures, except `swd`."""
 
     psnr: float
     """dB; infinite where a picture is the true one."""
@@ -91,7 +91,7 @@ def working_side(model: Artifact) -> int:
 def draw(model: Artifact, picture: np.ndarray, seed: int, steps: int | None = None) -> Drawing:
     """Draw from a guiding picture, uint8 (height, width, 3) with sides in multiples of size_multiple.
 
-    As the model recommends, but for the number of `steps` where it is given; the noise is that of `seed`.
+    As the model recommends, except the number of `steps` where it is given; the noise is that of `seed`.
     """
     started = time.perf_counter()
     cond = to_float(picture)[None]
@@ -101,7 +101,7 @@ def draw(model: Artifact, picture: np.ndarray, seed: int, steps: int | None = No
     for call in generate(model, cond, plan, seed, timed):
         x = call.x
     finite = bool(np.isfinite(x).all())
-    drawn = to_uint8(np.nan_to_num(x[0]))
+    drawn = to_uint8(np.nan_to_num(model.codec.decode(x)[0]))
     return Drawing(drawn, finite, timed.calls, timed.seconds, time.perf_counter() - started)
 
 
@@ -182,8 +182,9 @@ def visited(model: Artifact, pictures: Sequence[np.ndarray]) -> Iterator[Feeds]:
         cond = to_float(picture)[None]
         if model.coordinates:
             cond = with_coordinates(cond)
+        encoded = model.codec.encode(cond)
         for call in generate(model, cond, plan, number):
-            shown = [cond] if model.guidance == 1.0 else [cond, hide(cond)]
+            shown = [encoded] if model.guidance == 1.0 else [encoded, hide(encoded)]
             for given in shown:
                 yield {"x_t": nchw(call.x_t), "cond": nchw(given), "t": np.array([call.t], np.int64)}
 

@@ -47,7 +47,7 @@ def by_error(model: Denoiser, feeds: Sequence[Feeds]) -> list[Layer]:
 def kept(layers: Iterable[Layer], least_error: float, most_weights: float) -> list[str]:
     """The names of the layers to leave in float32, for `layers` from the worst on.
 
-    All whose share of the error is at least `least_error`, but for those that would bring the share of the
+    All whose share of the error is at least `least_error`, except those that would bring the share of the
     weights that are kept over `most_weights`.
     """
     names: list[str] = []

@@ -19,8 +19,9 @@ from export.edge.disk.sums import check_sums
 from export.edge.errors import UserError, run
 from export.edge.model import artifact
 from export.edge.model.artifact import open_artifact
-from export.edge.model.layout import DENOISER, FOLDER, write_networks
-from export.edge.model.variants import REFERENCE, VARIANTS
+from export.edge.model.layout import DENOISER, FOLDER, model_file, write_networks
+from export.edge.model.metadata import sources_of
+from export.edge.model.variants import REFERENCE, VARIANTS, Variant
 from export.edge.sampling.spacing import SPACINGS
 from export.edge.sampling.table import SAMPLERS
 from export.folder import staged, write_configs, write_golden
@@ -33,14 +34,14 @@ from export.verify import BAR, compare
 from torch_ref.weights import Bundle, load_bundle
 
 
-def export(bundle: Bundle, output: Path) -> tuple[Path, float]:
-    """Write `output`/onnx/model.onnx; returns its path and its largest difference from torch.
+def export(bundle: Bundle, output: Path, file: str = VARIANTS[REFERENCE].file) -> tuple[Path, float]:
+    """Write the bundle's model as `file` of `output`/onnx; returns its path and its largest difference from torch.
 
     The file appears, or replaces the one that is there, only once onnxruntime has
     given torch's numbers with it. Raises UserError when it differs by more than BAR, or
     when a folder cannot be made; then nothing is left behind.
     """
-    path = output / FOLDER / VARIANTS[REFERENCE].file
+    path = output / FOLDER / file
     model = build_graph(bundle)
     with _folders(output, path.parent), atomic_file(path) as temporary:
         temporary.write_bytes(model.SerializeToString(deterministic=True))
@@ -87,31 +88,48 @@ def main(argv: Sequence[str] | None = None) -> None:
     own = None if args.calibrate is None else listed(args.calibrate, "--calibrate")
 
     with staged(args.output) as new:
-        path, difference = export(bundle, new)
-        _say(args.output, new, f"onnx/{path.name}", f"largest difference from torch {difference:.1e}")
-        model = open_artifact(path)
+        held, difference = _export_networks(args, bundle, new)
+        model, path = open_artifact(new), model_file(new)
         side = working_side(model)
         calibration, tried = probe_pictures(own, side, model.fit)
         outcomes: list[Outcome] = []
         if not args.no_sampler:
             outcomes.append(publish_sampler(path.parent, args.steps, args.sampler, args.spacing, tried[0]))
             _tell(args.output, new, outcomes[-1])
-        published = {REFERENCE: VARIANTS[REFERENCE]}
-        names = [name for name in args.variants if name not in published]
-        write_networks(new, {DENOISER: published | {name: VARIANTS[name] for name in names}})
+        names = [name for name in held[DENOISER] if name != REFERENCE]
         source = Exported(onnx.load(path), model, bundle.model, calibration)
         for name, outcome in zip(names, publish(path.parent, names, source, tried), strict=True):
             outcomes.append(outcome)
             _tell(args.output, new, outcome)
-            if outcome.published:
-                published[name] = VARIANTS[name]
-        write_networks(new, {DENOISER: published})
+            if not outcome.published:
+                del held[DENOISER][name]
+        write_networks(new, held)
         shutil.copyfile(args.bundle, new / "model.safetensors")
         write_configs(new, bundle, model)
         write_golden(new, model)
         facts = Facts(args.license, outcomes, difference, evaluation, parity)
         write_text(new / "README.md", card(bundle, facts))
     print(f"{args.output}  {check_sums(args.output)} files, known by their digests in SHA256SUMS")
+
+
+def _export_networks(
+    args: argparse.Namespace, bundle: Bundle, new: Path
+) -> tuple[dict[str, dict[str, Variant]], float]:
+    """Write the denoiser, and the networks from which the tables start, each in float32.
+
+    Returns what `networks.json` shall say, with the variants that are still to be made, and the largest difference
+    from torch.
+    """
+    held = {DENOISER: {name: VARIANTS[name] for name in dict.fromkeys((REFERENCE, *args.variants))}}
+    held |= {name: {REFERENCE: Variant(f"{name}.onnx", None, "float32")} for name in sources_of(bundle.tables)}
+    write_networks(new, held)
+    differences = []
+    for name in reversed(held):  # The denoiser is opened with the others.
+        model = bundle if name == DENOISER else load_bundle(args.bundle, name)
+        path, difference = export(model, new, held[name][REFERENCE].file)
+        _say(args.output, new, f"onnx/{path.name}", f"largest difference from torch {difference:.1e}")
+        differences.append(difference)
+    return held, max(differences)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -109,7 +109,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         raise UserError(f"{args.source} is no artifact's folder; name one, or a bundle and the ONNX file made from it")
     print(f"{SUMS}: {check_sums(args.source)} files are as they were written")
     onnx = args.source / FOLDER
-    against_torch(args.source / "model.safetensors", model_file(args.source), args.threads)
+    for name in networks(args.source):
+        against_torch(args.source / "model.safetensors", model_file(args.source, network=name), args.threads, name)
     pictures, targets = _pictures(args.pictures, args.targets, open_artifact(args.source))
     check_variants(args.source, pictures, targets, args.steps, args.threads)
     if (onnx / SAMPLER).is_file():
@@ -123,9 +124,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         raise UserError(f"{args.source} draws another golden picture than when it was made; export the bundle again")
 
 
-def against_torch(bundle_path: Path, model_path: Path, threads: int | None) -> None:
-    """Print the table of `comparisons`. Raises UserError when a shape differs by more than BAR."""
-    bundle = load_bundle(bundle_path)
+def against_torch(bundle_path: Path, model_path: Path, threads: int | None, network: str = DENOISER) -> None:
+    """Print the table of `comparisons` for one network. Raises UserError when a shape differs by more than BAR."""
+    bundle = load_bundle(bundle_path, network)
     print(f"{'batch':>5}  {'height x width':>14}  {'timesteps':<16}  difference")
     worst = 0.0
     for row in comparisons(bundle, model_path, threads):

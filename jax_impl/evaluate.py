@@ -27,7 +27,7 @@ from jax_impl.evaluation.frechet import open_inception
 from jax_impl.evaluation.held_out import HeldOut, open_held_out
 from jax_impl.evaluation.methods import Method, baselines, of_artifact, of_pictures, of_run
 from jax_impl.evaluation.perceptual import open_lpips
-from jax_impl.evaluation.report import contact_sheet, to_json, to_markdown
+from jax_impl.evaluation.report import contact_sheet, report_json, to_markdown
 from jax_impl.evaluation.scoring import METRICS, Metric, make_judge, score
 from jax_impl.runs.folder import open_run, trained_names
 from jax_impl.runs.publishing import final_weights
@@ -108,11 +108,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     scored = [score(judge, method, args.seed, args.seeds) for method in (*methods, *baselines(held_out))]
     curve = [score(judge, subject.make(held_out, steps), args.seed) for steps in args.steps_curve]
 
-    notes = [seen(method) for method in methods]
+    notes = [images_seen(method) for method in methods]
     facts = {**subject.facts, "steps": model.steps, "sampler": model.sampler, "seed": args.seed}
     table = to_markdown(judge, scored, warnings, curve, notes)
     args.output_dir.mkdir(exist_ok=True)
-    write_json(args.output_dir / "evaluation.json", to_json(judge, scored, warnings, curve, facts))
+    write_json(args.output_dir / "evaluation.json", report_json(judge, scored, warnings, curve, facts))
     write_text(args.output_dir / "evaluation.md", table)
     sheet = args.output_dir / "contact_sheet.png"
     save_picture(sheet, contact_sheet(held_out, scored, args.shown))
@@ -218,7 +218,7 @@ def other_data(held_out: HeldOut, runs: Sequence[Path | None]) -> list[str]:
     ]
 
 
-def seen(method: Method) -> str:
+def images_seen(method: Method) -> str:
     """How much training went into a method."""
     count = "not known" if method.images_seen is None else f"{method.images_seen:,}"
     return f"Training pictures seen by {method.title}, repeats counted: {count}."

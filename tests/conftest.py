@@ -36,7 +36,7 @@ os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "0")
 # so in those modules of training whose dataclasses JAX also fills with shardings, shapes and the like.
 CHECKED = (
     *("jax_impl.model", "jax_impl.diffusion", "jax_impl.training.stages"),
-    *(f"jax_impl.training.{name}" for name in ("step", "guard", "optim", "mesh")),
+    *(f"jax_impl.training.{name}" for name in ("step", "objective", "guard", "optim", "mesh")),
 )
 if importlib.util.find_spec("jaxtyping") and importlib.util.find_spec("beartype"):
     import jaxtyping

@@ -92,7 +92,7 @@ def read_training(path: Path) -> Training:
 def from_checkpoint(held: Mapping[str, Any], state: Mapping[str, Tensor], config: Mapping[str, Any]) -> Training:
     """The training in a checkpoint of the original script, of weights whose digest is still to be said.
 
-    `held`: what stands in it beside the weights; `state`: its state dict in its own
+    `held`: what it holds besides the weights; `state`: its state dict in its own
     order. Raises UserError for moments or a scheduler that are missing or not those of
     AdamW and StepLR on this network.
     """

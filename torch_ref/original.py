@@ -108,7 +108,7 @@ def load_pth(path: Path) -> object:
             raise _damaged(path) from None
         raise UserError(
             f"checkpoint {path} holds {found[1]}, which is code and not weights, so it was not opened; where you trust "
-            "it, save its state dicts and plain numbers anew with torch.save"
+            "it, save its state dicts and plain numbers again with torch.save"
         ) from None
     except (OSError, UserError):
         raise

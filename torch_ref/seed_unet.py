@@ -14,7 +14,7 @@ TIME_WIDTH = 256
 
 
 def _names(torch_name: str, jax_name: str, first: int) -> dict[str, str]:
-    """[conv, norm, ReLU] x 2 that stands in a Sequential from index `first` on."""
+    """[conv, norm, ReLU] x 2 in a Sequential, from index `first` on."""
     places = {"conv1": first, "norm1": first + 1, "conv2": first + 3, "norm2": first + 4}
     return {f"{torch_name}.{index}": f"{jax_name}.{part}" for part, index in places.items()}
 

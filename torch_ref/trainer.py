@@ -18,6 +18,7 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from export.edge.errors import UserError
 from torch_ref.base import Denoiser
+from torch_ref.codec import codec_of
 from torch_ref.diffusion import levels_at
 from torch_ref.losses import Losses, LossSample
 
@@ -84,7 +85,7 @@ class Trainer:
         if autocast not in (None, torch.bfloat16):
             raise UserError(f"autocast {autocast} would need its loss scaled; choose torch.bfloat16 or None")
         self.model = model.train()
-        self.recipe, self.losses = Recipe.of(config), Losses(config)
+        self.recipe, self.losses, self.codec = Recipe.of(config), Losses(config), codec_of(config)
         self.steps = 0
         """Steps taken."""
         self.total = self.recipe.epochs * steps_per_epoch
@@ -141,6 +142,7 @@ class Trainer:
     def objective(self, cond: Tensor, x0: Tensor, t: Tensor, eps: Tensor) -> Metrics:
         """The loss of a batch and the parts of its terms, scalars."""
         recipe, signal, noise = self.recipe, self._signal[t], self._noise[t]
+        cond, x0 = self.codec.encode(cond), self.codec.encode(x0)
         x_t = signal * x0 + noise * eps
         with torch.autocast(x0.device.type, self._autocast, enabled=self._autocast is not None):
             output = self.model(x_t, cond, t)

@@ -42,8 +42,8 @@ class ResidualUNet(Denoiser):
     the way down and on the way up. `groups`: of every GroupNorm. `head`: "affine" adds a local
     colour change of the input pictures to the output, "plain" does not. `attention_levels`: those,
     counted from 0, whose blocks are each followed by attention in heads of `head_channels`, which then
-    also stands in the middle; `cross_attention`: it looks at features of cond too. `coordinates`: the network
-    is told where each pixel lies. `resample`:
+    also is in the middle; `cross_attention`: it uses features of cond too. `coordinates`: the network
+    receives the place of each pixel. `resample`:
     "learned" convolutions or "fixed" averages and interpolation. `time_modulation`: "scale_shift" or "add".
     `dropout`: share of a block's features dropped in training mode.
 

@@ -142,22 +142,25 @@ def to_jax(state_dict: Mapping[str, Tensor], config: Mapping[str, Any]) -> dict[
     return tensors
 
 
-def load_bundle(path: Path) -> Bundle:
-    """Open a `model.safetensors`.
+def load_bundle(path: Path, network: str = DENOISER) -> Bundle:
+    """Open a `model.safetensors`, with the weights of one of its networks in the model.
 
-    Raises UserError for a file that is missing, broken, of another format or version,
+    Raises UserError for a network that it lacks, and for a file that is missing, broken, of another format or version,
     whose digest does not match, or whose tensors do not fill the network exactly.
     """
     held = open_contents(path, "bundle", *read_tensors(path, "bundle"))
     try:
         config = parse_json(held.config)
         tables = check_process(held.alphas_cumprod, held.tables, _timesteps(config))
-        for name, array in held.weights.items():
+        if network not in held.networks:
+            raise UserError(f"it has no network {network!r}, only {', '.join(held.networks)}; bundle the run again")
+        weights = held.networks[network]
+        for name, array in weights.items():
             if not np.isfinite(array).all():
                 raise UserError(f"{name} is not finite: training diverged; train again at a smaller learning rate")
         with torch.device("meta"):
             build_model(config, held.plugins)
-        state = from_jax(held.weights, config)
+        state = from_jax(weights, config)
     except ValueError as error:
         raise UserError(f"bundle {path}: its config is not JSON ({error}); bundle the run again") from error
     except UserError as error:

@@ -166,7 +166,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     Raises UserError for bad input, and at the end when some photos of a folder were passed over.
     """
-    words = plugins.take(argv, "export")
+    words = plugins.take(argv, "edge")
     if words[:1] == ["info"]:
         from export.edge import info  # A translation does without it.
 

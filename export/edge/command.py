@@ -16,7 +16,7 @@ VERSION = f"dawn2dusk {__version__}"
 class Parser(argparse.ArgumentParser):
     """A parser that names a mistake in one line, as for every other mistake, in place of the usage text.
 
-    `--plugin` stands in its help; `plugins.take` has removed it from the words before they are parsed, since what
+    Its help lists `--plugin`; `plugins.take` has removed it from the words before they are parsed, since what
     there is to choose from depends on it.
     """
 

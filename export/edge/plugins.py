@@ -1,7 +1,8 @@
 """Modules of a user that register networks, losses and the like: loaded by name, or found as entry points.
 
 Every command takes `--plugin package.module`, any number of times. A package can name its modules as entry points
-instead, in the group of the package that loads them: `dawn2dusk.jax`, `dawn2dusk.torch` or `dawn2dusk.export`.
+instead, in the group of the package that loads them: `dawn2dusk.edge`, `dawn2dusk.jax`, `dawn2dusk.torch` or
+`dawn2dusk.export`.
 """
 
 from __future__ import annotations
@@ -18,7 +19,14 @@ from typing import Literal
 
 from export.edge.errors import UserError
 
-Group = Literal["jax", "torch", "export"]
+Group = Literal["edge", "jax", "torch", "export"]
+GROUPS: dict[Group, tuple[Group, ...]] = {
+    "edge": ("edge",),
+    "jax": ("edge", "jax"),
+    "torch": ("edge", "torch"),
+    "export": ("edge", "torch", "export"),
+}
+"""Which groups of entry points a command of each package loads: those of the packages that it imports."""
 FLAG = "--plugin"
 HELP = "module of your own that registers networks, losses and the like, such as my_package.my_module; may be repeated"
 
@@ -57,12 +65,13 @@ def split(words: Sequence[str]) -> tuple[list[str], list[str]]:
 
 
 def load(names: Sequence[str], group: Group) -> None:
-    """Import the named modules, and those that installed packages name as entry points of `dawn2dusk.GROUP`.
+    """Import the named modules, and those that installed packages name as entry points of the group's GROUPS.
 
     The folder that the command was started in is searched too. Raises UserError for one that cannot be imported.
     """
-    for point in sorted(metadata.entry_points(group=f"dawn2dusk.{group}"), key=lambda point: point.name):
-        _import(point.module)
+    for each in GROUPS[group]:
+        for point in sorted(metadata.entry_points(group=f"dawn2dusk.{each}"), key=lambda point: point.name):
+            _import(point.module)
     for name in names:
         _import(name)
 
@@ -78,6 +87,15 @@ def record(value: object, where: str) -> Record:
 def module_of(record: Record, kind: str, name: object) -> str | None:
     """The module that registered an entry; None where the record does not have it."""
     return next((module for its_kind, its_name, module in record if (its_kind, its_name) == (kind, name)), None)
+
+
+def module_behind(entry: object, plugin: str) -> str:
+    """The module that defines an entry; `plugin`, the one that is being loaded, where the entry is of a class of ours.
+
+    A plugin may import others: the one to load for an entry is its own.
+    """
+    module = str(getattr(entry, "__module__", None) or plugin)
+    return plugin if module.partition(".")[0] in ("export", "jax_impl", "torch_ref", "builtins") else module
 
 
 def shown(value: object) -> str:

@@ -26,7 +26,7 @@ class Registry(Mapping[str, Entry], Generic[Entry]):
             raise UserError(f"{self.kind} {name!r} is registered twice; give one of the two another name")
         self._entries[name] = entry
         if plugin := plugins.loading():
-            self._plugins[name] = plugin
+            self._plugins[name] = plugins.module_behind(entry, plugin)
         return entry
 
     def find(self, name: object, where: str, plugin: str | None = None) -> Entry:

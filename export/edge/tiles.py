@@ -2,8 +2,8 @@
 
 MultiDiffusion (Bar-Tal, Yariv, Lipman, Dekel 2023, equation 5): all windows share one state
 x_t, and in each step what the network says of each is averaged, with weights, where they
-overlap. Averaged is the network's output, in which a sampler's step is linear but for the
-bound on x0_hat; so any sampler, and the noise of the whole picture, can be used as they are.
+overlap. Averaged is the network's output, in which a sampler's step is linear except for
+the bound on x0_hat; so any sampler, and the noise of the whole picture, can be used as they are.
 
 A network that was trained on whole scenes takes a window for a scene of its own, and gives
 it a sky of its own. So the whole scene is drawn first, at the network's own size, and in

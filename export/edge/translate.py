@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from export.edge.detail import check_detail, to_photo_size
 from export.edge.model.artifact import Artifact
+from export.edge.model.codec import Codec
 from export.edge.pictures.arrays import check_size, to_float, without_bars, working
 from export.edge.sampling.coordinates import with_coordinates
 from export.edge.sampling.guidance import check_guidance, guided
@@ -63,30 +64,33 @@ def translate(
     scale = model.guidance if options.guidance is None else options.guidance
     check_guidance(scale, model.cond_dropout)
     check_detail(options.detail)
-    denoise = guided(model.denoise, scale)
+    denoise, codec = guided(model.denoise, scale), model.codec
     side = model.size if options.size is None else check_size(options.size, model.size_multiple)
 
     def draw(by: Denoise, inner: np.ndarray, report: OnStep | None) -> np.ndarray:
         cond = to_float(inner)[None]
         # Before windows are cut from it, so that each knows its place in the whole.
         cond = with_coordinates(cond) if model.coordinates else cond
-        return final(reported(generate(model, cond, plan, seed, by), report, len(plan)))[0]
+        calls = generate(model, cond, plan, seed, by)
+        return codec.decode(final(reported(calls, codec, report, len(plan))))[0]
 
     inner = working(picture, side, model.fit, model.size_multiple)
     if options.tile is None:
         return to_photo_size(picture, inner, draw(denoise, inner, on_step), model.fit, options.detail)
     check_tile(model, options.tile)
     large = working(picture, options.tile, "crop", model.size_multiple)
-    places = windows(large.shape[0], large.shape[1], model.size, model.size_multiple)
+    sides = (large.shape[0], large.shape[1], model.size, model.size_multiple)
+    places = windows(*(pixels // codec.factor for pixels in sides))
     total = len(places) * len(plan)
     whole = without_bars(draw(denoise, inner, None), picture.shape[0], picture.shape[1], model.fit)
     by_window = tiled(denoise, places, None if on_window is None else lambda done: on_window(done, total))
-    return to_photo_size(picture, large, draw(anchored(by_window, whole, plan), large, on_step), "crop", options.detail)
+    by_window = anchored(by_window, codec.encode(whole[None])[0], plan)
+    return to_photo_size(picture, large, draw(by_window, large, on_step), "crop", options.detail)
 
 
-def reported(calls: Iterable[Call], on_step: OnStep | None, total: int) -> Iterator[Call]:
-    """The calls as they come; `on_step(call, total)` is called with each."""
+def reported(calls: Iterable[Call], codec: Codec, on_step: OnStep | None, total: int) -> Iterator[Call]:
+    """The calls as they come; `on_step(call, total)` is called with each, its x made a picture."""
     for call in calls:
         if on_step is not None:
-            on_step(call, total)
+            on_step(replace(call, x=codec.decode(call.x)), total)
         yield call

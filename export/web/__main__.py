@@ -39,7 +39,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Build the page, print where it is, and serve it if asked to. Raises UserError for a path that cannot be used."""
-    words = plugins.take(argv, "export")
+    words = plugins.take(argv, "edge")
     arguments = _parser().parse_args(words)
     build_page(arguments.artifact, arguments.output, arguments.examples, arguments.onnxruntime_web)
     written = [path for path in arguments.output.rglob("*") if path.is_file()]

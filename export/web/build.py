@@ -23,9 +23,11 @@ from PIL import Image
 from export.edge.disk.files import check_output_folder, sync_folder, sync_tree
 from export.edge.errors import UserError
 from export.edge.model.artifact import Artifact, open_artifact
+from export.edge.model.codec import IDENTITY
 from export.edge.model.layout import DENOISER, networks, variants
 from export.edge.pictures.arrays import resize
 from export.edge.pictures.files import open_picture
+from export.edge.sampling.spacing import SPACINGS
 from export.edge.sampling.tables import write_tables
 from export.web import runtime, scenes
 from export.web.serve import POLICY
@@ -95,7 +97,12 @@ def _models(artifact: Path) -> tuple[dict[str, bytes], dict[str, Any]]:
     paths, known = variants(artifact), networks(artifact)[DENOISER]
     if not paths:
         raise UserError(f"--artifact {artifact} holds no onnx/model.onnx; make it with `python -m export.to_onnx`")
-    settings = {name: _settings(open_artifact(path, threads=1)) for name, path in paths.items()}
+    settings = {}
+    for name, path in paths.items():
+        model = open_artifact(path, threads=1)
+        if model.sources:
+            raise UserError(f"model {path} starts from the network {model.sources[0]!r}, and the page runs one network")
+        settings[name] = _settings(model)
     (first, wanted), *others = settings.items()
     for name, found in others:
         if found != wanted:
@@ -120,7 +127,10 @@ def _settings(model: Artifact) -> dict[str, Any]:
     schedule, tables = model.alphas_cumprod, model.tables
     values["alphas_cumprod"] = None if schedule is None else schedule.tolist()
     values["tables"] = None if tables is None else json.loads(write_tables(tables))
-    return {**values, "timesteps": model.timesteps, "samplers": list(model.samplers)}
+    values["codec"] = dataclasses.asdict(model.codec)
+    if model.codec.name != IDENTITY:
+        raise UserError(f"the page knows the codec {IDENTITY}, and the model has {model.codec.name}; use export.edge")
+    return {**values, "timesteps": model.timesteps, "samplers": list(model.samplers), "spacings": list(SPACINGS)}
 
 
 def _examples(folder: Path | None) -> tuple[dict[str, bytes], list[dict[str, str]]]:

@@ -22,9 +22,12 @@ from jax_impl.bench.flops import step_flops
 from jax_impl.config.as_json import from_json
 from jax_impl.config.tree import Config
 from jax_impl.model.network import count
+from jax_impl.training.interfaces import Batch
+from jax_impl.training.objective import Problem
 from jax_impl.training.optim import learning_rate, make_optimizer
+from jax_impl.training.progress import fetch
 from jax_impl.training.state import create
-from jax_impl.training.step import Batch, Metrics, Problem, fetch, make_train_step
+from jax_impl.training.step import Metrics, make_train_step
 
 TOP = 5
 """Operations of a profile that are named."""

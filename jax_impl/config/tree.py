@@ -142,6 +142,12 @@ class Config:
 
     def __post_init__(self) -> None:
         require_finite("", self)
+        require(
+            self.codec.channels == 3 or (self.diffusion.cond_dropout == 0.0 and self.model.cond_channels == 3),
+            "codec.channels",
+            self.codec.channels,
+            "guidance and coordinates need 3; leave out diffusion.cond_dropout and model.coordinates",
+        )
         require(len(self.stages) > 0, "stages", self.stages, "name at least one stage, such as denoising")
         require(len(self.losses) > 0, "losses", self.losses, "name at least one term, such as hybrid")
         multiple = self.size_multiple

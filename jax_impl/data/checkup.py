@@ -89,7 +89,7 @@ def difference_hash(picture: np.ndarray) -> int:
 
 
 def near_duplicates(ours: Sequence[Look], others: Sequence[Look]) -> list[tuple[int, int]]:
-    """Positions (in `ours`, in `others`) of pictures that are the same but for scale and compression."""
+    """Positions (in `ours`, in `others`) of pictures that are the same except for scale and compression."""
     if not ours or not others:
         return []
     bits = np.array([each.bits for each in others], np.uint64)

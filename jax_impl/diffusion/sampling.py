@@ -15,7 +15,7 @@ from jax_impl.diffusion.guidance import guided
 from jax_impl.diffusion.process import Bound
 from jax_impl.diffusion.samplers import Sampled, noise_of, sample, start_state
 from jax_impl.model.network import Tree
-from jax_impl.training.step import Problem
+from jax_impl.training.objective import Problem
 
 SampleFunction = Callable[[Tree, Tree, jax.Array, jax.Array, jax.Array], Sampled]
 """(params, stats, cond, noise, keys) to Sampled; noise, standard normal, and pictures (batch, height, width, 3), cond

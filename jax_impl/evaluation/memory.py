@@ -50,7 +50,7 @@ def _nearest(pictures: np.ndarray, targets: np.ndarray) -> np.ndarray:
         value = apart[np.arange(len(ours)), nearest]
         closer = value < least
         best[closer], least[closer] = nearest[closer] + start, value[closer]
-    # The product of matrices finds the nearest one; its distance is taken anew, without the cancellation.
+    # The product of matrices finds the nearest one; its distance is computed again, without the cancellation.
     return _rmse(pictures, targets[best])
 
 

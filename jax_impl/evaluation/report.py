@@ -17,7 +17,7 @@ CELL = 256
 """Smallest height of a picture on the contact sheet, pixels."""
 
 
-def to_json(
+def report_json(
     judge: Judge, scored: Sequence[Scores], warnings: Sequence[str], curve: Sequence[Scores], facts: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Everything in plain values; the first of `scored` is what the others are compared with."""

@@ -82,7 +82,7 @@ def count(params: Tree) -> int:
     return sum(leaf.size for leaf in jax.tree.leaves(params))
 
 
-def flatten(tree: Tree) -> dict[str, jax.Array]:
+def flatten(tree: Tree) -> dict[str, Any]:
     """A nested tree as one dict, names joined by dots: {"down.0.blocks.1.conv1.kernel": …}."""
     leaves = jax.tree_util.tree_flatten_with_path(tree)[0]
     return {".".join(str(part.key) for part in path): leaf for path, leaf in leaves}

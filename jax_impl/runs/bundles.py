@@ -35,7 +35,7 @@ from jax_impl.model.network import Tree, flatten, outline
 from jax_impl.runs.folder import differences
 from jax_impl.runs.tensor_file import read_tensors
 from jax_impl.training.interfaces import NamedNetworks
-from jax_impl.training.step import Problem
+from jax_impl.training.objective import Problem
 
 
 @dataclass(frozen=True)

@@ -22,8 +22,8 @@ from jax_impl.model.network import outline
 from jax_impl.runs.sealed_json import read_sealed, write_sealed
 from jax_impl.training.checkpoint import NEWEST, check_wanted, last_stage, restore
 from jax_impl.training.interfaces import Stage
+from jax_impl.training.objective import Problem
 from jax_impl.training.session import outline as outline_state
-from jax_impl.training.step import Problem
 
 CONFIG = "config.json"
 DATA = "data.json"

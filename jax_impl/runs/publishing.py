@@ -18,10 +18,10 @@ from jax_impl.runs.bundles import open_bundle
 from jax_impl.runs.folder import TrainedRun, open_run
 from jax_impl.training.checkpoint import NEWEST
 from jax_impl.training.interfaces import NamedNetworks
+from jax_impl.training.objective import Problem
 from jax_impl.training.optim import learning_rate
 from jax_impl.training.report import EPOCH_LOSS, METRICS, read_log, stage_of
 from jax_impl.training.state import TrainState
-from jax_impl.training.step import Problem
 
 
 def open_weights(run: Path | None, weights: Path | None, checkpoint: str = NEWEST) -> tuple[Problem, Tree, Tree]:

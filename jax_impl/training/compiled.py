@@ -1,4 +1,4 @@
-"""Where compiled programs are kept, so that a run that starts again need not compile anew."""
+"""Where compiled programs are kept, so that a run that starts again does not compile again."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _MOST_BYTES = 2 * 2**30
 def keep_programs() -> Path | None:
     """Have JAX keep what it compiles; returns the folder, or None where that is switched off.
 
-    A folder that JAX was told already, by JAX_COMPILATION_CACHE_DIR, stays.
+    A folder that JAX_COMPILATION_CACHE_DIR names already stays.
     """
     asked = os.environ.get(SWITCH, "")
     told: str | None = getattr(jax.config, "jax_compilation_cache_dir")  # noqa: B009

@@ -22,8 +22,8 @@ from export.edge.errors import UserError
 from jax_impl.config.tree import Config
 from jax_impl.data.batches import batch_indices
 from jax_impl.data.loader import LazyPairs, Pairs, tolerant
+from jax_impl.training.interfaces import Batch
 from jax_impl.training.mesh import put, put_rows, replicated, rows, single_device
-from jax_impl.training.step import Batch
 
 _MOST_THREADS = 16
 _ON_DEVICE = 2
@@ -148,7 +148,7 @@ class StreamedFeed:
 
 @dataclass(frozen=True)
 class Batches:
-    """All batches of a run by number, in host memory, as grain wants a source of data to be."""
+    """All batches of a run by number, in host memory, in the form that grain expects of a source of data."""
 
     source: LazyPairs
     order: Order

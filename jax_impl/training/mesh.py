@@ -29,7 +29,7 @@ SMALLEST_DIVIDED = 4096
 def make_mesh(config: Config, devices: Sequence[Any] | None = None) -> Mesh:
     """The devices of a run, (data, fsdp): `train.devices` of them, or for 0 as many as divide a batch evenly.
 
-    They stand in the order of their processes, so that each process has one block of every batch, and the devices
+    They have the order of their processes, so that each process has one block of every batch, and the devices
     that share out the weights are neighbours. Raises UserError where the settings do not fit the devices.
     """
     train = config.train

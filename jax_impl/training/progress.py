@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 
+import jax
 from tqdm import tqdm
 
 from export.edge.errors import UserError
@@ -14,7 +15,6 @@ from jax_impl.training.interfaces import Metrics
 from jax_impl.training.leadership import is_primary
 from jax_impl.training.report import EPOCH_LOSS, MetricsLog, NoLog
 from jax_impl.training.session import Position, Session
-from jax_impl.training.step import fetch
 
 
 class Progress:
@@ -120,3 +120,8 @@ class Progress:
         if not kept:
             return f"{what} (there is no checkpoint from before)"
         return f"{what}, --init-from a bundle of this one ({kept[-1].folder} is from before)"
+
+
+def fetch(metrics: Metrics) -> dict[str, float]:
+    """Metrics as Python floats; waits for the device."""
+    return {name: float(value) for name, value in jax.device_get(metrics).items()}

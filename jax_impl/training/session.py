@@ -1,4 +1,4 @@
-"""What the stages of a run have in common, and where training stands in them."""
+"""What the stages of a run have in common, and how far training has come in them."""
 
 from __future__ import annotations
 

@@ -66,13 +66,14 @@ def test_a_plugin_that_cannot_be_imported_is_one_line(here: Path, code: str) -> 
 
 
 def test_entry_points_of_the_group_are_loaded(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for group in ("jax", "export"):
+    for group in ("jax", "torch", "export"):
         (here / f"for_{group}.py").write_text("")
     folder = here / "own-1.0.dist-info"
     folder.mkdir()
     (folder / "METADATA").write_text("Metadata-Version: 2.1\nName: own\nVersion: 1.0\n")
-    (folder / "entry_points.txt").write_text("[dawn2dusk.jax]\na = for_jax\n[dawn2dusk.export]\na = for_export\n")
+    groups = "".join(f"[dawn2dusk.{group}]\na = for_{group}\n" for group in ("jax", "torch", "export"))
+    (folder / "entry_points.txt").write_text(groups)
     monkeypatch.syspath_prepend(here)
     assert plugins.take([], "export") == []
-    assert "for_export" in sys.modules
+    assert {"for_torch", "for_export"} <= set(sys.modules)
     assert "for_jax" not in sys.modules

@@ -28,11 +28,12 @@ from jax_impl.config.tree import Config
 from jax_impl.model.network import Tree, flatten
 from jax_impl.runs.bundles import read_bundle, warm_start
 from jax_impl.runs.folder import open_run, write_config
+from jax_impl.training.batches import Drawn
+from jax_impl.training.objective import Problem, diffusion_loss
 from jax_impl.training.optim import learning_rate, make_optimizer
 from jax_impl.training.report import MetricsLog
 from jax_impl.training.retention import Retention
 from jax_impl.training.state import TrainState, outline, with_params
-from jax_impl.training.step import Problem, diffusion_loss
 from jax_impl.training.writer import save
 from tests.parity.subject import to_nhwc, to_torch, with_weights
 from tests.torch_ref.original_network import Original, Script, batch, trained
@@ -142,7 +143,7 @@ def make_step(problem: Problem, optimizer: optax.GradientTransformation) -> Call
     """A jitted (params, stats, opt_state, cond, x0, t, eps) -> the first three after a step."""
 
     def step(params: Tree, stats: Tree, opt_state: optax.OptState, *drawn: jax.Array) -> tuple[Tree, Tree, Tree]:
-        grads, (_, stats) = jax.grad(lambda p: diffusion_loss(problem, p, stats, *drawn), has_aux=True)(params)
+        grads, (_, stats) = jax.grad(lambda p: diffusion_loss(problem, p, stats, Drawn(*drawn)), has_aux=True)(params)
         updates, opt_state = optimizer.update(grads, opt_state, params)
         return optax.apply_updates(params, updates), stats, opt_state
 

@@ -13,7 +13,8 @@ import numpy as np
 import torch
 
 from jax_impl.model.network import Network, flatten
-from jax_impl.training.step import diffusion_loss
+from jax_impl.training.batches import Drawn
+from jax_impl.training.objective import diffusion_loss
 from tests.parity.ladder import Line, compare, worst
 from tests.parity.subject import Subject, to_nhwc, to_torch
 from torch_ref import diffusion as reference
@@ -128,7 +129,7 @@ def _backward(subject: Subject, shape: tuple[int, int, int], dtype: str) -> Iter
         params, stats = _jax_weights(subject, dtype)
         arrays = [jnp.asarray(a) for a in (cond, x0, t, eps)]
         (loss, (_, after)), grads = jax.jit(
-            jax.value_and_grad(lambda p: diffusion_loss(subject.problem, p, stats, *arrays), has_aux=True)
+            jax.value_and_grad(lambda p: diffusion_loss(subject.problem, p, stats, Drawn(*arrays)), has_aux=True)
         )(params)
         ours = {name: np.array(g) for name, g in flatten(grads).items()}
         after = {name: np.array(leaf) for name, leaf in flatten(after).items()}

@@ -22,9 +22,10 @@ from jax_impl.data.batches import batch_indices
 from jax_impl.data.loader import Pairs, load
 from jax_impl.model.network import Tree, flatten
 from jax_impl.model.seed_unet import SeedModelConfig
+from jax_impl.training.objective import Problem
 from jax_impl.training.optim import learning_rate, make_optimizer
 from jax_impl.training.state import with_params
-from jax_impl.training.step import Problem, update
+from jax_impl.training.step import update
 from tests.parity.ladder import Line, compare
 from tests.parity.subject import Subject, to_torch
 from torch_ref.base import Denoiser

@@ -25,9 +25,11 @@ from jax_impl.model.network import Network, Tree, flatten, outline
 from jax_impl.model.registry import NetworkConfig
 from jax_impl.model.seed_unet import SeedModelConfig
 from jax_impl.runs.bundles import write_bundle
+from jax_impl.training.interfaces import Batch
+from jax_impl.training.objective import Problem
 from jax_impl.training.optim import learning_rate, make_optimizer
 from jax_impl.training.state import with_params
-from jax_impl.training.step import Batch, Problem, make_train_step
+from jax_impl.training.step import make_train_step
 from torch_ref.weights import Bundle, build_model, load_bundle, to_jax
 
 TRAINING_STEPS = {"seed": 900, "tiny": 200, "base": 200}

@@ -39,7 +39,9 @@ from jax_impl.diffusion.samplers import sample, start_state
 from jax_impl.model.network import build, outline
 from jax_impl.model.unet import UNetModelConfig
 from jax_impl.runs.bundles import open_bundle, write_bundle
-from jax_impl.training.step import Batch, Problem, diffusion_loss, make_validation_loss, to_unit
+from jax_impl.training.batches import Drawn, to_unit
+from jax_impl.training.interfaces import Batch
+from jax_impl.training.objective import Problem, diffusion_loss, make_validation_loss
 from tests.export.web import conftest as web
 from tests.parity.bridge import Bridge, BridgeConfig, registered
 from torch_ref.diffusion import sample_by_table, start_by_table
@@ -235,7 +237,7 @@ def test_it_is_trained_and_validated_by_the_same_losses() -> None:
     pairs = Batch(*(rng.integers(0, 256, (4, 8, 8, 3), np.uint8) for _ in range(2)))
     cond, x0 = to_unit(pairs.cond), to_unit(pairs.x0)
     t = jnp.asarray([12, 37, 62, 87])
-    loss, (parts, _) = diffusion_loss(problem, params, stats, cond, x0, t, 0.0 * x0)
+    loss, (parts, _) = diffusion_loss(problem, params, stats, Drawn(cond, x0, t, 0.0 * x0))
     x_t = cond + (1 - t[:, None, None, None] / 99) * (x0 - cond)
     output, _ = network.apply(params, stats, x_t, cond, t)
     assert float(loss) == pytest.approx(float(jnp.mean((output - x0) ** 2)), rel=1e-5)

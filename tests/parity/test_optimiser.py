@@ -18,8 +18,8 @@ from jax_impl.config.data import DataConfig
 from jax_impl.config.tree import Config, OptimConfig, TrainConfig
 from jax_impl.data.loader import load
 from jax_impl.model.unet import UNetModelConfig
+from jax_impl.training.objective import Problem
 from jax_impl.training.optim import clip_by_global_norm, learning_rate, make_optimizer, scale_by_adam
-from jax_impl.training.step import Problem
 from tests.parity.ladder import Line
 from tests.parity.optimiser import (
     Course,

@@ -80,7 +80,7 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) < len(pairs):
         names = [name for name, _ in pairs]
-        raise ValueError(f"{next(name for name in names if names.count(name) > 1)[:80]!r} stands in it twice")
+        raise ValueError(f"{next(name for name in names if names.count(name) > 1)[:80]!r} is given twice")
     return found
 
 

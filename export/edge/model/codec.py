@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -46,12 +46,16 @@ class Codec:
     mean: tuple[float, ...] = (0.0, 0.0, 0.0)
     std: tuple[float, ...] = (1.0, 1.0, 1.0)
 
+    def state_shape(self, shape: Sequence[int]) -> tuple[int, ...]:
+        """The shape of the state of pictures (batch, height, width, ...)."""
+        return shape[0], shape[1] // self.factor, shape[2] // self.factor, self.channels
+
     def encode(self, picture: np.ndarray) -> np.ndarray:
         """Pictures (batch, height, width, 3) in [-1, 1] to states (batch, height / factor, width / factor, channels).
 
         Channels after the third one, the coordinates of pixels, become the means of their blocks and stay as they are.
         """
-        if self == Codec():
+        if self == IDENTITY_CODEC:
             return picture
         state = (CODECS[self.name].encode(picture[..., :3]) - self._row(self.mean)) / self._row(self.std)
         if picture.shape[-1] == 3:
@@ -63,7 +67,7 @@ class Codec:
 
     def decode(self, state: np.ndarray) -> np.ndarray:
         """The inverse of `encode` for pictures of three channels."""
-        if self == Codec():
+        if self == IDENTITY_CODEC:
             return state
         return CODECS[self.name].decode(state * self._row(self.std) + self._row(self.mean))
 
@@ -75,10 +79,13 @@ class Codec:
         return np.asarray(values, np.float32)
 
 
-def read_codec(text: str, where: str, plugin: str | None = None) -> Codec:
-    """The codec that an entry of the metadata describes; `plugin` is the module that is known to register it.
+IDENTITY_CODEC = Codec()
 
-    Raises UserError, which begins with `where`, for an entry that describes none and for an unknown name.
+
+def read_codec(text: str, where: str) -> Codec:
+    """The codec that an entry of the metadata describes; whether its name is known is found out when it is called.
+
+    Raises UserError, which begins with `where`, for an entry that describes none.
     """
     try:
         held: Any = parse_json(text)
@@ -91,5 +98,11 @@ def read_codec(text: str, where: str, plugin: str | None = None) -> Codec:
             raise ValueError("its sizes or statistics make no sense")
     except (ValueError, KeyError, TypeError) as error:
         raise UserError(f"{where} is no description of a codec ({error}); export it again") from None
-    CODECS.find(name, f"{where}.name", plugin)
     return Codec(name, factor, channels, mean, std)
+
+
+def of_settings(settings: Mapping[str, Any]) -> Codec:
+    """The codec that a bundle's config names in its section `codec`; older ones have none: the identity."""
+    values = {"name": settings.get("codec", IDENTITY), **settings}
+    held = {key: values.get(key, default) for key, default in asdict(IDENTITY_CODEC).items()}
+    return read_codec(json.dumps(held), "config.codec")

@@ -12,8 +12,10 @@ from typing import Any
 
 import numpy as np
 
+from export.edge import plugins
 from export.edge.disk.reading import parse_json
 from export.edge.errors import UserError
+from export.edge.model.codec import CODECS, IDENTITY_CODEC, Codec, read_codec
 from export.edge.model.layout import DENOISER
 from export.edge.pictures.arrays import FITS, LARGEST_SIZE
 from export.edge.sampling.coordinates import placed
@@ -50,6 +52,7 @@ LATER_KEYS = {
     "cond_dropout": "0",
     "coordinates": "false",
     "plugins": "[]",
+    "codec": IDENTITY_CODEC.to_json(),
 }
 """Keys that older files lack, with what they mean by that. Running a model needs none of its `plugins`, those that it
 was trained with, see `export.edge.plugins.Record`."""
@@ -94,6 +97,8 @@ class Artifact:
     """Whether the model takes the place of each pixel as input."""
     weights_digest: str
     """64 hexadecimal digits, the same for every file made from the same weights."""
+    codec: Codec = IDENTITY_CODEC
+    """What stands around the denoiser, which works on its states."""
     format_version: str = FORMAT_VERSION
     """Of the file."""
     tables: Tables | None = None
@@ -105,8 +110,7 @@ class Artifact:
     @property
     def sources(self) -> list[str]:
         """Names of the networks, other than the denoiser, from which the tables start."""
-        plans = (plan for plans in (self.tables or {}).values() for plan in plans.values())
-        return sorted({plan.source for plan in plans} - {COND, DENOISER})
+        return sources_of(self.tables)
 
     @property
     def networks(self) -> dict[str, Denoise]:
@@ -138,6 +142,12 @@ class Artifact:
         assert self.alphas_cumprod is not None
         spacing = self.spacing if spacing is None else spacing
         return coefficients(self.alphas_cumprod, steps, sampler, eta, prediction=self.prediction, spacing=spacing)
+
+
+def sources_of(tables: Tables | None) -> list[str]:
+    """Names of the networks, other than the denoiser, from which tables start."""
+    plans = (plan for plans in (tables or {}).values() for plan in plans.values())
+    return sorted({plan.source for plan in plans} - {COND, DENOISER})
 
 
 def check_format(metadata: Mapping[str, str], path: Path) -> None:
@@ -202,6 +212,7 @@ def read_metadata(metadata: Mapping[str, str], denoise: Denoise, path: Path) -> 
         cond_dropout=_between(metadata, "cond_dropout", 1.0, path),
         coordinates=choice("coordinates", ("false", "true")) == "true",
         weights_digest=digest,
+        codec=_codec(metadata, path),
         format_version=metadata["format_version"],
         tables=tables,
     )
@@ -218,6 +229,17 @@ def _tables(metadata: Mapping[str, str], path: Path) -> Tables:
         return read_tables(metadata["tables"])
     except UserError as error:
         raise UserError(f"model {path}: {error}; export it again") from None
+
+
+def _codec(metadata: Mapping[str, str], path: Path) -> Codec:
+    codec = read_codec(metadata["codec"], f"model {path}: codec")
+    if codec.name not in CODECS:
+        try:
+            record = plugins.record(parse_json(metadata["plugins"]), "plugins")
+        except (UserError, ValueError):
+            record = ()
+        CODECS.find(codec.name, f"model {path}: codec.name", plugins.module_of(record, CODECS.kind, codec.name))
+    return codec
 
 
 def _clamp(metadata: Mapping[str, str], path: Path) -> float | None:

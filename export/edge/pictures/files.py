@@ -116,7 +116,7 @@ def _decode(file: IO[bytes], path: Path | str) -> tuple[np.ndarray, Tags]:
 
 
 def _open_header(file: IO[bytes], path: Path | str) -> Image.Image:
-    """Read the header alone. Our own limit stands in for Pillow's, which warns, names no remedy and is global."""
+    """Read the header alone. Our own limit replaces Pillow's, which warns, names no remedy and is global."""
     with _opening:
         before, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
         try:

@@ -1,7 +1,7 @@
-"""Where each pixel lies in the whole picture, as two more channels of cond, for models that want to know.
+"""Where each pixel lies in the whole picture, as two more channels of cond, for models that use it.
 
 A convolution looks the same everywhere, so a network that was trained on crops cannot
-tell sky from ground by their height; told the place of every pixel, it can, at any size
+tell sky from ground by their height; given the place of every pixel, it can, at any size
 (Wang et al. 2023, "Patch Diffusion", conditional coordinates for patch location).
 """
 

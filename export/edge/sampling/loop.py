@@ -9,6 +9,7 @@ from typing import Protocol
 import numpy as np
 
 from export.edge.errors import UserError
+from export.edge.model.codec import Codec
 from export.edge.sampling.noise import start_noise, step_noise
 from export.edge.sampling.table import COND, Plan
 
@@ -21,6 +22,9 @@ class Model(Protocol):
 
     @property
     def denoise(self) -> Denoise: ...
+
+    @property
+    def codec(self) -> Codec: ...
 
     @property
     def networks(self) -> Mapping[str, Denoise]:
@@ -54,11 +58,12 @@ class Call:
 def generate(model: Model, cond: np.ndarray, plan: Plan, seed: int, denoise: Denoise | None = None) -> Iterator[Call]:
     """Run `plan` from the start that `seed` gives, a Call for each call of the network.
 
-    `cond`: float32 (batch, height, width, 3, or 5 with coordinates) in [-1, 1]. `denoise` is called in the place of
+    `cond`: float32 (batch, height, width, 3, or 5 with coordinates) in [-1, 1], pictures; the calls hold states of the
+    model's codec, of which `decode` makes pictures. `denoise` is called in the place of
     the model's own, such as one with guidance. Raises UserError for a source that the model lacks.
     """
-    shape = (*cond.shape[:3], 3)
-    start = start_state(plan, source_picture(plan, model.networks, cond), seed, shape)
+    shape, cond = model.codec.state_shape(cond.shape), model.codec.encode(cond)
+    start = start_state(plan, source_picture(plan, model.networks, cond, shape[-1]), seed, shape)
     called = model.denoise if denoise is None else denoise
     return iterate(
         called, cond, start, plan, model.clamp, lambda index: step_noise(seed, index, shape), model.threshold
@@ -86,7 +91,9 @@ def start_state(plan: Plan, source: np.ndarray | None, seed: int, shape: tuple[i
     return state
 
 
-def source_picture(plan: Plan, networks: Mapping[str, Denoise], cond: np.ndarray) -> np.ndarray | None:
+def source_picture(
+    plan: Plan, networks: Mapping[str, Denoise], cond: np.ndarray, channels: int = 3
+) -> np.ndarray | None:
     """The picture that the plan starts from, (batch, height, width, 3); None where it starts from noise alone.
 
     That of a network is its output for an x_t of zeros at the first call's timestep. Raises UserError for a network
@@ -94,7 +101,7 @@ def source_picture(plan: Plan, networks: Mapping[str, Denoise], cond: np.ndarray
     """
     if plan.start_from_source == 0.0:
         return None
-    picture = cond[..., :3]
+    picture = cond[..., :channels]
     if plan.source == COND:
         return picture
     if plan.source not in networks:

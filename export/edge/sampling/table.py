@@ -16,7 +16,7 @@ can any other language.
 Those of gaussian diffusion are made here, for any number of steps: DDIM, re-spaced DDPM, DPM-Solver++(2M) and Heun.
 There x_t = sqrt(a_t) x0 + sqrt(1 - a_t) eps with a = alphas_cumprod, a network says eps, x0 or v = sqrt(a_t) eps -
 sqrt(1 - a_t) x0 (Salimans and Ho 2022), the start is noise alone, and the last call lands on a = 1, that is on the
-bounded x0_hat. A step is one call, but for "heun", where it is two.
+bounded x0_hat. A step is one call, with "heun" two.
 """
 
 from __future__ import annotations
@@ -54,9 +54,9 @@ COLUMNS = (
 
 @dataclass(frozen=True)
 class Plan:
-    """One row of numbers for each call of the network; all arrays are (calls,), float64 but for t.
+    """One row of numbers for each call of the network; all arrays are (calls,), float64 except t.
 
-    There are as many calls as steps, but for "heun", which takes 2 steps - 2 (and 1 for 1).
+    There are as many calls as steps, except with "heun", which takes 2 steps - 2 (and 1 for 1).
     """
 
     t: np.ndarray

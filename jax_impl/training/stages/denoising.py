@@ -17,11 +17,13 @@ from jax_impl.config.tree import Config
 from jax_impl.data.loader import LazyPairs, Pairs
 from jax_impl.diffusion.sampling import SamplingOptions, make_sampler, resolve
 from jax_impl.model.network import Tree, build, outline
+from jax_impl.training.batches import to_unit
 from jax_impl.training.feed import open_feed
 from jax_impl.training.interfaces import Batch, NamedNetworks, StepFunction
+from jax_impl.training.objective import Problem, make_validation_loss
 from jax_impl.training.optim import learning_rate, make_optimizer
 from jax_impl.training.state import TrainState, sampling_weights, with_params
-from jax_impl.training.step import Problem, make_statistics_step, make_train_step, make_validation_loss, to_unit
+from jax_impl.training.step import make_statistics_step, make_train_step
 
 STATISTICS_BATCHES = 50
 """Training batches over which BatchNorm's statistics are re-estimated."""

@@ -16,7 +16,7 @@ from jax_impl.config.tree import Config, DiffusionConfig
 from jax_impl.diffusion.guidance import HIDDEN, guided
 from jax_impl.diffusion.sampling import SamplingOptions, resolve
 from jax_impl.model.network import outline
-from jax_impl.training.step import Problem
+from jax_impl.training.objective import Problem
 from torch_ref import guidance as reference
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from jax_impl.evaluation.held_out import HeldOut
 from jax_impl.evaluation.methods import Method
-from jax_impl.evaluation.report import chosen, contact_sheet, interval_note, to_json, to_markdown
+from jax_impl.evaluation.report import chosen, contact_sheet, interval_note, report_json, to_markdown
 from jax_impl.evaluation.scoring import METRICS, Judge, Scores, make_judge, score
 
 
@@ -24,7 +24,7 @@ def scored(judge: Judge, held_out: HeldOut) -> list[Scores]:
 
 
 def test_the_numbers_are_plain_json_and_all_there(judge: Judge, scored: list[Scores]) -> None:
-    report = to_json(judge, scored, ["look out"], scored[:1], {"artifact": "model.onnx"})
+    report = report_json(judge, scored, ["look out"], scored[:1], {"artifact": "model.onnx"})
     assert json.loads(json.dumps(report, allow_nan=False)) == report
     assert report["artifact"] == "model.onnx" and report["warnings"] == ["look out"]
     model, copy = report["methods"]["model"], report["methods"]["copy_input"]

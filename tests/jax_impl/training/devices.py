@@ -21,13 +21,15 @@ from jax_impl.config.tree import Config, OptimConfig, TrainConfig
 from jax_impl.data.loader import Pairs
 from jax_impl.model.seed_unet import SeedModelConfig
 from jax_impl.model.unet import UNetModelConfig
+from jax_impl.training.batches import Drawn, draw_batch
 from jax_impl.training.checkpoint import restore
 from jax_impl.training.feed import open_feed
 from jax_impl.training.mesh import make_mesh, put_state, state_sharding
+from jax_impl.training.objective import Problem
 from jax_impl.training.optim import learning_rate, make_optimizer
 from jax_impl.training.retention import Retention
 from jax_impl.training.state import TrainState, create, to_arrays
-from jax_impl.training.step import Problem, draw_batch, make_train_step, update
+from jax_impl.training.step import make_train_step, update
 from jax_impl.training.writer import save
 
 STEPS, BATCH, SIDE = 20, 8, 8
@@ -89,7 +91,7 @@ def reversed_batches(config: Config) -> np.ndarray:
     @jax.jit
     def step(state: TrainState, pairs: Any, indices: jax.Array) -> TrainState:
         drawn = draw_batch(config, jax.random.fold_in(state.key, state.step), pairs, indices)
-        return update(problem, optimizer, schedule, state, *(a[::-1] for a in drawn))[0]
+        return update(problem, optimizer, schedule, state, Drawn(*(a[::-1] for a in drawn)))[0]
 
     with open_feed(pairs(), config) as feed:
         for n in range(STEPS):

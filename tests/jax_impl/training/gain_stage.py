@@ -13,10 +13,10 @@ from jax.sharding import Mesh
 
 from export.edge.pictures.arrays import to_uint8
 from jax_impl.config.tree import Config
+from jax_impl.training.batches import to_unit
 from jax_impl.training.guard import check_step
 from jax_impl.training.interfaces import Batch, Guard, Metrics, NamedNetworks
 from jax_impl.training.stages.registry import STAGES, StageConfig
-from jax_impl.training.step import to_unit
 
 
 @dataclass(frozen=True)

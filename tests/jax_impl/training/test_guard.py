@@ -16,9 +16,12 @@ from hypothesis import strategies as st
 from jax_impl.config.tree import Config, OptimConfig
 from jax_impl.data.loader import load
 from jax_impl.training.guard import MEMORY, check_step, describe_skipped
+from jax_impl.training.interfaces import Batch
+from jax_impl.training.objective import Problem
 from jax_impl.training.optim import learning_rate, make_optimizer
+from jax_impl.training.progress import fetch
 from jax_impl.training.state import Guard, TrainState, create, to_arrays
-from jax_impl.training.step import Batch, Problem, StepFunction, fetch, make_train_step
+from jax_impl.training.step import StepFunction, make_train_step
 
 SmallConfig = Callable[..., Config]
 

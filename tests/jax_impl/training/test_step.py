@@ -19,21 +19,13 @@ from jax_impl.diffusion.losses.hybrid import HybridConfig
 from jax_impl.diffusion.losses.registry import Losses
 from jax_impl.model.seed_unet import SeedModelConfig
 from jax_impl.model.unet import UNetModelConfig
+from jax_impl.training.batches import Drawn, draw_batch, to_unit
+from jax_impl.training.interfaces import Batch
+from jax_impl.training.objective import Problem, diffusion_loss, make_validation_loss
 from jax_impl.training.optim import learning_rate, make_optimizer
+from jax_impl.training.progress import fetch
 from jax_impl.training.state import create
-from jax_impl.training.step import (
-    Batch,
-    Problem,
-    diffusion_loss,
-    draw_batch,
-    fetch,
-    make_statistics_step,
-    make_train_step,
-    make_validation_loss,
-    mean_gradient,
-    to_unit,
-    update_ema,
-)
+from jax_impl.training.step import make_statistics_step, make_train_step, mean_gradient, update_ema
 
 
 def setup(
@@ -114,7 +106,7 @@ def test_the_loss_of_a_fresh_network_is_its_distance_from_the_target(
     target = {"eps": eps, "x0": x0, "v": signal * eps - noise * x0}[prediction]
     # A plain head starts by saying nothing, an affine one by copying cond.
     error = np.asarray(target - (cond if head == "affine" else 0.0), np.float64)
-    loss, (terms, _) = diffusion_loss(problem, state.params, state.stats, cond, x0, t, eps)
+    loss, (terms, _) = diffusion_loss(problem, state.params, state.stats, Drawn(cond, x0, t, eps))
     assert float(terms["mse"]) == pytest.approx(np.mean(error**2), rel=1e-5)
     assert float(loss) == pytest.approx(np.mean(error**2) + 0.1 * np.mean(np.abs(error)), rel=1e-5)
 
@@ -174,7 +166,7 @@ def test_min_snr_weighs_each_picture_and_the_validation_loss_too() -> None:
     # A fresh plain head says nothing, so that the error is v itself.
     v = signal[:, None, None, None] * eps - noise[:, None, None, None] * x0
     expected = np.mean(np.minimum(snr, 5.0) / (snr + 1.0) * np.mean(np.square(v), axis=(1, 2, 3)))
-    loss, _ = diffusion_loss(weighted, state.params, state.stats, x0, x0, t, eps)
+    loss, _ = diffusion_loss(weighted, state.params, state.stats, Drawn(x0, x0, t, eps))
     assert float(loss) == pytest.approx(expected, rel=1e-4)
     losses = [make_validation_loss(p)(state.params, state.stats, pairs) for p in (problem, weighted)]
     assert losses[1] < losses[0]
@@ -203,14 +195,14 @@ def test_statistics_are_those_of_the_batch_alone() -> None:
 def test_parts_of_a_batch_are_batches_of_their_own_whose_gradients_are_averaged() -> None:
     """BatchNorm: each part by its own statistics, and the running ones move once for each."""
     problem, state, _, pairs = setup("seed")
-    cond, x0, t, eps = draw_batch(problem.config, state.key, pairs, jnp.arange(4))
+    drawn = draw_batch(problem.config, state.key, pairs, jnp.arange(4))
     config = dataclasses.replace(problem.config, optim=dataclasses.replace(problem.config.optim, accumulate=2))
     together = jax.jit(partial(mean_gradient, problem._replace(config=config)))
-    grads, metrics, stats = together(state.params, state.stats, cond, x0, t, eps)
+    grads, metrics, stats = together(state.params, state.stats, drawn)
 
     alone, wanted_stats, found = jax.jit(partial(mean_gradient, problem)), state.stats, []
     for rows in (slice(0, None, 2), slice(1, None, 2)):
-        part, said, wanted_stats = alone(state.params, wanted_stats, cond[rows], x0[rows], t[rows], eps[rows])
+        part, said, wanted_stats = alone(state.params, wanted_stats, Drawn(*(side[rows] for side in drawn)))
         found.append((part, said))
     wanted = jax.tree.map(lambda a, b: (a + b) / 2, *found)
     for got, want in zip(

@@ -21,7 +21,7 @@ async function hasWebGpu() {
  *
  * `backend` is "wasm", "webgpu" or "auto", which is WebGPU where there is a device for it. Where the device or the graph
  * refuses, WebAssembly takes over; what came of it is returned. `denoise(x, cond, t, height, width)` takes two
- * Float32Arrays of three planes and a whole number. `onBytes(done, total)` is told of the download. Throws PhotoError
+ * Float32Arrays of three planes and a whole number. `onBytes(done, total)` is called during the download. Throws PhotoError
  * when the file cannot be had or is not the one that the page was built with.
  */
 export async function openNetwork(model, variant, backend, onBytes) {

@@ -9,7 +9,7 @@
 
 import { timesteps } from './spacing.js';
 
-export const SAMPLERS = ['ddim', 'ddpm', 'dpmpp', 'heun'];
+const SAMPLERS = ['ddim', 'ddpm', 'dpmpp', 'heun'];
 
 /** Names in a model's tables, and in a row here; what a table leaves out is 0. */
 const COLUMNS = {

@@ -1,7 +1,6 @@
 // What can be asked for, and what the model recommends.
 
 import { parseSeed } from './noise.js';
-import { SPACINGS } from './spacing.js';
 
 export class Settings {
   /** `model` is the content of model.json; `$` finds an element by its id. */
@@ -10,7 +9,7 @@ export class Settings {
     this.model = model;
     this.onEngine = () => {};
     fill($('sampler'), model.samplers.map((name) => [name, name]), model.sampler);
-    fill($('spacing'), SPACINGS.map((name) => [name, name]), model.spacing);
+    fill($('spacing'), model.spacings.map((name) => [name, name]), model.spacing);
     const label = ({ name, description, bytes }) => `${name} (${description}), ${(bytes / 1e6).toFixed(bytes < 1e7 ? 1 : 0)} MB`;
     fill($('variant'), model.variants.map((variant) => [variant.name, label(variant)]), model.variants[0].name);
     $('steps').max = model.timesteps;

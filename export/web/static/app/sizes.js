@@ -2,7 +2,7 @@
 
 /**
  * {width, height} of a JPEG, PNG, GIF, WebP or BMP that begins with `bytes`, a Uint8Array; null for any other file and
- * for one whose size does not stand in these bytes.
+ * for one whose size is not in these bytes.
  */
 export function sizeFromHeader(bytes) {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);

@@ -1,7 +1,5 @@
 // Which of the T timesteps a sampler visits: export/edge/sampling/spacing.py in JavaScript.
 
-export const SPACINGS = ['trailing', 'leading', 'linspace', 'logsnr'];
-
 const LEAST_LOG_SNR = -10.2;
 
 /** `steps` strictly falling timesteps out of 0 ... T-1, for the T numbers of alphasCumprod. */

@@ -5,6 +5,7 @@
 //      {kind: 'step', id, index, image} · {kind: 'done', id, blob, width, height, seconds} · {kind: 'cancelled', id}
 //      {kind: 'error', id, message}
 
+import { fromState, toState } from './codec.js';
 import { toPhotoSize } from './detail.js';
 import { openNetwork } from './network.js';
 import { START, normal } from './noise.js';
@@ -61,7 +62,7 @@ async function drawOn(network, id, photo, { seed, steps, sampler, spacing, guida
   const plan = makePlan(model, steps, sampler, spacing);
   const inner = working(picture, model.size, model.fit, model.size_multiple);
   const { width, height } = inner;
-  const cond = toPlanes(inner);
+  const cond = toState(toPlanes(inner), model.codec);
   const hidden = new Float32Array(cond.length);
   const noise = (stream) => planar(normal(seed, stream, cond.length));
   const denoise = guided((x, t, shown) => network.denoise(x, shown ? cond : hidden, t, height, width), guidance);
@@ -71,7 +72,7 @@ async function drawOn(network, id, photo, { seed, steps, sampler, spacing, guida
   const source = bySource ? await network.denoise(new Float32Array(cond.length), cond, plan.rows[0].t, height, width) : cond;
   let x = startState(plan, source, noise(START));
   const show = (index) => {
-    const image = toImageData(cut(fromPlanes(x, height, width), covered(picture, inner, model.fit)));
+    const image = toImageData(cut(fromPlanes(fromState(x, model.codec), height, width), covered(picture, inner, model.fit)));
     self.postMessage({ kind: 'step', id, index, image }, [image.data.buffer]);
   };
   self.postMessage({ kind: 'start', id, steps: plan.rows.length });
@@ -83,7 +84,7 @@ async function drawOn(network, id, photo, { seed, steps, sampler, spacing, guida
     await breathe(id);
   }
   if (!x.every(Number.isFinite)) throw new PhotoError('The model returned values that are not numbers. Choose another precision.');
-  const result = toPhotoSize(picture, inner, x, model.fit);
+  const result = toPhotoSize(picture, inner, fromState(x, model.codec), model.fit);
   await breathe(id);
   const blob = await encode(result);
   await breathe(id);

@@ -28,7 +28,9 @@ from jax_impl.diffusion.losses.registry import (
 from jax_impl.diffusion.process import Levels
 from jax_impl.model.network import build
 from jax_impl.model.unet import UNetModelConfig
-from jax_impl.training.step import Batch, Problem, diffusion_loss, make_validation_loss, to_unit
+from jax_impl.training.batches import Drawn, to_unit
+from jax_impl.training.interfaces import Batch
+from jax_impl.training.objective import Problem, diffusion_loss, make_validation_loss
 
 
 @dataclass(frozen=True)
@@ -119,7 +121,7 @@ def test_training_and_validation_have_one_loss() -> None:
     pairs = Batch(*(rng.integers(0, 256, (4, 8, 8, 3), np.uint8) for _ in range(2)))
     cond, x0 = to_unit(pairs.cond), to_unit(pairs.x0)
     t, eps = jnp.asarray([10, 300, 600, 800]), jax.random.normal(KEY, x0.shape)
-    loss, (parts, _) = diffusion_loss(problem, params, stats, cond, x0, t, eps, dropout_key=KEY)
+    loss, (parts, _) = diffusion_loss(problem, params, stats, Drawn(cond, x0, t, eps), KEY)
     assert set(parts) == {"loss", "largest", "mse"}
     assert float(parts["largest"]) < float(loss) <= float(parts["largest"]) + 0.1
     first = make_validation_loss(problem)(params, stats, pairs)

@@ -1,0 +1,117 @@
+"""What training minimises and validation reports: the loss of a batch, in both by the same function."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jax_impl.config.tree import Config
+from jax_impl.diffusion.losses.registry import Losses, LossSample
+from jax_impl.diffusion.process import Noised, Process, Published
+from jax_impl.model.codec import Codec, codec_of
+from jax_impl.model.network import Network, Tree
+from jax_impl.shapes import Array, Cond, Features, Float, RandomKey
+from jax_impl.training.batches import Drawn, to_unit
+from jax_impl.training.interfaces import Batch, Metrics
+
+LOSS_STREAM = 1
+"""Folded into the key of dropout for what is random in a loss term."""
+NO_AUX: Mapping[str, Any] = {}
+
+
+class Problem(NamedTuple):
+    """What the loss depends on besides weights and data; all of it fixed during a run."""
+
+    network: Network
+    config: Config
+    process: Process
+    losses: Losses
+
+    @staticmethod
+    def of(network: Network, config: Config, published: Published | None = None) -> Problem:
+        """With the process and the losses of the settings; `published`: what a bundle says of the process."""
+        return Problem(network, config, config.diffusion.create(published), Losses(config.losses))
+
+    @property
+    def codec(self) -> Codec:
+        """The codec of the settings, around the network."""
+        return codec_of(self.config.codec)
+
+
+def diffusion_loss(
+    problem: Problem,
+    params: Tree,
+    stats: Tree,
+    drawn: Drawn,
+    dropout_key: RandomKey | None = None,
+) -> tuple[Float[Array, ""], tuple[Metrics, Tree]]:
+    """Loss of one training batch, its parts and the new BatchNorm statistics.
+
+    `dropout_key` is needed by networks with dropout, and by losses with chance.
+    """
+    cond, x0, t, eps = drawn
+    noised = problem.process.corrupt(x0, cond[..., : x0.shape[-1]], t, eps)
+    output, stats = problem.network.apply(params, stats, noised.x_t, cond, t, train=True, key=dropout_key)
+    key = jax.random.key(0) if dropout_key is None else jax.random.fold_in(dropout_key, LOSS_STREAM)
+    _, parts = loss_of(problem, cond, x0, noised, output, key)
+    return parts["loss"], (parts, stats)
+
+
+def loss_of(
+    problem: Problem,
+    cond: Cond,
+    x0: Features,
+    noised: Noised,
+    output: Features,
+    key: RandomKey,
+    aux: Mapping[str, Any] = NO_AUX,
+) -> tuple[jax.Array, Metrics]:
+    """The loss of what the network says of a batch, (batch,) or scalar, and its parts, as `Losses` gives them.
+
+    Training and validation both call it. `aux`: what a stage gives to loss terms besides the batch.
+    """
+    process = problem.process
+    x0_hat = process.to_x0(output, noised.x_t, noised.t)
+    sample = LossSample(
+        cond, x0, noised.x_t, noised.t, noised.noise, output, process.target(x0, noised), x0_hat, noised.levels
+    )
+    return problem.losses(sample, key, aux)
+
+
+def make_validation_loss(problem: Problem) -> Callable[[Tree, Tree, Batch], float]:
+    """A function (params, stats, pairs) -> mean loss, in evaluation mode, on noise that never changes.
+
+    Each pair meets four timesteps spread evenly over 0…T-1 and offset from pair to
+    pair, and loss terms one key, so that values from different epochs are comparable. Pictures are whole, as they
+    are when pictures are drawn, also where training sees crops.
+    """
+    timesteps = problem.process.timesteps
+    draws, chunk = 4, problem.config.train.batch_size
+
+    @jax.jit
+    def losses(params: Tree, stats: Tree, pairs: Batch, t: jax.Array, keys: jax.Array) -> jax.Array:
+        cond, x0 = (problem.codec.encode(to_unit(side)) for side in pairs)
+        eps = jax.vmap(lambda key: jax.random.normal(key, x0.shape[1:], x0.dtype))(keys)
+        noised = problem.process.corrupt(x0, cond, t, eps)
+        output, _ = problem.network.apply(params, stats, noised.x_t, cond, t)
+        value, _ = loss_of(problem, cond, x0, noised, output, jax.random.key(0))
+        return jnp.broadcast_to(value, t.shape)
+
+    def validation_loss(params: Tree, stats: Tree, pairs: Batch) -> float:
+        count = len(pairs.x0)
+        collected = []
+        for draw in range(draws):
+            for start in range(0, count, chunk):
+                rows = np.arange(start, min(start + chunk, count))
+                places = (rows * draws + draw + 0.5) / (count * draws)
+                t = jnp.asarray(places * timesteps, jnp.int32)
+                keys = jax.vmap(jax.random.key)(jnp.asarray(rows * draws + draw))
+                part = Batch(jnp.asarray(pairs.cond[rows]), jnp.asarray(pairs.x0[rows]))
+                collected.append(losses(params, stats, part, t, keys))
+        return float(np.mean(np.concatenate(jax.device_get(collected)), dtype=np.float64))
+
+    return validation_loss

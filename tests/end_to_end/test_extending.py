@@ -1,0 +1,146 @@
+"""The modules of docs/extending.md, written as a user would and driven by the commands, each a process of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from jax_impl.data.synthetic import render_pair
+
+PAGE = "docs/extending.md"
+MODULE = re.compile(r"^`(\w+\.py)`\n```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
+TRAINING = [
+    *("jax_impl.train", "--plugin", "my_preset", "--plugin", "my_layout", "mine", "--output-dir", "run"),
+    *("--data.path", "photos", "--data.size", "16", "--data.repeats", "2", "--data.val-share", "0.25"),
+    *("--train.epochs", "1", "--train.batch-size", "2", "--train.sample-steps", "2"),
+]
+JAX = ["--plugin", "my_preset"]
+EXPORT = ["--plugin", "my_torch_network", "--plugin", "my_variant"]
+
+
+def modules(root: Path) -> dict[str, str]:
+    """The code of the page's modules, by file name."""
+    return dict(MODULE.findall((root / PAGE).read_text(encoding="utf-8")))
+
+
+class Desk:
+    """A folder with the page's modules and some pairs, in which commands are started."""
+
+    def __init__(self, folder: Path, root: Path) -> None:
+        self.folder = folder
+        self.environment = {**os.environ, "PYTHONPATH": str(root)}
+        for name, code in modules(root).items():
+            (folder / name).write_text(code, encoding="utf-8")
+        (folder / "photos").mkdir()
+        for i in range(8):
+            for hour, picture in zip(("am", "pm"), render_pair(i, 32), strict=True):
+                Image.fromarray(picture).save(folder / "photos" / f"scene{i}x_{hour}.png")
+
+    def start(self, *words: str) -> subprocess.Popen[str]:
+        """A command in the background."""
+        return subprocess.Popen(
+            [sys.executable, "-m", *words], cwd=self.folder, env=self.environment, text=True,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        )  # fmt: skip
+
+    def run(self, *words: str, status: int = 0) -> str:
+        """What a command prints, which has to end with this status."""
+        process = self.start(*words)
+        out, err = process.communicate(timeout=300)
+        assert process.returncode == status, out + err
+        assert "Traceback" not in err
+        return out + err
+
+
+@pytest.fixture(scope="module")
+def desk(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Desk:
+    """With a trained run, which was stopped once in its first stage, and what was made of it."""
+    desk = Desk(tmp_path_factory.mktemp("desk"), root)
+    # Long enough to be stopped; --resume then makes it short.
+    stopped = desk.start(*TRAINING[:-6], "--train.epochs", "1000", *TRAINING[-4:])
+    log = desk.folder / "run" / "metrics.jsonl"
+    while stopped.poll() is None and not (log.exists() and log.stat().st_size):
+        time.sleep(0.1)
+    stopped.send_signal(signal.SIGTERM)
+    out, err = stopped.communicate(timeout=300)
+    assert stopped.returncode == 128 + signal.SIGTERM, out + err
+    epochs = str(int(json.loads(log.read_text().splitlines()[-1])["epoch"]) + 1)
+    desk.run(
+        "jax_impl.train", *JAX, "--plugin", "my_layout", "--resume", "--output-dir", "run", "--train.epochs", epochs
+    )
+    desk.run("jax_impl.bundle", *JAX, "--run", "run", "--output", "model.safetensors")
+    desk.run("export.to_onnx", *EXPORT, "model.safetensors", "--output", "artifact", "--variants", "fp32", "rounded")
+    return desk
+
+
+def test_the_page_has_a_module_for_every_kind(root: Path) -> None:
+    kinds = ("loss", "process", "network", "torch_network", "layout", "stage", "variant", "preset")
+    assert set(modules(root)) == {f"my_{kind}.py" for kind in kinds}
+    # About 20 lines of a user's code each; a process is five formulas.
+    assert {name: lines for name, code in modules(root).items() if (lines := len(code.splitlines())) > 60} == {}
+
+
+def test_both_stages_were_trained_with_both_losses(desk: Desk) -> None:
+    records = [json.loads(line) for line in (desk.folder / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert {record.get("stage") for record in records} == {None, 1}
+    assert all({"mse", "mae", "edges", "edges_error"} <= record.keys() for record in records if "loss" in record)
+    rates = {record.get("stage"): record["learning_rate"] for record in records if "learning_rate" in record}
+    assert rates == {None: pytest.approx(1e-4), 1: pytest.approx(1e-5)}
+
+
+def test_jax_the_device_and_both_variants_make_the_same_picture(desk: Desk) -> None:
+    photo = desk.folder / "photo.png"
+    Image.fromarray(render_pair(99, 16)[0]).save(photo)
+    desk.run("jax_impl.sample", *JAX, "--weights", "model.safetensors", "--input", "photo.png", "--output", "jax.png")
+    desk.run("export.edge", "artifact", "photo.png", "edge.png")
+    desk.run("export.edge", "artifact", "photo.png", "rounded.png", "--variant", "rounded")
+    jax, edge, rounded = (
+        np.asarray(Image.open(desk.folder / f"{name}.png"), int) for name in ("jax", "edge", "rounded")
+    )
+    assert np.abs(jax - edge).max() <= 1
+    assert np.abs(edge - rounded).max() <= 8
+    assert np.abs(edge - np.asarray(Image.open(photo), int)).max() > 0
+
+
+def test_the_other_commands_work_with_it(desk: Desk) -> None:
+    assert "rounded" in desk.run("export.edge", "info", "artifact")
+    assert "model_rounded.onnx" in desk.run("export.verify", *EXPORT, "artifact")
+    assert "am-pm" in desk.run("jax_impl.doctor", "--plugin", "my_layout", "photos")
+    scored = ("--data.path", "photos", "--data.val-share", "0.25", "--output-dir", "evaluation")
+    desk.run("jax_impl.evaluate", *JAX, "--plugin", "my_layout", "--run", "run", *scored)
+    assert (desk.folder / "evaluation" / "contact_sheet.png").exists()
+
+
+def test_a_number_of_steps_without_a_table_is_refused(desk: Desk) -> None:
+    said = desk.run("export.edge", "artifact", "photos/scene0x_am.png", "x.png", "--steps", "7", status=2)
+    assert re.fullmatch(r"error: .*\b7\b.*\b1, 2, 4, 10, 20.*\n", said), said
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["jax_impl.bundle", "--run", "run", "--output", "other.safetensors"], r"with --plugin my_network"),
+        (["jax_impl.train", "--resume", "--output-dir", "run"], r"with --plugin my_network"),
+        (
+            ["jax_impl.sample", "--weights", "model.safetensors", "--input", "x.png", "--output", "y.png"],
+            r"with --plugin my_network",
+        ),
+        (["export.to_onnx", "model.safetensors", "--output", "other"], r"'small'.*with --plugin my_network"),
+    ],
+    ids=["bundle", "resume", "sample", "export"],
+)
+def test_a_command_without_the_module_names_it(desk: Desk, words: list[str], said: str) -> None:
+    Image.new("RGB", (16, 16)).save(desk.folder / "x.png")
+    found = desk.run(*words, status=2)
+    assert re.search(said, found) and found.count("\n") == 1, found
+    assert not any((desk.folder / name).exists() for name in ("other.safetensors", "other", "y.png"))
