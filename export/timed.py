@@ -105,7 +105,7 @@ def _in_torch(
 ) -> Translator:
     import torch
 
-    from torch_ref.diffusion import sample, sample_by_table, start_by_table
+    from torch_ref.diffusion import SamplerSettings, sample, sample_by_table, start_by_table
 
     torch.set_num_threads(threads)
     model.eval()
@@ -127,7 +127,7 @@ def _in_torch(
         with torch.inference_mode():
             if isinstance(process, np.ndarray):
                 kind = {name: how[name] for name in ("prediction", "sampler", "spacing") if name in how}
-                walk = sample(timed, cond, noise, process, added, steps=steps, **kind, **bound)
+                walk = sample(timed, cond, noise, process, added, SamplerSettings(steps=steps, **kind, **bound))
             else:
                 plan = choose(process, how["sampler"], steps)
                 walk = sample_by_table(timed, cond, start_by_table(plan, cond, noise), plan, added, **bound)

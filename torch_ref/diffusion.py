@@ -97,72 +97,93 @@ class Call:
     """The state moved to; x0 itself after the last call, and with "original" after t = 0."""
 
 
+@dataclass(frozen=True)
+class SamplerSettings:
+    """How to walk from noise to a picture."""
+
+    steps: int
+    """Each is one call of the network, with "heun" two in all but the first and the last."""
+    prediction: Prediction
+    sampler: AnySampler = "ddim"
+    """"original" is the original script's loop, there to compare with: single-step coefficients on timesteps evenly
+    spaced from T-1 to 0, and no clamp. Below T steps it leaves most of the noise in."""
+    eta: float = 0.0
+    """DDIM's share of noise, 0 to 1."""
+    clamp: float | None = 1.0
+    """x0_hat is brought into [-clamp, clamp], see `bounded`."""
+    threshold: float = 0.0
+    spacing: str = "trailing"
+    """The timesteps, see `export.edge.sampling.spacing.timesteps`."""
+
+
 def sample(
     denoise: Denoise,
     cond: Tensor,
     x_T: Tensor,
     alphas_cumprod: np.ndarray,
     step_noise: Callable[[int], Tensor],
-    *,
-    steps: int,
-    prediction: Prediction,
-    sampler: AnySampler = "ddim",
-    eta: float = 0.0,
-    clamp: float | None = 1.0,
-    threshold: float = 0.0,
-    spacing: str = "trailing",
+    how: SamplerSettings,
 ) -> Iterator[Call]:
-    """Walk from the start noise `x_T` to a picture in `steps` steps, a Call for each call of the network.
+    """Walk from the start noise `x_T` to a picture, a Call for each call of the network.
 
-    Every call forms x0_hat, brings it into [-clamp, clamp] (`bounded`) and moves on from
-    there; the last one lands on ᾱ = 1. A step is one call, with "heun" two in all but the
-    first and the last. `step_noise(i)` is the standard normal noise of step i, asked only
-    where the step adds noise. `eta` in 0 … 1 is DDIM's share of noise. `spacing` names the
-    timesteps, see `export.edge.sampling.spacing.timesteps`.
-
-    "original" is the original script's loop, there to compare with: single-step
-    coefficients on timesteps evenly spaced from T-1 to 0, and no clamp. Below T steps it
-    leaves most of the noise in. Raises UserError for a value out of range, or an eta with
-    another sampler than "ddim".
+    Every call forms x0_hat, bounds it and moves on from there; the last one lands on ᾱ = 1. `step_noise(i)` is the
+    standard normal noise of step i, asked only where the step adds noise. Raises UserError for a setting out of range,
+    or an eta with another sampler than "ddim".
     """
-    if sampler not in get_args(AnySampler):
-        raise UserError(f"sampler {sampler!r} is unknown; choose one of {', '.join(get_args(AnySampler))}")
-    check_eta(sampler, eta)
-    grid = [int(t) for t in timesteps(alphas_cumprod, steps, spacing)]
-    if sampler == "original":
-        grid, clamp = _evenly_cut_off(len(alphas_cumprod), steps), None
+    grid, clamp = _grid(alphas_cumprod, how), None if how.sampler == "original" else how.clamp
 
     def estimate(x: Tensor, now: int) -> tuple[Tensor, Tensor]:
         t = torch.full((x.shape[0],), now, dtype=torch.int64, device=x.device)
         with torch.no_grad():
-            x0_raw = to_x0(prediction, denoise(x, cond, t), x, alphas_cumprod, t)
-        return x0_raw, bounded(x0_raw, clamp, threshold)
+            x0_raw = to_x0(how.prediction, denoise(x, cond, t), x, alphas_cumprod, t)
+        return x0_raw, bounded(x0_raw, clamp, how.threshold)
 
     x, previous, calls = x_T, torch.zeros_like(x_T), 0
     for index, now in enumerate(grid):
-        t = torch.full((x.shape[0],), now, dtype=torch.int64, device=x.device)
-        alpha_bar = float(alphas_cumprod[now])
-        after = float(alphas_cumprod[grid[index + 1]]) if index + 1 < steps else 1.0
         x0_raw, x0 = estimate(x, now)
-        start, deviation = x, 0.0
-        if sampler == "ddpm":
-            x, deviation = _ddpm(x0, x, alpha_bar, after)
-        elif sampler == "original":
-            before = float(alphas_cumprod[now - 1]) if now > 0 else 1.0
-            x, deviation = _single_step(x, to_eps(x0, x, alphas_cumprod, t), alpha_bar, before)
-        elif sampler == "dpmpp" and 0 < index < steps - 1:
-            x = _second_order(x0, previous, x, float(alphas_cumprod[grid[index - 1]]), alpha_bar, after)
-        else:
-            x, deviation = _ddim(x0, to_eps(x0, x, alphas_cumprod, t), alpha_bar, after, eta)
+        start = x
+        x, deviation = _moved(how, alphas_cumprod, grid, index, x, x0, previous)
         if deviation != 0.0:
             x = x + deviation * step_noise(index)
         yield Call(calls, now, x0_raw, x0, x)
         previous, calls = x0, calls + 1
-        if sampler == "heun" and 0 < index < steps - 1:
+        if how.sampler == "heun" and 0 < index < how.steps - 1:
             x0_raw, x0_there = estimate(x, grid[index + 1])
-            x = _heun(start, x0, x, x0_there, alpha_bar, after)
+            x = _heun(start, x0, x, x0_there, float(alphas_cumprod[now]), float(alphas_cumprod[grid[index + 1]]))
             yield Call(calls, grid[index + 1], x0_raw, x0_there, x)
             calls += 1
+
+
+def _grid(alphas_cumprod: np.ndarray, how: SamplerSettings) -> list[int]:
+    """The timesteps of the checked settings."""
+    if how.sampler not in get_args(AnySampler):
+        raise UserError(f"sampler {how.sampler!r} is unknown; choose one of {', '.join(get_args(AnySampler))}")
+    check_eta(how.sampler, how.eta)
+    grid = [int(t) for t in timesteps(alphas_cumprod, how.steps, how.spacing)]
+    return _evenly_cut_off(len(alphas_cumprod), how.steps) if how.sampler == "original" else grid
+
+
+def _moved(
+    how: SamplerSettings,
+    alphas_cumprod: np.ndarray,
+    grid: list[int],
+    index: int,
+    x: Tensor,
+    x0: Tensor,
+    previous: Tensor,
+) -> tuple[Tensor, float]:
+    """Mean and standard deviation of step `index`, whose x0_hat is `x0` and that of the step before `previous`."""
+    now = grid[index]
+    alpha_bar = float(alphas_cumprod[now])
+    after = float(alphas_cumprod[grid[index + 1]]) if index + 1 < how.steps else 1.0
+    if how.sampler == "ddpm":
+        return _ddpm(x0, x, alpha_bar, after)
+    if how.sampler == "dpmpp" and 0 < index < how.steps - 1:
+        return _second_order(x0, previous, x, float(alphas_cumprod[grid[index - 1]]), alpha_bar, after), 0.0
+    eps = to_eps(x0, x, alphas_cumprod, torch.full((x.shape[0],), now, dtype=torch.int64, device=x.device))
+    if how.sampler == "original":
+        return _single_step(x, eps, alpha_bar, float(alphas_cumprod[now - 1]) if now > 0 else 1.0)
+    return _ddim(x0, eps, alpha_bar, after, how.eta)
 
 
 def start_by_table(plan: Plan, source: Tensor, noise: Tensor) -> Tensor:

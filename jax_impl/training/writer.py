@@ -9,15 +9,12 @@ alone and lets training go on. One save is in flight at most: the next one waits
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import math
 import os
 import shutil
-import sys
 import threading
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -44,6 +41,7 @@ from jax_impl.training.leadership import broadcast_from_primary
 from jax_impl.training.manifest import Manifest, files_of, of_folder, read_manifest, to_bytes
 from jax_impl.training.mesh import to_host
 from jax_impl.training.overhead import Overhead
+from jax_impl.training.quiet import is_news, quiet_orbax
 from jax_impl.training.retention import CheckpointFacts, Retention, is_kept_for_good, to_delete
 from jax_impl.training.state import to_arrays
 
@@ -91,7 +89,7 @@ class CheckpointWriter:
         self.failure = ""
         """Why the last save failed; empty when it did not."""
         self._trusted = set(trusted)
-        logging.getLogger("asyncio").addFilter(_is_news)
+        logging.getLogger("asyncio").addFilter(is_news)
         self._thread: threading.Thread | None = None
 
     def __enter__(self) -> CheckpointWriter:
@@ -168,7 +166,7 @@ class CheckpointWriter:
     def _save(self, save: _Save) -> None:
         """The thread's work; what goes wrong in it is noted and said, never raised."""
         try:
-            with _quiet():
+            with quiet_orbax():
                 self._commit(save)
         except Exception as error:  # orbax reports what its C++ core cannot write as errors of several kinds
             self.failure = first_line(error)
@@ -275,32 +273,6 @@ def _sync(folder: Path) -> None:
     for part in (folder, *(path for path in folder.rglob("*") if path.is_dir())):
         sync_folder(part)
     sync_folder(folder.parent)
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep orbax from printing the traceback of an error that it raises as well.
-
-    Its log is one way; the other is that its C++ writers, still at work when it gave up,
-    call an event loop that is closed, which Python prints.
-    """
-    logger, hook = logging.getLogger("absl"), sys.unraisablehook
-    before = logger.disabled
-
-    def print_others(unraisable: sys.UnraisableHookArgs) -> None:
-        if str(unraisable.exc_value) != "Event loop is closed":
-            hook(unraisable)
-
-    logger.disabled, sys.unraisablehook = True, print_others
-    try:
-        yield
-    finally:
-        logger.disabled, sys.unraisablehook = before, hook
-
-
-def _is_news(record: logging.LogRecord) -> bool:
-    """False for asyncio's account of an orbax writer that failed: it comes whenever that is collected, and is known."""
-    return "exception was never retrieved" not in record.getMessage()
 
 
 def _clean_after_failure(run: Path, stage: int) -> None:

@@ -85,7 +85,7 @@ def test_it_draws_what_the_host_loop_and_torch_draw(
         with torch.inference_mode():
             *_, last_in_torch = diffusion.sample(
                 guided_in_torch(bundle.model, model.guidance), clean, start, model.alphas_cumprod, never,
-                prediction="v", clamp=model.clamp, threshold=model.threshold, **names,
+                diffusion.SamplerSettings(prediction="v", clamp=model.clamp, threshold=model.threshold, **names),
             )  # fmt: skip
         in_torch = (last_in_torch.x / 2.0 + 0.5).clamp(0.0, 1.0).numpy()
         np.testing.assert_allclose(found, in_torch, rtol=0, atol=1e-4)

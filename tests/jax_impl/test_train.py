@@ -37,6 +37,12 @@ def assert_same_state(a: Path, b: Path) -> None:
         np.testing.assert_array_equal(array, right[name], err_msg=name)
 
 
+@pytest.fixture
+def finished(trained_run: Path, tmp_path: Path) -> Path:
+    """A copy of the finished run, for training to open: another worker may read the run itself meanwhile."""
+    return shutil.copytree(trained_run, tmp_path / "finished")
+
+
 @pytest.mark.parametrize(("kind", "at"), [("unet", 4), ("seed", 3)], ids=["mid-epoch", "end of an epoch"])
 def test_a_stopped_and_resumed_run_equals_the_unbroken_one(
     small_config: SmallConfig,
@@ -170,15 +176,15 @@ def test_without_held_out_pairs_it_trains_all_the_same(small_config: SmallConfig
 
 
 def test_other_pictures_or_settings_of_the_weights_are_refused(
-    small_config: SmallConfig, tmp_path: Path, trained_run: Path
+    small_config: SmallConfig, tmp_path: Path, finished: Path
 ) -> None:
     config = small_config()
     pairs, held_out = pairs_of(config)
     changed = dataclasses.replace(pairs, x0=pairs.x0 ^ 1)
     with pytest.raises(UserError, match=r"the train pairs are not those that run .*the names are the same"):
-        train(config, trained_run, changed, held_out, resume=True)
+        train(config, finished, changed, held_out, resume=True)
     weights = tmp_path / "model.safetensors"
-    bundle.main(["--run", str(trained_run), "--output", str(weights)])
+    bundle.main(["--run", str(finished), "--output", str(weights)])
     other = dataclasses.replace(config, diffusion=dataclasses.replace(config.diffusion, prediction="v"))
     with pytest.raises(UserError, match=r"diffusion\.prediction x0, not v"):
         train(other, tmp_path / "run", pairs, held_out, init_from=weights)
@@ -260,19 +266,19 @@ def test_what_a_new_run_starts_from_is_saved_before_its_first_step(
 TINY_WORDS = ["tiny", "--data.synthetic-pairs", "2", "--data.synthetic-val-pairs", "1"]
 
 
-def test_a_folder_with_a_run_is_not_overwritten(trained_run: Path) -> None:
+def test_a_folder_with_a_run_is_not_overwritten(finished: Path) -> None:
     with pytest.raises(UserError, match="holds a run already; add --resume"):
-        main([*TINY_WORDS, "--output-dir", str(trained_run)])
+        main([*TINY_WORDS, "--output-dir", str(finished)])
 
 
-def test_resume_with_another_preset_is_refused(trained_run: Path) -> None:
+def test_resume_with_another_preset_is_refused(finished: Path) -> None:
     with pytest.raises(UserError, match="resume with its own configuration"):
-        main([*TINY_WORDS, "--resume", "--output-dir", str(trained_run)])
+        main([*TINY_WORDS, "--resume", "--output-dir", str(finished)])
 
 
-def test_resume_and_init_from_exclude_each_other(trained_run: Path, tmp_path: Path) -> None:
+def test_resume_and_init_from_exclude_each_other(finished: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="exclude each other"):
-        main(["--resume", "--output-dir", str(trained_run), "--init-from", str(tmp_path / "m.safetensors")])
+        main(["--resume", "--output-dir", str(finished), "--init-from", str(tmp_path / "m.safetensors")])
 
 
 def test_a_missing_data_folder_leaves_nothing_behind(tmp_path: Path) -> None:

@@ -167,11 +167,12 @@ def _jax(subject: Subject, cond: np.ndarray, x_T: np.ndarray, step_noise: StepNo
 def _torch(subject: Subject, cond: np.ndarray, x_T: np.ndarray, step_noise: StepNoise, walk: Walk) -> np.ndarray:
     diffusion = subject.config.diffusion
     model = copy.deepcopy(subject.bundle.model).to(to_torch(x_T).dtype)
+    how = reference.SamplerSettings(
+        walk.steps, diffusion.prediction, walk.sampler, walk.eta, diffusion.clamp, walk.threshold, walk.spacing
+    )
     for step in reference.sample(
-        model, to_torch(cond), to_torch(x_T), subject.alphas_cumprod, lambda i: to_torch(step_noise(i)),
-        steps=walk.steps, prediction=diffusion.prediction, sampler=walk.sampler, eta=walk.eta, clamp=diffusion.clamp,
-        threshold=walk.threshold, spacing=walk.spacing,
-    ):  # fmt: skip
+        model, to_torch(cond), to_torch(x_T), subject.alphas_cumprod, lambda i: to_torch(step_noise(i)), how
+    ):
         ending = step.x0_raw
     return to_nhwc(ending)
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -202,7 +202,7 @@ def _torch_walk(alphas_cumprod: np.ndarray, steps: int, sampler: str, eta: float
     start, x0, z = torch.eye(3, dtype=torch.float64).reshape(3, 3, 1, 1, 1)
     return diffusion.sample(
         lambda x_t, cond, t: x0, start, start, alphas_cumprod, lambda index: z,
-        steps=steps, prediction="x0", sampler=sampler, eta=eta, clamp=None, spacing=spacing,
+        diffusion.SamplerSettings(steps, "x0", cast(Any, sampler), eta, None, spacing=spacing),
     )  # fmt: skip
 
 
@@ -256,8 +256,8 @@ def _torch_step(alphas_cumprod: np.ndarray, step: Step) -> np.ndarray:
     chain = step.chain(alphas_cumprod)
     x_t, output, z = (torch.from_numpy(array) for array in (step.x_t, step.output, step.z))
     walk = diffusion.sample(
-        lambda x, cond, t: output, x_t, x_t, chain, lambda index: z, steps=len(chain),
-        prediction=step.prediction, sampler=step.sampler, eta=step.eta, clamp=CLAMP,
+        lambda x, cond, t: output, x_t, x_t, chain, lambda index: z,
+        diffusion.SamplerSettings(len(chain), cast(Any, step.prediction), cast(Any, step.sampler), step.eta, CLAMP),
     )  # fmt: skip
     return next(iter(walk)).x.numpy()
 

@@ -55,10 +55,10 @@ def _jax(alphas_cumprod: np.ndarray, walk: Walk) -> np.ndarray:
 
 def _torch(alphas_cumprod: np.ndarray, walk: Walk) -> np.ndarray:
     start, said = torch.from_numpy(walk.start), iter(torch.from_numpy(walk.outputs))
-    steps = diffusion.sample(
-        lambda x, cond, t: next(said), start, start, alphas_cumprod, lambda index: start, steps=walk.steps,
-        prediction=walk.prediction, sampler=walk.sampler, clamp=CLAMP, threshold=walk.threshold, spacing=walk.spacing,
-    )  # fmt: skip
+    how = diffusion.SamplerSettings(
+        walk.steps, walk.prediction, walk.sampler, clamp=CLAMP, threshold=walk.threshold, spacing=walk.spacing
+    )
+    steps = diffusion.sample(lambda x, cond, t: next(said), start, start, alphas_cumprod, lambda index: start, how)
     return np.stack([step.x.numpy() for step in steps])
 
 

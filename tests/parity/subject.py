@@ -82,8 +82,8 @@ def to_nhwc(pictures: torch.Tensor) -> np.ndarray:
 def narrow(preset: str) -> Config:
     """The preset with few channels, little data and a short warm-up; all else that decides what is computed stays.
 
-    Except that `base` is also shallow, and takes the options that no preset takes: attention to cond, coordinates,
-    fixed resampling, the time added.
+    Except that `tiny` and `base` have one block on each level, where the presets have two, and that `base` takes the
+    options that no preset takes: attention to cond, coordinates, fixed resampling, the time added.
     """
     config = PRESETS[preset]()
     augment = replace(config.data.augment, rotation=0.0, perspective=0.0, jitter_probability=0.0)
@@ -96,7 +96,7 @@ def narrow(preset: str) -> Config:
             cross_attention=True, coordinates=True, resample="fixed", time_modulation="add",
         )  # fmt: skip
     else:
-        model = replace(model, width=16, groups=4)
+        model = replace(model, width=16, groups=4, blocks=1)
     return replace(
         config,
         data=replace(config.data, size=max(2 * model.size_multiple, 16), synthetic_pairs=32, augment=augment),

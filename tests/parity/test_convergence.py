@@ -97,7 +97,7 @@ def draw_with_torch(sampler: Any, eta: float, steps: int, prediction: Prediction
     walk = reference.sample(
         lambda x_t, cond, t: slope[t] * x_t + offset[t], start, start, ALPHAS,
         lambda _: torch.randn(shape, generator=generator),
-        steps=steps, prediction=prediction, sampler=sampler, eta=eta, clamp=None,
+        reference.SamplerSettings(steps, prediction, sampler, eta, clamp=None),
     )  # fmt: skip
     *_, last = walk
     return last.x.numpy()

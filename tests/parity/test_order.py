@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pytest
@@ -70,11 +71,11 @@ def by_the_table(target: str, schedule: np.ndarray, sampler: str, steps: int, sp
     return last.x
 
 
-def by_torch(target: str, schedule: np.ndarray, sampler: reference.Sampler, steps: int, spacing: str) -> np.ndarray:
+def by_torch(target: str, schedule: np.ndarray, sampler: Any, steps: int, spacing: str) -> np.ndarray:
     start = torch.from_numpy(START)
     *_, last = reference.sample(
         lambda x, cond, t: torch.from_numpy(best_x0(target, schedule, x.numpy(), int(t[0]))), start, start, schedule,
-        lambda index: start, steps=steps, prediction="x0", sampler=sampler, clamp=None, spacing=spacing,
+        lambda index: start, reference.SamplerSettings(steps, "x0", sampler, clamp=None, spacing=spacing),
     )  # fmt: skip
     return last.x.numpy()
 
@@ -82,7 +83,7 @@ def by_torch(target: str, schedule: np.ndarray, sampler: reference.Sampler, step
 BY = {"the table": by_the_table, "torch": by_torch}
 
 
-def error(by: str, target: str, schedule: np.ndarray, sampler: reference.Sampler, steps: int, spacing: str) -> float:
+def error(by: str, target: str, schedule: np.ndarray, sampler: Any, steps: int, spacing: str) -> float:
     """Root of the mean squared distance to the exact solution, over starts from a normal distribution."""
     apart = BY[by](target, schedule, sampler, steps, spacing) - exact(target, schedule)
     return math.sqrt(float((DENSITY * apart**2).sum()))
@@ -91,9 +92,7 @@ def error(by: str, target: str, schedule: np.ndarray, sampler: reference.Sampler
 @pytest.mark.parametrize("by", BY)
 @pytest.mark.parametrize("target", TARGETS)
 @pytest.mark.parametrize(("sampler", "order"), [("ddim", 1), ("dpmpp", 2), ("heun", 2)])
-def test_order_of_convergence_on_steps_even_in_log_snr(
-    by: str, target: str, sampler: reference.Sampler, order: int
-) -> None:
+def test_order_of_convergence_on_steps_even_in_log_snr(by: str, target: str, sampler: Any, order: int) -> None:
     errors = [error(by, target, FINE, sampler, steps, "logsnr") for steps in (20, 40, 80)]
     slopes = [math.log2(before / after) for before, after in pairwise(errors)]
     assert all(abs(slope - order) < 0.2 for slope in slopes), slopes

@@ -14,7 +14,7 @@ from diffusers import DDIMScheduler, DDPMScheduler, DPMSolverMultistepScheduler,
 from torch import Tensor
 
 from export.edge.errors import UserError
-from torch_ref.diffusion import Prediction, bounded, q_sample, sample, target, to_eps, to_x0
+from torch_ref.diffusion import Prediction, SamplerSettings, bounded, q_sample, sample, target, to_eps, to_x0
 
 PREDICTIONS: tuple[Prediction, ...] = get_args(Prediction)
 TOTAL = 100
@@ -85,7 +85,14 @@ def test_ddim_is_that_of_diffusers(prediction: Prediction, steps: int, eta: floa
         step = theirs.step(out, t, wanted, eta=eta, use_clipped_model_output=True, variance_noise=noise[index])
         wanted = step.prev_sample
     walk = list(
-        sample(crude, cond, x, schedule, noise.__getitem__, steps=steps, prediction=prediction, eta=eta, clamp=1.0)
+        sample(
+            crude,
+            cond,
+            x,
+            schedule,
+            noise.__getitem__,
+            SamplerSettings(steps=steps, prediction=prediction, eta=eta, clamp=1.0),
+        )
     )
     assert [step.t for step in walk] == theirs.timesteps.tolist()
     torch.testing.assert_close(walk[-1].x, wanted, rtol=0, atol=1e-9)
@@ -110,7 +117,9 @@ def test_ddpm_is_that_of_diffusers(prediction: Prediction, steps: int, schedule:
         wanted = theirs.step(crude(wanted, cond, t.expand(len(x))), t, wanted, generator=generator).prev_sample
     ours = torch.Generator().manual_seed(5)
     draw: Callable[[int], Tensor] = lambda _: torch.randn(x.shape, generator=ours, dtype=x.dtype)  # noqa: E731
-    walk = list(sample(crude, cond, x, schedule, draw, steps=steps, prediction=prediction, sampler="ddpm"))
+    walk = list(
+        sample(crude, cond, x, schedule, draw, SamplerSettings(steps=steps, prediction=prediction, sampler="ddpm"))
+    )
     torch.testing.assert_close(walk[-1].x, wanted, rtol=0, atol=1e-9)
 
 
@@ -136,7 +145,9 @@ def test_dpmpp_is_that_of_diffusers(prediction: Prediction, steps: int, schedule
     wanted = x
     for t in theirs.timesteps:
         wanted = theirs.step(crude(wanted, cond, t.expand(len(x))), t, wanted).prev_sample
-    walk = list(sample(crude, cond, x, schedule, no_noise, steps=steps, prediction=prediction, sampler="dpmpp"))
+    walk = list(
+        sample(crude, cond, x, schedule, no_noise, SamplerSettings(steps=steps, prediction=prediction, sampler="dpmpp"))
+    )
     assert [step.t for step in walk] == theirs.timesteps.tolist()
     torch.testing.assert_close(walk[-1].x, wanted, rtol=0, atol=1e-4)  # theirs moves on in float32, eps over √ᾱ = 1e-3
 
@@ -148,7 +159,9 @@ def test_heun_is_that_of_diffusers_after_the_first_step(
 ) -> None:
     """Theirs takes a Heun step from T-1 too, which a σ that falls by thousands makes useless."""
     cond, x = pictures(12)
-    walk = list(sample(crude, cond, x, schedule, no_noise, steps=steps, prediction=prediction, sampler="heun"))
+    walk = list(
+        sample(crude, cond, x, schedule, no_noise, SamplerSettings(steps=steps, prediction=prediction, sampler="heun"))
+    )
     grid = sorted({step.t for step in walk}, reverse=True)
     theirs = HeunDiscreteScheduler(
         num_train_timesteps=TOTAL,
@@ -207,7 +220,14 @@ def test_the_original_loop_is_its_formula(prediction: Prediction, steps: int, sc
         if t > 0:
             x = x + np.sqrt(beta) * noise[i].numpy()
     walk = list(
-        sample(crude, cond, start, schedule, noise.__getitem__, steps=steps, prediction=prediction, sampler="original")
+        sample(
+            crude,
+            cond,
+            start,
+            schedule,
+            noise.__getitem__,
+            SamplerSettings(steps=steps, prediction=prediction, sampler="original"),
+        )
     )
     assert [step.t for step in walk] == grid
     torch.testing.assert_close(walk[-1].x, torch.from_numpy(x), rtol=1e-11, atol=1e-11)
@@ -225,7 +245,7 @@ def test_every_step_clamps_and_the_last_one_lands_on_x0(schedule: np.ndarray) ->
         asked.append(index)
         return torch.zeros_like(x)
 
-    walk = list(sample(crude, cond, x, schedule, draw, steps=5, prediction="eps", eta=1.0, clamp=0.5))
+    walk = list(sample(crude, cond, x, schedule, draw, SamplerSettings(steps=5, prediction="eps", eta=1.0, clamp=0.5)))
     assert [s.index for s in walk] == [0, 1, 2, 3, 4]
     assert (walk[0].t, walk[-1].t) == (99, 19)
     assert asked == [0, 1, 2, 3]
@@ -254,7 +274,7 @@ def test_values_out_of_range(change: dict, message: str, schedule: np.ndarray) -
     cond, x = pictures(8)
     settings = {"steps": 5, "prediction": "eps"} | change
     with pytest.raises(UserError, match=message):
-        list(sample(crude, cond, x, schedule, lambda _: x, **settings))
+        list(sample(crude, cond, x, schedule, lambda _: x, SamplerSettings(**settings)))
     if "prediction" in change:
         with pytest.raises(UserError, match=message):
             target(change["prediction"], x, x, schedule, T)

@@ -1,0 +1,34 @@
+"""What orbax prints of errors that it raises as well, kept off the terminal."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import sys
+from collections.abc import Iterator
+
+
+@contextlib.contextmanager
+def quiet_orbax() -> Iterator[None]:
+    """Keep orbax from printing the traceback of an error that it raises as well.
+
+    Its log is one way; the other is that its C++ writers, still at work when it gave up,
+    call an event loop that is closed, which Python prints.
+    """
+    logger, hook = logging.getLogger("absl"), sys.unraisablehook
+    before = logger.disabled
+
+    def print_others(unraisable: sys.UnraisableHookArgs) -> None:
+        if str(unraisable.exc_value) != "Event loop is closed":
+            hook(unraisable)
+
+    logger.disabled, sys.unraisablehook = True, print_others
+    try:
+        yield
+    finally:
+        logger.disabled, sys.unraisablehook = before, hook
+
+
+def is_news(record: logging.LogRecord) -> bool:
+    """False for asyncio's account of an orbax writer that failed: it comes whenever that is collected, and is known."""
+    return "exception was never retrieved" not in record.getMessage()
