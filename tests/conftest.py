@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import subprocess
 import sys
@@ -19,6 +20,9 @@ from hypothesis import HealthCheck, settings
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("MPLBACKEND", "Agg")
+# Arrays of different ranks or kinds of numbers never meet by accident: each change is spelled out in the code.
+os.environ.setdefault("JAX_NUMPY_RANK_PROMOTION", "raise")
+os.environ.setdefault("JAX_NUMPY_DTYPE_PROMOTION", "strict")
 # LLVM's optimisations take longer than they save in programs this small; those of XLA itself are as ever, and trainings
 # in processes of their own, in `tests/faults`, are compiled as a user's.
 os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
@@ -27,6 +31,17 @@ _COMPILED = tempfile.TemporaryDirectory(prefix="compiled-")
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", _COMPILED.name)
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "0")
+
+# Shapes and kinds of arrays in the signatures of these packages are checked in every call, as are all other types. Not
+# so in those modules of training whose dataclasses JAX also fills with shardings, shapes and the like.
+CHECKED = (
+    *("jax_impl.model", "jax_impl.diffusion", "jax_impl.training.stages"),
+    *(f"jax_impl.training.{name}" for name in ("step", "objective", "guard", "optim", "mesh")),
+)
+if importlib.util.find_spec("jaxtyping") and importlib.util.find_spec("beartype"):
+    import jaxtyping
+
+    jaxtyping.install_import_hook(CHECKED, "beartype.beartype")
 
 ROOT = Path(__file__).resolve().parents[1]
 

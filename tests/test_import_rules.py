@@ -21,6 +21,7 @@ ALLOWED = {
     "jax_impl": {
         *("jax", "flax", "optax", "orbax", "grain", "tensorflow_datasets", "numpy", "PIL", "matplotlib"),
         *("safetensors", "tyro", "tqdm", "tensorboardX", "filelock", "array_record", "importlib_resources"),
+        "jaxtyping",
         "export.edge",
     },
     "torch_ref": {"torch", "numpy", "safetensors", "export.edge"},

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -13,6 +12,7 @@ from export.edge.sampling.spacing import Spacing, check_steps
 from export.edge.sampling.table import Plan, Prediction, Sampler, check_eta, coefficients, x0_weights
 from jax_impl.config.checks import require
 from jax_impl.diffusion.process import PROCESSES, Bound, Levels, Noised, Process, ProcessConfig, Published
+from jax_impl.shapes import Array, Cond, Features, Float, Timesteps
 
 ORIGINAL = "original"
 """The original script's loop: a sampler to compare with, which is never recommended."""
@@ -80,13 +80,13 @@ class GaussianProcess(Process):
         # Square roots taken in float64, where 1 - ᾱ keeps its digits near t = 0.
         self._signal, self._noise = np.sqrt(alphas_cumprod), np.sqrt(1.0 - alphas_cumprod)
 
-    def corrupt(self, x0: jax.Array, cond: jax.Array, t: jax.Array, noise: jax.Array) -> Noised:
+    def corrupt(self, x0: Features, cond: Cond, t: Timesteps, noise: Features) -> Noised:
         """A sample of q(x_t | x0) for standard normal noise (Ho et al. 2020, eq. 4)."""
         signal, share = self._levels(t, x0.dtype)
         from_output = {"eps": -share / signal, "x0": jnp.ones_like(signal), "v": -share}[self.config.prediction]
         return Noised(signal * x0 + share * noise, t, noise, Levels(signal, share, from_output))
 
-    def target(self, x0: jax.Array, noised: Noised) -> jax.Array:
+    def target(self, x0: Features, noised: Noised) -> Features:
         """eps, x0, or v = √ᾱ eps - √(1-ᾱ) x0 (Salimans & Ho 2022, appendix D)."""
         if self.config.prediction == "eps":
             return noised.noise
@@ -94,7 +94,7 @@ class GaussianProcess(Process):
             return x0
         return noised.levels.signal * noised.noise - noised.levels.noise * x0
 
-    def to_x0(self, output: jax.Array, x_t: jax.Array, t: jax.Array) -> jax.Array:
+    def to_x0(self, output: Features, x_t: Features, t: Timesteps) -> Features:
         """The clean picture that a network's output stands for, unclamped."""
         signal, noise = self._levels(t, x_t.dtype)
         if self.config.prediction == "eps":
@@ -119,7 +119,9 @@ class GaussianProcess(Process):
         """The schedule."""
         return Published(alphas_cumprod=self.alphas_cumprod)
 
-    def _levels(self, t: jax.Array, dtype: jnp.dtype) -> tuple[jax.Array, jax.Array]:
+    def _levels(
+        self, t: Timesteps, dtype: jnp.dtype
+    ) -> tuple[Float[Array, "batch 1 1 1"], Float[Array, "batch 1 1 1"]]:
         """√ᾱ and √(1-ᾱ) at timesteps t (batch,), each (batch, 1, 1, 1)."""
         signal, noise = jnp.asarray(self._signal, dtype), jnp.asarray(self._noise, dtype)
         return signal[t][:, None, None, None], noise[t][:, None, None, None]

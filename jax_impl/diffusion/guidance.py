@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import jax
 import jax.numpy as jnp
 
 from jax_impl.diffusion.samplers import Denoise
+from jax_impl.shapes import Cond, Features, Timesteps
 
 HIDDEN = 0.0
 """Value of every pixel of a guiding picture that is hidden: middle grey."""
 
 
-def hide(cond: jax.Array) -> jax.Array:
+def hide(cond: Cond) -> Cond:
     """cond with its picture hidden, (batch, height, width, 3 or 5): where its pixels lie stays known."""
     return jnp.concatenate([jnp.full_like(cond[..., :3], HIDDEN), cond[..., 3:]], axis=-1)
 
@@ -25,7 +25,7 @@ def guided(denoise: Denoise, scale: float) -> Denoise:
     if scale == 1.0:
         return denoise
 
-    def both(x_t: jax.Array, cond: jax.Array, t: jax.Array) -> jax.Array:
+    def both(x_t: Features, cond: Cond, t: Timesteps) -> Features:
         conds = jnp.concatenate([cond, hide(cond)])
         shown, hidden = jnp.split(denoise(jnp.concatenate([x_t, x_t]), conds, jnp.concatenate([t, t])), 2)
         return hidden + scale * (shown - hidden)

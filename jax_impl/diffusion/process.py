@@ -10,32 +10,32 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import NamedTuple
 
-import jax
 import numpy as np
 
 from export.edge.sampling.table import Plan
 from export.edge.sampling.tables import Tables
 from jax_impl.config import tagged
 from jax_impl.config.checks import require, require_share
+from jax_impl.shapes import Array, Cond, Features, Float, Timesteps
 
 
 class Levels(NamedTuple):
     """What a state is made of at its timestep; each (batch, 1, 1, 1), to broadcast against pictures."""
 
-    signal: jax.Array
+    signal: Float[Array, "batch 1 1 1"]
     """Weight of x0 in x_t."""
-    noise: jax.Array
+    noise: Float[Array, "batch 1 1 1"]
     """Weight of the noise in x_t."""
-    x0_from_output: jax.Array
+    x0_from_output: Float[Array, "batch 1 1 1"]
     """Weight of the network's output in x0_hat: by it an error of the output becomes one of x0_hat."""
 
 
 class Noised(NamedTuple):
     """A clean picture on its way; pictures (batch, height, width, channels), t integers (batch,)."""
 
-    x_t: jax.Array
-    t: jax.Array
-    noise: jax.Array
+    x_t: Features
+    t: Timesteps
+    noise: Features
     """The standard normal noise in x_t."""
     levels: Levels
 
@@ -63,15 +63,15 @@ class Process(ABC):
     """T: timesteps are 0 … T-1, larger ones are further from x0."""
 
     @abstractmethod
-    def corrupt(self, x0: jax.Array, cond: jax.Array, t: jax.Array, noise: jax.Array) -> Noised:
+    def corrupt(self, x0: Features, cond: Cond, t: Timesteps, noise: Features) -> Noised:
         """The state at t of the clean pictures x0, whose guiding pictures are `cond`; `noise` is standard normal."""
 
     @abstractmethod
-    def target(self, x0: jax.Array, noised: Noised) -> jax.Array:
+    def target(self, x0: Features, noised: Noised) -> Features:
         """What the network should say of a state, shaped like x0."""
 
     @abstractmethod
-    def to_x0(self, output: jax.Array, x_t: jax.Array, t: jax.Array) -> jax.Array:
+    def to_x0(self, output: Features, x_t: Features, t: Timesteps) -> Features:
         """The clean picture that a network's output stands for, unclamped."""
 
     @abstractmethod

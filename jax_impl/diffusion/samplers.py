@@ -15,6 +15,7 @@ import numpy as np
 from export.edge.errors import UserError
 from export.edge.sampling.table import COND, Plan
 from jax_impl.diffusion.process import Bound
+from jax_impl.shapes import Array, Cond, Features, Float, Key
 
 Denoise = Callable[[jax.Array, jax.Array, jax.Array], jax.Array]
 """(x_t, cond, t) to the network's output; pictures (batch, height, width, 3), t integers (batch,)."""
@@ -25,18 +26,18 @@ StepNoise = Callable[[jax.Array], jax.Array]
 class Sampled(NamedTuple):
     """What a sampler returns."""
 
-    x0: jax.Array
+    x0: Features
     """The picture, (batch, height, width, 3): the state after the last call.
 
     It is the last clean estimate, bounded; where nothing is bounded it goes beyond [-1, 1].
     """
-    x0_raw: jax.Array
+    x0_raw: Features
     """The last clean estimate before it is bounded."""
-    frames: jax.Array
+    frames: Float[Array, "kept batch height width channels"]
     """x after the kept calls, (kept, batch, height, width, 3)."""
 
 
-def bounded(x0_raw: jax.Array, clamp: float | None, threshold: float = 0.0) -> jax.Array:
+def bounded(x0_raw: Features, clamp: float | None, threshold: float = 0.0) -> Features:
     """The clean estimate (batch, height, width, 3) brought into [-clamp, clamp]; None leaves it alone.
 
     Values beyond are cut off; with a `threshold` in 0…1, a share of the picture's values,
@@ -51,7 +52,7 @@ def bounded(x0_raw: jax.Array, clamp: float | None, threshold: float = 0.0) -> j
     return jnp.clip(x0_raw, -s, s) * (clamp / s)
 
 
-def start_state(plan: Plan, networks: Mapping[str, Denoise], cond: jax.Array, noise: jax.Array) -> jax.Array:
+def start_state(plan: Plan, networks: Mapping[str, Denoise], cond: Cond, noise: Features) -> Features:
     """The state that a plan begins with, from standard normal `noise` (batch, height, width, 3) and its source.
 
     The source is the guiding picture, or what one of the `networks` says of zeros at the first call's timestep.
@@ -68,7 +69,7 @@ def start_state(plan: Plan, networks: Mapping[str, Denoise], cond: jax.Array, no
     return plan.start_from_source * source + plan.start_from_noise * noise
 
 
-def noise_of(keys: jax.Array, shape: Sequence[int], dtype: jnp.dtype) -> StepNoise:
+def noise_of(keys: Key[Array, " batch"], shape: Sequence[int], dtype: jnp.dtype) -> StepNoise:
     """Noise of pictures of one shape: that of picture b in call i is from fold_in(keys[b], i), whatever the batch."""
 
     def draw(call: jax.Array) -> jax.Array:
@@ -79,8 +80,8 @@ def noise_of(keys: jax.Array, shape: Sequence[int], dtype: jnp.dtype) -> StepNoi
 
 def sample(
     denoise: Denoise,
-    cond: jax.Array,
-    start: jax.Array,
+    cond: Cond,
+    start: Features,
     plan: Plan,
     step_noise: StepNoise,
     bound: Bound,

@@ -10,17 +10,22 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from jax_impl.model.blocks import Dtype, conv1x1, conv3x3, group_norm, space_to_depth
+from jax_impl.model.blocks import Dtype, GroupNorm, conv1x1, conv3x3, space_to_depth, wider
+from jax_impl.shapes import Array, Cond, Features, Float
 
 
-def attend(q: jax.Array, k: jax.Array, v: jax.Array) -> jax.Array:
+def attend(
+    q: Float[Array, "batch queries heads channels"],
+    k: Float[Array, "batch keys heads channels"],
+    v: Float[Array, "batch keys heads channels"],
+) -> Float[Array, "batch queries heads channels"]:
     """softmax(q kᵀ / √channels) v for every head (Vaswani et al. 2017, eq. 1).
 
     q: (batch, queries, heads, channels); k, v: (batch, keys, heads, channels). The
     output has q's shape and v's dtype; logits and softmax are float32 or more.
     (`jax.nn.dot_product_attention` takes its softmax in float32 even under float64.)
     """
-    wide = jnp.promote_types(q.dtype, jnp.float32)
+    wide = wider(q.dtype, jnp.dtype(jnp.float32))
     logits = jnp.einsum("bqhc,bkhc->bhqk", q, k, preferred_element_type=wide) / math.sqrt(q.shape[-1])
     return jnp.einsum("bhqk,bkhc->bqhc", jax.nn.softmax(logits, axis=-1).astype(v.dtype), v)
 
@@ -44,12 +49,16 @@ class Attention(nnx.Module):
         dtype: Dtype = None,
     ) -> None:
         self.head_channels = head_channels
-        self.norm = group_norm(channels, groups, rngs)
+        self.norm = GroupNorm(channels, groups, rngs)
         self.qkv = conv1x1(channels, 3 * channels, rngs, dtype=dtype)
         self.context = conv1x1(context_channels, 2 * channels, rngs, dtype=dtype) if context_channels else None
         self.out = conv1x1(channels, channels, rngs, zero=True, dtype=dtype)
 
-    def __call__(self, x: jax.Array, context: jax.Array | None = None) -> jax.Array:
+    def __call__(
+        self,
+        x: Features,
+        context: Float[Array, "batch rows columns context_channels"] | None = None,
+    ) -> Features:
         """x (batch, height, width, channels), context (batch, any, any, context_channels); returns x's shape."""
         q, k, v = self._heads(self.qkv(self.norm(x)), 3)
         if self.context is not None:
@@ -86,10 +95,10 @@ class CondEncoder(nnx.Module):
         self.patch = patch
         self.stem = conv3x3(cond_channels * patch * patch, channels[0], rngs, dtype=dtype)
         steps = list(itertools.pairwise(channels))
-        self.norms = nnx.List([group_norm(c, groups, rngs) for c in channels])
+        self.norms = nnx.List([GroupNorm(c, groups, rngs) for c in channels])
         self.convs = nnx.List([conv3x3(before, after, rngs, stride=2, dtype=dtype) for before, after in steps])
 
-    def __call__(self, cond: jax.Array) -> jax.Array:
+    def __call__(self, cond: Cond) -> Float[Array, "batch rows columns channels"]:
         """cond (batch, height, width, any) to (batch, height/m, width/m, channels[-1]), m = patch · 2^(levels-1)."""
         x = self.stem(space_to_depth(cond, self.patch))
         for norm, conv in zip(self.norms, self.convs, strict=False):

@@ -10,6 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from jax_impl.shapes import Array, Features, Float, RandomKey, Timesteps
+
 NORM_EPSILON = 1e-5
 """Added to the variance in every normalisation; torch's default, not Flax's for GroupNorm."""
 BATCH_NORM_MOMENTUM = 0.1
@@ -60,32 +62,50 @@ class BatchNorm(nnx.Module):
         self.mean = nnx.BatchStat(jnp.zeros(channels))
         self.var = nnx.BatchStat(jnp.ones(channels))
 
-    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
+    def __call__(self, x: Features, *, train: bool) -> Features:
         """Normalise (batch, height, width, channels); `train` uses and collects the batch's statistics."""
         dtype = x.dtype
-        x = x.astype(jnp.promote_types(dtype, self.scale[...].dtype))
+        x = x.astype(wider(dtype, self.scale[...].dtype))
         if train:
             mean = jnp.mean(x, axis=(0, 1, 2))
-            var = jnp.mean(jnp.square(x - mean), axis=(0, 1, 2))
+            var = jnp.mean(jnp.square(x - everywhere(mean)), axis=(0, 1, 2))
             count = x.size // x.shape[-1]
             unbiased = jax.lax.stop_gradient(var) * (count / max(count - 1, 1))
             self.mean[...] += BATCH_NORM_MOMENTUM * (jax.lax.stop_gradient(mean) - self.mean[...])
             self.var[...] += BATCH_NORM_MOMENTUM * (unbiased - self.var[...])
         else:
             mean, var = self.mean[...], self.var[...]
-        y = (x - mean) * (jax.lax.rsqrt(var + NORM_EPSILON) * self.scale[...]) + self.bias[...]
+        scale = jax.lax.rsqrt(var + NORM_EPSILON) * self.scale[...]
+        y = (x - everywhere(mean)) * everywhere(scale) + everywhere(self.bias[...])
         return y.astype(dtype)
 
 
-def group_norm(channels: int, groups: int, rngs: nnx.Rngs) -> nnx.GroupNorm:
+def everywhere(values: Float[Array, " channels"]) -> Float[Array, "1 1 1 channels"]:
+    """A value for each channel, (channels,), as (1, 1, 1, channels)."""
+    return values[None, None, None, :]
+
+
+class GroupNorm(nnx.GroupNorm):
     """Group normalisation (Wu & He 2018) with the variance computed in two passes.
 
     Its scale is float32 or more, and so are its statistics and its output, whatever comes in.
     """
-    return nnx.GroupNorm(channels, num_groups=groups, epsilon=NORM_EPSILON, use_fast_variance=False, rngs=rngs)
+
+    def __init__(self, channels: int, groups: int, rngs: nnx.Rngs) -> None:
+        super().__init__(channels, num_groups=groups, epsilon=NORM_EPSILON, use_fast_variance=False, rngs=rngs)
+
+    def __call__(self, x: Features, *, mask: jax.Array | None = None) -> Features:
+        """Normalise (batch, height, width, channels)."""
+        assert self.scale is not None
+        return super().__call__(x.astype(wider(x.dtype, self.scale[...].dtype)), mask=mask)
 
 
-def sinusoidal_embedding(t: jax.Array, channels: int, dtype: jnp.dtype) -> jax.Array:
+def wider(a: jnp.dtype, b: jnp.dtype) -> jnp.dtype:
+    """The kind of floating-point number with more bits, a if they have as many."""
+    return b if jnp.finfo(b).bits > jnp.finfo(a).bits else a
+
+
+def sinusoidal_embedding(t: Timesteps, channels: int, dtype: jax.typing.DTypeLike) -> Float[Array, "batch {channels}"]:
     """Sine and cosine of the timestep at geometrically spaced frequencies (Vaswani et al. 2017, section 3.5).
 
     t: integers (batch,). Returns (batch, channels) in [-1, 1]: sines first, then cosines.
@@ -93,42 +113,49 @@ def sinusoidal_embedding(t: jax.Array, channels: int, dtype: jnp.dtype) -> jax.A
     half = channels // 2
     # On the host in float64: at t = 999 one rounding of a float32 frequency turns the angle by 6e-5.
     frequencies = jnp.asarray(np.exp(-math.log(10_000.0) * np.arange(half) / half), dtype)
-    angles = t.astype(dtype)[:, None] * frequencies
+    angles = t.astype(dtype)[:, None] * frequencies[None, :]
     return jnp.concatenate([jnp.sin(angles), jnp.cos(angles)], axis=-1)
 
 
-def space_to_depth(x: jax.Array, patch: int) -> jax.Array:
+def space_to_depth(
+    x: Features, patch: int
+) -> Float[Array, "batch height//{patch} width//{patch} channels*{patch}*{patch}"]:
     """Fold patch × patch pixels into channels: (b, h, w, c) to (b, h/p, w/p, c·p²), channel order (c, row, column)."""
     b, h, w, c = x.shape
     x = x.reshape(b, h // patch, patch, w // patch, patch, c)
     return x.transpose(0, 1, 3, 5, 2, 4).reshape(b, h // patch, w // patch, c * patch * patch)
 
 
-def depth_to_space(x: jax.Array, patch: int) -> jax.Array:
+def depth_to_space(
+    x: Features, patch: int
+) -> Float[Array, "batch height*{patch} width*{patch} channels//{patch}//{patch}"]:
     """The inverse of `space_to_depth`: (b, h, w, c·p²) to (b, h·p, w·p, c)."""
     b, h, w, c = x.shape
     x = x.reshape(b, h, w, c // (patch * patch), patch, patch)
     return x.transpose(0, 1, 4, 2, 5, 3).reshape(b, h * patch, w * patch, c // (patch * patch))
 
 
-def upsample_nearest(x: jax.Array) -> jax.Array:
+def upsample_nearest(x: Features) -> Float[Array, "batch 2*height 2*width channels"]:
     """Repeat every pixel twice in height and width: (b, h, w, c) to (b, 2h, 2w, c)."""
     b, h, w, c = x.shape
     return jnp.broadcast_to(x[:, :, None, :, None, :], (b, h, 2, w, 2, c)).reshape(b, 2 * h, 2 * w, c)
 
 
-def upsample_bilinear(x: jax.Array) -> jax.Array:
+def upsample_bilinear(
+    x: Features,
+) -> Float[Array, "batch 2*height 2*width channels"]:
     """Double the side between pixel centres, edges held: (b, h, w, c) to (b, 2h, 2w, c)."""
     b, h, w, c = x.shape
     return jax.image.resize(x, (b, 2 * h, 2 * w, c), "linear")
 
 
-def average_pool(x: jax.Array) -> jax.Array:
+def average_pool(x: Features) -> Float[Array, "batch height//2 width//2 channels"]:
     """Means of 2 × 2 pixels: (b, h, w, c) to (b, h // 2, w // 2, c)."""
-    return nnx.avg_pool(x, window_shape=(2, 2), strides=(2, 2))
+    windows = (1, 2, 2, 1)
+    return jax.lax.reduce_window(x, 0.0, jax.lax.add, windows, windows, "VALID") / 4
 
 
-def dropout(x: jax.Array, rate: float, key: jax.Array | None) -> jax.Array:
+def dropout(x: Float[Array, "*shape"], rate: float, key: RandomKey | None) -> Float[Array, "*shape"]:
     """Set each element to zero with probability `rate`, the others times 1 / (1 - rate) (Srivastava et al. 2014).
 
     Without a key nothing is dropped.
@@ -160,14 +187,19 @@ class ResBlock(nnx.Module):
         dtype: Dtype = None,
     ) -> None:
         self.add, self.dropout = modulation == "add", dropout
-        self.norm1 = group_norm(in_channels, groups, rngs)
+        self.norm1 = GroupNorm(in_channels, groups, rngs)
         self.conv1 = conv3x3(in_channels, out_channels, rngs, dtype=dtype)
         self.time = nnx.Linear(time_channels, out_channels if self.add else 2 * out_channels, dtype=dtype, rngs=rngs)
-        self.norm2 = group_norm(out_channels, groups, rngs)
+        self.norm2 = GroupNorm(out_channels, groups, rngs)
         self.conv2 = conv3x3(out_channels, out_channels, rngs, zero=True, dtype=dtype)
         self.skip = conv1x1(in_channels, out_channels, rngs, dtype=dtype) if in_channels != out_channels else None
 
-    def __call__(self, x: jax.Array, emb: jax.Array, key: jax.Array | None = None) -> jax.Array:
+    def __call__(
+        self,
+        x: Float[Array, "batch height width in_channels"],
+        emb: Float[Array, "batch time_channels"],
+        key: RandomKey | None = None,
+    ) -> Float[Array, "batch height width out_channels"]:
         """x (batch, height, width, in_channels) and emb (batch, time_channels); the output has out_channels.
 
         `key` decides what is dropped; None in evaluation.
@@ -178,6 +210,7 @@ class ResBlock(nnx.Module):
             h = self.norm2(h + time)
         else:
             scale, shift = jnp.split(time, 2, axis=-1)
-            h = self.norm2(h) * (1 + scale) + shift
+            h = self.norm2(h)
+            h = h * (1 + scale).astype(h.dtype) + shift.astype(h.dtype)
         h = self.conv2(dropout(nnx.silu(h), self.dropout, key))
         return h + (x if self.skip is None else self.skip(x))

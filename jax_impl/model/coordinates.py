@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import jax
 import jax.numpy as jnp
 
 from export.edge.sampling.coordinates import centres
+from jax_impl.shapes import Array, Features, Float
 
 
-def with_coordinates(cond: jax.Array) -> jax.Array:
+def with_coordinates(cond: Features) -> Float[Array, "batch height width 5"]:
     """cond (batch, height, width, 3) with each pixel's height, then width, as channels 4 and 5, -1 to 1.
 
     One that has five channels, a part of a larger picture, comes back as it is.

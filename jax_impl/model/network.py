@@ -11,6 +11,7 @@ from flax import nnx
 
 from jax_impl.config.tree import Config
 from jax_impl.model.blocks import Dtype
+from jax_impl.shapes import Cond, Features, RandomKey, Timesteps
 
 Tree = Any
 """A nested dict of arrays, as `nnx.to_pure_dict` makes it."""
@@ -28,13 +29,13 @@ class Network:
         self,
         params: Tree,
         stats: Tree,
-        x_t: jax.Array,
-        cond: jax.Array,
-        t: jax.Array,
+        x_t: Features,
+        cond: Cond,
+        t: Timesteps,
         *,
         train: bool = False,
-        key: jax.Array | None = None,
-    ) -> tuple[jax.Array, Tree]:
+        key: RandomKey | None = None,
+    ) -> tuple[Features, Tree]:
         """Run the network; returns its output and the BatchNorm statistics after the call.
 
         x_t, cond: (batch, height, width, 3), the target noised and the guiding picture
@@ -49,7 +50,7 @@ class Network:
         return output, nnx.to_pure_dict(nnx.state(module, nnx.BatchStat))
 
 
-def build(config: Config, key: jax.Array) -> tuple[Network, Tree, Tree]:
+def build(config: Config, key: RandomKey) -> tuple[Network, Tree, Tree]:
     """Make the network of `config.model` with fresh weights: (network, params, stats)."""
     model = config.model
 
@@ -81,7 +82,7 @@ def count(params: Tree) -> int:
     return sum(leaf.size for leaf in jax.tree.leaves(params))
 
 
-def flatten(tree: Tree) -> dict[str, jax.Array]:
+def flatten(tree: Tree) -> dict[str, Any]:
     """A nested tree as one dict, names joined by dots: {"down.0.blocks.1.conv1.kernel": …}."""
     leaves = jax.tree_util.tree_flatten_with_path(tree)[0]
     return {".".join(str(part.key) for part in path): leaf for path, leaf in leaves}

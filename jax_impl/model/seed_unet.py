@@ -10,8 +10,9 @@ import jax.numpy as jnp
 from flax import nnx
 
 from jax_impl.config.checks import require
-from jax_impl.model.blocks import BatchNorm, Dtype, conv3x3
+from jax_impl.model.blocks import BatchNorm, Dtype, conv3x3, everywhere
 from jax_impl.model.registry import NetworkConfig
+from jax_impl.shapes import Array, Cond, Float, Pictures, RandomKey, Timesteps
 
 TIME_CHANNELS = 256
 
@@ -25,7 +26,9 @@ class ConvBlock(nnx.Module):
         self.conv2 = conv3x3(out_channels, out_channels, rngs, dtype=dtype)
         self.norm2 = BatchNorm(out_channels)
 
-    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
+    def __call__(
+        self, x: Float[Array, "batch height width in_channels"], *, train: bool
+    ) -> Float[Array, "batch height width out_channels"]:
         """(batch, height, width, in_channels) to (batch, height, width, out_channels)."""
         x = nnx.relu(self.norm1(self.conv1(x), train=train))
         return nnx.relu(self.norm2(self.conv2(x), train=train))
@@ -44,7 +47,9 @@ class UpConv(nnx.ConvTranspose):
             rngs=rngs,
         )  # fmt: skip
 
-    def __call__(self, x: jax.Array) -> jax.Array:
+    def __call__(
+        self, x: Float[Array, "batch height width in_channels"]
+    ) -> Float[Array, "batch 2*height 2*width out_channels"]:
         """(batch, h, w, in_channels) to (batch, 2h, 2w, out_channels)."""
         b, h, w, _ = x.shape
         assert self.bias is not None
@@ -53,7 +58,7 @@ class UpConv(nnx.ConvTranspose):
             x, kernel, bias = (array.astype(self.dtype) for array in (x, kernel, bias))
         # The kernel's layout, (2, 2, out, in), is that of the gradient of a convolution, as in torch.
         y = jnp.einsum("bhwi,kloi->bhkwlo", x, kernel)
-        return y.reshape(b, 2 * h, 2 * w, self.out_features) + bias
+        return y.reshape(b, 2 * h, 2 * w, self.out_features) + everywhere(bias)
 
 
 class UpBlock(nnx.Module):
@@ -65,7 +70,13 @@ class UpBlock(nnx.Module):
         self.up = UpConv(in_channels, in_channels // 2, rngs, dtype)
         self.block = ConvBlock(in_channels // 2 + skip_channels, out_channels, rngs, dtype)
 
-    def __call__(self, x: jax.Array, skip: jax.Array, *, train: bool) -> jax.Array:
+    def __call__(
+        self,
+        x: Float[Array, "batch height width in_channels"],
+        skip: Float[Array, "batch 2*height 2*width skip_channels"],
+        *,
+        train: bool,
+    ) -> Float[Array, "batch 2*height 2*width out_channels"]:
         """x (batch, h, w, in_channels), skip (batch, 2h, 2w, skip_channels) to (batch, 2h, 2w, out_channels)."""
         return self.block(jnp.concatenate([self.up(x), skip], axis=-1), train=train)
 
@@ -98,8 +109,14 @@ class SeedUNet(nnx.Module):
         self.tanh = config.output_activation == "tanh"
 
     def __call__(
-        self, x_t: jax.Array, cond: jax.Array, t: jax.Array, *, train: bool, key: jax.Array | None = None
-    ) -> jax.Array:
+        self,
+        x_t: Pictures,
+        cond: Cond,
+        t: Timesteps,
+        *,
+        train: bool,
+        key: RandomKey | None = None,
+    ) -> Pictures:
         """x_t, cond (batch, height, width, 3), t integers (batch,) from 0 to timesteps-1; returns the shape of x_t.
 
         `key` is not used: nothing here is random.
@@ -110,8 +127,8 @@ class SeedUNet(nnx.Module):
         x3 = self.down2(_max_pool(x2), train=train)
         x4 = self.down3(_max_pool(x3), train=train)
         time = t.astype(x_t.dtype)[:, None] / self.timesteps
-        time = self.time_out(nnx.silu(self.time_in(time)))
-        x = self.bottleneck(x4, train=train) + nnx.silu(self.time_proj(time))[:, None, None, :]
+        time = nnx.silu(self.time_proj(self.time_out(nnx.silu(self.time_in(time)))))
+        x = self.bottleneck(x4, train=train).astype(time.dtype) + time[:, None, None, :]
         x = self.up1(x, x3, train=train)
         x = self.up2(x, x2, train=train)
         x = self.up3(x, x1, train=train)

@@ -15,12 +15,12 @@ from jax_impl.config.fields import TRAINING_ONLY
 from jax_impl.model.attention import Attention, CondEncoder
 from jax_impl.model.blocks import (
     Dtype,
+    GroupNorm,
     ResBlock,
     average_pool,
     conv1x1,
     conv3x3,
     depth_to_space,
-    group_norm,
     sinusoidal_embedding,
     space_to_depth,
     upsample_bilinear,
@@ -28,6 +28,7 @@ from jax_impl.model.blocks import (
 )
 from jax_impl.model.coordinates import with_coordinates
 from jax_impl.model.registry import NetworkConfig
+from jax_impl.shapes import Array, Cond, Float, Pictures, RandomKey, Timesteps
 
 AFFINE_TERMS = 7
 """Three channels of x_t, three of cond, and a constant."""
@@ -51,7 +52,13 @@ class Level(nnx.Module):
         self.resample = resample
         self.remat = remat
 
-    def __call__(self, x: jax.Array, emb: jax.Array, context: jax.Array | None, keys: Keys) -> jax.Array:
+    def __call__(
+        self,
+        x: Float[Array, "batch height width in_channels"],
+        emb: Float[Array, "batch time_channels"],
+        context: Float[Array, "batch rows columns context_channels"] | None,
+        keys: Keys,
+    ) -> Float[Array, "batch height width out_channels"]:
         """Run blocks and attention, not the resampling, on (batch, height, width, channels)."""
         for i, block in enumerate(self.blocks):
             x = _run(block, self.remat, x, emb, next(keys) if keys else None)
@@ -123,13 +130,19 @@ class UNet(nnx.Module):
             up.append(Level(*parts, conv1x1(c, channels[i - 1], rngs, dtype=dtype) if i > 0 else None, self.remat))
         self.up = nnx.List(up)
 
-        self.norm_out = group_norm(channels[0], groups, rngs)
+        self.norm_out = GroupNorm(channels[0], groups, rngs)
         self.conv_out = conv3x3(channels[0], 3 * folded, rngs, zero=True)
         self.affine_out = conv3x3(channels[0], 3 * AFFINE_TERMS, rngs, zero=True) if config.head == "affine" else None
 
     def __call__(
-        self, x_t: jax.Array, cond: jax.Array, t: jax.Array, *, train: bool, key: jax.Array | None = None
-    ) -> jax.Array:
+        self,
+        x_t: Pictures,
+        cond: Cond,
+        t: Timesteps,
+        *,
+        train: bool,
+        key: RandomKey | None = None,
+    ) -> Pictures:
         """x_t, cond (batch, height, width, 3), t integers (batch,); returns (batch, height, width, 3).
 
         With coordinates, a cond that is part of a larger picture has five channels, the last
@@ -176,7 +189,12 @@ def _run(module: nnx.Module, remat: Remat, *inputs: jax.Array | None) -> jax.Arr
     return (nnx.remat(call, policy=remat) if remat is not None else call)(module, *inputs)
 
 
-def recolour(coefficients: jax.Array, x_t: jax.Array, cond: jax.Array, patch: int) -> jax.Array:
+def recolour(
+    coefficients: Float[Array, "batch rows columns terms"],
+    x_t: Pictures,
+    cond: Pictures,
+    patch: int,
+) -> Pictures:
     """A local affine colour change of both pictures, (batch, height, width, 3).
 
     coefficients: (batch, height/patch, width/patch, 3 · AFFINE_TERMS), for each output

@@ -13,6 +13,7 @@ from jax_impl.data.augment import augment
 from jax_impl.data.crops import random_crops
 from jax_impl.diffusion.guidance import hide
 from jax_impl.model.codec import codec_of
+from jax_impl.shapes import Array, Cond, Features, Float, RandomKey, Timesteps
 from jax_impl.training.interfaces import Batch
 
 DROPOUT_STREAM = 1000
@@ -22,21 +23,21 @@ DROPOUT_STREAM = 1000
 class Drawn(NamedTuple):
     """A batch with all that is random about it; states of the codec, (batch, height, width, channels)."""
 
-    cond: jax.Array
+    cond: Cond
     """As the network takes it: with coordinates of crops it has two channels more."""
-    x0: jax.Array
-    t: jax.Array
+    x0: Features
+    t: Timesteps
     """Timesteps, integers (batch,)."""
-    eps: jax.Array
+    eps: Features
     """Standard normal, shaped like x0."""
 
 
-def to_unit(pictures: jax.Array | np.ndarray) -> jax.Array:
+def to_unit(pictures: jax.Array | np.ndarray) -> Float[Array, "*shape"]:
     """uint8 0…255 to [-1, 1], float32, or float64 where jax_enable_x64 is on."""
     return (jnp.asarray(pictures, jnp.result_type(float)) - 127.5) / 127.5
 
 
-def draw_batch(config: Config, key: jax.Array, pairs: Batch, indices: jax.Array | None) -> Drawn:
+def draw_batch(config: Config, key: RandomKey, pairs: Batch, indices: jax.Array | None) -> Drawn:
     """Everything random about a step, of the pairs at `indices`, or of all, augmented, float32.
 
     With data.crop_size they are crops of that side, and for a network with coordinates cond then has 5 channels. With

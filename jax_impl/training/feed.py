@@ -12,7 +12,7 @@ import os
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import jax
 import numpy as np
@@ -47,6 +47,7 @@ class Shard:
         return slice(self.index * each, (self.index + 1) * each)
 
 
+@runtime_checkable
 class Feed(Protocol):
     """Batches by number; a context that ends what reads ahead."""
 

@@ -39,10 +39,11 @@ def check_step(
     if optim.spike_factor > 0.0:
         spike = finite & (taken >= MEMORY) & (loss > optim.spike_factor * guard.mean_loss)
     good = finite & ~spike
-    mean_loss = guard.mean_loss + (loss - guard.mean_loss) / jnp.minimum(taken + 1, MEMORY)
+    remembered = jnp.minimum(taken + 1, MEMORY).astype(loss.dtype)
+    mean_loss = guard.mean_loss + (loss - guard.mean_loss) / remembered
     after = Guard(
-        guard.non_finite + ~finite,
-        guard.spikes + spike,
+        guard.non_finite + (~finite).astype(guard.non_finite.dtype),
+        guard.spikes + spike.astype(guard.spikes.dtype),
         jnp.where(good, 0, guard.in_a_row + 1),
         jnp.where(good, mean_loss.astype(guard.mean_loss.dtype), guard.mean_loss),
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
 import numpy as np
@@ -40,6 +40,7 @@ class Guard:
         return self.non_finite + self.spikes
 
 
+@runtime_checkable
 class StageState(Protocol):
     """The least that the state of a stage holds: a frozen dataclass, registered as a JAX pytree, of arrays."""
 
@@ -65,6 +66,7 @@ NamedNetworks = Mapping[str, tuple[Any, Any]]
 """Networks by name, each its parameters and its BatchNorm statistics, trees of arrays."""
 
 
+@runtime_checkable
 class Stage(Protocol):
     """A part of a run: what it trains, and which networks it leaves to the stage after it and to the bundle."""
 

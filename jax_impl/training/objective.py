@@ -14,6 +14,7 @@ from jax_impl.diffusion.losses.registry import Losses, LossSample
 from jax_impl.diffusion.process import Noised, Process, Published
 from jax_impl.model.codec import Codec, codec_of
 from jax_impl.model.network import Network, Tree
+from jax_impl.shapes import Array, Cond, Features, Float, RandomKey
 from jax_impl.training.batches import Drawn, to_unit
 from jax_impl.training.interfaces import Batch, Metrics
 
@@ -46,8 +47,8 @@ def diffusion_loss(
     params: Tree,
     stats: Tree,
     drawn: Drawn,
-    dropout_key: jax.Array | None = None,
-) -> tuple[jax.Array, tuple[Metrics, Tree]]:
+    dropout_key: RandomKey | None = None,
+) -> tuple[Float[Array, ""], tuple[Metrics, Tree]]:
     """Loss of one training batch, its parts and the new BatchNorm statistics.
 
     `dropout_key` is needed by networks with dropout, and by losses with chance.
@@ -62,11 +63,11 @@ def diffusion_loss(
 
 def loss_of(
     problem: Problem,
-    cond: jax.Array,
-    x0: jax.Array,
+    cond: Cond,
+    x0: Features,
     noised: Noised,
-    output: jax.Array,
-    key: jax.Array,
+    output: Features,
+    key: RandomKey,
     aux: Mapping[str, Any] = NO_AUX,
 ) -> tuple[jax.Array, Metrics]:
     """The loss of what the network says of a batch, (batch,) or scalar, and its parts, as `Losses` gives them.

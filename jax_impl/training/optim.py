@@ -32,11 +32,21 @@ def learning_rate(config: OptimConfig, steps_per_epoch: int, epochs: int) -> opt
         }
         main = optax.piecewise_constant_schedule(config.learning_rate, boundaries)
     if config.warmup_steps == 0:
-        return main
+        return _mixed(main)
     # The first step already moves: n steps of warm-up take the values 1/n, 2/n, … 1.
     # optax's linear_schedule divides integers, which gives float32 even under x64: 2e-6 of the rate.
     first = config.learning_rate / config.warmup_steps
-    return optax.join_schedules([lambda step: first * (step + 1.0), main], [config.warmup_steps])
+    return _mixed(optax.join_schedules([lambda step: first * (step + 1.0), main], [config.warmup_steps]))
+
+
+def _mixed(schedule: optax.Schedule) -> optax.Schedule:
+    """The schedule, which may mix whole numbers with others, as optax's own do, wherever that is refused."""
+
+    def rate(step: Any) -> Any:
+        with jax.numpy_dtype_promotion("standard"):
+            return schedule(step)
+
+    return rate
 
 
 def clip_by_global_norm(limit: float) -> optax.GradientTransformation:
@@ -64,8 +74,12 @@ def scale_by_adam(b1: float = 0.9, b2: float = 0.999, eps: float = 1e-8) -> opta
         mu = optax.tree.where(good, optax.tree.update_moment(updates, state.mu, b1, 1), state.mu)
         nu = optax.tree.where(good, optax.tree.update_moment_per_elem_norm(updates, state.nu, b2, 2), state.nu)
         count = optax.safe_increment(state.count)
-        unbias1, unbias2 = (-jnp.expm1(count * math.log(b)) for b in (b1, b2))
-        direction = jax.tree.map(lambda m, v: (m / unbias1) / (jnp.sqrt(v / unbias2) + eps), mu, nu)
+        unbias1, unbias2 = (-jnp.expm1(jnp.asarray(count, float) * math.log(b)) for b in (b1, b2))
+
+        def towards(m: jax.Array, v: jax.Array) -> jax.Array:
+            return (m / unbias1.astype(m.dtype)) / (jnp.sqrt(v / unbias2.astype(v.dtype)) + eps)
+
+        direction = jax.tree.map(towards, mu, nu)
         return direction, optax.ScaleByAdamState(jnp.where(good, count, state.count), mu, nu)
 
     return optax.GradientTransformationExtraArgs(optax.scale_by_adam(b1, b2, eps).init, update)

@@ -11,6 +11,7 @@ from jax.sharding import Mesh
 
 from jax_impl.model.blocks import BATCH_NORM_MOMENTUM
 from jax_impl.model.network import Tree
+from jax_impl.shapes import Array, Int
 from jax_impl.training.batches import DROPOUT_STREAM, Drawn, draw_batch
 from jax_impl.training.guard import check_step
 from jax_impl.training.interfaces import Batch, Metrics, StepFunction
@@ -142,11 +143,12 @@ def make_statistics_step(problem: Problem) -> Callable[[Tree, Tree, Batch, jax.A
     return statistics
 
 
-def update_ema(ema: Tree, params: Tree, step: jax.Array, decay: float) -> Tree:
+def update_ema(ema: Tree, params: Tree, step: Int[Array, ""], decay: float) -> Tree:
     """Move the average towards the weights.
 
     The decay is at most (1 + n) / (10 + n) after n steps, so that the first average
     forgets the initial weights.
     """
-    decay_now = jnp.minimum(decay, (1.0 + step) / (10.0 + step))
-    return jax.tree.map(lambda old, new: old + (1.0 - decay_now) * (new - old), ema, params)
+    steps = step.astype(float)
+    share = 1.0 - jnp.minimum(decay, (1.0 + steps) / (10.0 + steps))
+    return jax.tree.map(lambda old, new: old + share.astype(new.dtype) * (new - old), ema, params)

@@ -27,7 +27,7 @@ def _patches(size: Size) -> tuple[int, int]:
 def _group_norm(size: Size) -> Case:
     groups = math.gcd(size.groups, size.channels)
     return Case(
-        lambda: ours.group_norm(size.channels, groups, nnx.Rngs(0)),
+        lambda: ours.GroupNorm(size.channels, groups, nnx.Rngs(0)),
         call,
         theirs.ResBlock(size.channels, size.channels, 1, groups).norm1,
         call,

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from jax_impl.config.checks import require
 from jax_impl.diffusion.losses.registry import LOSSES, LossConfig, LossSample, Parts, Term
 from jax_impl.diffusion.process import Levels
+from jax_impl.shapes import Array, Float
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ class HybridConfig(LossConfig):
         return hybrid
 
 
-def min_snr(levels: Levels, gamma: float) -> jax.Array:
+def min_snr(levels: Levels, gamma: float) -> Float[Array, "batch 1 1 1"]:
     """Weight of a picture's errors on the network's own target, shaped like the levels.
 
     min(SNR, γ) weighs the squared error of x0_hat, with SNR = (signal / noise)² (Hang et al. 2023, section 3.4); the

@@ -18,7 +18,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple, Protocol
+from typing import Any, ClassVar, NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -26,6 +26,7 @@ import jax.numpy as jnp
 from jax_impl.config import tagged
 from jax_impl.config.checks import require
 from jax_impl.diffusion.process import Levels
+from jax_impl.shapes import Cond, Features, RandomKey, Timesteps
 
 Parts = dict[str, jax.Array]
 
@@ -33,25 +34,26 @@ Parts = dict[str, jax.Array]
 class LossSample(NamedTuple):
     """A batch after the network; pictures (batch, height, width, channels), t integers (batch,)."""
 
-    cond: jax.Array
+    cond: Cond
     """The guiding pictures as the network takes them, (batch, height, width, 3 or 5)."""
-    x0: jax.Array
-    x_t: jax.Array
-    t: jax.Array
-    noise: jax.Array
-    output: jax.Array
+    x0: Features
+    x_t: Features
+    t: Timesteps
+    noise: Features
+    output: Features
     """What the network says."""
-    target: jax.Array
+    target: Features
     """What it should say."""
-    x0_hat: jax.Array
+    x0_hat: Features
     """The clean pictures that `output` stands for, unclamped; far from x0 where the process makes it so."""
     levels: Levels
 
 
+@runtime_checkable
 class Term(Protocol):
     """A loss term, see the module's docstring."""
 
-    def __call__(self, sample: LossSample, key: jax.Array, aux: Mapping[str, Any], /) -> tuple[jax.Array, Parts]: ...
+    def __call__(self, sample: LossSample, key: RandomKey, aux: Mapping[str, Any], /) -> tuple[jax.Array, Parts]: ...
 
 
 @dataclass(frozen=True)
@@ -88,7 +90,7 @@ class Losses:
     def __init__(self, configs: Sequence[LossConfig]) -> None:
         self._terms = [(config, config.create()) for config in configs]
 
-    def __call__(self, sample: LossSample, key: jax.Array, aux: Mapping[str, Any]) -> tuple[jax.Array, Parts]:
+    def __call__(self, sample: LossSample, key: RandomKey, aux: Mapping[str, Any]) -> tuple[jax.Array, Parts]:
         """The value, (batch,) where any term's is, else a scalar; and means: `loss`, the sum, and each term's parts.
 
         With several terms each one's value is a part too, by its name. A name that an earlier term has gets the

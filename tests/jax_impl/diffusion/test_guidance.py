@@ -44,7 +44,7 @@ def test_three_implementations_agree(inputs: tuple[np.ndarray, ...], scale: floa
     in_torch = reference.guided(denoise, scale)(first, second, torch.from_numpy(t)).permute(0, 2, 3, 1).numpy()
     np.testing.assert_allclose(edge.guided(denoise, scale)(x_t, cond, t), expected, atol=1e-12)
     np.testing.assert_allclose(in_torch, expected, atol=1e-12)
-    with jax.enable_x64(True):
+    with jax.enable_x64(True), jax.numpy_dtype_promotion("standard"):  # The function mixes t with the pictures.
         found = guided(denoise, scale)(*map(jnp.asarray, inputs))
     np.testing.assert_allclose(found, expected, atol=1e-12)
     assert HIDDEN == edge.HIDDEN == reference.HIDDEN
@@ -56,7 +56,7 @@ def test_where_pixels_lie_is_never_hidden(inputs: tuple[np.ndarray, ...]) -> Non
     shown, hidden = (np.concatenate([picture, places], axis=-1) for picture in (cond, 0 * cond))
     expected = denoise_at(x_t, hidden, t) + 3.0 * (denoise_at(x_t, shown, t) - denoise_at(x_t, hidden, t))
     np.testing.assert_allclose(edge.guided(denoise_at, 3.0)(x_t, shown, t), expected, atol=1e-12)
-    with jax.enable_x64(True):
+    with jax.enable_x64(True), jax.numpy_dtype_promotion("standard"):  # The function mixes t with the pictures.
         found = guided(denoise_at, 3.0)(*map(jnp.asarray, (x_t, shown, t)))
     np.testing.assert_allclose(found, expected, atol=1e-12)
 

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from jax_impl.model.blocks import (
     BatchNorm,
+    GroupNorm,
     conv3x3,
     depth_to_space,
-    group_norm,
     sinusoidal_embedding,
     space_to_depth,
     upsample_nearest,
@@ -71,7 +71,7 @@ def test_batch_norm_of_a_single_value_stays_finite() -> None:
 def test_group_norm(channels: int, groups: int) -> None:
     x = pictures((2, 3, 5, channels)) * 3 + 10
     expected = torch.nn.GroupNorm(groups, channels)(to_torch(x))
-    np.testing.assert_allclose(group_norm(channels, groups, nnx.Rngs(0))(jnp.asarray(x)), to_nhwc(expected), atol=1e-5)
+    np.testing.assert_allclose(GroupNorm(channels, groups, nnx.Rngs(0))(jnp.asarray(x)), to_nhwc(expected), atol=1e-5)
 
 
 @settings(max_examples=15)  # Each shape is compiled, and there are not many.
