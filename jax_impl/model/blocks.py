@@ -176,8 +176,7 @@ class ResBlock(nnx.Module):
 
     def __init__(
         self,
-        in_channels: int,
-        out_channels: int,
+        channels: tuple[int, int],
         time_channels: int,
         groups: int,
         rngs: nnx.Rngs,
@@ -186,6 +185,8 @@ class ResBlock(nnx.Module):
         dropout: float = 0.0,
         dtype: Dtype = None,
     ) -> None:
+        """`channels`: in and out."""
+        in_channels, out_channels = channels
         self.add, self.dropout = modulation == "add", dropout
         self.norm1 = GroupNorm(in_channels, groups, rngs)
         self.conv1 = conv3x3(in_channels, out_channels, rngs, dtype=dtype)

@@ -27,11 +27,9 @@ from jax_impl.model.blocks import (
     upsample_nearest,
 )
 from jax_impl.model.coordinates import with_coordinates
+from jax_impl.model.recolour import AFFINE_TERMS, recolour
 from jax_impl.model.registry import NetworkConfig
 from jax_impl.shapes import Array, Cond, Float, Pictures, RandomKey, Timesteps
-
-AFFINE_TERMS = 7
-"""Three channels of x_t, three of cond, and a constant."""
 
 KEPT = {"nothing": jax.checkpoint_policies.nothing_saveable, "products": jax.checkpoint_policies.dots_saveable}
 """By `model.remat_keeps`: what of a block's activations waits for the backward pass."""
@@ -90,7 +88,7 @@ class UNet(nnx.Module):
 
         def residual(before: int, after: int) -> ResBlock:
             return ResBlock(
-                before, after, time_channels, groups, rngs,
+                (before, after), time_channels, groups, rngs,
                 modulation=config.time_modulation, dropout=config.dropout, dtype=dtype,
             )  # fmt: skip
 
@@ -187,27 +185,6 @@ def _run(module: nnx.Module, remat: Remat, *inputs: jax.Array | None) -> jax.Arr
     """The module's output; the backward pass computes again what `remat` does not keep (Chen et al. 2016b)."""
     call = type(module).__call__
     return (nnx.remat(call, policy=remat) if remat is not None else call)(module, *inputs)
-
-
-def recolour(
-    coefficients: Float[Array, "batch rows columns terms"],
-    x_t: Pictures,
-    cond: Pictures,
-    patch: int,
-) -> Pictures:
-    """A local affine colour change of both pictures, (batch, height, width, 3).
-
-    coefficients: (batch, height/patch, width/patch, 3 · AFFINE_TERMS), for each output
-    channel the weights of x_t's channels, of cond's, and a constant, as departures from
-    copying cond. They are interpolated bilinearly, so colours change smoothly while
-    edges stay those of the pictures (bilateral guided upsampling, Chen et al. 2016,
-    without its guide; Gharbi et al. 2017).
-    """
-    b, h, w, c = coefficients.shape
-    weights = jax.image.resize(coefficients, (b, h * patch, w * patch, c), "linear")
-    weights = weights.reshape(b, h * patch, w * patch, 3, AFFINE_TERMS)
-    terms = jnp.concatenate([x_t, cond, jnp.ones_like(cond[..., :1])], axis=-1)
-    return cond + jnp.sum(weights * terms[..., None, :], axis=-1)
 
 
 @dataclass(frozen=True)

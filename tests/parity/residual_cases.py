@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from flax import nnx
 from torch import nn
 
-from jax_impl.model import attention, unet
+from jax_impl.model import attention, recolour
 from jax_impl.model import blocks as ours
 from tests.parity.case import LONGEST, Case, Size, call, function, pictures
 from torch_ref import attention as torch_attention
@@ -41,7 +41,7 @@ def _res_block(size: Size, skip: bool, modulation: Literal["scale_shift", "add"]
     channels, emb = size.channels if skip else out, 5
     groups = math.gcd(size.groups, channels, out)
     return Case(
-        lambda: ours.ResBlock(channels, out, emb, groups, nnx.Rngs(0), modulation=modulation),
+        lambda: ours.ResBlock((channels, out), emb, groups, nnx.Rngs(0), modulation=modulation),
         call,
         theirs.ResBlock(channels, out, emb, groups, modulation),
         call,
@@ -93,10 +93,10 @@ def _recolour(size: Size) -> Case:
     pictures = (size.batch, rows * p, columns * p, 3)
     return Case(
         None,
-        lambda _, weights, x_t, cond: unet.recolour(weights, x_t, cond, p),
+        lambda _, weights, x_t, cond: recolour.recolour(weights, x_t, cond, p),
         nn.Identity(),
         lambda _, weights, x_t, cond: torch_unet.recolour(weights, x_t, cond, p),
-        [(size.batch, rows, columns, 3 * unet.AFFINE_TERMS), pictures, pictures],
+        [(size.batch, rows, columns, 3 * recolour.AFFINE_TERMS), pictures, pictures],
         deviation=0.5,  # the output is a sum of products of inputs
     )
 
