@@ -13,9 +13,8 @@ then moved to the second place.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
 import onnx
@@ -27,13 +26,12 @@ from export.edge.model.codec import IDENTITY, Codec, read_codec
 from export.edge.sampling.guidance import HIDDEN
 from export.edge.sampling.table import COND, Plan, coefficients
 from export.edge.sampling.tables import choose, read_tables
+from export.graph_nodes import OWN, Nodes, bounded, renamed
 
 FORMAT = "dawn2dusk-sampler"
 FORMAT_VERSION = "1"
 OUTPUT_RANGE = "[0, 1]"
 PICTURE = ("batch", 3, "height", "width")
-_OWN = "sampler."
-"""What our names begin with: torch's never do."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +65,7 @@ def build(
             "choose --sampler ddim, dpmpp or heun"
         )
     clamp, threshold, guidance = (json.loads(held[key]) for key in ("clamp", "threshold", "guidance"))
-    outer = _Nodes()
+    outer = Nodes()
     # A turn of the loop sees the names outside it.
     codec = read_codec(held.get("codec", Codec().to_json()), "codec")
     if codec.name != IDENTITY:
@@ -109,7 +107,7 @@ def _plan(held: Mapping[str, str]) -> Plan:
     return coefficients(schedule, steps, sampler, prediction=held["prediction"], spacing=held["spacing"])
 
 
-def _start(outer: _Nodes, plan: Plan, source: str) -> str:
+def _start(outer: Nodes, plan: Plan, source: str) -> str:
     """`export.edge.sampling.loop.start_state` from a source, the guiding picture's state: the name of the state."""
     terms = []
     for share, name in ((plan.start_from_source, source), (plan.start_from_noise, "noise")):
@@ -138,34 +136,7 @@ def _metadata(plan: Plan, held: Mapping[str, str]) -> dict[str, str]:
     }
 
 
-@dataclass
-class _Nodes:
-    """Nodes and constants of a graph under construction."""
-
-    nodes: list[onnx.NodeProto] = field(default_factory=list)
-    constants: list[onnx.TensorProto] = field(default_factory=list)
-    prefix: str = _OWN
-
-    def constant(self, name: str, value: np.ndarray) -> str:
-        """The name under which `value` can be used."""
-        self.constants.append(numpy_helper.from_array(value, self.prefix + name))
-        return self.prefix + name
-
-    def add_many(self, kind: str, inputs: Sequence[str], outputs: int, **attributes: Any) -> list[str]:
-        """A node of this kind; the names of its outputs."""
-        names = [f"{self.prefix}{kind}_{len(self.nodes)}_{i}" for i in range(outputs)]
-        self.nodes.append(helper.make_node(kind, list(inputs), names, **attributes))
-        return names
-
-    def add(self, kind: str, *inputs: str, output: str | None = None, **attributes: Any) -> str:
-        """A node with one output; the output's name."""
-        name = self.add_many(kind, inputs, 1, **attributes)[0]
-        if output is not None:
-            self.nodes[-1].output[0] = name = output
-        return name
-
-
-def _by_statistics(outer: _Nodes, codec: Codec, name: str, *operations: tuple[str, str]) -> str:
+def _by_statistics(outer: Nodes, codec: Codec, name: str, *operations: tuple[str, str]) -> str:
     """The name of a state made of a picture, or the other way, by operations with the codec's mean and std."""
     if codec == Codec():
         return name
@@ -175,7 +146,7 @@ def _by_statistics(outer: _Nodes, codec: Codec, name: str, *operations: tuple[st
     return name
 
 
-def _placed(outer: _Nodes, cond: str) -> str:
+def _placed(outer: Nodes, cond: str) -> str:
     """`export.edge.sampling.coordinates.with_coordinates`: the name of a cond of 5 channels."""
     shape = outer.add("Shape", "cond")
     zero, one, two = (outer.constant(f"axis_{axis}", np.array(axis, np.int64)) for axis in range(3))
@@ -200,7 +171,7 @@ def _body(denoiser: onnx.GraphProto, recipe: Recipe, cond: str, start: str) -> o
     `cond`, `start`: the names outside of the guiding picture that the network takes and of the state at the beginning.
     """
     plan = recipe.plan
-    body = _Nodes(prefix=_OWN + "turn.")
+    body = Nodes(prefix=OWN + "turn.")
     turn, go_on, previous = (body.prefix + name for name in ("number", "go_on", "previous"))
     # Shaped (turns, 1): a gathered row is already the vector of one that spreads over the batch.
     times = body.constant("timesteps", plan.t.astype(np.int64)[:, None])
@@ -209,7 +180,7 @@ def _body(denoiser: onnx.GraphProto, recipe: Recipe, cond: str, start: str) -> o
     batch = body.add("Slice", body.add("Shape", "x_t"), first, second)
     body.add("Expand", body.add("Gather", times, turn, axis=0), batch, output="t")
     for node in denoiser.node:
-        body.nodes.append(_renamed(node, {"cond": cond}))
+        body.nodes.append(renamed(node, {"cond": cond}))
     out = "prediction"
     if recipe.guidance != 1.0:
         out = _guided(body, denoiser, recipe.guidance, cond)
@@ -227,7 +198,7 @@ def _body(denoiser: onnx.GraphProto, recipe: Recipe, cond: str, start: str) -> o
 
     x0_raw = body.add("Mul", row("x0_from_output"), out)
     x0_raw = weighted(x0_raw, {"x0_from_x": "x_t", "x0_from_start": start})
-    x0 = body.add("Identity", _bounded(body, x0_raw, recipe.clamp, recipe.threshold))
+    x0 = body.add("Identity", bounded(body, x0_raw, recipe.clamp, recipe.threshold))
     moved = body.add("Mul", row("next_from_x0"), x0)
     others = {"next_from_x": "x_t", "next_from_previous": previous, "next_from_start": start}
     after = body.add("Identity", weighted(moved, others))
@@ -246,7 +217,7 @@ def _body(denoiser: onnx.GraphProto, recipe: Recipe, cond: str, start: str) -> o
     )
 
 
-def _guided(body: _Nodes, denoiser: onnx.GraphProto, scale: float, cond: str) -> str:
+def _guided(body: Nodes, denoiser: onnx.GraphProto, scale: float, cond: str) -> str:
     """A second call of the network, on a hidden guiding picture; the name of the guided output."""
     value = numpy_helper.from_array(np.array([HIDDEN], np.float32))
     picture = body.add("ConstantOfShape", body.add("Shape", "cond"), value=value)
@@ -254,58 +225,15 @@ def _guided(body: _Nodes, denoiser: onnx.GraphProto, scale: float, cond: str) ->
         bounds = (body.constant(name, np.array([place], np.int64)) for name, place in (("3", 3), ("5", 5), ("1", 1)))
         picture = body.add("Concat", picture, body.add("Slice", cond, *bounds), axis=1)
     own = {name for node in denoiser.node for name in node.output}
-    names = {name: f"{_OWN}hidden.{name}" for name in own} | {"cond": picture}
+    names = {name: f"{OWN}hidden.{name}" for name in own} | {"cond": picture}
     for node in denoiser.node:
-        twin = _renamed(node, names)
-        twin.name = _OWN + "hidden." + node.name
+        twin = renamed(node, names)
+        twin.name = OWN + "hidden." + node.name
         body.nodes.append(twin)
     hidden = names["prediction"]
     change = body.add("Sub", "prediction", hidden)
     gain = body.constant("guidance", np.array(scale, np.float32))
     return body.add("Add", hidden, body.add("Mul", gain, change))
-
-
-def _renamed(node: onnx.NodeProto, names: Mapping[str, str]) -> onnx.NodeProto:
-    twin = onnx.NodeProto()
-    twin.CopyFrom(node)
-    twin.input[:] = [names.get(name, name) for name in node.input]
-    twin.output[:] = [names.get(name, name) for name in node.output]
-    return twin
-
-
-def _bounded(body: _Nodes, x0_raw: str, clamp: float | None, threshold: float) -> str:
-    """`export.edge.sampling.loop.bounded`."""
-    if clamp is None:
-        return x0_raw
-    most = body.constant("most", np.array(clamp, np.float32))
-    if threshold == 0.0:
-        return body.add("Clip", x0_raw, body.constant("least", np.array(-clamp, np.float32)), most)
-    s = body.add("Max", _quantile(body, body.add("Abs", x0_raw), threshold), most)
-    cut = body.add("Max", body.add("Min", x0_raw, s), body.add("Neg", s))
-    return body.add("Mul", cut, body.add("Div", most, s))
-
-
-def _quantile(body: _Nodes, values: str, share: float) -> str:
-    """The quantile of each picture, linear between its neighbours: (batch, 1, 1, 1).
-
-    It lies at place share * (count - 1) of the rising order, so among the count - floor(place) largest.
-    """
-    flat = body.add("Flatten", values, axis=1)
-    one = body.constant("one", np.array([1], np.int64))
-    two = body.constant("two", np.array([2], np.int64))
-    count = body.add("Slice", body.add("Shape", flat), one, two)
-    last = body.add("Cast", body.add("Sub", count, one), to=TensorProto.DOUBLE)
-    place = body.add("Mul", last, body.constant("share", np.array([share], np.float64)))
-    below = body.add("Floor", place)
-    largest = body.add("Sub", count, body.add("Cast", below, to=TensorProto.INT64))
-    top, _ = body.add_many("TopK", [flat, largest], 2, axis=1, largest=1, sorted=1)
-    low_place = body.add("Sub", largest, one)
-    zero = body.constant("zero", np.array([0], np.int64))
-    high_place = body.add("Max", body.add("Sub", low_place, one), zero)
-    low, high = (body.add("Gather", top, index, axis=1) for index in (low_place, high_place))
-    part = body.add("Cast", body.add("Sub", place, below), to=TensorProto.FLOAT)
-    found = body.add("Add", low, body.add("Mul", body.add("Sub", high, low), part))
-    return body.add("Unsqueeze", found, body.constant("last_axes", np.array([2, 3], np.int64)))
 
 
 def _picture(name: str) -> onnx.ValueInfoProto:

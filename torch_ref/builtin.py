@@ -7,13 +7,13 @@ from typing import Any
 from torch_ref.base import Denoiser
 from torch_ref.registry import NETWORKS, Network
 from torch_ref.seed_unet import SEED_MODULES, SeedUNet
-from torch_ref.unet import ResidualUNet
+from torch_ref.unet import ResidualUNet, UNetSettings
 
 
 def _residual(timesteps: int, **settings: Any) -> Denoiser:
     """T does not matter here: the time is embedded as it is."""
     del timesteps
-    return ResidualUNet(**settings)
+    return ResidualUNet(UNetSettings(**settings))
 
 
 NETWORKS.add("seed", Network(SeedUNet, modules=SEED_MODULES))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -34,68 +35,77 @@ class Level(nn.Module):
         return x
 
 
+@dataclass(frozen=True)
+class UNetSettings:
+    """Settings of a ResidualUNet, as a bundle's configuration names them. Raises ValueError for an unknown choice."""
+
+    width: int
+    """Channels of the first level."""
+    multipliers: Sequence[int]
+    """Channels of each level as multiples of `width`; each level halves the side."""
+    blocks: int = 2
+    """Residual blocks per level, on the way down and on the way up."""
+    groups: int = 8
+    """Of every GroupNorm."""
+    patch: int = 2
+    head: str = "affine"
+    """`affine` adds a local colour change of the input pictures to the output, `plain` does not."""
+    attention_levels: Sequence[int] = ()
+    """Levels, counted from 0, whose blocks are each followed by attention, which then also is in the middle."""
+    head_channels: int = 32
+    """Channels of each attention head."""
+    cross_attention: bool = False
+    """Attention uses features of cond too."""
+    coordinates: bool = False
+    """The network receives the place of each pixel."""
+    resample: str = "learned"
+    """`learned` convolutions or `fixed` averages and interpolation."""
+    time_modulation: str = "scale_shift"
+    """`scale_shift` or `add`."""
+    dropout: float = 0.0
+    """Share of a block's features dropped in training mode."""
+
+    def __post_init__(self) -> None:
+        last = len(self.multipliers) - 1
+        if self.head not in ("plain", "affine"):
+            raise ValueError(f"head is {self.head!r}: choose plain or affine")
+        if self.resample not in ("learned", "fixed"):
+            raise ValueError(f"resample is {self.resample!r}: choose learned or fixed")
+        if not set(self.attention_levels) <= set(range(last + 1)):
+            raise ValueError(f"attention_levels is {self.attention_levels!r}: choose from 0 to {last}")
+
+
 class ResidualUNet(Denoiser):
     """Residual U-Net over patch x patch pixel blocks (Ho et al. 2020, appendix B, made cheap for CPUs).
-
-    `width`: channels of the first level. `multipliers`: channels of each level as
-    multiples of it; each level halves the side. `blocks`: residual blocks per level, on
-    the way down and on the way up. `groups`: of every GroupNorm. `head`: "affine" adds a local
-    colour change of the input pictures to the output, "plain" does not. `attention_levels`: those,
-    counted from 0, whose blocks are each followed by attention in heads of `head_channels`, which then
-    also is in the middle; `cross_attention`: it uses features of cond too. `coordinates`: the network
-    receives the place of each pixel. `resample`:
-    "learned" convolutions or "fixed" averages and interpolation. `time_modulation`: "scale_shift" or "add".
-    `dropout`: share of a block's features dropped in training mode.
 
     Its fresh weights are torch's own: nothing starts at zero as it does in JAX.
     """
 
-    def __init__(
-        self,
-        width: int,
-        multipliers: Sequence[int],
-        blocks: int = 2,
-        groups: int = 8,
-        patch: int = 2,
-        head: str = "affine",
-        attention_levels: Sequence[int] = (),
-        head_channels: int = 32,
-        cross_attention: bool = False,
-        coordinates: bool = False,
-        resample: str = "learned",
-        time_modulation: str = "scale_shift",
-        dropout: float = 0.0,
-    ) -> None:
+    def __init__(self, settings: UNetSettings) -> None:
         super().__init__()
-        channels = [width * multiplier for multiplier in multipliers]
-        last = len(channels) - 1
-        if head not in ("plain", "affine"):
-            raise ValueError(f"head is {head!r}: choose plain or affine")
-        if resample not in ("learned", "fixed"):
-            raise ValueError(f"resample is {resample!r}: choose learned or fixed")
-        if not set(attention_levels) <= set(range(last + 1)):
-            raise ValueError(f"attention_levels is {attention_levels!r}: choose from 0 to {last}")
-        time_channels = 4 * width
-        context_channels = channels[-1] if cross_attention else None
+        width, groups, patch = settings.width, settings.groups, settings.patch
+        channels = [width * multiplier for multiplier in settings.multipliers]
+        last, time_channels = len(channels) - 1, 4 * width
+        context_channels = channels[-1] if settings.cross_attention else None
         self.patch = patch
-        self.fixed = resample == "fixed"
+        self.fixed = settings.resample == "fixed"
         self.size_multiple = patch * 2**last
         self.time_embedding = TimeEmbedding(width)
         self.time_in = nn.Linear(2 * width, time_channels)
         self.time_out = nn.Linear(time_channels, time_channels)
-        self.cond_channels = 5 if coordinates else 3
+        self.cond_channels = 5 if settings.coordinates else 3
         self.stem = conv3x3((3 + self.cond_channels) * patch * patch, width)
-        self.encoder = CondEncoder(channels, patch, groups, self.cond_channels) if cross_attention else None
+        self.encoder = CondEncoder(channels, patch, groups, self.cond_channels) if settings.cross_attention else None
 
         def residual(before: int, after: int) -> ResBlock:
-            return ResBlock(before, after, time_channels, groups, time_modulation, dropout)
+            return ResBlock(before, after, time_channels, groups, settings.time_modulation, settings.dropout)
 
         def attention(c: int) -> Attention:
-            return Attention(c, head_channels, groups, context_channels)
+            return Attention(c, settings.head_channels, groups, context_channels)
 
         def parts(i: int, before: int) -> tuple[list[ResBlock], list[Attention]]:
-            c, attended = channels[i], i in attention_levels
-            residuals = [residual(before if j == 0 else c, c) for j in range(blocks)]
+            c, attended = channels[i], i in settings.attention_levels
+            residuals = [residual(before if j == 0 else c, c) for j in range(settings.blocks)]
             return residuals, [attention(c) for _ in residuals if attended]
 
         before = [width, *channels[:-1]]
@@ -104,13 +114,13 @@ class ResidualUNet(Denoiser):
             for i, c in enumerate(channels)
         )
         self.middle = nn.ModuleList(residual(channels[-1], channels[-1]) for _ in range(2))
-        self.middle_attention = attention(channels[-1]) if attention_levels else None
+        self.middle_attention = attention(channels[-1]) if settings.attention_levels else None
         self.up = nn.ModuleList(
             Level(*parts(i, 2 * c), nn.Conv2d(c, channels[i - 1], 1) if i > 0 else None) for i, c in enumerate(channels)
         )
         self.norm_out = nn.GroupNorm(groups, channels[0], eps=1e-5)
         self.conv_out = conv3x3(channels[0], 3 * patch * patch)
-        self.affine_out = conv3x3(channels[0], 3 * AFFINE_TERMS) if head == "affine" else None
+        self.affine_out = conv3x3(channels[0], 3 * AFFINE_TERMS) if settings.head == "affine" else None
 
     def forward(self, x_t: Tensor, cond: Tensor, t: Tensor) -> Tensor:
         if self.cond_channels == 5:

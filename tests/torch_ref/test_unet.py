@@ -11,7 +11,7 @@ from torch import Tensor
 
 from export.edge.errors import UserError
 from torch_ref.base import Denoiser
-from torch_ref.unet import ResidualUNet, recolour
+from torch_ref.unet import ResidualUNet, UNetSettings, recolour
 
 
 def draw(batch: int, height: int, width: int) -> tuple[Tensor, Tensor]:
@@ -98,7 +98,7 @@ def test_dropout_is_for_training_alone(make_network: Callable[[str], Denoiser]) 
 
 
 def test_a_silent_last_convolution_leaves_zero() -> None:
-    model = ResidualUNet(8, (1,), blocks=1, groups=4, patch=1, head="plain")
+    model = ResidualUNet(UNetSettings(8, (1,), blocks=1, groups=4, patch=1, head="plain"))
     torch.nn.init.zeros_(model.conv_out.weight)
     torch.nn.init.zeros_(model.get_parameter("conv_out.bias"))
     x_t, cond = draw(1, 5, 7)
