@@ -25,7 +25,7 @@ def random_crops(key: jax.Array, cond: jax.Array, x0: jax.Array, size: int) -> t
     """
     batch, height, width, _ = cond.shape
     both = jnp.concatenate([with_coordinates(cond), x0], axis=-1)
-    last = jnp.array([height - size, width - size])
+    last = jnp.array([[height - size, width - size]])
     corners = jax.random.randint(key, (batch, 2), 0, last + 1)
 
     def window(pictures: jax.Array, corner: jax.Array) -> jax.Array:
