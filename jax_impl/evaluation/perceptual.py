@@ -65,11 +65,11 @@ def lpips(weights: Weights, a: jax.Array, b: jax.Array) -> jax.Array:
     by channel, averaged over places and added up.
     """
     total = jnp.zeros(len(a))
-    both = (jnp.concatenate([a, b]) - _SHIFT) / _SCALE
+    both = (jnp.concatenate([a, b]) - _SHIFT[None, None, None]) / _SCALE[None, None, None]
     for index, features in enumerate(_alexnet(weights, both)):
         left, right = jnp.split(_unit(features), 2)
         apart = (left - right) ** 2
-        total += (apart * weights[f"lin{index}"]).sum(axis=-1).mean(axis=(1, 2))
+        total += (apart * weights[f"lin{index}"][None, None, None]).sum(axis=-1).mean(axis=(1, 2))
     return total
 
 
@@ -93,7 +93,8 @@ def conv(x: jax.Array, kernel: jax.Array, bias: jax.Array, stride: int, pads: li
     layout = ("NHWC", "OIHW", "NHWC")
     # Accelerators would otherwise round what goes in, and the figures would depend on the device.
     exact = lax.Precision.HIGHEST
-    return lax.conv_general_dilated(x, kernel, (stride, stride), pads, dimension_numbers=layout, precision=exact) + bias
+    y = lax.conv_general_dilated(x, kernel, (stride, stride), pads, dimension_numbers=layout, precision=exact)
+    return y + bias[None, None, None]
 
 
 def max_pool(x: jax.Array, stride: int) -> jax.Array:

@@ -97,7 +97,10 @@ class GroupNorm(nnx.GroupNorm):
     def __call__(self, x: Features, *, mask: jax.Array | None = None) -> Features:
         """Normalise (batch, height, width, channels)."""
         assert self.scale is not None
-        return super().__call__(x.astype(wider(x.dtype, self.scale[...].dtype)), mask=mask)
+        x = x.astype(wider(x.dtype, self.scale[...].dtype))
+        # Flax joins the input's dtype with float32, which strict promotion refuses for float64.
+        with jax.numpy_dtype_promotion("standard"):
+            return super().__call__(x, mask=mask)
 
 
 def wider(a: jnp.dtype, b: jnp.dtype) -> jnp.dtype:

@@ -37,10 +37,10 @@ def check_step(
         finite &= jnp.all(jnp.isfinite(statistic))
     spike = jnp.zeros((), bool)
     if optim.spike_factor > 0.0:
-        spike = finite & (taken >= MEMORY) & (loss > optim.spike_factor * guard.mean_loss)
+        spike = finite & (taken >= MEMORY) & (loss > optim.spike_factor * guard.mean_loss.astype(loss.dtype))
     good = finite & ~spike
-    remembered = jnp.minimum(taken + 1, MEMORY).astype(loss.dtype)
-    mean_loss = guard.mean_loss + (loss - guard.mean_loss) / remembered
+    remembered, before = jnp.minimum(taken + 1, MEMORY).astype(loss.dtype), guard.mean_loss.astype(loss.dtype)
+    mean_loss = before + (loss - before) / remembered
     after = Guard(
         guard.non_finite + (~finite).astype(guard.non_finite.dtype),
         guard.spikes + spike.astype(guard.spikes.dtype),

@@ -22,6 +22,7 @@ from jax_impl.data.batches import batch_indices
 from jax_impl.data.loader import Pairs, load
 from jax_impl.model.network import Tree, flatten
 from jax_impl.model.seed_unet import SeedModelConfig
+from jax_impl.training import batches
 from jax_impl.training.objective import Problem
 from jax_impl.training.optim import learning_rate, make_optimizer
 from jax_impl.training.state import with_params
@@ -191,7 +192,7 @@ def train_in_jax(
         step = jax.jit(step, donate_argnums=0)
         log = []
         for n in range(course.steps):
-            state, metrics = step(state, *course.batch(n, dtype))
+            state, metrics = step(state, batches.Drawn(*course.batch(n, dtype)))
             log.append([float(metrics[name]) for name in METRICS])
         mu, nu = (optax.tree.get(state.opt_state, name) for name in ("mu", "nu"))
         trees = {"parameters": state.params, "first moments": mu, "second moments": nu}

@@ -131,7 +131,7 @@ def test_a_flipped_transposed_kernel(name: str, monkeypatch: pytest.MonkeyPatch)
 
     def flipped(self: jax_seed_unet.UpConv, x: jax.Array) -> jax.Array:
         kernel = self.kernel[...].swapaxes(2, 3)
-        return jax.lax.conv_transpose(x, kernel, (2, 2), "VALID", transpose_kernel=False) + self.bias[...]
+        return jax.lax.conv_transpose(x, kernel, (2, 2), "VALID", transpose_kernel=False) + self.bias[None, None, None]
 
     assert healthy(name)
     monkeypatch.setattr(jax_seed_unet.UpConv, "__call__", flipped)

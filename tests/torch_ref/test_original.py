@@ -136,7 +136,7 @@ def of(name: str, value: object) -> Callable[[Held], None]:
         (lambda held: held.update(model_state_dict={}), "lacks the script's first convolution"),
         (lambda held: held.update(model_state_dict=[1]), "neither a model_state_dict nor"),
         (lambda held: held.clear(), "neither a model_state_dict nor"),
-        (lambda held: held.update(loss=np.float64(1.0)), r"holds numpy\S+scalar, .* plain numbers anew"),
+        (lambda held: held.update(loss=np.float64(1.0)), r"holds numpy\S+scalar, .* plain numbers again"),
     ],
 )
 def test_checkpoints_that_do_not_fill_the_network(
