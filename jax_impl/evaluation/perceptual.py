@@ -25,7 +25,8 @@ FORMAT_VERSION = "1"
 LPIPS_FORMAT = "dawn2dusk-lpips"
 SMALLEST_SIDE = 31
 """AlexNet's pooling leaves nothing of a picture with a shorter side, pixels."""
-_SHIFT, _SCALE = np.array([-0.030, -0.088, -0.188], np.float32), np.array([0.458, 0.448, 0.450], np.float32)
+_SHIFT = np.array([-0.030, -0.088, -0.188], np.float32).reshape(1, 1, 1, 3)
+_SCALE = np.array([0.458, 0.448, 0.450], np.float32).reshape(1, 1, 1, 3)
 _ALEXNET = (
     ("features.0", 4, 2),
     ("features.3", 1, 2),
@@ -65,11 +66,11 @@ def lpips(weights: Weights, a: jax.Array, b: jax.Array) -> jax.Array:
     by channel, averaged over places and added up.
     """
     total = jnp.zeros(len(a))
-    both = (jnp.concatenate([a, b]) - _SHIFT[None, None, None]) / _SCALE[None, None, None]
+    both = (jnp.concatenate([a, b]) - _SHIFT) / _SCALE
     for index, features in enumerate(_alexnet(weights, both)):
         left, right = jnp.split(_unit(features), 2)
         apart = (left - right) ** 2
-        total += (apart * weights[f"lin{index}"][None, None, None]).sum(axis=-1).mean(axis=(1, 2))
+        total += (apart * weights[f"lin{index}"][None, None, None, :]).sum(axis=-1).mean(axis=(1, 2))
     return total
 
 
@@ -94,7 +95,7 @@ def conv(x: jax.Array, kernel: jax.Array, bias: jax.Array, stride: int, pads: li
     # Accelerators would otherwise round what goes in, and the figures would depend on the device.
     exact = lax.Precision.HIGHEST
     y = lax.conv_general_dilated(x, kernel, (stride, stride), pads, dimension_numbers=layout, precision=exact)
-    return y + bias[None, None, None]
+    return y + bias[None, None, None, :]
 
 
 def max_pool(x: jax.Array, stride: int) -> jax.Array:
