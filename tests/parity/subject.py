@@ -130,13 +130,8 @@ def from_preset(preset: str, folder: Path, steps: int | None = None) -> Subject:
     step = make_train_step(problem, optimizer, schedule)
     pairs = load(config.data, "train")
     resident = Batch(jnp.asarray(pairs.cond), jnp.asarray(pairs.x0))
-    rows = [jnp.asarray(batch_indices(0, n, len(pairs.names), 20, 8)) for n in range(steps)]
-    if steps:
-        # Hundreds of steps are worth the optimisations that the suite leaves out.
-        lowered = step.lower(state, resident, rows[0])  # type: ignore[attr-defined]
-        step = lowered.compile(compiler_options={"xla_backend_optimization_level": 1})
-    for chosen in rows:
-        state, _ = step(state, resident, chosen)
+    for n in range(steps):
+        state, _ = step(state, resident, jnp.asarray(batch_indices(0, n, len(pairs.names), 20, 8)))
     bundle = folder / "model.safetensors"
     write_bundle(bundle, {DENOISER: (state.params, state.stats)}, problem.process.published(), config)
     return from_bundle(bundle, folder, config.data.size)
