@@ -75,7 +75,8 @@ FLAGS: Mapping[str, str] = {
     "cuDNN fusions of matrix products": "--xla_gpu_cudnn_gemm_fusion_level=2",
     "latency hiding": "--xla_gpu_enable_latency_hiding_scheduler=true",
 }
-"""XLA's flags that are tried, by title, against the throughput cases. One that a version lacks ends the process, and the case says so."""
+"""XLA's flags that are tried, by title, against the throughput cases. One that a version lacks ends the process,
+and the case says so."""
 
 
 @dataclass(frozen=True)
