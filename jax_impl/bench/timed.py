@@ -106,9 +106,13 @@ class Race:
         return hashlib.sha256(b"".join(np.ascontiguousarray(leaf).tobytes() for leaf in leaves)).hexdigest()
 
     def trace(self, folder: Path, steps: int) -> dict[str, Any]:
-        """Write an XLA profile of some steps; returns the operations that took longest, with their share."""
+        """Write an XLA profile of some steps, and the program, whose text says what each operation computes.
+
+        Returns the operations that took longest, with their share.
+        """
         with jax.profiler.trace(folder):
             self.run(steps)
+        (folder / "program.txt").write_text(self.step.as_text(), encoding="utf-8")
         (file,) = sorted(folder.rglob("*.xplane.pb"))[-1:]
         return {"top": top_operations(file)}
 
@@ -126,14 +130,21 @@ def repeated(step: StepFunction, times: int) -> StepFunction:
 
 
 def top_operations(profile: Path) -> list[tuple[str, float]]:
-    """The operations of a profile that took longest, each with its share of the time of all."""
+    """The operations of a profile that took longest, each with its share of the time of all.
+
+    On a GPU each is followed by its kernel, and a kernel that belongs to no operation counts under its own name.
+    """
     spent: collections.Counter[str] = collections.Counter()
     for plane in jax.profiler.ProfileData.from_file(str(profile)).planes:
+        on_gpu = plane.name.startswith("/device:GPU")
         for line in plane.lines:
+            kernels = on_gpu and line.name.startswith("Stream")
             for event in line.events:
-                name = dict(event.stats).get("hlo_op")
-                if name is not None:
-                    spent[str(name)] += event.duration_ns
+                operation = dict(event.stats).get("hlo_op")
+                if kernels:
+                    spent[f"{operation}: {event.name}" if operation else event.name] += event.duration_ns
+                elif operation is not None and not on_gpu:
+                    spent[str(operation)] += event.duration_ns
     total = sum(spent.values())
     return [(name, taken / total) for name, taken in spent.most_common(TOP)]
 
