@@ -37,7 +37,7 @@ class Child:
         *,
         wait: bool = False,
     ) -> None:
-        """`environment`: variables that it has in addition to those of this process. With `wait` it waits for `begin`."""
+        """`environment`: variables in addition to those of this process. With `wait` it waits for `begin`."""
         self._folder = tempfile.TemporaryDirectory()
         path, self._stderr = (Path(self._folder.name) / name for name in ("job.json", "stderr"))
         path.write_text(json.dumps({**job, "wait": wait}), encoding="utf-8")
