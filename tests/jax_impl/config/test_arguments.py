@@ -137,7 +137,7 @@ def test_loss_terms_are_names_or_objects() -> None:
 @pytest.mark.parametrize(
     ("word", "message"),
     [
-        ("texture", "losses.term is 'texture': choose one of hybrid"),
+        ("structure", "losses.term is 'structure': choose one of adversarial, anchor, colour, hybrid, texture"),
         ('{"term": "hybrid", "mae": 1}', r"losses\.mae is not a setting; did you mean losses\.mae_weight"),
         ('{"term": "hybrid", "mae_weight": -1}', r"losses\.hybrid\.mae_weight is -1"),
         ('{"term": "hybrid"', "is not JSON"),
