@@ -82,7 +82,8 @@ def open_artifact(
     others = {}
     for name in model.sources:
         other = open_network(files[name], threads)
-        _check_weights(other.weights_digest, files[name], model.weights_digest)
+        if other.weights_digest != model.weights_digest:
+            raise UserError(f"model {files[name]} was made from other weights than {file}; export the bundle again")
         others[name] = other.denoise
     codec = open_codec(model.codec, files, model.weights_digest, threads) if sides else model.codec
     return replace(model, others=others, codec=codec)
@@ -99,14 +100,10 @@ def open_codec(codec: Codec, files: Mapping[str, Path], weights_digest: str, thr
             raise UserError(
                 f"model {files[name]} has the format {found!r}, expected {codecs.FORMAT!r}; export the bundle again"
             )
-        _check_weights(metadata.get("weights_digest", ""), files[name], weights_digest)
+        if metadata.get("weights_digest") != weights_digest:
+            raise UserError(f"model {files[name]} was made from other weights than its model; export the bundle again")
         sides[name] = codec_side(session, files[name], codec, name)
     return replace(codec, transform=Transform(sides[ENCODE], sides[DECODE]))
-
-
-def _check_weights(found: str, path: Path, wanted: str) -> None:
-    if found != wanted:
-        raise UserError(f"model {path} was made from other weights than the denoiser; export the bundle again")
 
 
 def open_network(path: Path, threads: int | None = None, expect_sha256: str | None = None) -> Artifact:
