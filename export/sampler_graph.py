@@ -96,7 +96,7 @@ def build(
         batch = outer.add("Gather", outer.add("Shape", "cond"), outer.constant("first", np.array([0], np.int64)))
         feeds = {"x_t": none, "cond": cond, "t": outer.add("Expand", rows, batch)}
         source = embedded(outer, start_graph, plan.source, feeds, own_weights=plan.source != DENOISER)
-        if plan.source == DENOISER:  # They stand in the graph once, where both see them.
+        if plan.source == DENOISER:  # In the graph once, where both see them.
             outer.constants.extend(weights)
             weights = []
     start = _start(outer, plan, source)
