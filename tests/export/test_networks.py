@@ -46,6 +46,7 @@ def test_both_networks_are_exported_and_used(
         **({"mean": ["mean.onnx"]} if source == "mean" else {}),
         **more,
     }
+    assert "left out" not in capsys.readouterr().out
     verify.main([str(folder), "--steps", "2"])
     # Networks, sampler.onnx, the golden picture, and the codec.
     assert capsys.readouterr().out.count("largest difference") == 3 + (source == "mean") + (kind == "patches")
