@@ -12,7 +12,8 @@ from export.edge.errors import UserError
 from jax_impl.config.command import read
 from jax_impl.config.presets import PRESETS
 from jax_impl.config.tree import Config
-from jax_impl.runs.folder import read_config, read_settings
+from jax_impl.data.sources.registry import find_layout
+from jax_impl.runs.folder import read_config, read_plugins, read_settings
 
 DEFAULT_PRESET = "seed"
 PROGRAM = "python -m jax_impl.train"
@@ -58,14 +59,18 @@ def parse(argv: Sequence[str]) -> TrainArgs:
     file = _typed(words, "--config")
     if preset is not None and file is not None:
         raise UserError(f"preset {preset} and --config {file} exclude each other; name one of them")
+    record: plugins.Record = ()
     if file is not None:
         start = read_settings(Path(file))
     elif preset is None and "--resume" in words:
-        start = read_config(Path(_typed(words, "--output-dir") or TrainArgs.output_dir))
+        run = Path(_typed(words, "--output-dir") or TrainArgs.output_dir)
+        start, record = read_config(run), read_plugins(run)
     else:
         start = PRESETS[preset or DEFAULT_PRESET]()
     default = TrainArgs(**_settings(start))
-    return read(TrainArgs, words, f"{PROGRAM} {preset or ''}".rstrip(), default=default, about=_about(preset))
+    args = read(TrainArgs, words, f"{PROGRAM} {preset or ''}".rstrip(), default=default, about=_about(preset))
+    find_layout(args.data, record)
+    return args
 
 
 def _about(preset: str | None) -> str:

@@ -19,6 +19,7 @@ from jax_impl.config.fields import FREE_ON_RESUME, marked
 from jax_impl.config.tagged import plugins_of
 from jax_impl.config.tree import Config
 from jax_impl.data.loader import LazyPairs, Pairs
+from jax_impl.data.sources.registry import SOURCES
 from jax_impl.model.network import outline
 from jax_impl.runs.sealed_json import DIGEST, read_sealed, write_sealed
 from jax_impl.training.checkpoint import NEWEST, check_wanted, last_stage, restore
@@ -54,7 +55,9 @@ class TrainedRun:
 
 def write_config(run: Path, config: Config) -> None:
     """Save the resolved configuration in the run folder, with the plugins that it needs."""
-    brought = plugins_of(config)
+    brought, layout = plugins_of(config), config.data.layout
+    if module := SOURCES.plugin_of(layout):
+        brought += ((SOURCES.kind, layout, module),)
     write_sealed(run / CONFIG, dataclasses.asdict(config) | ({PLUGINS: brought} if brought else {}))
 
 
@@ -64,6 +67,11 @@ def read_config(run: Path) -> Config:
     if not path.is_file():
         raise UserError(f"run {run} has no {CONFIG}; name the folder given to training as --output-dir")
     return _from_file(path, read_sealed(path, "configuration"))
+
+
+def read_plugins(run: Path) -> plugins.Record:
+    """Which entries of a run's configuration a user's modules registered, its data layout included."""
+    return plugins.record(read_sealed(run / CONFIG, "configuration").get(PLUGINS, []), PLUGINS)
 
 
 def read_settings(path: Path) -> Config:

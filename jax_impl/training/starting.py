@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 
 from export.edge.errors import UserError
-from export.edge.model.layout import DENOISER
 from jax_impl.model import network
 from jax_impl.runs.bundles import warm_start
 from jax_impl.runs.folder import CONFIG, DATA, began_warm, check_data, write_config, write_data
@@ -50,7 +49,7 @@ def begin(session: Session, init_from: Path | None) -> Position:
         )
     if init_from is not None:
         _, params, stats = network.outline(session.config)
-        before = {DENOISER: warm_start(init_from, session.config, params, stats)}
+        before = warm_start(init_from, session.config, params, stats)
     return enter(session, 0, before)
 
 

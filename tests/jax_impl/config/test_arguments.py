@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from export.edge.errors import UserError
 from jax_impl.config.arguments import parse
 from jax_impl.config.presets import PRESETS
+from jax_impl.data.sources.registry import SOURCES
 from jax_impl.diffusion.losses.hybrid import HybridConfig
 from jax_impl.model.seed_unet import SeedModelConfig
 from jax_impl.model.unet import UNetModelConfig
@@ -148,3 +150,17 @@ def test_loss_terms_are_names_or_objects() -> None:
 def test_a_loss_term_that_cannot_be_is_named(word: str, message: str) -> None:
     with pytest.raises(UserError, match=message):
         parse(["tiny", "--losses", word])
+
+
+def test_a_data_layout_is_found_when_flags_are_parsed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(UserError, match=r"^data\.layout is 'mine': choose one of auto, .*with --plugin$"):
+        parse(["tiny", "--data.layout", "mine"])
+    monkeypatch.setattr(SOURCES, "_entries", {**SOURCES, "mine": SOURCES["folders"]})
+    monkeypatch.setattr(SOURCES, "_plugins", {"mine": "my_layout"})
+    config = PRESETS["tiny"]()
+    write_config(tmp_path, replace(config, data=replace(config.data, layout="mine")))
+    words = ["--resume", "--output-dir", str(tmp_path)]
+    assert parse(words).data.layout == "mine"
+    monkeypatch.setattr(SOURCES, "_entries", {name: entry for name, entry in SOURCES.items() if name != "mine"})
+    with pytest.raises(UserError, match=r"^data\.layout is 'mine': load its data layout with --plugin my_layout$"):
+        parse(words)

@@ -136,7 +136,7 @@ def test_a_bundle_names_its_plugin(loaded: Config, tmp_path: Path, monkeypatch: 
         "denoiser": ["first.bias", "first.kernel", "last.bias", "last.kernel"],
         "critic": ["scale.bias", "scale.kernel"],
     }
-    assert warm_start(path, loaded, params, stats)[0].keys() == params.keys()
+    assert warm_start(path, loaded, params, stats)["denoiser"][0].keys() == params.keys()
     with safe_open(path, framework="numpy") as file:
         assert json.loads(file.metadata()["plugins"]) == [["network", "pointwise", MODULE]]
     forget(monkeypatch)
