@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from jax_impl.config.presets import PRESETS
 from jax_impl.config.tree import Config
 from jax_impl.diffusion.losses.registry import LossConfig
 from jax_impl.model.codec import CodecConfig
+from jax_impl.runs.bundles import read_bundle
 from jax_impl.runs.folder import read_config
 from jax_impl.training.stages.registry import StageConfig
 
@@ -83,6 +84,9 @@ def parse(argv: Sequence[str]) -> TrainArgs:
             return read(TrainArgs, words, PROGRAM, about=TrainArgs.__doc__, default=default, registry=_RULES)
         words.insert(0, DEFAULT_PRESET)
     presets = {name: make() for name, make in PRESETS.items()}
+    start = _path_in(words, "--init-from")
+    if start is not None and words[0] in presets and presets[words[0]].stages[0].warm:
+        presets[words[0]] = _continuing(presets[words[0]], start)
     kinds = tyro.extras.subcommand_type_from_defaults(
         {name: TrainArgs(**_settings(config)) for name, config in presets.items()},
         {name: make.__doc__ or name for name, make in PRESETS.items()},
@@ -99,10 +103,25 @@ def _of_run(run: Path) -> TrainArgs:
     return TrainArgs(**_settings(read_config(run)), output_dir=run)
 
 
+def _continuing(config: Config, weights: Path) -> Config:
+    """A preset for networks that are trained already, with the network of a bundle and what belongs to it."""
+    theirs = read_bundle(weights).config
+    diffusion = theirs.diffusion
+    if diffusion.process != config.diffusion.process:
+        diffusion = replace(config.diffusion, timesteps=diffusion.timesteps)
+    data = replace(config.data, size=theirs.data.size, crop_size=theirs.data.crop_size)
+    return replace(config, model=theirs.model, codec=theirs.codec, diffusion=diffusion, data=data)
+
+
 def _output_dir(words: Sequence[str]) -> Path:
     """The run folder among words that are not parsed yet: what it holds decides how they are."""
+    return _path_in(words, "--output-dir") or TrainArgs.output_dir
+
+
+def _path_in(words: Sequence[str], flag: str) -> Path | None:
+    """The value of a flag among words that are not parsed yet; None where it is not among them."""
     for i, word in enumerate(words):
         name, _, value = word.replace("_", "-").partition("=")
-        if name == "--output-dir":
+        if name == flag:
             return Path(word.partition("=")[2]) if value else Path(words[i + 1] if i + 1 < len(words) else "")
-    return TrainArgs.output_dir
+    return None

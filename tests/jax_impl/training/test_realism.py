@@ -180,18 +180,7 @@ def test_settings_as_they_are_typed_and_stored() -> None:
     assert from_json(to_json(config)) == config
 
 
-def test_a_dry_run_takes_both_stages(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    words = [
-        "sharp",
-        "--data.size",
-        "16",
-        "--data.repeats",
-        "1",
-        "--data.synthetic-pairs",
-        "4",
-        "--train.batch-size",
-        "2",
-    ]
-    words += ["--data.synthetic-val-pairs", "1", "--model.width", "8", "--model.groups", "4", "--model.blocks", "1"]
-    main([*words, "--stages", "denoising", '{"stage": "realism", "losses": ["colour"]}', "--dry-run"])
-    assert "stage 1      realism" in capsys.readouterr().out
+def test_the_preset_takes_the_network_of_the_bundle(weights: Path, config: Config) -> None:
+    found = parse(["realism", "--init-from", str(weights), "--train.epochs", "3"]).config()
+    assert found.model == config.model and found.data.size == config.data.size
+    assert found.diffusion == config.diffusion and found.stages == (RealismStageConfig(),)
