@@ -7,7 +7,7 @@ from typing import Literal
 
 from jax_impl.config.checks import require, require_finite
 from jax_impl.config.data import DataConfig
-from jax_impl.config.fields import FREE_ON_RESUME
+from jax_impl.config.fields import FREE_ON_RESUME, ONE_WORD
 from jax_impl.diffusion.gaussian import DiffusionConfig
 from jax_impl.diffusion.losses import builtin as _losses  # noqa: F401  It registers our loss terms.
 from jax_impl.diffusion.losses.hybrid import HybridConfig
@@ -131,7 +131,7 @@ class Config:
 
     data: DataConfig = field(default_factory=DataConfig)
     model: NetworkConfig = field(default_factory=SeedModelConfig)
-    codec: CodecConfig = field(default_factory=IdentityCodecConfig)
+    codec: CodecConfig = field(default_factory=IdentityCodecConfig, metadata=ONE_WORD)
     """Codec around the network: a name, such as identity, or a JSON object with the codec's settings."""
     diffusion: ProcessConfig = field(default_factory=DiffusionConfig)
     losses: tuple[LossConfig, ...] = (HybridConfig(),)

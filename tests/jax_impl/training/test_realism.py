@@ -24,7 +24,7 @@ from jax_impl.diffusion.losses.texture import TextureConfig
 from jax_impl.diffusion.one_pass import OnePassConfig
 from jax_impl.runs.bundles import open_bundle, read_bundle
 from jax_impl.runs.folder import open_run
-from jax_impl.train import main, train
+from jax_impl.train import train
 from jax_impl.training import feed as feed_module
 from jax_impl.training.report import METRICS, read_log
 from jax_impl.training.stages.realism import RealismState
@@ -175,12 +175,12 @@ def test_its_own_settings_are_checked() -> None:
 
 def test_settings_as_they_are_typed_and_stored() -> None:
     words = ["realism", "--stages", '{"stage": "realism", "losses": ["texture", {"term": "adversarial", "gamma": 1}]}']
-    config = parse(words).config()
+    config = parse(words).settings()
     assert config.stages == (RealismStageConfig(losses=(TextureConfig(), AdversarialConfig(gamma=1.0))),)
     assert from_json(to_json(config)) == config
 
 
 def test_the_preset_takes_the_network_of_the_bundle(weights: Path, config: Config) -> None:
-    found = parse(["realism", "--init-from", str(weights), "--train.epochs", "3"]).config()
+    found = parse(["realism", "--init-from", str(weights), "--train.epochs", "3"]).settings()
     assert found.model == config.model and found.data.size == config.data.size
     assert found.diffusion == config.diffusion and found.stages == (RealismStageConfig(),)
