@@ -13,9 +13,6 @@ from torch_ref.attention import Attention, CondEncoder
 from torch_ref.base import Denoiser
 from torch_ref.blocks import ResBlock, TimeEmbedding, conv3x3
 
-AFFINE_TERMS = 7
-"""Three channels of x_t, three of cond, and a constant."""
-
 
 class Level(nn.Module):
     """Residual blocks at one resolution, attention after each if any, and the weights that lead to the next level."""
@@ -81,7 +78,7 @@ class ResidualUNet(Denoiser):
     Its fresh weights are torch's own: nothing starts at zero as it does in JAX.
     """
 
-    def __init__(self, settings: UNetSettings) -> None:
+    def __init__(self, settings: UNetSettings, state_channels: int = 3) -> None:
         super().__init__()
         width, groups, patch = settings.width, settings.groups, settings.patch
         channels = [width * multiplier for multiplier in settings.multipliers]
@@ -93,8 +90,9 @@ class ResidualUNet(Denoiser):
         self.time_embedding = TimeEmbedding(width)
         self.time_in = nn.Linear(2 * width, time_channels)
         self.time_out = nn.Linear(time_channels, time_channels)
-        self.cond_channels = 5 if settings.coordinates else 3
-        self.stem = conv3x3((3 + self.cond_channels) * patch * patch, width)
+        self.coordinates, self.channels = settings.coordinates, state_channels
+        self.cond_channels = state_channels + (2 if settings.coordinates else 0)
+        self.stem = conv3x3((state_channels + self.cond_channels) * patch * patch, width)
         self.encoder = CondEncoder(channels, patch, groups, self.cond_channels) if settings.cross_attention else None
 
         def residual(before: int, after: int) -> ResBlock:
@@ -119,11 +117,13 @@ class ResidualUNet(Denoiser):
             Level(*parts(i, 2 * c), nn.Conv2d(c, channels[i - 1], 1) if i > 0 else None) for i, c in enumerate(channels)
         )
         self.norm_out = nn.GroupNorm(groups, channels[0], eps=1e-5)
-        self.conv_out = conv3x3(channels[0], 3 * patch * patch)
-        self.affine_out = conv3x3(channels[0], 3 * AFFINE_TERMS) if settings.head == "affine" else None
+        self.conv_out = conv3x3(channels[0], state_channels * patch * patch)
+        # For every channel a weight of each of x_t's and of cond's, and a constant.
+        weights = state_channels * (2 * state_channels + 1)
+        self.affine_out = conv3x3(channels[0], weights) if settings.head == "affine" else None
 
     def forward(self, x_t: Tensor, cond: Tensor, t: Tensor) -> Tensor:
-        if self.cond_channels == 5:
+        if self.coordinates:
             cond = with_coordinates(cond)
         pictures = self._joined(x_t, cond)
         x = self.stem(F.pixel_unshuffle(pictures, self.patch))
@@ -148,7 +148,7 @@ class ResidualUNet(Denoiser):
         output = F.pixel_shuffle(self.conv_out(features), self.patch)
         if self.affine_out is None:
             return output
-        return output + recolour(self.affine_out(features), x_t, cond[:, :3], self.patch)
+        return output + recolour(self.affine_out(features), x_t, cond[:, : self.channels], self.patch)
 
 
 def with_coordinates(cond: Tensor) -> Tensor:
@@ -170,15 +170,15 @@ def enlarge(x: Tensor, smooth: bool) -> Tensor:
 
 
 def recolour(coefficients: Tensor, x_t: Tensor, cond: Tensor, patch: int) -> Tensor:
-    """A local affine colour change of both pictures, (batch, 3, height, width).
+    """A local affine colour change of both pictures, (batch, channels, height, width).
 
-    `coefficients`: (batch, 3 * AFFINE_TERMS, height/patch, width/patch), for each output
+    `coefficients`: (batch, channels * (2 * channels + 1), height/patch, width/patch), for each output
     channel the weights of x_t's channels, of cond's, and a constant, as departures from
     copying cond; interpolated bilinearly (Gharbi et al. 2017).
     """
     if patch > 1:
         coefficients = F.interpolate(coefficients, scale_factor=float(patch), mode="bilinear", align_corners=False)
-    weights = coefficients.unflatten(1, (3, AFFINE_TERMS))
+    weights = coefficients.unflatten(1, (cond.shape[1], -1))
     terms = torch.cat([x_t, cond, torch.ones_like(cond[:, :1])], dim=1)
     return cond + (weights * terms[:, None]).sum(dim=2)
 

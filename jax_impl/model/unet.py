@@ -27,9 +27,9 @@ from jax_impl.model.blocks import (
     upsample_nearest,
 )
 from jax_impl.model.coordinates import with_coordinates
-from jax_impl.model.recolour import AFFINE_TERMS, recolour
+from jax_impl.model.recolour import affine_weights, recolour
 from jax_impl.model.registry import NetworkConfig
-from jax_impl.shapes import Array, Cond, Float, Pictures, RandomKey, Timesteps
+from jax_impl.shapes import Array, Cond, Features, Float, RandomKey, Timesteps
 
 KEPT = {"nothing": jax.checkpoint_policies.nothing_saveable, "products": jax.checkpoint_policies.dots_saveable}
 """By `model.remat_keeps`: what of a block's activations waits for the backward pass."""
@@ -79,8 +79,11 @@ class UNet(nnx.Module):
     softmax and the head itself stay in the weights' float32.
     """
 
-    def __init__(self, config: UNetModelConfig, *, rngs: nnx.Rngs, dtype: Dtype = None) -> None:
+    def __init__(
+        self, config: UNetModelConfig, *, rngs: nnx.Rngs, dtype: Dtype = None, state_channels: int = 3
+    ) -> None:
         width, groups = config.width, config.groups
+        cond_channels = state_channels + config.cond_channels - 3
         channels = [width * m for m in config.multipliers]
         last, time_channels = len(channels) - 1, 4 * width
         folded = config.patch * config.patch
@@ -106,9 +109,9 @@ class UNet(nnx.Module):
         self.time_in = nnx.Linear(2 * width, time_channels, rngs=rngs)
         self.time_out = nnx.Linear(time_channels, time_channels, rngs=rngs)
         self.coordinates = config.coordinates
-        self.stem = conv3x3((3 + config.cond_channels) * folded, width, rngs, dtype=dtype)
+        self.stem = conv3x3((state_channels + cond_channels) * folded, width, rngs, dtype=dtype)
         self.encoder = (
-            CondEncoder(channels, config.patch, groups, rngs, cond_channels=config.cond_channels, dtype=dtype)
+            CondEncoder(channels, config.patch, groups, rngs, cond_channels=cond_channels, dtype=dtype)
             if config.cross_attention
             else None
         )
@@ -129,19 +132,20 @@ class UNet(nnx.Module):
         self.up = nnx.List(up)
 
         self.norm_out = GroupNorm(channels[0], groups, rngs)
-        self.conv_out = conv3x3(channels[0], 3 * folded, rngs, zero=True)
-        self.affine_out = conv3x3(channels[0], 3 * AFFINE_TERMS, rngs, zero=True) if config.head == "affine" else None
+        self.conv_out = conv3x3(channels[0], state_channels * folded, rngs, zero=True)
+        affine = config.head == "affine"
+        self.affine_out = conv3x3(channels[0], affine_weights(state_channels), rngs, zero=True) if affine else None
 
     def __call__(
         self,
-        x_t: Pictures,
+        x_t: Features,
         cond: Cond,
         t: Timesteps,
         *,
         train: bool,
         key: RandomKey | None = None,
-    ) -> Pictures:
-        """x_t, cond (batch, height, width, 3), t integers (batch,); returns (batch, height, width, 3).
+    ) -> Features:
+        """x_t, cond (batch, height, width, channels), t integers (batch,); returns x_t's shape.
 
         With coordinates, a cond that is part of a larger picture has five channels, the last
         two each pixel's height and width in it, from -1 to 1; one of three is whole.
@@ -173,7 +177,7 @@ class UNet(nnx.Module):
         output = depth_to_space(self.conv_out(features), self.patch)
         if self.affine_out is None:
             return output
-        return output + recolour(self.affine_out(features), x_t, cond[..., :3], self.patch)
+        return output + recolour(self.affine_out(features), x_t, cond[..., : x_t.shape[-1]], self.patch)
 
     def _keys(self, key: jax.Array | None) -> Iterator[jax.Array]:
         if key is None:
@@ -281,5 +285,5 @@ class UNetModelConfig(NetworkConfig):
         """Most channels of cond that the network reads: the picture, and each pixel's height and width if wanted."""
         return 5 if self.coordinates else 3
 
-    def create(self, timesteps: int, rngs: nnx.Rngs, dtype: Dtype = None) -> UNet:
-        return UNet(self, rngs=rngs, dtype=dtype)
+    def create(self, timesteps: int, rngs: nnx.Rngs, dtype: Dtype = None, state_channels: int = 3) -> UNet:
+        return UNet(self, rngs=rngs, dtype=dtype, state_channels=state_channels)
