@@ -8,21 +8,21 @@ import jax.numpy as jnp
 from jax_impl.shapes import Array, Features, Float
 
 
-def affine_weights(channels: int) -> int:
-    """Numbers of the head for a pixel: for every channel the weights of x_t's and of cond's, and a constant."""
-    return channels * (2 * channels + 1)
+def affine_weights(channels: int, sources: int = 2) -> int:
+    """Numbers of the head for a pixel: for every channel the weights of each source's channels, and a constant."""
+    return channels * (sources * channels + 1)
 
 
 def recolour(
     coefficients: Float[Array, "batch rows columns terms"],
-    x_t: Features,
+    sources: tuple[Features, ...],
     cond: Features,
     patch: int,
 ) -> Features:
-    """A local affine colour change of both pictures, (batch, height, width, channels).
+    """A local affine colour change of x_t and cond, the `sources`, or of cond alone, (batch, height, width, channels).
 
-    coefficients: (batch, height/patch, width/patch, affine_weights(channels)), for each output
-    channel the weights of x_t's channels, of cond's, and a constant, as departures from
+    coefficients: (batch, height/patch, width/patch, affine_weights(channels, sources)), for each
+    output channel the weights of the sources' channels, and a constant, as departures from
     copying cond. They are interpolated bilinearly, so colours change smoothly while
     edges stay those of the pictures (bilateral guided upsampling, Chen et al. 2016,
     without its guide; Gharbi et al. 2017).
@@ -30,5 +30,5 @@ def recolour(
     b, h, w, c = coefficients.shape
     weights = jax.image.resize(coefficients, (b, h * patch, w * patch, c), "linear")
     weights = weights.reshape(b, h * patch, w * patch, cond.shape[-1], -1)
-    terms = jnp.concatenate([x_t, cond, jnp.ones_like(cond[..., :1])], axis=-1)
+    terms = jnp.concatenate([*sources, jnp.ones_like(cond[..., :1])], axis=-1)
     return cond + jnp.sum(weights * terms[..., None, :], axis=-1)
