@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from export.edge.disk.files import write_json
-from tests.figures.accelerator.cases import FOLDER, RESULT, Case
+from tests.figures.accelerator.cases import FOLDER, Case
 
 ROOT = Path(__file__).resolve().parents[3]
 RECORD = "accelerator.json"
@@ -89,7 +89,7 @@ def run_group(group: Sequence[Case], folder: Path, left: float) -> Iterator[tupl
 def _start(case: Case, folder: Path) -> subprocess.Popen[bytes]:
     place = folder / case.name
     place.mkdir(parents=True, exist_ok=True)
-    (place / RESULT).unlink(missing_ok=True)
+    (place / case.result).unlink(missing_ok=True)
     environment = {**os.environ, **SHARED, **case.environment}
     environment["XLA_FLAGS"] = " ".join(filter(None, (os.environ.get("XLA_FLAGS"), case.environment.get("XLA_FLAGS"))))
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
@@ -120,7 +120,7 @@ def _outcome(case: Case, folder: Path, status: str, seconds: float, said: str) -
         "command": " ".join(["python -m", *(word.replace(FOLDER, case.name) for word in case.words)]),
         "environment": dict(case.environment),
     }
-    result = folder / case.name / RESULT
+    result = folder / case.name / case.result
     # Also of a case that was ended: what it had found by then.
     with suppress(OSError, ValueError):
         found["result"] = json.loads(result.read_text(encoding="utf-8"))

@@ -84,7 +84,10 @@ def enter_all(args: argparse.Namespace, stack: ExitStack) -> Iterator[Entry]:
 
 
 def hear(entries: Sequence[Entry]) -> None:
-    """Wait until all ways of a network are compiled: first what compiles alone."""
+    """Wait until all ways of a network are compiled."""
+    for entry in entries:
+        if not entry.alone:
+            entry.child.begin()
     for entry in sorted(entries, key=lambda entry: not entry.alone):
         try:
             entry.child.begin()
