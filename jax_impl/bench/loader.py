@@ -6,18 +6,17 @@ import importlib.util
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated
 
 import jax
-import tyro
 from PIL import Image
 
 from export.edge.disk.files import check_output_file, write_json
 from export.edge.errors import UserError, run
 from jax_impl.config.command import parse
 from jax_impl.config.data import DataConfig
+from jax_impl.config.fields import POSITIONAL
 from jax_impl.config.presets import PRESETS
 from jax_impl.config.tree import Config
 from jax_impl.data.loader import LazyPairs, Pairs, decode, lazy_pairs
@@ -34,7 +33,7 @@ from jax_impl.training.starting import enter
 class LoaderBenchArgs:
     """Time every kind of source on built-in scenes, and the train step."""
 
-    preset: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="PRESET")] = "tiny"
+    preset: str = field(default="tiny", metadata={POSITIONAL: "PRESET"})
     """Preset whose training step is timed."""
     size: int = 128
     """Side of a training picture in pixels, 8 to 4096."""

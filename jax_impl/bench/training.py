@@ -14,9 +14,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Annotated, Any
-
-import tyro
+from typing import Any
 
 from export.edge.disk.files import check_output_file, write_json, write_text
 from export.edge.errors import UserError, run
@@ -57,11 +55,11 @@ class BenchArgs:
     minutes: float | None = None
     """Time limit in minutes: no case starts that would end later, judged by the longest one so far; those left out are
     named."""
-    augment: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    augment: bool = False
     """Include data augmentation in JAX's time, as in training; PyTorch's never includes it."""
     steps_a_call: int = 1
     """Training steps in one compiled program of JAX, at least 1: more save launches, which weigh in small networks."""
-    no_torch: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    no_torch: bool = False
     """Leave PyTorch out."""
     peak_tflops: float | None = None
     """Peak TFLOP/s of the device, needed if the built-in table lacks it; a CPU's is measured."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 
@@ -120,6 +120,9 @@ class ProcessConfig(ABC):
     spacing: str = "trailing"
     """Recommended choice of timesteps, stored with the weights."""
 
+    accepts: ClassVar[tuple[str, ...]] = ()
+    """Other processes whose networks training may start from, where they predict the same."""
+
     def __post_init__(self) -> None:
         require(2 <= self.timesteps <= 100_000, "diffusion.timesteps", self.timesteps, "choose 2 to 100000")
         require(0.0 <= self.cond_dropout < 1.0, "diffusion.cond_dropout", self.cond_dropout, "choose 0 to below 1")
@@ -144,6 +147,11 @@ class ProcessConfig(ABC):
             self.sample_steps,
             f"choose 1 to diffusion.timesteps ({self.timesteps})",
         )
+
+    @property
+    def most_steps(self) -> int:
+        """Largest number of sampling steps that the process has."""
+        return self.timesteps
 
     @abstractmethod
     def create(self, published: Published | None = None) -> Process:

@@ -141,7 +141,9 @@ def _filled(path: Path, bundle: Bundle, params: Tree, stats: Tree) -> tuple[Tree
 
 def _check_network(path: Path, theirs: Config, ours: Config) -> None:
     """Raise UserError, with the flags to add, where the network or what it predicts differs."""
-    decisive = ("diffusion.process", "diffusion.prediction", "diffusion.timesteps")
+    decisive = ("diffusion.prediction", "diffusion.timesteps")
+    if theirs.diffusion.process not in ours.diffusion.accepts:
+        decisive += ("diffusion.process",)
     free = marked(theirs, TRAINING_ONLY) | marked(ours, TRAINING_ONLY)
     apart = {
         name: values

@@ -42,6 +42,12 @@ def check_folder(session: Session, resume: bool) -> None:
 def begin(session: Session, init_from: Path | None) -> Position:
     """The first stage at step 0, with the weights of a bundle where one is named; nothing is written."""
     before: NamedNetworks = {}
+    first = session.config.stages[0]
+    if init_from is None and first.warm:
+        raise UserError(
+            f"stage {first.stage} starts from a trained network: add --init-from model.safetensors, or put the stage "
+            "denoising before it"
+        )
     if init_from is not None:
         _, params, stats = network.outline(session.config)
         before = {DENOISER: warm_start(init_from, session.config, params, stats)}

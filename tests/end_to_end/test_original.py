@@ -100,7 +100,7 @@ def test_jax_onnx_and_the_edge_run_it_like_the_original(imported: Imported, tmp_
 def start(weights: Path, words: list[str]) -> tuple[Problem, optax.GradientTransformation, TrainState]:
     """What `jax_impl.train --init-from` does with these words before its first step."""
     args = parse([*words, "--init-from", str(weights)])
-    config = args.config()
+    config = args.settings()
     optimizer = make_optimizer(config.optim, learning_rate(config.optim, PER_EPOCH, config.train.epochs))
     network, shapes = outline(config, optimizer)
     assert args.init_from is not None

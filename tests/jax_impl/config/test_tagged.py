@@ -116,7 +116,7 @@ def test_json_brings_back_the_class_and_names_the_plugin_that_is_missing(
 def test_a_run_folder_names_its_plugin(loaded: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_config(tmp_path, loaded)
     assert read_config(tmp_path) == loaded
-    assert parse(["--resume", "--output-dir", str(tmp_path)]).config() == loaded
+    assert parse(["--resume", "--output-dir", str(tmp_path)]).settings() == loaded
     forget(monkeypatch)
     with pytest.raises(UserError, match=f"load its network with --plugin {MODULE}$"):
         read_config(tmp_path)
