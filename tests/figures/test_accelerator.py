@@ -63,9 +63,9 @@ def test_cases_that_run_together_are_neighbours_of_one_kind() -> None:
 
 def test_it_is_stopped_and_goes_on(tmp_path: Path) -> None:
     words = [sys.executable, "-m", "tests.figures.accelerator", "--toy", "--output", str(tmp_path), "--only"]
-    record = tmp_path / RECORD
     with subprocess.Popen([*words, "ceilings", "deterministic"], text=True, stdout=subprocess.PIPE) as process:
-        while not record.exists() and process.poll() is None:
+        begun = tmp_path / "deterministic" / "log"
+        while not begun.exists() and process.poll() is None:
             time.sleep(0.05)
         process.send_signal(signal.SIGTERM)
         process.communicate(timeout=60)
