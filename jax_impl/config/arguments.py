@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from export.edge.errors import UserError
 from jax_impl.config.command import read
 from jax_impl.config.presets import PRESETS
 from jax_impl.config.tree import Config
+from jax_impl.runs.bundles import read_bundle
 from jax_impl.runs.folder import read_config, read_settings
 
 DEFAULT_PRESET = "seed"
@@ -64,6 +65,9 @@ def parse(argv: Sequence[str]) -> TrainArgs:
         start = read_config(Path(_typed(words, "--output-dir") or TrainArgs.output_dir))
     else:
         start = PRESETS[preset or DEFAULT_PRESET]()
+        weights = _typed(words, "--init-from")
+        if weights is not None and start.stages[0].warm:
+            start = _continuing(start, Path(weights))
     default = TrainArgs(**_settings(start))
     return read(TrainArgs, words, f"{PROGRAM} {preset or ''}".rstrip(), default=default, about=_about(preset))
 
@@ -81,6 +85,16 @@ def _about(preset: str | None) -> str:
 
 def _settings(config: Config) -> dict[str, Any]:
     return {field.name: getattr(config, field.name) for field in fields(Config)}
+
+
+def _continuing(config: Config, weights: Path) -> Config:
+    """A preset for networks that are trained already, with the network of a bundle and what belongs to it."""
+    theirs = read_bundle(weights).config
+    diffusion = theirs.diffusion
+    if diffusion.process != config.diffusion.process:
+        diffusion = replace(config.diffusion, timesteps=diffusion.timesteps)
+    data = replace(config.data, size=theirs.data.size, crop_size=theirs.data.crop_size)
+    return replace(config, model=theirs.model, codec=theirs.codec, diffusion=diffusion, data=data)
 
 
 def _typed(words: Sequence[str], flag: str) -> str | None:

@@ -8,25 +8,24 @@ import jax.numpy as jnp
 from jax_impl.shapes import Array, Float, Pictures
 
 AFFINE_TERMS = 7
-"""Three channels of x_t, three of cond, and a constant."""
+"""Three channels of x_t, three of cond, and a constant; without x_t three less."""
 
 
 def recolour(
     coefficients: Float[Array, "batch rows columns terms"],
-    x_t: Pictures,
+    sources: tuple[Pictures, ...],
     cond: Pictures,
     patch: int,
 ) -> Pictures:
-    """A local affine colour change of both pictures, (batch, height, width, 3).
+    """A local affine colour change of x_t and cond, the `sources`, or of cond alone, (batch, height, width, 3).
 
-    coefficients: (batch, height/patch, width/patch, 3 · AFFINE_TERMS), for each output
-    channel the weights of x_t's channels, of cond's, and a constant, as departures from
-    copying cond. They are interpolated bilinearly, so colours change smoothly while
-    edges stay those of the pictures (bilateral guided upsampling, Chen et al. 2016,
-    without its guide; Gharbi et al. 2017).
+    coefficients: (batch, height/patch, width/patch, 3 · terms), for each output channel the weights of the sources'
+    channels, and a constant, as departures from copying cond. They are interpolated bilinearly, so colours change
+    smoothly while edges stay those of the pictures (bilateral guided upsampling, Chen et al. 2016, without its guide;
+    Gharbi et al. 2017).
     """
     b, h, w, c = coefficients.shape
     weights = jax.image.resize(coefficients, (b, h * patch, w * patch, c), "linear")
-    weights = weights.reshape(b, h * patch, w * patch, 3, AFFINE_TERMS)
-    terms = jnp.concatenate([x_t, cond, jnp.ones_like(cond[..., :1])], axis=-1)
+    weights = weights.reshape(b, h * patch, w * patch, 3, c // 3)
+    terms = jnp.concatenate([*sources, jnp.ones_like(cond[..., :1])], axis=-1)
     return cond + jnp.sum(weights * terms[..., None, :], axis=-1)

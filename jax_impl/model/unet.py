@@ -20,7 +20,6 @@ from jax_impl.model.blocks import (
     average_pool,
     conv1x1,
     conv3x3,
-    depth_to_space,
     sinusoidal_embedding,
     space_to_depth,
     upsample_bilinear,
@@ -29,6 +28,7 @@ from jax_impl.model.blocks import (
 from jax_impl.model.coordinates import with_coordinates
 from jax_impl.model.recolour import AFFINE_TERMS, recolour
 from jax_impl.model.registry import NetworkConfig
+from jax_impl.model.unfolding import Refinement, output_conv, unfold
 from jax_impl.shapes import Array, Cond, Float, Pictures, RandomKey, Timesteps
 
 KEPT = {"nothing": jax.checkpoint_policies.nothing_saveable, "products": jax.checkpoint_policies.dots_saveable}
@@ -101,11 +101,11 @@ class UNet(nnx.Module):
             return residuals, [attention(c) for _ in residuals if attended]
 
         self.patch, self.remat = config.patch, KEPT[config.remat_keeps] if config.remat else None
-        self.fixed = config.resample == "fixed"
+        self.fixed, self.smooth = config.resample == "fixed", config.unfold == "bilinear"
         self.dropout, self.block_count = config.dropout, 2 * len(channels) * config.blocks + 2
         self.time_in = nnx.Linear(2 * width, time_channels, rngs=rngs)
         self.time_out = nnx.Linear(time_channels, time_channels, rngs=rngs)
-        self.coordinates = config.coordinates
+        self.coordinates, self.recolours_noise = config.coordinates, config.head == "affine"
         self.stem = conv3x3((3 + config.cond_channels) * folded, width, rngs, dtype=dtype)
         self.encoder = (
             CondEncoder(channels, config.patch, groups, rngs, cond_channels=config.cond_channels, dtype=dtype)
@@ -129,8 +129,10 @@ class UNet(nnx.Module):
         self.up = nnx.List(up)
 
         self.norm_out = GroupNorm(channels[0], groups, rngs)
-        self.conv_out = conv3x3(channels[0], 3 * folded, rngs, zero=True)
-        self.affine_out = conv3x3(channels[0], 3 * AFFINE_TERMS, rngs, zero=True) if config.head == "affine" else None
+        self.conv_out = output_conv(channels[0], config.refine and config.refine_width, self.patch, self.smooth, rngs)
+        self.refine = Refinement(config.refine, config.refine_width, rngs, dtype) if config.refine else None
+        terms = AFFINE_TERMS if self.recolours_noise else AFFINE_TERMS - 3
+        self.affine_out = conv3x3(channels[0], 3 * terms, rngs, zero=True) if config.head != "plain" else None
 
     def __call__(
         self,
@@ -170,10 +172,13 @@ class UNet(nnx.Module):
             if level.resample is not None:
                 x = enlarge(level.resample(x))
         features = nnx.silu(self.norm_out(x))
-        output = depth_to_space(self.conv_out(features), self.patch)
+        output, picture = unfold(self.conv_out(features), self.patch, self.smooth), cond[..., :3]
+        if self.refine is not None:
+            output = self.refine(output, picture)
         if self.affine_out is None:
             return output
-        return output + recolour(self.affine_out(features), x_t, cond[..., :3], self.patch)
+        sources = (x_t, picture) if self.recolours_noise else (picture,)
+        return output + recolour(self.affine_out(features), sources, picture, self.patch)
 
     def _keys(self, key: jax.Array | None) -> Iterator[jax.Array]:
         if key is None:
@@ -203,8 +208,14 @@ class UNetModelConfig(NetworkConfig):
     """Residual blocks per level, on the way down and on the way up."""
     groups: int = 8
     """Groups of every GroupNorm."""
-    head: Literal["plain", "affine"] = "affine"
-    """`affine` adds a local colour change of the input pictures to the output of `plain`."""
+    head: Literal["plain", "affine", "affine_cond"] = "affine"
+    """`affine` adds a local colour change of x_t and the input picture; `affine_cond` of the input alone: no grain."""
+    unfold: Literal["blocks", "bilinear"] = "blocks"
+    """From blocks to pixels: each pixel from channels of its own, or interpolated, which needs `refine`."""
+    refine: int = 0
+    """Number of 3 × 3 convolutions on single pixels after the unfolding, 0 to 8; against the lattice of the blocks."""
+    refine_width: int = 16
+    """Channels between these convolutions, 1 to 1024."""
     attention_levels: tuple[int, ...] = ()
     """Levels, counted from 0 at the full side, with self-attention after each residual block; with any, also between
     the two middle blocks."""
@@ -244,6 +255,10 @@ class UNetModelConfig(NetworkConfig):
             "name one to eight levels, each from 1 to 64",
         )
         require(1 <= self.blocks <= 16, "model.blocks", self.blocks, "choose 1 to 16")
+        require(0 <= self.refine <= 8, "model.refine", self.refine, "choose 0 to 8")
+        require(1 <= self.refine_width <= 1024, "model.refine_width", self.refine_width, "choose 1 to 1024")
+        alone = self.unfold == "bilinear" and self.refine == 0
+        require(not alone, "model.unfold", self.unfold, "it needs model.refine above 0")
         require(0.0 <= self.dropout < 1.0, "model.dropout", self.dropout, "choose 0 to below 1")
         self._check_attention()
 

@@ -24,7 +24,7 @@ from jax_impl.diffusion.losses.texture import TextureConfig
 from jax_impl.diffusion.one_pass import OnePassConfig
 from jax_impl.runs.bundles import open_bundle, read_bundle
 from jax_impl.runs.folder import open_run
-from jax_impl.train import main, train
+from jax_impl.train import train
 from jax_impl.training import feed as feed_module
 from jax_impl.training.report import METRICS, read_log
 from jax_impl.training.stages.realism import RealismState
@@ -175,23 +175,12 @@ def test_its_own_settings_are_checked() -> None:
 
 def test_settings_as_they_are_typed_and_stored() -> None:
     words = ["realism", "--stages", '{"stage": "realism", "losses": ["texture", {"term": "adversarial", "gamma": 1}]}']
-    config = parse(words).config()
+    config = parse(words).settings()
     assert config.stages == (RealismStageConfig(losses=(TextureConfig(), AdversarialConfig(gamma=1.0))),)
     assert from_json(to_json(config)) == config
 
 
-def test_a_dry_run_takes_both_stages(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    words = [
-        "sharp",
-        "--data.size",
-        "16",
-        "--data.repeats",
-        "1",
-        "--data.synthetic-pairs",
-        "4",
-        "--train.batch-size",
-        "2",
-    ]
-    words += ["--data.synthetic-val-pairs", "1", "--model.width", "8", "--model.groups", "4", "--model.blocks", "1"]
-    main([*words, "--stages", "denoising", '{"stage": "realism", "losses": ["colour"]}', "--dry-run"])
-    assert "stage 1      realism" in capsys.readouterr().out
+def test_the_preset_takes_the_network_of_the_bundle(weights: Path, config: Config) -> None:
+    found = parse(["realism", "--init-from", str(weights), "--train.epochs", "3"]).settings()
+    assert found.model == config.model and found.data.size == config.data.size
+    assert found.diffusion == config.diffusion and found.stages == (RealismStageConfig(),)
