@@ -1,4 +1,7 @@
-"""The page of figures, from what was measured: `python -m tests.figures.accelerator.page DIR docs/accelerators.md`.
+"""The page of figures, from what was measured.
+
+`python -m tests.figures.accelerator.page docs/accelerators.json docs/accelerators.md`; the record is the file
+accelerator.json of the folder given to the measurements as --output.
 
 Every figure says on which device and on which day it was measured, and by which command; what was not measured is named
 as such.
@@ -6,6 +9,7 @@ as such.
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -17,14 +21,15 @@ from export.edge.markdown import table
 from jax_impl.bench.table import Case as Timed
 from jax_impl.bench.table import Way, case_table
 from tests.figures.accelerator.cases import FULL, Case, Dataset, all_cases
-from tests.figures.accelerator.runner import Record, read_record
+from tests.figures.accelerator.runner import Record
 
 DATASETS = tuple(Dataset(name, name) for name in ("facades", "sunrise", "day_night"))
 HEAD = """# Accelerators
 
 Measured by `python -m tests.figures.accelerator --minutes 12 --output DIR`. It runs its cases in order of value, each
 in a process with a time limit, and keeps every figure at once. Started again, it goes on with what is missing. This
-page is written from its record by `python -m tests.figures.accelerator.page DIR docs/accelerators.md`.
+page is written from the record by `python -m tests.figures.accelerator.page docs/accelerators.json
+docs/accelerators.md`. What the figures say is in [figures](figures.md#on-an-accelerator).
 """
 
 
@@ -32,10 +37,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Write the page. Raises UserError for words that name no two places, and for a folder without a record."""
     words = list(sys.argv[1:] if argv is None else argv)
     if len(words) != 2:
-        raise UserError(f"{len(words)} words are given; name the folder of the record, then the page to write")
-    record = read_record(Path(words[0]))
-    if not record:
-        raise UserError(f"{words[0]} holds no record of measurements; name the folder given as --output")
+        raise UserError(f"{len(words)} words are given; name the record, then the page to write")
+    try:
+        record: Record = json.loads(Path(words[0]).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{words[0]} holds no record of measurements ({error}); name accelerator.json") from None
     write_text(Path(words[1]), "\n".join(page(record)) + "\n")
 
 
