@@ -13,9 +13,6 @@ from torch_ref.attention import Attention, CondEncoder
 from torch_ref.base import Denoiser
 from torch_ref.blocks import ResBlock, TimeEmbedding, conv3x3
 
-AFFINE_TERMS = 7
-"""Three channels of x_t, three of cond, and a constant; without x_t three less."""
-
 
 class Level(nn.Module):
     """Residual blocks at one resolution, attention after each if any, and the weights that lead to the next level."""
@@ -89,7 +86,7 @@ class ResidualUNet(Denoiser):
     Its fresh weights are torch's own: nothing starts at zero as it does in JAX.
     """
 
-    def __init__(self, settings: UNetSettings) -> None:
+    def __init__(self, settings: UNetSettings, state_channels: int = 3) -> None:
         super().__init__()
         width, groups, patch = settings.width, settings.groups, settings.patch
         channels = [width * multiplier for multiplier in settings.multipliers]
@@ -101,8 +98,9 @@ class ResidualUNet(Denoiser):
         self.time_embedding = TimeEmbedding(width)
         self.time_in = nn.Linear(2 * width, time_channels)
         self.time_out = nn.Linear(time_channels, time_channels)
-        self.cond_channels = 5 if settings.coordinates else 3
-        self.stem = conv3x3((3 + self.cond_channels) * patch * patch, width)
+        self.coordinates, self.channels = settings.coordinates, state_channels
+        self.cond_channels = state_channels + (2 if settings.coordinates else 0)
+        self.stem = conv3x3((state_channels + self.cond_channels) * patch * patch, width)
         self.encoder = CondEncoder(channels, patch, groups, self.cond_channels) if settings.cross_attention else None
 
         def residual(before: int, after: int) -> ResBlock:
@@ -128,14 +126,15 @@ class ResidualUNet(Denoiser):
         )
         self.norm_out = nn.GroupNorm(groups, channels[0], eps=1e-5)
         self.smooth, self.recolours_noise = settings.unfold == "bilinear", settings.head == "affine"
-        unfolded = settings.refine_width if settings.refine else 3
+        unfolded = settings.refine_width if settings.refine else state_channels
         self.conv_out = conv3x3(channels[0], unfolded if self.smooth else unfolded * patch * patch)
-        self.refine = Refinement(settings.refine, settings.refine_width) if settings.refine else None
-        terms = AFFINE_TERMS if self.recolours_noise else AFFINE_TERMS - 3
-        self.affine_out = conv3x3(channels[0], 3 * terms) if settings.head != "plain" else None
+        self.refine = Refinement(unfolded, state_channels, settings.refine) if settings.refine else None
+        # For every channel a weight of each of x_t's, unless it is left out, and of cond's, and a constant.
+        weights = state_channels * ((2 if self.recolours_noise else 1) * state_channels + 1)
+        self.affine_out = conv3x3(channels[0], weights) if settings.head != "plain" else None
 
     def forward(self, x_t: Tensor, cond: Tensor, t: Tensor) -> Tensor:
-        if self.cond_channels == 5:
+        if self.coordinates:
             cond = with_coordinates(cond)
         pictures = self._joined(x_t, cond)
         x = self.stem(F.pixel_unshuffle(pictures, self.patch))
@@ -157,7 +156,7 @@ class ResidualUNet(Denoiser):
             if level.resample is not None:
                 x = enlarge(level.resample(x), self.fixed)
         features = F.silu(self.norm_out(x))
-        output, picture = self.conv_out(features), cond[:, :3]
+        output, picture = self.conv_out(features), cond[:, : self.channels]
         if self.smooth:
             output = F.interpolate(output, scale_factor=float(self.patch), mode="bilinear", align_corners=False)
         else:
@@ -173,13 +172,14 @@ class ResidualUNet(Denoiser):
 class Refinement(nn.Module):
     """3x3 convolutions at full resolution on unfolded features, which also see the input picture."""
 
-    def __init__(self, count: int, width: int) -> None:
+    def __init__(self, width: int, out: int, count: int) -> None:
+        """`width`: channels of the features and between the convolutions; `out`: of the picture."""
         super().__init__()
-        before = [width + 3, *[width] * (count - 1)]
-        self.convs = nn.ModuleList(conv3x3(c, width if i < count - 1 else 3) for i, c in enumerate(before))
+        before = [width + out, *[width] * (count - 1)]
+        self.convs = nn.ModuleList(conv3x3(c, width if i < count - 1 else out) for i, c in enumerate(before))
 
     def forward(self, features: Tensor, cond: Tensor) -> Tensor:
-        """Features and cond (batch, channels, height, width) to a picture (batch, 3, height, width)."""
+        """Features and cond (batch, channels, height, width) to a picture (batch, out, height, width)."""
         x = torch.cat([F.silu(features), cond], dim=1)
         for i, conv in enumerate(self.convs):
             x = conv(x if i == 0 else F.silu(x))
@@ -205,14 +205,15 @@ def enlarge(x: Tensor, smooth: bool) -> Tensor:
 
 
 def recolour(coefficients: Tensor, sources: Sequence[Tensor], cond: Tensor, patch: int) -> Tensor:
-    """A local affine colour change of x_t and cond, the `sources`, or of cond alone, (batch, 3, height, width).
+    """A local affine colour change of x_t and cond, the `sources`, or of cond alone, (batch, channels, height, width).
 
-    `coefficients`: (batch, 3 * terms, height/patch, width/patch), for each output channel the weights of the sources'
-    channels, and a constant, as departures from copying cond; interpolated bilinearly (Gharbi et al. 2017).
+    `coefficients`: (batch, channels * (sources * channels + 1), height/patch, width/patch), for each output
+    channel the weights of the sources' channels, and a constant, as departures from
+    copying cond; interpolated bilinearly (Gharbi et al. 2017).
     """
     if patch > 1:
         coefficients = F.interpolate(coefficients, scale_factor=float(patch), mode="bilinear", align_corners=False)
-    weights = coefficients.unflatten(1, (3, coefficients.shape[1] // 3))
+    weights = coefficients.unflatten(1, (cond.shape[1], -1))
     terms = torch.cat([*sources, torch.ones_like(cond[:, :1])], dim=1)
     return cond + (weights * terms[:, None]).sum(dim=2)
 

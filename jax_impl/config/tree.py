@@ -132,7 +132,8 @@ class Config:
     data: DataConfig = field(default_factory=DataConfig)
     model: NetworkConfig = field(default_factory=SeedModelConfig)
     codec: CodecConfig = field(default_factory=IdentityCodecConfig, metadata=ONE_WORD)
-    """Codec around the network: a name, such as identity, or a JSON object with the codec's settings."""
+    """Codec around the network: identity, patches, or a JSON object with the codec's settings, such as '{"codec":
+    "patches", "factor": 4}'."""
     diffusion: ProcessConfig = field(default_factory=DiffusionConfig)
     losses: tuple[LossConfig, ...] = (HybridConfig(),)
     """Terms of the loss, added up by their weights: names, such as hybrid, or JSON objects with a term's settings, such
@@ -146,10 +147,10 @@ class Config:
     def __post_init__(self) -> None:
         require_finite("", self)
         require(
-            self.codec.channels == 3 or (self.diffusion.cond_dropout == 0.0 and self.model.cond_channels == 3),
+            self.codec.channels == 3 or self.model.cond_channels == 3,
             "codec.channels",
             self.codec.channels,
-            "guidance and coordinates need 3; leave out diffusion.cond_dropout and model.coordinates",
+            "coordinates need 3; leave out model.coordinates",
         )
         require(len(self.stages) > 0, "stages", self.stages, "name at least one stage, such as denoising")
         require(len(self.losses) > 0, "losses", self.losses, "name at least one term, such as hybrid")

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from jax_impl.model.blocks import Dtype, conv3x3, depth_to_space
-from jax_impl.shapes import Array, Float, Pictures
+from jax_impl.shapes import Array, Float
 
 
 class Refinement(nnx.Module):
@@ -18,15 +18,19 @@ class Refinement(nnx.Module):
     block (Aitken et al. 2017, "ICNR"), or interpolates bilinearly; the last convolution starts at zero.
     """
 
-    def __init__(self, count: int, width: int, rngs: nnx.Rngs, dtype: Dtype = None) -> None:
-        """`count` convolutions, at least one, with `width` channels between."""
-        before = [width + 3, *[width] * (count - 1)]
+    def __init__(self, channels: tuple[int, int], count: int, rngs: nnx.Rngs, dtype: Dtype = None) -> None:
+        """`channels`: of the features, also between the `count` convolutions, of which there is at least one; and of
+        the picture."""
+        width, out = channels
+        before = [width + out, *[width] * (count - 1)]
         self.convs = nnx.List(
-            conv3x3(channels, width if i < count - 1 else 3, rngs, zero=i == count - 1, dtype=_dtype(i, count, dtype))
-            for i, channels in enumerate(before)
+            conv3x3(size, width if i < count - 1 else out, rngs, zero=i == count - 1, dtype=_dtype(i, count, dtype))
+            for i, size in enumerate(before)
         )
 
-    def __call__(self, features: Float[Array, "batch height width channels"], cond: Pictures) -> Pictures:
+    def __call__(
+        self, features: Float[Array, "batch height width channels"], cond: Float[Array, "batch height width out"]
+    ) -> Float[Array, "batch height width out"]:
         """Features and the input picture, both at full resolution, to a picture."""
         x = jnp.concatenate([nnx.silu(features), cond], axis=-1)
         *inner, last = self.convs
@@ -40,19 +44,15 @@ def _dtype(number: int, count: int, dtype: Dtype) -> Dtype:
     return dtype if number < count - 1 else None
 
 
-def output_conv(channels: int, width: int, patch: int, smooth: bool, rngs: nnx.Rngs) -> nnx.Conv:
-    """The convolution before the unfolding: to a picture, starting at zero, or for a refinement of that `width`.
-
-    In the second case the weights are the same for every pixel of a block at first.
-    """
-    count = patch * patch
-    if not width:
-        return conv3x3(channels, 3 * count, rngs, zero=True)
-    if smooth:
-        return conv3x3(channels, width, rngs)
-    conv = conv3x3(channels, width * count, rngs)
-    # Channels are in the order (channel, row, column) of `depth_to_space`.
-    conv.kernel[...] = jnp.repeat(conv.kernel[...][..., ::count], count, axis=-1)
+def output_conv(channels: tuple[int, int], patch: int, smooth: bool, rngs: nnx.Rngs, *, zero: bool) -> nnx.Conv:
+    """The convolution before the unfolding, from and to so many `channels`: starting at `zero` where it ends in a
+    picture, else with the same weights for every pixel of a block."""
+    before, after = channels
+    count = 1 if smooth else patch * patch
+    conv = conv3x3(before, after * count, rngs, zero=zero)
+    if not zero:
+        # Channels are in the order (channel, row, column) of `depth_to_space`.
+        conv.kernel[...] = jnp.repeat(conv.kernel[...][..., ::count], count, axis=-1)
     return conv
 
 

@@ -78,7 +78,7 @@ def test_it_starts_as_a_copy_of_the_input(name: str) -> None:
 @pytest.mark.parametrize("smooth", [False, True])
 def test_equal_features_unfold_without_a_lattice(smooth: bool) -> None:
     """At the start, every pixel of a block says the same."""
-    conv = output_conv(3, 2, 4, smooth, nnx.Rngs(0))
+    conv = output_conv((3, 2), 4, smooth, nnx.Rngs(0), zero=False)
     blocks = unfold(conv(jax.random.normal(jax.random.key(0), (1, 3, 3, 3))), 4, smooth)
     assert blocks.shape == (1, 12, 12, 2)
     inside = blocks[:, 4:8, 4:8]

@@ -7,6 +7,7 @@ is known beforehand how many epochs fit, so that the learning rate reaches its e
 from __future__ import annotations
 
 import argparse
+import json
 import subprocess
 import sys
 import time
@@ -108,12 +109,13 @@ def rival(args: argparse.Namespace) -> dict[str, Any]:
     """pix2pix, for the same seconds."""
     words = [
         "tests.figures.pix2pix", "--data.path", args.data, "--data.direction", args.direction,
-        "--size", str(args.size), "--seconds", str(args.seconds), "--output", str(args.output / "pix2pix"),
+        "--size", str(args.size), "--seconds", str(args.seconds), "--output", str(args.output), "--bf16",
+        *(("--width", "8") if args.toy else ()),
     ]  # fmt: skip
     done = subprocess.run([sys.executable, "-m", *words], check=False, capture_output=True, text=True)
     if done.returncode:
         raise UserError((done.stdout + done.stderr).strip().splitlines()[-1])
-    return {}
+    return json.loads((args.output / "pix2pix.json").read_text())
 
 
 if __name__ == "__main__":

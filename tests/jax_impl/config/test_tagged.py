@@ -39,9 +39,9 @@ from jax_impl.model.registry import NETWORKS, NetworkConfig
 
 
 class Pointwise(nnx.Module):
-    def __init__(self, channels, rngs, dtype):
-        self.first = nnx.Conv(6, channels, (1, 1), dtype=dtype, rngs=rngs)
-        self.last = nnx.Conv(channels, 3, (1, 1), rngs=rngs)
+    def __init__(self, channels, rngs, dtype, state_channels):
+        self.first = nnx.Conv(2 * state_channels, channels, (1, 1), dtype=dtype, rngs=rngs)
+        self.last = nnx.Conv(channels, state_channels, (1, 1), rngs=rngs)
 
     def __call__(self, x_t, cond, t, *, train, key=None):
         return self.last(nnx.silu(self.first(jnp.concatenate([x_t, cond], axis=-1))))
@@ -58,8 +58,8 @@ class PointwiseConfig(NetworkConfig):
     def size_multiple(self):
         return 1
 
-    def create(self, timesteps, rngs, dtype=None):
-        return Pointwise(self.channels, rngs, dtype)
+    def create(self, timesteps, rngs, dtype=None, state_channels=3):
+        return Pointwise(self.channels, rngs, dtype, state_channels)
 
 
 def small() -> Config:
