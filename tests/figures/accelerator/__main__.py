@@ -11,14 +11,13 @@ from __future__ import annotations
 
 import argparse
 import signal
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from export.edge.disk.files import check_output_folder
 from export.edge.errors import UserError, run
 from tests.figures.accelerator.cases import FULL, TOY, Case, Dataset, all_cases
-from tests.figures.accelerator.runner import by_status, run_cases
+from tests.figures.accelerator.runner import STOPPED, by_status, run_cases
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -29,8 +28,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     cases = choose(all_cases(TOY if args.toy else FULL, datasets(args)), args.part, args.only)
     check_output_folder(args.output, "--output")
     args.output.mkdir(parents=True, exist_ok=True)
-    # A polite end leaves no child behind: `run_group` ends them as the exception passes.
-    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+    signal.signal(signal.SIGTERM, lambda *_: STOPPED.set())
     record = run_cases(cases, args.output.resolve(), 60.0 * args.minutes, lambda line: print(line, flush=True))
     print(", ".join(f"{count} {status}" for status, count in by_status(record).items()))
 

@@ -83,9 +83,8 @@ def ours(args: argparse.Namespace) -> dict[str, Any]:
     epochs = max(1, int(args.seconds / (measured.step_seconds * session.length(0).per_epoch)))
     # Validated, plotted and saved a few times in all, whatever the length.
     length = replace(config.train, epochs=epochs, checkpoint_every=max(1, epochs // 2), keep_checkpoints=1)
-    data = replace(config.data, repeats=1)
     began = time.monotonic()
-    train(replace(config, data=data, train=length), args.output / "run", pairs, held_out)
+    train(replace(config, train=length), args.output / "run", pairs, held_out)
     seconds = time.monotonic() - began
     trained = open_run(args.output / "run")
     weights = final_weights(trained)

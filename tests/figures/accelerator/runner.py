@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -16,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from export.edge.disk.files import write_json
-from tests.figures.accelerator.cases import FOLDER, RESULT, Case
+from tests.figures.accelerator.cases import FOLDER, Case
 
 ROOT = Path(__file__).resolve().parents[3]
 RECORD = "accelerator.json"
@@ -24,6 +25,10 @@ RECORD = "accelerator.json"
 SHARED = {"XLA_PYTHON_CLIENT_PREALLOCATE": "false", "PYTHONUNBUFFERED": "1"}
 SHORTEST = 15.0
 """Seconds that must be left for a case to begin."""
+STOPPED = threading.Event()
+"""Set by a signal. What has begun is then ended, at a place where every process that was started is known."""
+POLL = 0.2
+"""Seconds between two looks at STOPPED."""
 DONE = ("measured", "failed")
 """Cases that a second call does not run again."""
 
@@ -74,7 +79,7 @@ def run_group(group: Sequence[Case], folder: Path, left: float) -> Iterator[tupl
             ends = began + min(case.limit, left)
             status, said = "measured", ""
             try:
-                if process.wait(max(0.0, ends - time.monotonic())):
+                if wait(process, ends - time.monotonic()):
                     status, said = "failed", f" ({_last_line(folder / case.name / 'log')})"
             except subprocess.TimeoutExpired:
                 _end(process)
@@ -86,10 +91,23 @@ def run_group(group: Sequence[Case], folder: Path, left: float) -> Iterator[tupl
             _end(process)
 
 
+def wait(process: subprocess.Popen[bytes], seconds: float) -> int:
+    """Exit status of a process. Raises TimeoutExpired, and SystemExit where this one is asked to end."""
+    ends = time.monotonic() + seconds
+    while True:
+        if STOPPED.is_set():
+            raise SystemExit(128 + signal.SIGTERM)
+        try:
+            return process.wait(max(0.0, min(POLL, ends - time.monotonic())))
+        except subprocess.TimeoutExpired:
+            if time.monotonic() >= ends:
+                raise
+
+
 def _start(case: Case, folder: Path) -> subprocess.Popen[bytes]:
     place = folder / case.name
     place.mkdir(parents=True, exist_ok=True)
-    (place / RESULT).unlink(missing_ok=True)
+    (place / case.result).unlink(missing_ok=True)
     environment = {**os.environ, **SHARED, **case.environment}
     environment["XLA_FLAGS"] = " ".join(filter(None, (os.environ.get("XLA_FLAGS"), case.environment.get("XLA_FLAGS"))))
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
@@ -120,7 +138,7 @@ def _outcome(case: Case, folder: Path, status: str, seconds: float, said: str) -
         "command": " ".join(["python -m", *(word.replace(FOLDER, case.name) for word in case.words)]),
         "environment": dict(case.environment),
     }
-    result = folder / case.name / RESULT
+    result = folder / case.name / case.result
     # Also of a case that was ended: what it had found by then.
     with suppress(OSError, ValueError):
         found["result"] = json.loads(result.read_text(encoding="utf-8"))

@@ -1,14 +1,14 @@
 """Training throughput of networks in JAX, next to compiled PyTorch, and the largest items of a profile.
 
-All ways are measured in turns, once everything is compiled. What times kernels while it compiles does so alone: one JAX
-program after the other. PyTorch, and JAX without autotuning, compile on the processor beside them.
+Everything is compiled before the first measurement: PyTorch on the processor, for all networks at once; JAX, which
+times kernels on the device as it compiles, one program after the other. The ways to train a network then take turns.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -47,18 +47,21 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--dtype", default="bfloat16")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=1.5, help="of one measurement")
-    parser.add_argument("--flags", nargs="*", default=[UNTUNED], help="XLA's flags, a further JAX program with each")
+    parser.add_argument("--flags", nargs="*", default=[], help="XLA's flags, a further JAX program with each")
     parser.add_argument("--toy", action="store_true", help="networks of few channels, and PyTorch eager")
     parser.add_argument("--output", type=Path, required=True)
     args = parser.parse_args(argv)
     with ExitStack() as stack:
         entries = list(enter_all(args, stack))
-        hear_all(entries, args.output)
-        time_all(entries, args.rounds, args.seconds)
-        keep(entries, args.output)
-        for entry in entries:
-            profile(entry, args.output.parent)
-        keep(entries, args.output)
+        by_case = [[entry for entry in entries if entry.case is case] for case in cases_of(entries)]
+        for those in by_case:
+            hear(those)
+            keep(entries, args.output)
+        # Nothing compiles any more.
+        for those in by_case:
+            measure(those, args.rounds, args.seconds, lambda: keep(entries, args.output))
+            profile(those[0], args.output.parent)
+            keep(entries, args.output)
     print("\n".join(case_table(cases_of(entries))))
 
 
@@ -79,46 +82,46 @@ def enter_all(args: argparse.Namespace, stack: ExitStack) -> Iterator[Entry]:
             way = Way(title)
             case.ways.append(way)
             alone = title.startswith("JAX") and flag != UNTUNED
-            child = Child(module, given, {**SHARED, **({"XLA_FLAGS": flag} if flag else {})}, wait=alone)
+            child = Child(module, given, {**SHARED, **({"XLA_FLAGS": flag} if flag else {})}, wait="jax" in module)
             yield Entry(case, way, stack.enter_context(child), alone)
 
 
-def hear_all(entries: Sequence[Entry], output: Path) -> None:
-    """Wait until everything is compiled: what compiles alone first, one after the other."""
+def hear(entries: Sequence[Entry]) -> None:
+    """Wait until all ways of a network are compiled."""
+    for entry in entries:
+        if not entry.alone:
+            entry.child.begin()
     for entry in sorted(entries, key=lambda entry: not entry.alone):
         try:
             entry.child.begin()
             entry.way.facts = entry.child.hear()
         except GoneError as gone:
             entry.way.error = str(gone)
-        case = entry.case
-        if case.ways[0].facts:
-            facts = case.ways[0].facts
-            case.peak_flops = facts.get("matmul_flops") or peak_flops(facts.get("device", ""), case.dtype)
-        keep(entries, output)
+    case = entries[0].case
+    facts = case.ways[0].facts
+    case.peak_flops = facts.get("matmul_flops") or peak_flops(facts.get("device", ""), case.dtype)
 
 
-def time_all(entries: Sequence[Entry], rounds: int, seconds: float) -> None:
-    """A round that warms up and says how many steps a turn has, then the others; network by network."""
-    for case in cases_of(entries):
-        of_case = {id(entry.way): entry for entry in entries if entry.case is case}
+def measure(entries: Sequence[Entry], rounds: int, seconds: float, on_turn: Callable[[], object]) -> None:
+    """A round that warms up and says how many steps a turn has, then the others."""
+    by_way = {id(entry.way): entry for entry in entries}
 
-        def turn(way: Way, number: int, of_case: dict[int, Entry] = of_case) -> None:
-            entry = of_case[id(way)]
-            answer = entry.child.ask({"steps": entry.steps})
-            each = answer["seconds"] / entry.steps
-            way.peak_bytes = answer["peak_bytes"]
-            if number == 0:
-                entry.steps = max(2, round(seconds / each))
-            else:
-                way.step_seconds.append(each)
+    def turn(way: Way, number: int) -> None:
+        entry = by_way[id(way)]
+        answer = entry.child.ask({"steps": entry.steps})
+        each = answer["seconds"] / entry.steps
+        way.peak_bytes = answer["peak_bytes"]
+        if number == 0:
+            entry.steps = max(2, round(seconds / each))
+        else:
+            way.step_seconds.append(each)
 
-        take_turns(case.ways, rounds + 1, turn)
+    take_turns(entries[0].case.ways, rounds + 1, turn, lambda done, total: on_turn())
 
 
 def profile(entry: Entry, folder: Path) -> None:
-    """The largest items of the first JAX program of each case."""
-    if entry.way is not entry.case.ways[0] or entry.way.error is not None:
+    """The largest items of a JAX program."""
+    if entry.way.error is not None:
         return
     try:
         place = folder / f"profile_{entry.case.preset}_{entry.case.batch_size}"
