@@ -66,8 +66,6 @@ class Process:
     def __init__(self, module: str, words: Sequence[str], prints: Path, extra: Mapping[str, str] | None = None) -> None:
         # Every program is compiled once for all of these processes, those of a moment's work included.
         environment = {"JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0", "PYTHONUNBUFFERED": "1", **os.environ}
-        # And as a user's are, whatever the suite asks of its own.
-        environment["XLA_FLAGS"] = ""
         if extra:
             environment |= {"PYTHONPATH": f"{CHILD}{os.pathsep}{os.environ.get('PYTHONPATH', '')}", **extra}
         self.prints = prints
