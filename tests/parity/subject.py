@@ -19,7 +19,7 @@ from jax_impl.config.as_json import from_tree, to_json
 from jax_impl.config.presets import PRESETS
 from jax_impl.config.tree import Config
 from jax_impl.data.batches import batch_indices
-from jax_impl.data.loader import Pairs, load
+from jax_impl.data.loader import load
 from jax_impl.diffusion.process import Published
 from jax_impl.model.network import Network, Tree, flatten, outline
 from jax_impl.model.registry import NetworkConfig
