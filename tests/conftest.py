@@ -56,6 +56,20 @@ settings.register_profile(
 settings.load_profile("repeatable")
 
 
+LONGEST_FIRST = ("tests/parity/", "tests/faults/", "tests/end_to_end/", "tests/test_", "tests/jax_impl/t")
+"""Where what takes long lies: begun first, it does not keep one worker busy when the other has nothing left to do."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with LONGEST_FIRST; all else stays as it was collected."""
+
+    def place(item: pytest.Item) -> int:
+        starts = (n for n, start in enumerate(LONGEST_FIRST) if item.nodeid.startswith(start))
+        return next(starts, len(LONGEST_FIRST))
+
+    items.sort(key=place)
+
+
 def pytest_make_parametrize_id(val: object) -> None:
     """Refuse to name a test after bytes or an array: what they hold may differ from one collection to the next.
 
