@@ -8,17 +8,17 @@ import io
 import json
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import onnx
 import torch
+from torch import Tensor, nn
 
 from export.edge.errors import UserError
 from export.edge.model import artifact
-from export.edge.model.codec import of_settings
+from export.edge.model.codec import STATE, of_settings
 from export.edge.model.metadata import FORMAT, FORMAT_VERSION, LATER_KEYS, VALUE_RANGE
 from export.edge.sampling.tables import write_tables
-from torch_ref.base import Denoiser
 from torch_ref.weights import Bundle
 
 OPSET = 18
@@ -32,15 +32,11 @@ def build_graph(bundle: Bundle) -> onnx.ModelProto:
     size_multiple; BatchNorm is folded into the convolutions. Coordinates, where the network
     takes them, are given: it then takes a cond of 5 channels.
     """
-    model = _trace(bundle.model)
-    strip(model)
-    for value in [*model.graph.input, *model.graph.output]:
-        for dimension, name in zip(value.type.tensor_type.shape.dim, ("batch", "", "height", "width"), strict=False):
-            if name:
-                dimension.dim_param = name
-    onnx.helper.set_model_props(model, metadata(bundle))
-    onnx.checker.check_model(model, full_check=True)
-    return model
+    model = copy.deepcopy(bundle.model).cpu().float().eval()
+    cond = torch.zeros(2, model.cond_channels, 2 * model.size_multiple, 3 * model.size_multiple)
+    examples = (cond[:, : model.channels].clone(), cond, torch.zeros(2, dtype=torch.int64))
+    graph = trace(model, dict(zip(artifact.INPUTS, examples, strict=True)), "prediction", model.size_multiple)
+    return completed(graph, metadata(bundle))
 
 
 def metadata(bundle: Bundle) -> dict[str, str]:
@@ -65,7 +61,7 @@ def metadata(bundle: Bundle) -> dict[str, str]:
             "threshold": json.dumps(diffusion.get("threshold", 0)),
             "guidance": json.dumps(diffusion.get("guidance", 1)),
             "cond_dropout": json.dumps(diffusion.get("cond_dropout", 0)),
-            "coordinates": json.dumps(bundle.model.cond_channels == 5),
+            "coordinates": json.dumps(bundle.model.cond_channels > bundle.model.channels),
             "size": str(data["size"]),
             "size_multiple": str(bundle.model.size_multiple * codec.factor),
             "codec": codec.to_json(),
@@ -83,29 +79,43 @@ def metadata(bundle: Bundle) -> dict[str, str]:
         raise UserError(f"the config of the bundle lacks {error}; bundle the run again") from error
 
 
-def _trace(model: Denoiser) -> onnx.ModelProto:
-    """What torch's exporter makes of the network."""
-    model = copy.deepcopy(model).cpu().float().eval()
-    multiple = model.size_multiple
+def trace(module: nn.Module, examples: Mapping[str, Tensor], output: str, multiple: int) -> onnx.ModelProto:
+    """What torch's exporter makes of a module, whose arguments are the examples, by name and in this order.
+
+    Examples of rank 4 are pictures (batch, channels, height, width), whose sides the graph takes in multiples of
+    `multiple`; in all the batch is free.
+    """
     batch, rows, columns = (torch.export.Dim(name, min=1, max=2**16) for name in ("batch", "rows", "columns"))
     # Where a side is given as multiple * n, the exporter need not ask whether halves and doubles meet again.
     picture = {0: batch, 2: multiple * rows, 3: multiple * columns}
-    example = torch.zeros(2, model.cond_channels, 2 * multiple, 3 * multiple)
     with quiet():
         program = torch.onnx.export(
-            model,
-            (example[:, :3].clone(), example, torch.zeros(2, dtype=torch.int64)),
+            module,
+            tuple(examples.values()),
             dynamo=True,
             verbose=False,
             external_data=False,
             opset_version=OPSET,
-            input_names=list(artifact.INPUTS),
-            output_names=list(artifact.OUTPUTS),
-            dynamic_shapes={"x_t": picture, "cond": picture, "t": {0: batch}},
+            input_names=list(examples),
+            output_names=[output],
+            dynamic_shapes=[picture if example.ndim == 4 else {0: batch} for example in examples.values()],
         )
     if program is None:
         raise RuntimeError("torch.onnx.export returned no program")
     return program.model_proto
+
+
+def completed(model: onnx.ModelProto, metadata: Mapping[str, str]) -> onnx.ModelProto:
+    """The checked graph with metadata, its free sides named."""
+    strip(model)
+    for value in [*model.graph.input, *model.graph.output]:
+        sides = ("rows", "columns") if value.name == STATE else ("height", "width")
+        for dimension, name in zip(value.type.tensor_type.shape.dim, ("batch", "", *sides), strict=False):
+            if name:
+                dimension.dim_param = name
+    onnx.helper.set_model_props(model, dict(metadata))
+    onnx.checker.check_model(model, full_check=True)
+    return model
 
 
 def strip(model: onnx.ModelProto) -> None:

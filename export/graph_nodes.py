@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import onnx
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, compose, helper, numpy_helper
 
 OWN = "sampler."
 """What our names begin with: torch's never do."""
@@ -48,6 +48,24 @@ def renamed(node: onnx.NodeProto, names: Mapping[str, str]) -> onnx.NodeProto:
     twin.input[:] = [names.get(name, name) for name in node.input]
     twin.output[:] = [names.get(name, name) for name in node.output]
     return twin
+
+
+def embedded(
+    nodes: Nodes, graph: onnx.GraphProto, name: str, inputs: Mapping[str, str], *, own_weights: bool = True
+) -> str:
+    """Put a copy of a graph of one output among the nodes; the name of its output.
+
+    `inputs`: what is here its inputs, by their names; `own_weights`: whether its initializers come along, under names
+    of their own, or are here already.
+    """
+    prefix = f"{nodes.prefix}{name}."
+    twin = compose.add_prefix_graph(graph, prefix, rename_initializers=own_weights)
+    for value in graph.input:
+        nodes.add("Identity", inputs[value.name], output=prefix + value.name)
+    nodes.nodes.extend(twin.node)
+    if own_weights:
+        nodes.constants.extend(twin.initializer)
+    return twin.output[0].name
 
 
 def bounded(body: Nodes, x0_raw: str, clamp: float | None, threshold: float) -> str:

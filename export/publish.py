@@ -14,7 +14,7 @@ from export import precision, sampler_graph
 from export.edge.errors import UserError
 from export.edge.model import artifact
 from export.edge.model.artifact import open_artifact
-from export.edge.model.layout import SAMPLER
+from export.edge.model.layout import DENOISER, SAMPLER, model_file, networks
 from export.edge.model.variants import REFERENCE, VARIANTS, Variant
 from export.edge.pictures.arrays import to_float
 from export.edge.sampling.guidance import guided
@@ -82,7 +82,9 @@ def publish_sampler(
     """
     base, path = folder / VARIANTS[REFERENCE].file, folder / SAMPLER
     try:
-        graph = sampler_graph.build(onnx.load(base), steps, sampler, spacing)
+        root = folder.parent
+        others = {name: onnx.load(model_file(root, network=name)) for name in networks(root) if name != DENOISER}
+        graph = sampler_graph.build(onnx.load(base), steps, sampler, spacing, others)
     except UserError as error:
         if steps is not None or sampler is not None or spacing is not None:
             raise

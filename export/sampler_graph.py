@@ -1,10 +1,11 @@
 """The whole way from noise to a picture as one ONNX graph: a `Loop` around the denoiser, for runtimes without our code.
 
-Inputs, both float32 (batch, 3, height, width), height and width multiples of the network's size_multiple: `cond`, the
-input picture in [-1, 1], and `noise`, standard normal; a sampler that starts from cond alone reads no more than its
-shape. Output: `picture`, of the same shape, in [0, 1]. The timesteps and the coefficients of
-`export.edge.sampling.table.Plan` are baked in as constants; every turn of the loop is one call of `iterate`, operation
-for operation. The graph holds the weights once.
+Inputs, both float32: `cond`, the input picture in [-1, 1], (batch, 3, height, width), height and width multiples of the
+model's size_multiple; and `noise`, standard normal, of the same shape, or of that of a codec's state, (batch, channels,
+height / factor, width / factor); a sampler that starts from its source alone reads no more than the shape. Output:
+`picture`, of cond's shape, in [0, 1]. The codec and the network that the sampler starts from, if any, are in it. The
+timesteps and the coefficients of `export.edge.sampling.table.Plan` are baked in as constants; every turn of the loop is
+one call of `iterate`, operation for operation. The graph holds the weights once.
 
 The noise that `export.edge` takes for a seed is `noise.normal(seed, 0, (batch, height, width, 3))`, with the channels
 then moved to the second place.
@@ -13,7 +14,7 @@ then moved to the second place.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,16 +23,18 @@ from onnx import TensorProto, helper, numpy_helper
 
 from export.edge.errors import UserError
 from export.edge.model import artifact
-from export.edge.model.codec import IDENTITY, Codec, read_codec
+from export.edge.model.codec import DECODE, ENCODE, IDENTITY, PICTURE, STATE, Codec, read_codec
+from export.edge.model.layout import DENOISER
 from export.edge.sampling.guidance import HIDDEN
 from export.edge.sampling.table import COND, Plan, coefficients
 from export.edge.sampling.tables import choose, read_tables
-from export.graph_nodes import OWN, Nodes, bounded, renamed
+from export.graph_nodes import OWN, Nodes, bounded, embedded, renamed
 
 FORMAT = "dawn2dusk-sampler"
 FORMAT_VERSION = "1"
 OUTPUT_RANGE = "[0, 1]"
-PICTURE = ("batch", 3, "height", "width")
+Shape = tuple[str | int, ...]
+PICTURES: Shape = ("batch", 3, "height", "width")
 
 
 @dataclass(frozen=True)
@@ -39,52 +42,71 @@ class Recipe:
     """How the graph draws."""
 
     plan: Plan
+    codec: Codec
     clamp: float | None
     """As in `export.edge.sampling.loop.bounded`."""
     threshold: float
     guidance: float
     """As in `export.edge.sampling.guidance`; any but 1 calls the network twice a turn."""
+    placed: bool
+    """Whether the network takes the place of each pixel."""
+
+    @property
+    def shape(self) -> Shape:
+        """Of a state."""
+        return PICTURES if self.codec.name == IDENTITY else ("batch", self.codec.channels, "rows", "columns")
 
 
 def build(
-    denoiser: onnx.ModelProto, steps: int | None = None, sampler: str | None = None, spacing: str | None = None
+    denoiser: onnx.ModelProto,
+    steps: int | None = None,
+    sampler: str | None = None,
+    spacing: str | None = None,
+    others: Mapping[str, onnx.ModelProto] | None = None,
 ) -> onnx.ModelProto:
     """The checked graph, its digest still to be filled in.
 
     `denoiser`: as `export.to_onnx.build_graph` makes it, from whose metadata comes all that is not given here; clamp,
-    threshold and guidance are always its own. Raises UserError for steps outside 1 ... T, an
-    unknown sampler or spacing, and a sampler that adds noise in its steps: the graph takes the start noise alone.
+    threshold and guidance are always its own. `others`: the graphs of the artifact's other networks and of its codec,
+    by name. Raises UserError for steps outside 1 ... T, an unknown sampler or spacing, a graph that is not given, and a
+    sampler that adds noise in its steps: the graph takes the start noise alone.
     """
     held = {entry.key: entry.value for entry in denoiser.metadata_props}
     given = {"steps": steps, "sampler": sampler, "spacing": spacing}
     held |= {key: str(value) for key, value in given.items() if value is not None}
-    plan = _plan(held)
+    plan, codec = _plan(held), read_codec(held.get("codec", Codec().to_json()), "codec")
     if plan.noise.any():
         raise UserError(
             f"the sampler {held['sampler']} adds noise in its steps, and sampler.onnx takes the start noise alone; "
             "choose --sampler ddim, dpmpp or heun"
         )
     clamp, threshold, guidance = (json.loads(held[key]) for key in ("clamp", "threshold", "guidance"))
-    outer = Nodes()
+    recipe = Recipe(plan, codec, clamp, threshold, guidance, held.get("coordinates") == "true")
+    outer, graphs = Nodes(), dict(others or {})
     # A turn of the loop sees the names outside it.
-    codec = read_codec(held.get("codec", Codec().to_json()), "codec")
-    if codec.name != IDENTITY:
-        raise UserError(f"the codec {codec.name} has no ONNX nodes, which sampler.onnx needs; add --no-sampler")
-    state = _by_statistics(outer, codec, "cond", ("Sub", "mean"), ("Div", "std"))
-    cond = _placed(outer, state) if held.get("coordinates") == "true" else state
+    state = _encoded(outer, codec, graphs)
+    cond = _placed(outer, state) if recipe.placed else state
     zero = numpy_helper.from_array(np.zeros(1, np.float32))
     none = outer.add("ConstantOfShape", outer.add("Shape", "noise"), value=zero)
-    start = _start(outer, plan, state)
-    body = _body(denoiser.graph, Recipe(plan, clamp, threshold, guidance), cond, start)
-    turns = outer.constant("turns", np.array(len(plan), np.int64))
-    x, _ = outer.add_many("Loop", [turns, "", start, none], 2, body=body)
-    x = _by_statistics(outer, codec, x, ("Mul", "std"), ("Add", "mean"))
-    half = outer.constant("half", np.array(0.5, np.float32))
-    unit = outer.add("Add", outer.add("Mul", x, half), half)
-    limits = [outer.constant(name, np.array(value, np.float32)) for name, value in (("black", 0.0), ("white", 1.0))]
-    outer.add("Clip", unit, *limits, output="picture")
+    weights = denoiser.graph.initializer
+    source = state
+    if plan.start_from_source != 0.0 and plan.source != COND:
+        start_graph = _found(graphs | {DENOISER: denoiser}, plan.source)
+        rows = outer.constant("first_timestep", plan.t[:1].astype(np.int64))
+        batch = outer.add("Gather", outer.add("Shape", "cond"), outer.constant("first", np.array([0], np.int64)))
+        feeds = {"x_t": none, "cond": cond, "t": outer.add("Expand", rows, batch)}
+        source = embedded(outer, start_graph, plan.source, feeds, own_weights=plan.source != DENOISER)
+        if plan.source == DENOISER:  # In the graph once, where both see them.
+            outer.constants.extend(weights)
+            weights = []
+    start = _start(outer, plan, source)
+    body = _body(denoiser.graph, weights, recipe, cond, start)
+    turns, always = outer.constant("turns", np.array(len(plan), np.int64)), outer.constant("always", np.array(True))
+    x, _ = outer.add_many("Loop", [turns, always, start, none], 2, body=body)
+    _unit(outer, _decoded(outer, codec, graphs, x))
+    shape = recipe.shape
     graph = helper.make_graph(
-        outer.nodes, "sampler", [_picture("cond"), _picture("noise")], [_picture("picture")], outer.constants
+        outer.nodes, "sampler", [_picture("cond"), _picture("noise", shape)], [_picture("picture")], outer.constants
     )
     model = helper.make_model(graph, opset_imports=denoiser.opset_import, ir_version=denoiser.ir_version)
     helper.set_model_props(model, _metadata(plan, held))
@@ -96,25 +118,25 @@ def _plan(held: Mapping[str, str]) -> Plan:
     """The plan that the metadata of a denoiser name."""
     steps, sampler = int(held["steps"]), held["sampler"]
     if "tables" in held:
-        plan = choose(read_tables(held["tables"]), sampler, steps)
-        if plan.start_from_source != 0.0 and plan.source != COND:
-            raise UserError(
-                f"the sampler {sampler} starts from the network {plan.source}, which sampler.onnx does not hold; leave "
-                "it out with --no-sampler"
-            )
-        return plan
+        return choose(read_tables(held["tables"]), sampler, steps)
     schedule = np.array(json.loads(held["alphas_cumprod"]))
     return coefficients(schedule, steps, sampler, prediction=held["prediction"], spacing=held["spacing"])
 
 
+def _found(graphs: Mapping[str, onnx.ModelProto], name: str) -> onnx.GraphProto:
+    if name not in graphs:
+        raise UserError(f"the graph {name} is needed, and there is only {', '.join(graphs)}; export the bundle again")
+    return graphs[name].graph
+
+
 def _start(outer: Nodes, plan: Plan, source: str) -> str:
-    """`export.edge.sampling.loop.start_state` from a source, the guiding picture's state: the name of the state."""
+    """`export.edge.sampling.loop.start_state` from a source: the name of the state."""
     terms = []
-    for share, name in ((plan.start_from_source, source), (plan.start_from_noise, "noise")):
+    for what, share, name in (("source", plan.start_from_source, source), ("noise", plan.start_from_noise, "noise")):
         if share == 1.0:
             terms.append(name)
         elif share != 0.0:
-            weight = outer.constant(f"start_from_{name}", np.array(share, np.float32))
+            weight = outer.constant(f"start_from_{what}", np.array(share, np.float32))
             terms.append(outer.add("Mul", weight, name))
     if not terms:
         return outer.add("Sub", "noise", "noise")
@@ -136,14 +158,38 @@ def _metadata(plan: Plan, held: Mapping[str, str]) -> dict[str, str]:
     }
 
 
+def _encoded(outer: Nodes, codec: Codec, graphs: Mapping[str, onnx.ModelProto]) -> str:
+    """`Codec.encode` of cond: the name of the state."""
+    encoded = "cond"
+    if codec.name != IDENTITY:
+        encoded = embedded(outer, _found(graphs, ENCODE), ENCODE, {PICTURE: encoded})
+    return _by_statistics(outer, codec, encoded, ("Sub", "mean"), ("Div", "std"))
+
+
+def _decoded(outer: Nodes, codec: Codec, graphs: Mapping[str, onnx.ModelProto], state: str) -> str:
+    """`Codec.decode`: the name of the picture."""
+    encoded = _by_statistics(outer, codec, state, ("Mul", "std"), ("Add", "mean"))
+    if codec.name == IDENTITY:
+        return encoded
+    return embedded(outer, _found(graphs, DECODE), DECODE, {STATE: encoded})
+
+
 def _by_statistics(outer: Nodes, codec: Codec, name: str, *operations: tuple[str, str]) -> str:
-    """The name of a state made of a picture, or the other way, by operations with the codec's mean and std."""
-    if codec == Codec():
+    """The name of the result of operations with the codec's mean and std."""
+    if not any(codec.mean) and set(codec.std) == {1.0}:
         return name
     for kind, statistic in operations:
         row = np.array(getattr(codec, statistic), np.float32)[:, None, None]
         name = outer.add(kind, name, outer.constant(f"{statistic}_{kind}", row))
     return name
+
+
+def _unit(outer: Nodes, picture: str) -> None:
+    """A picture in [-1, 1] as the output, in [0, 1]."""
+    half = outer.constant("half", np.array(0.5, np.float32))
+    unit = outer.add("Add", outer.add("Mul", picture, half), half)
+    limits = [outer.constant(name, np.array(value, np.float32)) for name, value in (("black", 0.0), ("white", 1.0))]
+    outer.add("Clip", unit, *limits, output="picture")
 
 
 def _placed(outer: Nodes, cond: str) -> str:
@@ -165,10 +211,13 @@ def _placed(outer: Nodes, cond: str) -> str:
     return outer.add("Concat", cond, *channels, axis=1)
 
 
-def _body(denoiser: onnx.GraphProto, recipe: Recipe, cond: str, start: str) -> onnx.GraphProto:
+def _body(
+    denoiser: onnx.GraphProto, weights: Iterable[onnx.TensorProto], recipe: Recipe, cond: str, start: str
+) -> onnx.GraphProto:
     """One turn: (number, go on, x_t, x0 of the turn before) to (go on, next x_t, x0).
 
-    `cond`, `start`: the names outside of the guiding picture that the network takes and of the state at the beginning.
+    `weights`: the initializers of the denoiser, unless they are outside; `cond`, `start`: the names outside of the
+    guiding picture that the network takes and of the state at the beginning.
     """
     plan = recipe.plan
     body = Nodes(prefix=OWN + "turn.")
@@ -183,7 +232,7 @@ def _body(denoiser: onnx.GraphProto, recipe: Recipe, cond: str, start: str) -> o
         body.nodes.append(renamed(node, {"cond": cond}))
     out = "prediction"
     if recipe.guidance != 1.0:
-        out = _guided(body, denoiser, recipe.guidance, cond)
+        out = _guided(body, denoiser, recipe, cond)
 
     def row(name: str) -> str:
         column = body.constant(name, getattr(plan, name).astype(np.float32))
@@ -209,19 +258,21 @@ def _body(denoiser: onnx.GraphProto, recipe: Recipe, cond: str, start: str) -> o
         [
             helper.make_tensor_value_info(turn, TensorProto.INT64, []),
             helper.make_tensor_value_info(go_on, TensorProto.BOOL, []),
-            _picture("x_t"),
-            _picture(previous),
+            *(_picture(name, recipe.shape) for name in ("x_t", previous)),
         ],
-        [helper.make_tensor_value_info(still, TensorProto.BOOL, []), _picture(after), _picture(x0)],
-        [*body.constants, *denoiser.initializer],
+        [
+            helper.make_tensor_value_info(still, TensorProto.BOOL, []),
+            *(_picture(name, recipe.shape) for name in (after, x0)),
+        ],
+        [*body.constants, *weights],
     )
 
 
-def _guided(body: Nodes, denoiser: onnx.GraphProto, scale: float, cond: str) -> str:
+def _guided(body: Nodes, denoiser: onnx.GraphProto, recipe: Recipe, cond: str) -> str:
     """A second call of the network, on a hidden guiding picture; the name of the guided output."""
     value = numpy_helper.from_array(np.array([HIDDEN], np.float32))
-    picture = body.add("ConstantOfShape", body.add("Shape", "cond"), value=value)
-    if cond != "cond":
+    picture = body.add("ConstantOfShape", body.add("Shape", "x_t"), value=value)
+    if recipe.placed:
         bounds = (body.constant(name, np.array([place], np.int64)) for name, place in (("3", 3), ("5", 5), ("1", 1)))
         picture = body.add("Concat", picture, body.add("Slice", cond, *bounds), axis=1)
     own = {name for node in denoiser.node for name in node.output}
@@ -232,9 +283,9 @@ def _guided(body: Nodes, denoiser: onnx.GraphProto, scale: float, cond: str) -> 
         body.nodes.append(twin)
     hidden = names["prediction"]
     change = body.add("Sub", "prediction", hidden)
-    gain = body.constant("guidance", np.array(scale, np.float32))
+    gain = body.constant("guidance", np.array(recipe.guidance, np.float32))
     return body.add("Add", hidden, body.add("Mul", gain, change))
 
 
-def _picture(name: str) -> onnx.ValueInfoProto:
-    return helper.make_tensor_value_info(name, TensorProto.FLOAT, PICTURE)
+def _picture(name: str, shape: Shape = PICTURES) -> onnx.ValueInfoProto:
+    return helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)

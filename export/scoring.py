@@ -184,7 +184,7 @@ def visited(model: Artifact, pictures: Sequence[np.ndarray]) -> Iterator[Feeds]:
             cond = with_coordinates(cond)
         encoded = model.codec.encode(cond)
         for call in generate(model, cond, plan, number):
-            shown = [encoded] if model.guidance == 1.0 else [encoded, hide(encoded)]
+            shown = [encoded] if model.guidance == 1.0 else [encoded, hide(encoded, model.codec.channels)]
             for given in shown:
                 yield {"x_t": nchw(call.x_t), "cond": nchw(given), "t": np.array([call.t], np.int64)}
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import onnx
 
+from export import codec_graph
 from export.denoiser_graph import build_graph
 from export.edge import plugins
 from export.edge.command import Parser
@@ -19,6 +20,7 @@ from export.edge.disk.sums import check_sums
 from export.edge.errors import UserError, run
 from export.edge.model import artifact
 from export.edge.model.artifact import open_artifact
+from export.edge.model.codec import SIDES
 from export.edge.model.layout import DENOISER, FOLDER, model_file, write_networks
 from export.edge.model.metadata import sources_of
 from export.edge.model.variants import REFERENCE, VARIANTS, Variant
@@ -28,7 +30,7 @@ from export.folder import staged, write_configs, write_golden
 from export.makers import Exported
 from export.model_card import NOT_STATED, Facts, card, evaluation_lines, parity_lines, read_report
 from export.probes import listed, probe_pictures
-from export.publish import Outcome, publish, publish_sampler
+from export.publish import Outcome, publish, publish_sampler, write
 from export.scoring import working_side
 from export.verify import BAR, compare
 from torch_ref.weights import Bundle, load_bundle
@@ -121,15 +123,33 @@ def _export_networks(
     from torch.
     """
     held = {DENOISER: {name: VARIANTS[name] for name in dict.fromkeys((REFERENCE, *args.variants))}}
-    held |= {name: {REFERENCE: Variant(f"{name}.onnx", None, "float32")} for name in sources_of(bundle.tables)}
+    sources = sources_of(bundle.tables)
+    if clash := SIDES.keys() & bundle.networks.keys():
+        raise UserError(f"the bundle has a network {min(clash)}, and a codec's file is called so; rename the network")
+    held |= {name: {REFERENCE: Variant(f"{name}.onnx", None, "float32")} for name in sources}
+    codec = codec_graph.build(bundle)
+    held |= {name: codec_graph.FILES[name] for name in codec}
     write_networks(new, held)
-    differences = []
-    for name in reversed(held):  # The denoiser is opened with the others.
+    differences = [_export_codec(bundle, codec, args.output, new)] if codec else []
+    for name in (*sources, DENOISER):  # The denoiser is opened with the others.
         model = bundle if name == DENOISER else load_bundle(args.bundle, name)
         path, difference = export(model, new, held[name][REFERENCE].file)
         _say(args.output, new, f"onnx/{path.name}", f"largest difference from torch {difference:.1e}")
         differences.append(difference)
     return held, max(differences)
+
+
+def _export_codec(bundle: Bundle, graphs: Mapping[str, onnx.ModelProto], output: Path, new: Path) -> float:
+    (new / FOLDER).mkdir()
+    paths = [new / FOLDER / codec_graph.FILES[name][REFERENCE].file for name in graphs]
+    for path, graph in zip(paths, graphs.values(), strict=True):
+        write(path, graph)
+    difference = codec_graph.difference(bundle, new)
+    if not difference <= BAR:
+        raise UserError(f"the codec's graphs differ from torch by {difference:.1e}, more than {BAR:.0e}")
+    for path in paths:
+        _say(output, new, f"onnx/{path.name}", f"largest difference from torch {difference:.1e}")
+    return difference
 
 
 def _parser() -> argparse.ArgumentParser:

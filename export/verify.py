@@ -9,11 +9,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from export import codec_graph
 from export.edge import plugins
 from export.edge.command import Parser
 from export.edge.disk.sums import check_sums
 from export.edge.errors import UserError, run
 from export.edge.model.artifact import Artifact, open_artifact, open_network, read_sealed
+from export.edge.model.codec import SIDES
 from export.edge.model.layout import DENOISER, FOLDER, SAMPLER, SUMS, model_file, networks, variants
 from export.folder import GOLDEN_BAR, check_golden
 from export.probes import listed, opened, probe_pictures
@@ -57,7 +59,7 @@ def comparisons(bundle: Bundle, path: Path, threads: int | None = None) -> Itera
     rng = np.random.default_rng(0)
     for batch, height, width in shapes:
         t, times = times[:batch], times[batch:]
-        x_t = rng.standard_normal((batch, height, width, 3), np.float32)
+        x_t = rng.standard_normal(artifact.codec.state_shape((batch, height, width)), np.float32)
         cond = rng.uniform(-1.0, 1.0, x_t.shape).astype(np.float32)
         if artifact.coordinates and batch > 1:
             # A part of a larger picture, besides whole ones, to which either side adds the coordinates by itself.
@@ -109,9 +111,13 @@ def main(argv: Sequence[str] | None = None) -> None:
         raise UserError(f"{args.source} is no artifact's folder; name one, or a bundle and the ONNX file made from it")
     print(f"{SUMS}: {check_sums(args.source)} files are as they were written")
     onnx = args.source / FOLDER
+    bundle, model = args.source / "model.safetensors", open_artifact(args.source)
     for name in networks(args.source):
-        against_torch(args.source / "model.safetensors", model_file(args.source, network=name), args.threads, name)
-    pictures, targets = _pictures(args.pictures, args.targets, open_artifact(args.source))
+        if name not in SIDES:
+            against_torch(bundle, model_file(args.source, network=name), args.threads, name)
+    if model.codec.transform is not None:
+        check_codec(bundle, args.source)
+    pictures, targets = _pictures(args.pictures, args.targets, model)
     check_variants(args.source, pictures, targets, args.steps, args.threads)
     if (onnx / SAMPLER).is_file():
         difference = sampler_difference(onnx, pictures[0])
@@ -136,6 +142,14 @@ def against_torch(bundle_path: Path, model_path: Path, threads: int | None, netw
     if worst > BAR:
         raise UserError(f"{model_path} differs from torch by {worst:.1e}, more than {BAR:.0e}; export the bundle again")
     print(f"largest difference {worst:.1e}, allowed {BAR:.0e}")
+
+
+def check_codec(bundle: Path, folder: Path) -> None:
+    """Print how far an artifact's codec is from torch's. Raises UserError where that is more than BAR."""
+    difference = codec_graph.difference(load_bundle(bundle), folder)
+    print(f"codec: largest difference {difference:.1e}, allowed {BAR:.0e}")
+    if difference > BAR:
+        raise UserError(f"the codec files of {folder} differ from torch by {difference:.1e}; export the bundle again")
 
 
 def check_variants(

@@ -8,10 +8,9 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import TypeVar
 
 import numpy as np
-import tyro
 from tqdm import tqdm
 
 from export.edge.disk.files import check_output_file, write_json
@@ -21,6 +20,7 @@ from export.edge.pictures.files import check_output_picture, save_picture
 from export.edge.pictures.sheets import BACKGROUND, grid
 from jax_impl.config.command import parse
 from jax_impl.config.data import DataConfig, DirectionConfig, PlaceConfig, SquareConfig, part_of
+from jax_impl.config.fields import POSITIONAL
 from jax_impl.data.aligned import as_json, check_copy, left_alone, overlays, summary, write_aligned
 from jax_impl.data.checkup import Inspected, inspect
 from jax_impl.data.findings import Finding, boxes, check_pairs, smallest_side
@@ -39,7 +39,7 @@ Result = TypeVar("Result")
 class DoctorArgs(SquareConfig, DirectionConfig, PlaceConfig):
     """Report on a folder of pairs: what is found, what cannot be read, what would spoil training."""
 
-    path: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="DIR")] = field()
+    path: str = field(metadata={POSITIONAL: "DIR"})
     """Folder of pairs, or CSV or JSONL manifest."""
     output: Path = Path("doctor.png")
     """Picture file for the contact sheet of pairs: .png, .jpg or .webp."""

@@ -6,9 +6,8 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
-import tyro
 from tqdm import tqdm
 
 from export.edge.disk.files import check_output_folder
@@ -16,6 +15,7 @@ from export.edge.errors import UserError, run
 from export.edge.pictures.arrays import LARGEST_SIZE
 from jax_impl.config.command import parse
 from jax_impl.config.data import DataConfig, PlaceConfig, SceneConfig, SquareConfig, part_of
+from jax_impl.config.fields import POSITIONAL
 from jax_impl.data.loader import MIN_PICTURE_SIDE
 from jax_impl.data.sources.registry import open_source
 from jax_impl.data.sources.tfds import library
@@ -31,7 +31,7 @@ SCENE_SIZE = 128
 class PrepareArgs(SceneConfig, SquareConfig, PlaceConfig):
     """Write pairs once as array_record files, to train on with `--data.tfds`."""
 
-    path: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="DIR")] = field()
+    path: str = field(metadata={POSITIONAL: "DIR"})
     """Folder of pairs, CSV or JSONL manifest, or `synthetic` for the built-in scenes."""
     output_dir: Path = Path(DataConfig.tfds_dir)
     """Folder of the prepared datasets of TensorFlow Datasets; made if it does not exist."""

@@ -11,7 +11,6 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
-import tyro
 from tqdm import tqdm
 
 from export.edge.detail import to_photo_size
@@ -65,7 +64,7 @@ class SampleArgs:
     """Seed of the start noise, 0 to 2^63 - 1; export.edge starts from the same noise."""
     batch_size: int = 8
     """Largest number of photos of one working size that are sampled together, at least 1; as many are in memory."""
-    save_intermediate: tyro.conf.FlagCreatePairsOff[bool] = False
+    save_intermediate: bool = False
     """Also write start noise, about ten states and a film strip to diffusion_outputs/ next to the output."""
 
 

@@ -14,6 +14,7 @@ from jax_impl.config.tree import Config
 from jax_impl.data.loader import LazyPairs, Pairs, open_held_out_pairs, open_pairs
 from jax_impl.data.sources.registry import open_source
 from jax_impl.runs.folder import check_resume, read_config
+from jax_impl.training import board
 from jax_impl.training.compiled import keep_programs
 from jax_impl.training.dry_run import describe_run
 from jax_impl.training.leadership import is_primary
@@ -46,7 +47,7 @@ def start(args: TrainArgs) -> int:
     # Another process that trains there is named before the data are read.
     early = (args.output_dir / LOCK).exists() and not args.dry_run and is_primary()
     with run_lock(args.output_dir) if early else nullcontext():
-        config = prepare(args) if is_primary() else args.config()
+        config = prepare(args) if is_primary() else args.settings()
         source = open_source(config.data)
         for remark in source.remarks():
             print(remark)
@@ -66,9 +67,11 @@ def make_deterministic() -> None:
 
 def prepare(args: TrainArgs) -> Config:
     """Check that the run folder and the settings go together, before anything is read or written."""
-    config, folder = args.config(), args.output_dir
+    config, folder = args.settings(), args.output_dir
     if folder.exists() and not folder.is_dir():
         raise UserError(f"--output-dir {folder} is a file; name a folder")
+    if config.train.tensorboard:
+        board.library()
     if not args.resume:
         check_new(folder)
         return config

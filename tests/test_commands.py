@@ -6,15 +6,13 @@ import argparse
 import ast
 import importlib
 import re
-import warnings
 from pathlib import Path
 from typing import Any, NoReturn
 
 import pytest
-import tyro
 
 from export.edge import version
-from jax_impl.config import command
+from jax_impl.config.presets import PRESETS
 from tests.test_english import PHRASES
 
 PRONOUN = re.compile(
@@ -23,7 +21,7 @@ PRONOUN = re.compile(
 )  # fmt: skip
 """What a help text that leans on another flag's begins with."""
 ASIDE = re.compile(r"\s*\((default: .*|required|optional)\)$", re.DOTALL)
-"""What tyro appends."""
+"""What the parser appends."""
 
 
 def modules(root: Path) -> list[str]:
@@ -44,20 +42,15 @@ class FoundError(Exception):
 
 @pytest.fixture
 def parsers(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> list[argparse.ArgumentParser]:
-    """The parser of a command, and those of its subcommands."""
+    """The parser of a command, the first of the words, and those of its subcommands."""
 
     def stop(parser: argparse.ArgumentParser, *_: Any, **__: Any) -> NoReturn:
         raise FoundError(parser)
 
-    def stop_tyro(kind: Any, *, args: Any, prog: str, description: str, **options: Any) -> NoReturn:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)
-            raise FoundError(tyro.extras.get_parser(kind, prog=prog, description=description, **options))
-
-    monkeypatch.setattr(argparse.ArgumentParser, "parse_args", stop)
-    monkeypatch.setattr(command.tyro, "cli", stop_tyro)
+    monkeypatch.setattr(argparse.ArgumentParser, "parse_known_args", stop)
+    name, *words = request.param.split()
     with pytest.raises(FoundError) as found:
-        importlib.import_module(request.param).main([])
+        importlib.import_module(name).main(words)
     todo, listed = [found.value.args[0]], []
     while todo:
         listed.append(todo.pop())
@@ -67,7 +60,7 @@ def parsers(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
     return listed
 
 
-@pytest.mark.parametrize("parsers", COMMANDS, indirect=True)
+@pytest.mark.parametrize("parsers", [*COMMANDS, *(f"jax_impl.train {name}" for name in PRESETS)], indirect=True)
 def test_every_help_text_stands_alone(parsers: list[argparse.ArgumentParser]) -> None:
     wrong = []
     for action in (action for parser in parsers for action in parser._actions):

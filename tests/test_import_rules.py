@@ -20,7 +20,7 @@ ALLOWED = {
     "export.edge.model.artifact": {"numpy", "PIL", "onnxruntime", "export.edge"},
     "jax_impl": {
         *("jax", "flax", "optax", "orbax", "grain", "tensorflow_datasets", "numpy", "PIL", "matplotlib"),
-        *("safetensors", "tyro", "tqdm", "tensorboardX", "filelock", "array_record", "importlib_resources"),
+        *("safetensors", "tqdm", "tensorboardX", "filelock", "array_record", "importlib_resources"),
         "jaxtyping",
         "export.edge",
     },
@@ -122,7 +122,7 @@ def test_edge_loads_numpy_and_pillow_alone(root: Path) -> None:
     # Not even onnxruntime: it is loaded when a model is opened, so that the rest works without it.
     names = modules(root, "export.edge")
     assert {"export.edge.model.artifact", "export.edge.translate", "export.edge.pictures.files"} <= set(names)
-    heavy = {"onnxruntime", "onnx", "torch", "jax", "flax", "safetensors", "matplotlib", "tyro", "tqdm", "scipy"}
+    heavy = {"onnxruntime", "onnx", "torch", "jax", "flax", "safetensors", "matplotlib", "tqdm", "scipy"}
     assert loaded_by(names, heavy, root) == set()
     assert loaded_by(["export.edge.__main__"], heavy, root) == set()
 

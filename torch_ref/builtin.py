@@ -10,10 +10,10 @@ from torch_ref.seed_unet import SEED_MODULES, SeedUNet
 from torch_ref.unet import ResidualUNet, UNetSettings
 
 
-def _residual(timesteps: int, **settings: Any) -> Denoiser:
+def _residual(timesteps: int, state_channels: int, **settings: Any) -> Denoiser:
     """T does not matter here: the time is embedded as it is."""
     del timesteps
-    return ResidualUNet(UNetSettings(**settings))
+    return ResidualUNet(UNetSettings(**settings), state_channels)
 
 
 NETWORKS.add("seed", Network(SeedUNet, modules=SEED_MODULES))

@@ -19,7 +19,8 @@ def guided(denoise: Denoise, scale: float) -> Denoise:
 
     def both(x_t: Tensor, cond: Tensor, t: Tensor) -> Tensor:
         # Only the picture is hidden: coordinates, where cond has them, stay.
-        hidden = torch.cat([torch.full_like(cond[:, :3], HIDDEN), cond[:, 3:]], dim=1)
+        channels = x_t.shape[1]
+        hidden = torch.cat([torch.full_like(cond[:, :channels], HIDDEN), cond[:, channels:]], dim=1)
         return (1.0 + w) * denoise(x_t, cond, t) - w * denoise(x_t, hidden, t)
 
     return both

@@ -6,16 +6,20 @@ value a scalar or (batch,), the parts what to log.
 
 from __future__ import annotations
 
+import math
 import reprlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from export.edge.errors import UserError
 from export.edge.registry import Registry
+from torch_ref.discriminator import Shown, changed, generator_loss
+from torch_ref.texture import band_distance, draw_directions, grid_stride, pyramid
 
 Parts = dict[str, Tensor]
 
@@ -56,9 +60,7 @@ def hybrid(settings: Mapping[str, Any]) -> Term:
     Raises UserError for settings that it does not have.
     """
     known = {"mae_weight": 0.1, "weighting": "uniform", "snr_gamma": 5.0}
-    if odd := sorted(settings.keys() - known.keys()):
-        raise UserError(f"config losses.hybrid.{odd[0][:80]} is not a setting; choose one of {', '.join(known)}")
-    mae_weight, weighting, gamma = (known | dict(settings)).values()
+    mae_weight, weighting, gamma = _known("hybrid", known, settings)
     if weighting not in ("uniform", "min_snr"):
         raise UserError(f"config losses.hybrid.weighting is {reprlib.repr(weighting)}: choose uniform or min_snr")
 
@@ -72,7 +74,80 @@ def hybrid(settings: Mapping[str, Any]) -> Term:
     return term
 
 
-LOSSES.add("hybrid", hybrid)
+def _known(name: str, known: dict[str, Any], settings: Mapping[str, Any]) -> list[Any]:
+    """The settings of a term in the order of `known`, which holds their defaults. UserError for one that is not."""
+    if odd := sorted(settings.keys() - known.keys()):
+        raise UserError(f"config losses.{name}.{odd[0][:80]} is not a setting; choose one of {', '.join(known)}")
+    return list((known | dict(settings)).values())
+
+
+def texture(settings: Mapping[str, Any]) -> Term:
+    """Sliced Wasserstein distance on patches of input and output together, a scalar over the batch."""
+    levels, count, patches = _known("texture", {"levels": 3, "directions": 64, "patches": 16384}, settings)
+
+    def term(sample: LossSample, generator: torch.Generator | None, aux: Mapping[str, Any]) -> tuple[Tensor, Parts]:
+        cond = sample.cond[:, : sample.x0.shape[1]]
+        pyramids = [pyramid(picture, levels) for picture in (sample.x0_hat, sample.x0, cond)]
+        values = []
+        for output, target, guide in zip(*pyramids, strict=True):
+            stride = grid_stride(output.shape, patches)
+            kernel = draw_directions(output.shape, count, generator).to(output)
+            row, column = torch.randint(0, stride, (2,), generator=generator).tolist()
+            values.append(band_distance((output, target, guide), kernel, (row, column), stride))
+        return torch.stack(values).mean(), {}
+
+    return term
+
+
+def colour(settings: Mapping[str, Any]) -> Term:
+    """Absolute error of the means of squares of `side` pixels."""
+    (side,) = _known("colour", {"side": 8}, settings)
+
+    def term(sample: LossSample, generator: torch.Generator | None, aux: Mapping[str, Any]) -> tuple[Tensor, Parts]:
+        error = sample.x0_hat - sample.x0
+        means = F.avg_pool2d(error, [min(side, length) for length in error.shape[2:]])
+        return means.abs().mean((1, 2, 3)), {}
+
+    return term
+
+
+def anchor(settings: Mapping[str, Any]) -> Term:
+    """Squared distance to `aux["mean"]`; its weight falls to `end` as `aux["progress"]` reaches 1."""
+    (end,) = _known("anchor", {"end": 1.0}, settings)
+
+    def term(sample: LossSample, generator: torch.Generator | None, aux: Mapping[str, Any]) -> tuple[Tensor, Parts]:
+        distance = (sample.x0_hat - aux["mean"]).square().mean((1, 2, 3))
+        left = 0.5 * (1.0 + math.cos(math.pi * float(aux["progress"])))
+        return (end + (1.0 - end) * left) * distance, {"from_mean": distance}
+
+    return term
+
+
+def adversarial(settings: Mapping[str, Any]) -> Term:
+    """The generator's side of the relativistic loss, by the discriminator `aux["discriminator"]`."""
+    known = {"width": 32, "gamma": 0.3, "penalty_every": 4, "learning_rate": 3e-4, "augment": True}
+    *_, augment = _known("adversarial", known, settings)
+
+    def term(sample: LossSample, generator: torch.Generator | None, aux: Mapping[str, Any]) -> tuple[Tensor, Parts]:
+        shown = Shown(sample.cond[:, : sample.x0.shape[1]], sample.x0_hat, sample.x0)
+        if augment:
+            batch, _, height, width = sample.x0.shape
+            shift, hole = (
+                tuple(int(torch.randint(0, most + 1, (), generator=generator)) for most in sides)
+                for sides in ((2 * (height // 8), 2 * (width // 8)), (height - height // 3, width - width // 3))
+            )
+            contrast, brightness = torch.rand(2, batch, 1, 1, 1, generator=generator).to(sample.x0) - 0.5
+            shown = changed(shown, shift, hole, 1.0 + 0.5 * contrast, 0.4 * brightness)
+        return generator_loss(aux["discriminator"], shown), {}
+
+    return term
+
+
+for _name, _make in (
+    *(("hybrid", hybrid), ("texture", texture), ("colour", colour), ("anchor", anchor)),
+    ("adversarial", adversarial),
+):
+    LOSSES.add(_name, _make)
 
 
 def min_snr(prediction: str, signal: Tensor, noise: Tensor, gamma: float) -> Tensor:

@@ -19,8 +19,9 @@ class Network:
     """How a network is made from its settings in the configuration, and how JAX calls its parameters."""
 
     create: Callable[..., Denoiser]
-    """`create(timesteps=T, **settings)`: the network with torch's fresh weights, from `config.model` without
-    `architecture` and what is `ignored`. It raises TypeError or ValueError for settings that make no network."""
+    """`create(timesteps=T, state_channels=C, **settings)`: the network with torch's fresh weights, for pictures, or
+    states of a codec, of C channels; the settings are those of `config.model` without `architecture` and what is
+    `ignored`. It raises TypeError or ValueError for settings that make no network."""
     ignored: frozenset[str] = frozenset({"compute_dtype"})
     """Settings that decide how JAX trains it; here arithmetic is that of the weights' dtype."""
     modules: Mapping[str, str] | None = None

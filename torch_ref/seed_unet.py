@@ -60,21 +60,27 @@ class SeedUNet(Denoiser):
     """The seed U-Net: BatchNorm, ReLU, the time as one scalar added at the bottleneck.
 
     `width`: channels of the first block. `timesteps`: T, by which integer `t` is divided.
-    `output_activation`: `tanh` only for weights of the original script.
+    `output_activation`: `tanh` only for weights of the original script. `state_channels`: of its pictures, or of a
+    codec's states.
     """
 
     size_multiple = 8
 
     def __init__(
-        self, width: int = 64, output_activation: Literal["none", "tanh"] = "none", timesteps: int = 1000
+        self,
+        width: int = 64,
+        output_activation: Literal["none", "tanh"] = "none",
+        timesteps: int = 1000,
+        state_channels: int = 3,
     ) -> None:
         super().__init__()
         if output_activation not in ("none", "tanh"):
             raise ValueError(f"output_activation is {output_activation!r}: choose none or tanh")
         self.timesteps = timesteps
+        self.channels = self.cond_channels = state_channels
         self.time_mlp = nn.Sequential(nn.Linear(1, TIME_WIDTH), nn.SiLU(), nn.Linear(TIME_WIDTH, TIME_WIDTH))
         self.time_proj = nn.Sequential(nn.Linear(TIME_WIDTH, 8 * width), nn.SiLU())
-        self.inc = nn.Sequential(*_block(6, width))
+        self.inc = nn.Sequential(*_block(2 * state_channels, width))
         self.down1 = _down(width, 2 * width)
         self.down2 = _down(2 * width, 4 * width)
         self.down3 = _down(4 * width, 8 * width)
@@ -82,7 +88,7 @@ class SeedUNet(Denoiser):
         self.up1 = _up(8 * width, 4 * width, 4 * width)
         self.up2 = _up(4 * width, 2 * width, 2 * width)
         self.up3 = _up(2 * width, width, width)
-        head: list[nn.Module] = [nn.Conv2d(width, 3, 3, padding=1)]
+        head: list[nn.Module] = [nn.Conv2d(width, state_channels, 3, padding=1)]
         self.outc = nn.Sequential(*head, nn.Tanh()) if output_activation == "tanh" else nn.Sequential(*head)
 
     def forward(self, x_t: Tensor, cond: Tensor, t: Tensor) -> Tensor:

@@ -37,6 +37,11 @@ class Race:
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         torch.set_num_threads(cores)
         name = torch.cuda.get_device_name() if self.device.type == "cuda" else f"CPU, {cores} threads"
+        # As XLA does: convolutions chosen by timing, products of float32 in TF32.
+        torch.backends.cudnn.benchmark = True
+        if self.device.type == "cuda":
+            torch.set_float32_matmul_precision("high")
+            torch.backends.cudnn.allow_tf32 = True
         torch.manual_seed(0)
         config, compiled = job["config"], bool(job["compile"])
         model = build_model(config).to(self.device)

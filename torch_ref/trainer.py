@@ -17,6 +17,7 @@ from torch.optim.lr_scheduler import CosineAnnealingLR, LinearLR, LRScheduler, M
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from export.edge.errors import UserError
+from export.edge.model.codec import of_settings
 from torch_ref.base import Denoiser
 from torch_ref.codec import codec_of
 from torch_ref.diffusion import levels_at
@@ -24,7 +25,7 @@ from torch_ref.losses import Losses, LossSample
 
 Drawn = tuple[Tensor, Tensor, Tensor, Tensor]
 """A batch: cond, x0 (batch, 3, height, width) in [-1, 1], or cond with two channels of coordinates too; t int64
-(batch,); eps of x0's shape, standard normal."""
+(batch,); eps, standard normal, of x0's shape, or of a codec's state of it."""
 Metrics = dict[str, Tensor]
 """Scalars of one step, on the device that computed them: nothing waits for it until one is read."""
 
@@ -86,6 +87,7 @@ class Trainer:
             raise UserError(f"autocast {autocast} would need its loss scaled; choose torch.bfloat16 or None")
         self.model = model.train()
         self.recipe, self.losses, self.codec = Recipe.of(config), Losses(config), codec_of(config)
+        self._sizes = of_settings(config.get("codec", {}))
         self.steps = 0
         """Steps taken."""
         self.total = self.recipe.epochs * steps_per_epoch
@@ -114,7 +116,7 @@ class Trainer:
         Returns loss, the parts of its terms (mse, mae), grad_norm (global, before clipping) and learning_rate, the
         one that this step used. Raises UserError where the pictures' shapes differ.
         """
-        if not cond[:, :3].shape == x0.shape == eps.shape:
+        if not (cond[:, :3].shape == x0.shape and eps.shape == self._state_shape(x0)):
             shapes = ", ".join(str(tuple(picture.shape)) for picture in (cond, x0, eps))
             raise UserError(f"cond, x0 and eps have the shapes {shapes}; give three of the same")
         self.optimizer.zero_grad(set_to_none=True)
@@ -159,6 +161,10 @@ class Trainer:
             for key in ("exp_avg", "exp_avg_sq")
         )
         return first, second
+
+    def _state_shape(self, x0: Tensor) -> tuple[int, ...]:
+        batch, height, width, channels = self._sizes.state_shape((x0.shape[0], *x0.shape[2:]))
+        return batch, channels, height, width
 
     def _move_average(self) -> None:
         # At most (1 + n) / (10 + n) after n steps, so that the first average forgets the initial weights.

@@ -13,9 +13,6 @@ from torch_ref.attention import Attention, CondEncoder
 from torch_ref.base import Denoiser
 from torch_ref.blocks import ResBlock, TimeEmbedding, conv3x3
 
-AFFINE_TERMS = 7
-"""Three channels of x_t, three of cond, and a constant."""
-
 
 class Level(nn.Module):
     """Residual blocks at one resolution, attention after each if any, and the weights that lead to the next level."""
@@ -49,7 +46,13 @@ class UNetSettings:
     """Of every GroupNorm."""
     patch: int = 2
     head: str = "affine"
-    """`affine` adds a local colour change of the input pictures to the output, `plain` does not."""
+    """`affine` adds a local colour change of both input pictures to the output, `affine_cond` of cond, `plain` none."""
+    unfold: str = "blocks"
+    """From blocks to pixels: `blocks` by depth-to-space, `bilinear` between the blocks' centres."""
+    refine: int = 0
+    """3x3 convolutions after the unfolding."""
+    refine_width: int = 16
+    """Channels between them."""
     attention_levels: Sequence[int] = ()
     """Levels, counted from 0, whose blocks are each followed by attention, which then also is in the middle."""
     head_channels: int = 32
@@ -67,8 +70,10 @@ class UNetSettings:
 
     def __post_init__(self) -> None:
         last = len(self.multipliers) - 1
-        if self.head not in ("plain", "affine"):
-            raise ValueError(f"head is {self.head!r}: choose plain or affine")
+        if self.head not in ("plain", "affine", "affine_cond"):
+            raise ValueError(f"head is {self.head!r}: choose plain, affine or affine_cond")
+        if self.unfold not in ("blocks", "bilinear") or (self.unfold == "bilinear" and not self.refine):
+            raise ValueError(f"unfold is {self.unfold!r}: choose blocks, or bilinear with refine")
         if self.resample not in ("learned", "fixed"):
             raise ValueError(f"resample is {self.resample!r}: choose learned or fixed")
         if not set(self.attention_levels) <= set(range(last + 1)):
@@ -81,7 +86,7 @@ class ResidualUNet(Denoiser):
     Its fresh weights are torch's own: nothing starts at zero as it does in JAX.
     """
 
-    def __init__(self, settings: UNetSettings) -> None:
+    def __init__(self, settings: UNetSettings, state_channels: int = 3) -> None:
         super().__init__()
         width, groups, patch = settings.width, settings.groups, settings.patch
         channels = [width * multiplier for multiplier in settings.multipliers]
@@ -93,8 +98,9 @@ class ResidualUNet(Denoiser):
         self.time_embedding = TimeEmbedding(width)
         self.time_in = nn.Linear(2 * width, time_channels)
         self.time_out = nn.Linear(time_channels, time_channels)
-        self.cond_channels = 5 if settings.coordinates else 3
-        self.stem = conv3x3((3 + self.cond_channels) * patch * patch, width)
+        self.coordinates, self.channels = settings.coordinates, state_channels
+        self.cond_channels = state_channels + (2 if settings.coordinates else 0)
+        self.stem = conv3x3((state_channels + self.cond_channels) * patch * patch, width)
         self.encoder = CondEncoder(channels, patch, groups, self.cond_channels) if settings.cross_attention else None
 
         def residual(before: int, after: int) -> ResBlock:
@@ -119,11 +125,16 @@ class ResidualUNet(Denoiser):
             Level(*parts(i, 2 * c), nn.Conv2d(c, channels[i - 1], 1) if i > 0 else None) for i, c in enumerate(channels)
         )
         self.norm_out = nn.GroupNorm(groups, channels[0], eps=1e-5)
-        self.conv_out = conv3x3(channels[0], 3 * patch * patch)
-        self.affine_out = conv3x3(channels[0], 3 * AFFINE_TERMS) if settings.head == "affine" else None
+        self.smooth, self.recolours_noise = settings.unfold == "bilinear", settings.head == "affine"
+        unfolded = settings.refine_width if settings.refine else state_channels
+        self.conv_out = conv3x3(channels[0], unfolded if self.smooth else unfolded * patch * patch)
+        self.refine = Refinement(unfolded, state_channels, settings.refine) if settings.refine else None
+        # For every channel a weight of each of x_t's, unless it is left out, and of cond's, and a constant.
+        weights = state_channels * ((2 if self.recolours_noise else 1) * state_channels + 1)
+        self.affine_out = conv3x3(channels[0], weights) if settings.head != "plain" else None
 
     def forward(self, x_t: Tensor, cond: Tensor, t: Tensor) -> Tensor:
-        if self.cond_channels == 5:
+        if self.coordinates:
             cond = with_coordinates(cond)
         pictures = self._joined(x_t, cond)
         x = self.stem(F.pixel_unshuffle(pictures, self.patch))
@@ -145,10 +156,34 @@ class ResidualUNet(Denoiser):
             if level.resample is not None:
                 x = enlarge(level.resample(x), self.fixed)
         features = F.silu(self.norm_out(x))
-        output = F.pixel_shuffle(self.conv_out(features), self.patch)
+        output, picture = self.conv_out(features), cond[:, : self.channels]
+        if self.smooth:
+            output = F.interpolate(output, scale_factor=float(self.patch), mode="bilinear", align_corners=False)
+        else:
+            output = F.pixel_shuffle(output, self.patch)
+        if self.refine is not None:
+            output = self.refine(output, picture)
         if self.affine_out is None:
             return output
-        return output + recolour(self.affine_out(features), x_t, cond[:, :3], self.patch)
+        sources = (x_t, picture) if self.recolours_noise else (picture,)
+        return output + recolour(self.affine_out(features), sources, picture, self.patch)
+
+
+class Refinement(nn.Module):
+    """3x3 convolutions at full resolution on unfolded features, which also see the input picture."""
+
+    def __init__(self, width: int, out: int, count: int) -> None:
+        """`width`: channels of the features and between the convolutions; `out`: of the picture."""
+        super().__init__()
+        before = [width + out, *[width] * (count - 1)]
+        self.convs = nn.ModuleList(conv3x3(c, width if i < count - 1 else out) for i, c in enumerate(before))
+
+    def forward(self, features: Tensor, cond: Tensor) -> Tensor:
+        """Features and cond (batch, channels, height, width) to a picture (batch, out, height, width)."""
+        x = torch.cat([F.silu(features), cond], dim=1)
+        for i, conv in enumerate(self.convs):
+            x = conv(x if i == 0 else F.silu(x))
+        return x
 
 
 def with_coordinates(cond: Tensor) -> Tensor:
@@ -169,17 +204,17 @@ def enlarge(x: Tensor, smooth: bool) -> Tensor:
     return F.interpolate(x, scale_factor=2.0, mode="nearest")
 
 
-def recolour(coefficients: Tensor, x_t: Tensor, cond: Tensor, patch: int) -> Tensor:
-    """A local affine colour change of both pictures, (batch, 3, height, width).
+def recolour(coefficients: Tensor, sources: Sequence[Tensor], cond: Tensor, patch: int) -> Tensor:
+    """A local affine colour change of x_t and cond, the `sources`, or of cond alone, (batch, channels, height, width).
 
-    `coefficients`: (batch, 3 * AFFINE_TERMS, height/patch, width/patch), for each output
-    channel the weights of x_t's channels, of cond's, and a constant, as departures from
+    `coefficients`: (batch, channels * (sources * channels + 1), height/patch, width/patch), for each output
+    channel the weights of the sources' channels, and a constant, as departures from
     copying cond; interpolated bilinearly (Gharbi et al. 2017).
     """
     if patch > 1:
         coefficients = F.interpolate(coefficients, scale_factor=float(patch), mode="bilinear", align_corners=False)
-    weights = coefficients.unflatten(1, (3, AFFINE_TERMS))
-    terms = torch.cat([x_t, cond, torch.ones_like(cond[:, :1])], dim=1)
+    weights = coefficients.unflatten(1, (cond.shape[1], -1))
+    terms = torch.cat([*sources, torch.ones_like(cond[:, :1])], dim=1)
     return cond + (weights * terms[:, None]).sum(dim=2)
 
 

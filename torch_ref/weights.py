@@ -25,6 +25,7 @@ from export.edge.disk.files import write_bytes
 from export.edge.disk.reading import parse_json
 from export.edge.errors import UserError
 from export.edge.model.bundles import bundle_metadata, bundle_tensors, check_process, check_schedule, open_contents
+from export.edge.model.codec import of_settings
 from export.edge.model.layout import DENOISER
 from export.edge.sampling.tables import MOST_TIMESTEPS, Tables
 from torch_ref import builtin  # noqa: F401  It registers our networks.
@@ -91,7 +92,7 @@ def build_model(config: Mapping[str, Any], record: plugins.Record = ()) -> Denoi
     unknown or impossible.
     """
     model, timesteps = _section(config, "model"), _timesteps(config)
-    network = _network(config, record)
+    network, channels = _network(config, record), of_settings(config.get("codec", {})).channels
     settings = {key: value for key, value in model.items() if key != "architecture" and key not in network.ignored}
     for key, value in settings.items():
         # A network is built before anything shows that its weights are not there.
@@ -100,7 +101,7 @@ def build_model(config: Mapping[str, Any], record: plugins.Record = ()) -> Denoi
         if len(numbers) > MOST_VALUES or any(isinstance(n, int | float) and not n <= most for n in numbers):
             raise UserError(f"config model.{key[:80]} is {reprlib.repr(value)}, past all reason; bundle the run again")
     try:
-        return network.create(timesteps=timesteps, **settings)
+        return network.create(timesteps=timesteps, state_channels=channels, **settings)
     except (TypeError, ValueError, ArithmeticError, RuntimeError, IndexError) as error:
         # The networks' signatures are the list of settings: an unknown or impossible one fails there.
         raise UserError(

@@ -23,6 +23,7 @@ from PIL import Image
 
 from export.edge.errors import UserError
 from export.edge.model.artifact import Artifact
+from export.edge.model.codec import IDENTITY_CODEC, Codec
 from export.edge.pictures.arrays import working_sides
 from export.edge.sampling.loop import Denoise
 from export.edge.sampling.table import Plan
@@ -120,10 +121,11 @@ def tiled(denoise: Denoise, places: list[Window], on_window: Callable[[int], Non
     return whole
 
 
-def anchored(denoise: Denoise, x0: np.ndarray, plan: Plan) -> Denoise:
+def anchored(denoise: Denoise, x0: np.ndarray, plan: Plan, codec: Codec = IDENTITY_CODEC) -> Denoise:
     """`denoise`, its output changed so that the coarse part of x0_hat is that of a smaller picture of the same scene.
 
-    It is to be called once for each row of `plan`, in order. x0: floats (h, w, 3) in [-1, 1].
+    It is to be called once for each row of `plan`, in order. x0: floats (h, w, 3) in [-1, 1], a picture: what is coarse
+    is known of pictures, not of a codec's states.
     """
     calls = 0
     start = np.empty(0)
@@ -141,7 +143,12 @@ def anchored(denoise: Denoise, x0: np.ndarray, plan: Plan) -> Denoise:
             found = from_x * state + from_output * one
             if from_start != 0.0:
                 found += from_start * first
-            one += _resized(x0 - _resized(found, *x0.shape[:2]), *found.shape[:2]) / np.float32(from_output)
+            picture = codec.decode(found[None])[0]
+            change = _resized(x0 - _resized(picture, *x0.shape[:2]), *picture.shape[:2])
+            if codec != IDENTITY_CODEC:
+                before, after = codec.encode(np.stack([picture, picture + change]))
+                change = after - before
+            one += change / np.float32(from_output)
         return out
 
     return kept

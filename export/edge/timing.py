@@ -29,16 +29,34 @@ class GoneError(Exception):
 class Child:
     """A child process; a context that ends it."""
 
-    def __init__(self, module: str, job: Mapping[str, Any], environment: Mapping[str, str] | None = None) -> None:
-        """`environment`: variables that it has in addition to those of this process."""
+    def __init__(
+        self,
+        module: str,
+        job: Mapping[str, Any],
+        environment: Mapping[str, str] | None = None,
+        *,
+        wait: bool = False,
+    ) -> None:
+        """`environment`: variables in addition to those of this process. With `wait` it waits for `begin`."""
         self._folder = tempfile.TemporaryDirectory()
         path, self._stderr = (Path(self._folder.name) / name for name in ("job.json", "stderr"))
-        path.write_text(json.dumps(job), encoding="utf-8")
+        path.write_text(json.dumps({**job, "wait": wait}), encoding="utf-8")
+        self._waits = wait
         with self._stderr.open("wb") as stderr:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", module, str(path)], env={**os.environ, **(environment or {})}, text=True,
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=stderr,
             )  # fmt: skip
+
+    def begin(self) -> None:
+        """Let a child that waits begin; nothing, where it does not wait or has ended."""
+        stdin = self._process.stdin
+        assert stdin is not None
+        if self._waits:
+            self._waits = False
+            with contextlib.suppress(BrokenPipeError):
+                stdin.write("\n")
+                stdin.flush()
 
     def ask(self, order: Mapping[str, Any]) -> dict[str, Any]:
         """Its answer to an order. Raises GoneError."""
@@ -96,6 +114,8 @@ def serve(make: Callable[[Mapping[str, Any]], Served], argv: Sequence[str] | Non
     """The child's side: make the subject of the job, say its facts, and answer standard input until it ends."""
     (path,) = sys.argv[1:] if argv is None else argv
     job = json.loads(Path(path).read_text(encoding="utf-8"))
+    if job.pop("wait", False):
+        sys.stdin.readline()
     try:
         subject = make(job)
         _say(subject.facts)

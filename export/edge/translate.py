@@ -13,7 +13,7 @@ from export.edge.model.codec import Codec
 from export.edge.pictures.arrays import check_size, to_float, without_bars, working
 from export.edge.sampling.coordinates import with_coordinates
 from export.edge.sampling.guidance import check_guidance, guided
-from export.edge.sampling.loop import Call, Denoise, final, generate
+from export.edge.sampling.loop import Call, Denoise, final, finite, generate
 from export.edge.tiles import anchored, check_tile, tiled, windows
 
 OnStep = Callable[[Call, int], None]
@@ -72,7 +72,7 @@ def translate(
         # Before windows are cut from it, so that each knows its place in the whole.
         cond = with_coordinates(cond) if model.coordinates else cond
         calls = generate(model, cond, plan, seed, by)
-        return codec.decode(final(reported(calls, codec, report, len(plan))))[0]
+        return finite(codec.decode(final(reported(calls, codec, report, len(plan)))))[0]
 
     inner = working(picture, side, model.fit, model.size_multiple)
     if options.tile is None:
@@ -84,13 +84,14 @@ def translate(
     total = len(places) * len(plan)
     whole = without_bars(draw(denoise, inner, None), picture.shape[0], picture.shape[1], model.fit)
     by_window = tiled(denoise, places, None if on_window is None else lambda done: on_window(done, total))
-    by_window = anchored(by_window, codec.encode(whole[None])[0], plan)
+    by_window = anchored(by_window, whole, plan, codec)
     return to_photo_size(picture, large, draw(by_window, large, on_step), "crop", options.detail)
 
 
 def reported(calls: Iterable[Call], codec: Codec, on_step: OnStep | None, total: int) -> Iterator[Call]:
-    """The calls as they come; `on_step(call, total)` is called with each, its x made a picture."""
+    """The calls as they come; `on_step(call, total)` is called with each, its x, in the first x_t too, as a picture."""
     for call in calls:
         if on_step is not None:
-            on_step(replace(call, x=codec.decode(call.x)), total)
+            begun = codec.decode(call.x_t) if call.index == 0 else call.x_t
+            on_step(replace(call, x_t=begun, x=codec.decode(call.x)), total)
         yield call

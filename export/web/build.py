@@ -23,8 +23,8 @@ from PIL import Image
 from export.edge.disk.files import check_output_folder, sync_folder, sync_tree
 from export.edge.errors import UserError
 from export.edge.model.artifact import Artifact, open_artifact
-from export.edge.model.codec import IDENTITY
-from export.edge.model.layout import DENOISER, networks, variants
+from export.edge.model.codec import IDENTITY, SIDES
+from export.edge.model.layout import DENOISER, model_file, networks, variants
 from export.edge.pictures.arrays import resize
 from export.edge.pictures.files import open_picture
 from export.edge.sampling.spacing import SPACINGS
@@ -66,10 +66,11 @@ def pack(artifact: Path, examples: Path | None, onnxruntime_web: Path | None) ->
     outside = _static("")
     version = f"app-{_digest({**app, **outside})[:12]}"
     # What any device needs; what only some do, and the other precisions, are kept when they are first used.
+    first, codec = description["variants"][0], description["codec"]["files"]
     core = [name for name in app if not name.startswith(("onnx/", "ort/"))]
-    core += [next(iter(models))]
+    core += [entry["file"] for entry in (first, *first["others"].values(), *codec.values())]
     core += [f"ort/{name}" for name in runtime.BACKENDS["wasm"]]
-    names = {"__APP__": version, "__CORE__": json.dumps(sorted(core)), "__POLICY__": POLICY}
+    names = {"__APP__": version, "__CORE__": json.dumps(sorted(set(core))), "__POLICY__": POLICY}
     return {f"{version}/{name}": data for name, data in app.items()} | {
         name: _fill(data, names) for name, data in outside.items()
     }
@@ -97,28 +98,31 @@ def _models(artifact: Path) -> tuple[dict[str, bytes], dict[str, Any]]:
     paths, known = variants(artifact), networks(artifact)[DENOISER]
     if not paths:
         raise UserError(f"--artifact {artifact} holds no onnx/model.onnx; make it with `python -m export.to_onnx`")
-    settings = {}
-    for name, path in paths.items():
-        model = open_artifact(path, threads=1)
-        if model.sources:
-            raise UserError(f"model {path} starts from the network {model.sources[0]!r}, and the page runs one network")
-        settings[name] = _settings(model)
+    models = {name: open_artifact(artifact, threads=1, variant=name) for name in paths}
+    settings = {name: _settings(model) for name, model in models.items()}
     (first, wanted), *others = settings.items()
     for name, found in others:
         if found != wanted:
             raise UserError(f"model {paths[name]} is not made from what {paths[first]} is; export both again")
-    files = {f"onnx/{path.name}": path.read_bytes() for path in paths.values()}
-    listed = [
+    files: dict[str, bytes] = {}
+
+    def listed(path: Path) -> dict[str, Any]:
+        file = f"onnx/{path.name}"
+        data = files[file] = files.get(file) or path.read_bytes()
+        return {"file": file, "bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+
+    entries = [
         {
             "name": name,
             "description": known[name].description,
-            "file": f"onnx/{path.name}",
-            "bytes": path.stat().st_size,
-            "sha256": hashlib.sha256(files[f"onnx/{path.name}"]).hexdigest(),
+            **listed(path),
+            "others": {other: listed(model_file(artifact, name, other)) for other in models[name].sources},
         }
         for name, path in paths.items()
     ]
-    return files, {**wanted, "variants": listed}
+    sides = () if models[first].codec.name == IDENTITY else SIDES
+    codec = wanted["codec"] | {"files": {side: listed(model_file(artifact, network=side)) for side in sides}}
+    return files, {**wanted, "codec": codec, "variants": entries}
 
 
 def _settings(model: Artifact) -> dict[str, Any]:
@@ -127,9 +131,7 @@ def _settings(model: Artifact) -> dict[str, Any]:
     schedule, tables = model.alphas_cumprod, model.tables
     values["alphas_cumprod"] = None if schedule is None else schedule.tolist()
     values["tables"] = None if tables is None else json.loads(write_tables(tables))
-    values["codec"] = dataclasses.asdict(model.codec)
-    if model.codec.name != IDENTITY:
-        raise UserError(f"the page knows the codec {IDENTITY}, and the model has {model.codec.name}; use export.edge")
+    values["codec"] = model.codec.as_entry()
     return {**values, "timesteps": model.timesteps, "samplers": list(model.samplers), "spacings": list(SPACINGS)}
 
 

@@ -42,8 +42,9 @@ def step_flops(config: Config) -> float:
     """
     network, params, stats = outline(config)
     side, rows = config.data.crop_size or config.data.size, config.train.batch_size
-    picture = jax.ShapeDtypeStruct((rows, side, side, 3), jnp.float32)
-    cond = jax.ShapeDtypeStruct((rows, side, side, config.model.cond_channels), jnp.float32)
+    *sides, channels = config.codec.state_shape((rows, side, side))
+    picture = jax.ShapeDtypeStruct((*sides, channels), jnp.float32)
+    cond = jax.ShapeDtypeStruct((*sides, channels + config.model.cond_channels - 3), jnp.float32)
     t = jax.ShapeDtypeStruct((rows,), jnp.int32)
     program = jax.make_jaxpr(lambda *given: network.apply(*given)[0])(params, stats, picture, cond, t)
     return 6.0 * sum(_macs(equation) for equation in equations(program.jaxpr))

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+import importlib.util
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated
 
 import jax
-import tyro
 from PIL import Image
 
+from export.edge.disk.files import check_output_file, write_json
 from export.edge.errors import UserError, run
 from jax_impl.config.command import parse
 from jax_impl.config.data import DataConfig
+from jax_impl.config.fields import POSITIONAL
 from jax_impl.config.presets import PRESETS
 from jax_impl.config.tree import Config
 from jax_impl.data.loader import LazyPairs, Pairs, decode, lazy_pairs
@@ -32,7 +33,7 @@ from jax_impl.training.starting import enter
 class LoaderBenchArgs:
     """Time every kind of source on built-in scenes, and the train step."""
 
-    preset: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="PRESET")] = "tiny"
+    preset: str = field(default="tiny", metadata={POSITIONAL: "PRESET"})
     """Preset whose training step is timed."""
     size: int = 128
     """Side of a training picture in pixels, 8 to 4096."""
@@ -46,6 +47,8 @@ class LoaderBenchArgs:
     """Seconds for which each kind of data source is timed."""
     threads: int = 0
     """Threads that read pictures; 0 for one per core, at most 16."""
+    output: Path | None = None
+    """Also write the figures there, as JSON: pairs a second, by name."""
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -53,6 +56,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parse(LoaderBenchArgs, argv, "python -m jax_impl.bench.loader")
     if args.pairs < args.batch_size or args.batch_size < 1:
         raise UserError(f"--pairs is {args.pairs}: choose at least --batch-size ({args.batch_size})")
+    if args.output is not None:
+        check_output_file(args.output, "--output")
     config = PRESETS.find(args.preset, "PRESET")()
     data = replace(config.data, size=args.size, synthetic_pairs=args.pairs, threads=args.threads)
     config = replace(config, data=data, train=replace(config.train, batch_size=args.batch_size))
@@ -63,9 +68,12 @@ def main(argv: Sequence[str] | None = None) -> None:
         session = Session(config, Path(folder), memory, memory, make_mesh(config))
         eaten = args.batch_size / estimate(session, enter(session, 0, {}))[0].step_seconds
         print(f"{f'train step of {args.preset}':<40}{eaten:>10.1f} pairs/s")
+        rates = {"train step": eaten}
         for name, pairs in sources(data, memory, args.file_size, Path(folder)):
-            rate = pairs_per_second(config, pairs, args.seconds)
-            print(f"{name:<40}{rate:>10.1f} pairs/s, {rate / eaten:.2f} × what the step eats", flush=True)
+            rates[name] = rate = pairs_per_second(config, pairs, args.seconds)
+            print(f"{name:<40}{rate:>10.1f} pairs/s, {rate / eaten:.2f} × the training step's", flush=True)
+            if args.output is not None:
+                write_json(args.output, rates)
 
 
 def sources(data: DataConfig, memory: Pairs, file_size: int, folder: Path) -> Iterator[tuple[str, Pairs | LazyPairs]]:
@@ -77,10 +85,13 @@ def sources(data: DataConfig, memory: Pairs, file_size: int, folder: Path) -> It
         for side, picture in zip("AB", render_pair(scene_seed("train", i), file_size), strict=True):
             (photos / side).mkdir(parents=True, exist_ok=True)
             Image.fromarray(picture).save(photos / side / f"{i:05d}.jpg", quality=92)
-    from jax_impl.data import tfds_builder  # Imports tensorflow_datasets.
-
     plain = replace(data, path=str(photos), val_share=0.0)
     yield f"folder of JPEGs of {file_size} × {file_size}", _train(plain)
+    if importlib.util.find_spec("tensorflow_datasets") is None:
+        print("tensorflow-datasets is not installed: prepared datasets are left out")
+        return
+    from jax_impl.data import tfds_builder  # Imports tensorflow_datasets.
+
     for title, size in ((f"prepared, JPEGs of {file_size} × {file_size}", 0), ("prepared, squares of PNG", data.size)):
         place = folder / f"prepared_{size}"
         examples = tfds_builder.examples_of(open_source(plain), plain, size, lambda: None)

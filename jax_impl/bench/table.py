@@ -64,10 +64,11 @@ def case_table(cases: Sequence[Case]) -> list[str]:
 
 def _cells(case: Case, way: Way) -> list[str]:
     ours, taken = case.ways[0].median, way.median
-    if taken is None:
-        return [way.error or "not measured", *[""] * (len(HEAD) - 2)]
     facts, formula = way.facts, case.ways[0].facts.get("formula_flops")
     waited = facts.get("compile_seconds", facts.get("first_seconds"))
+    if taken is None:
+        compiled = "" if waited is None else f"{waited:.1f}"
+        return [way.error or "not measured", "", "", compiled, *[""] * (len(HEAD) - 5)]
     counted = [facts.get("xla_flops"), facts.get("formula_flops")]
     return [
         f"{taken / ours:.2f}" if ours is not None else "",

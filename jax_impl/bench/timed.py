@@ -1,11 +1,13 @@
 """The train step of a config in JAX, timed: the child of `jax_impl.bench`, see `export.edge.timing`.
 
-The job is {"config": a config tree}; an order {"steps": n}, or {"steps": n, "trace": folder} for a profile.
+The job is {"config": a config tree, "steps_a_call": k}; an order {"steps": n}, or {"steps": n, "trace": folder} for a
+profile.
 """
 
 from __future__ import annotations
 
 import collections
+import hashlib
 import json
 import time
 from collections.abc import Mapping, Sequence
@@ -22,12 +24,12 @@ from jax_impl.bench.flops import step_flops
 from jax_impl.config.as_json import from_json
 from jax_impl.config.tree import Config
 from jax_impl.model.network import count
-from jax_impl.training.interfaces import Batch
+from jax_impl.training.interfaces import Batch, Metrics, StepFunction
 from jax_impl.training.objective import Problem
 from jax_impl.training.optim import learning_rate, make_optimizer
 from jax_impl.training.progress import fetch
 from jax_impl.training.state import create
-from jax_impl.training.step import Metrics, make_train_step
+from jax_impl.training.step import make_train_step
 
 TOP = 5
 """Operations of a profile that are named."""
@@ -37,13 +39,15 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Compile, then take steps as they are asked for."""
     # What compiling takes is one of the figures.
     jax.config.update("jax_enable_compilation_cache", False)
-    serve(lambda job: Race(from_json(json.dumps(job["config"]))), argv)
+    serve(lambda job: Race(from_json(json.dumps(job["config"])), job.get("steps_a_call", 1)), argv)
 
 
 class Race:
     """The train step of a config, compiled, on the first device, with one batch of random pictures there."""
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, steps_a_call: int = 1) -> None:
+        """`steps_a_call`: training steps in one compiled program, in a loop."""
+        self.steps_a_call = steps_a_call
         self.device, size, rows = jax.devices()[0], config.data.size, config.train.batch_size
         schedule = learning_rate(config.optim, 1000, config.train.epochs)
         optimizer = make_optimizer(config.optim, schedule)
@@ -51,7 +55,7 @@ class Race:
         problem = Problem.of(network, config)
         pictures = np.random.default_rng(0).integers(0, 256, (2, rows, size, size, 3), np.uint8)
         self.batch, self.indices = Batch(*map(jnp.asarray, pictures)), jnp.arange(rows)
-        step = cast(Any, make_train_step(problem, optimizer, schedule))
+        step = cast(Any, repeated(make_train_step(problem, optimizer, schedule), steps_a_call))
         parameters = count(self.state.params)
         began = time.perf_counter()
         self.step = step.lower(self.state, self.batch, self.indices).compile()
@@ -74,10 +78,10 @@ class Race:
             self.facts["matmul_flops"] = matmul_flops()
 
     def run(self, steps: int) -> float:
-        """Seconds for that many steps; metrics are fetched after the last."""
+        """Seconds for that many steps, rounded up to whole calls; metrics are fetched after the last."""
         began = time.perf_counter()
         metrics: Metrics = {}
-        for _ in range(steps):
+        for _ in range(-(-steps // self.steps_a_call)):
             self.state, metrics = self.step(self.state, self.batch, self.indices)
         fetch(metrics)
         return time.perf_counter() - began
@@ -85,32 +89,62 @@ class Race:
     def answer(self, order: Mapping[str, Any]) -> dict[str, Any]:
         """Seconds of some steps, of the clock and of processors, and the most memory so far; or a profile of them.
 
-        Memory is the device's word, or what the compiler planned.
+        Memory is what the device reports, or what the compiler planned. Where the order has "digest", the answer holds
+        one of all weights, to compare two processes by.
         """
         if order.get("trace") is not None:
             return self.trace(Path(order["trace"]), order["steps"])
         began = time.process_time()
-        seconds, found = self.run(order["steps"]), self.device.memory_stats() or {}
-        used, peak = time.process_time() - began, found.get("peak_bytes_in_use", self.planned)
-        return {"seconds": seconds, "cpu_seconds": used, "peak_bytes": peak}
+        seconds, memory = self.run(order["steps"]), self.device.memory_stats() or {}
+        used, peak = time.process_time() - began, memory.get("peak_bytes_in_use", self.planned)
+        found = {"seconds": seconds, "cpu_seconds": used, "peak_bytes": peak}
+        return {**found, "digest": self.digest()} if order.get("digest") else found
+
+    def digest(self) -> str:
+        """SHA-256 of the weights."""
+        leaves = jax.device_get(jax.tree.leaves(self.state.params))
+        return hashlib.sha256(b"".join(np.ascontiguousarray(leaf).tobytes() for leaf in leaves)).hexdigest()
 
     def trace(self, folder: Path, steps: int) -> dict[str, Any]:
-        """Write an XLA profile of some steps; returns the operations that took longest, with their share."""
+        """Write an XLA profile of some steps, and the program, whose text says what each operation computes.
+
+        Returns the operations that took longest, with their share.
+        """
         with jax.profiler.trace(folder):
             self.run(steps)
+        (folder / "program.txt").write_text(self.step.as_text(), encoding="utf-8")
         (file,) = sorted(folder.rglob("*.xplane.pb"))[-1:]
         return {"top": top_operations(file)}
 
 
+def repeated(step: StepFunction, times: int) -> StepFunction:
+    """A training step, or that many of them on the same batch in one compiled program; the last one's figures."""
+    if times == 1:
+        return step
+
+    def steps(state: Any, pairs: Batch, indices: jax.Array | None) -> tuple[Any, Metrics]:
+        state, metrics = jax.lax.scan(lambda state, _: step(state, pairs, indices), state, length=times)
+        return state, jax.tree.map(lambda each: each[-1], metrics)
+
+    return cast(StepFunction, jax.jit(steps, donate_argnums=0))
+
+
 def top_operations(profile: Path) -> list[tuple[str, float]]:
-    """The operations of a profile that took longest, each with its share of the time of all."""
+    """The operations of a profile that took longest, each with its share of the time of all.
+
+    On a GPU each is followed by its kernel, and a kernel that belongs to no operation counts under its own name.
+    """
     spent: collections.Counter[str] = collections.Counter()
     for plane in jax.profiler.ProfileData.from_file(str(profile)).planes:
+        on_gpu = plane.name.startswith("/device:GPU")
         for line in plane.lines:
+            kernels = on_gpu and line.name.startswith("Stream")
             for event in line.events:
-                name = dict(event.stats).get("hlo_op")
-                if name is not None:
-                    spent[str(name)] += event.duration_ns
+                operation = dict(event.stats).get("hlo_op")
+                if kernels:
+                    spent[f"{operation}: {event.name}" if operation else event.name] += event.duration_ns
+                elif operation is not None and not on_gpu:
+                    spent[str(operation)] += event.duration_ns
     total = sum(spent.values())
     return [(name, taken / total) for name, taken in spent.most_common(TOP)]
 

@@ -14,9 +14,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Annotated, Any
-
-import tyro
+from typing import Any
 
 from export.edge.disk.files import check_output_file, write_json, write_text
 from export.edge.errors import UserError, run
@@ -57,9 +55,11 @@ class BenchArgs:
     minutes: float | None = None
     """Time limit in minutes: no case starts that would end later, judged by the longest one so far; those left out are
     named."""
-    augment: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    augment: bool = False
     """Include data augmentation in JAX's time, as in training; PyTorch's never includes it."""
-    no_torch: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    steps_a_call: int = 1
+    """Training steps in one compiled program of JAX, at least 1: more save launches, which weigh in small networks."""
+    no_torch: bool = False
     """Leave PyTorch out."""
     peak_tflops: float | None = None
     """Peak TFLOP/s of the device, needed if the built-in table lacks it; a CPU's is measured."""
@@ -74,6 +74,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parse(BenchArgs, argv, "python -m jax_impl.bench")
     if args.rounds < 1 or args.seconds <= 0.0:
         raise UserError(f"--rounds {args.rounds} and --seconds {args.seconds:g} must both be above 0; choose more")
+    if args.steps_a_call < 1:
+        raise UserError(f"--steps-a-call is {args.steps_a_call}: choose at least 1")
     if args.minutes is not None and args.minutes <= 0.0:
         raise UserError(f"--minutes is {args.minutes:g}: choose a value above 0, or leave it out")
     if args.output is not None:
@@ -136,7 +138,7 @@ def time_case(preset: str, config: Config, args: BenchArgs, *, with_torch: bool)
                 way.error = str(gone)
             return way
 
-        ours = enter("JAX", "jax_impl.bench.timed", job)
+        ours = enter("JAX", "jax_impl.bench.timed", job | {"steps_a_call": args.steps_a_call})
         schedule = config.diffusion.create().published().alphas_cumprod
         if with_torch and schedule is not None:
             job["alphas_cumprod"] = schedule.tolist()
@@ -161,12 +163,13 @@ def _race(case: Case, children: Mapping[str, Child], args: BenchArgs) -> None:
     steps: dict[str, int] = {}
 
     def turn(way: Way, number: int) -> None:
-        count = steps.get(way.title, 2)
+        count = steps.get(way.title, 2 * args.steps_a_call)
         answer = children[way.title].ask({"steps": count})
         each = answer["seconds"] / count
         way.peak_bytes = answer["peak_bytes"]
         if number == 0:
-            steps[way.title] = max(2, round(args.seconds / each))
+            # Whole calls.
+            steps[way.title] = -(-max(2, round(args.seconds / each)) // args.steps_a_call) * args.steps_a_call
         else:
             way.step_seconds.append(each)
 

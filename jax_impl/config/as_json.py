@@ -79,6 +79,7 @@ def _value(hint: Any, value: Any, where: str, record: plugins.Record) -> Any:
     origin, options = typing.get_origin(hint), typing.get_args(hint)
     if kind := tagged.kind_of(hint):
         tag, entries = kind
+        value = {tag: value} if isinstance(value, str) else value
         name = value.get(tag) if isinstance(value, dict) else None
         hint = entries.find(name, f"{where}.{tag}", plugins.module_of(record, entries.kind, name))
     if dataclasses.is_dataclass(hint):

@@ -1,100 +1,205 @@
-"""Command lines derived from dataclasses by tyro; a mistake is one line, as in the commands made with argparse."""
+"""Command lines derived from dataclasses: one flag for each field, whose docstring is the help text.
+
+The field `size` of the part `data` is `--data.size`. A field may be a bool, an int, a float, a str, a Path, a Literal,
+any of these or None, a tuple of them, an entry of a registry that is typed as one word, or a dataclass, whose fields
+are flags in turn. argparse of the standard library does the rest.
+"""
 
 from __future__ import annotations
 
-import contextlib
+import argparse
+import dataclasses
 import difflib
-import io
-import re
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any, TypeVar
-
-import tyro
+import types
+import typing
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, NoReturn, TypeVar
 
 from export.edge import plugins
-from export.edge.command import VERSION
+from export.edge.command import Parser
 from export.edge.errors import UserError
-
-try:
-    # tyro's mistakes as data. It calls this interface private and subject to change; versions before 1.0.14 lack it.
-    from tyro._errors import on_parse_error
-except ImportError:
-    on_parse_error = None
+from jax_impl.config import tagged
+from jax_impl.config.as_json import entry, to_text
+from jax_impl.config.docstrings import field_texts
+from jax_impl.config.fields import ONE_WORD, POSITIONAL
 
 Settings = TypeVar("Settings")
-_FLAG = re.compile(r"--[a-z][\w.-]*\w")
-_FRAME = re.compile("[\u2500-\u257f]+|-{8,}|^[+|]|[+|]$", re.MULTILINE)
-"""What tyro draws around its messages, where the terminal has such characters and where it has none."""
+_NONE = "None"
+_KINDS: dict[object, tuple[str, str]] = {
+    int: ("INT", "a whole number"),
+    float: ("FLOAT", "a number"),
+    str: ("TEXT", "text"),
+    Path: ("PATH", "a path"),
+}
+"""What a value of each type is called: in the help and in messages."""
 
 
 def parse(kind: type[Settings], words: Sequence[str] | None, prog: str) -> Settings:
     """The settings that the words of a command line say, or those of this process if None. Raises UserError."""
-    return read(kind, plugins.take(words, "jax"), prog, about=kind.__doc__)
+    return read(kind, plugins.take(words, "jax"), prog)
 
 
-def read(kind: Any, words: Sequence[str], prog: str, *, about: str | None, **options: Any) -> Any:
-    """An instance of `kind` from words without --plugin; `options` are those of `tyro.cli`.
+def read(
+    kind: type[Settings], words: Sequence[str], prog: str, *, default: Settings | None = None, about: str | None = None
+) -> Settings:
+    """An instance of `kind` from words without --plugin; `default` has the values of flags that are not there.
 
     Raises UserError, with the flag, its value and what is possible; leaves with status 0 for --help and --version.
     """
-    description = f"{about or ''}\n\n{plugins.FLAG} MODULE: {plugins.HELP}.\n--version: print the version and exit."
-
-    def run(words: Sequence[str]) -> Any:
-        return tyro.cli(kind, args=words, prog=prog, description=description, **options)
-
-    if "--version" in words:
-        print(VERSION)
-        raise SystemExit(0)
-    events: list[Any] = []
-    printed = io.StringIO()
-    try:
-        with contextlib.redirect_stderr(printed), _collected(events):
-            return run(words)
-    except SystemExit as leave:
-        if leave.code in (0, None):
-            raise
-    mistake = _mistake(events[0], lambda: _flags(run, words)) if events else None
-    message = mistake or " ".join(_FRAME.sub(" ", printed.getvalue()).split())
-    raise UserError(f"{message.rstrip('.')}; see `{prog} --help`")
+    parser = _Parser(prog, about or kind.__doc__ or "")
+    parser.add(kind, default)
+    given, left = parser.parse_known_intermixed_args([_hyphens(word) for word in words])
+    values = vars(given)
+    missing = [flag for name, flag in parser.needed.items() if name not in values]
+    faults = [f"missing: {', '.join(missing)}"] if missing else []
+    if left:
+        near = difflib.get_close_matches(left[0].partition("=")[0], parser.flags, n=1)
+        faults.append(f"unrecognized: {' '.join(left)}" + "".join(f"; did you mean {flag}?" for flag in near))
+    if faults:
+        parser.error("; ".join(faults))
+    return _made(kind, default, values)
 
 
-@contextlib.contextmanager
-def _collected(events: list[Any]) -> Iterator[None]:
-    """Append what tyro refuses to `events`; nothing, where tyro offers no such data."""
-    with contextlib.nullcontext() if on_parse_error is None else on_parse_error(events.append):
-        yield
+class _Parser(Parser):
+    """A parser whose flags are the fields of dataclasses."""
+
+    def __init__(self, prog: str, about: str) -> None:
+        super().__init__(prog=prog, description=about)
+        self.usage, self.allow_abbrev = "%(prog)s [--flag VALUE ...]", False
+        self.formatter_class = argparse.RawDescriptionHelpFormatter
+        self.flags: list[str] = []
+        self.needed: dict[str, str] = {}
+        """The flag of each field that has no default, by the field's dotted name."""
+
+    def error(self, message: str) -> NoReturn:
+        super().error(message.removeprefix("argument "))
+
+    def add(self, kind: type, default: object | None, prefix: str = "") -> None:
+        """Flags for the fields of a dataclass; `default` is an instance with their values, or None."""
+        hints, texts = typing.get_type_hints(kind), field_texts(kind)
+        group: Any = self.add_argument_group(prefix.rstrip("."), _first_line(kind)) if prefix else self
+        for field in _inputs(kind):
+            name, value = f"{prefix}{field.name}", _default(field, default)
+            if _is_part(field, value):
+                self.add(type(value), value, f"{name}.")
+            else:
+                self._add_flag(group, field, name, hints[field.name], value, texts.get(field.name, ""))
+
+    def _add_flag(self, group: Any, field: dataclasses.Field[Any], name: str, hint: Any, value: Any, text: str) -> None:
+        flag = f"--{name.replace('_', '-')}"
+        hint, may_be_none = _without_none(hint)
+        words = typing.get_origin(hint) is tuple
+        item = typing.get_args(hint)[0] if words else hint
+        options: dict[str, Any] = {"help": (text + _shown(value)).replace("%", "%%"), "default": argparse.SUPPRESS}
+        if item is bool:
+            opposite = f"--{name[: -len(field.name)]}no-{field.name}".replace("_", "-")
+            flags = [flag, opposite] if name != field.name or value is True else [flag]
+            self.flags += flags
+            group.add_argument(*flags, dest=name, action=_Switch, **options)
+            return
+        options |= {"type": _reader(item, field.name, flag, may_be_none), "metavar": _metavar(item)}
+        if metavar := field.metadata.get(POSITIONAL):
+            nargs = None if value is dataclasses.MISSING else "?"
+            group.add_argument(name, nargs=nargs, **options | {"metavar": metavar})
+            return
+        self.flags.append(flag)
+        if value is dataclasses.MISSING:
+            self.needed[name] = flag
+        group.add_argument(flag, dest=name, nargs="*" if words else None, **options)
 
 
-def _mistake(event: Any, flags: Callable[[], list[str]]) -> str | None:
-    """One line for what tyro refused; None for a kind of mistake that is not known here."""
-    try:
-        match type(event).__name__:
-            case "UnrecognizedArgs":
-                return _unrecognized(event.tokens, flags())
-            case "InvalidChoice":
-                return f"{event.argument.display_name()} is {event.value!r}; choose one of {', '.join(event.choices)}"
-            case "BadValue" if event.reason == "too_few_values":
-                return f"{event.argument.display_name()} lacks its value"
-            case "MissingArgs":
-                line = f"missing: {', '.join(missing.arg.display_name() for missing in event.missing_arguments)}"
-                words = event.unrecognized_tokens
-                return f"{line}; {_unrecognized(words, flags())}" if words else line
-            case "InstantiationFailure":
-                where = f"{event.argument.display_name()}: " if event.argument is not None else ""
-                return where + event.message.strip().partition("\n")[0]
-    except AttributeError:  # Another version of tyro names its data otherwise.
-        pass
-    return None
+class _Switch(argparse.Action):
+    """Sets a bool: true for its first flag, false for the second, where there is one."""
+
+    def __init__(self, option_strings: Sequence[str], dest: str, **options: Any) -> None:
+        super().__init__(option_strings, dest, nargs=0, **options)
+
+    def __call__(self, _parser: object, namespace: object, _values: object, flag: str | None = None) -> None:
+        setattr(namespace, self.dest, flag == self.option_strings[0])
 
 
-def _unrecognized(words: Sequence[str], flags: Sequence[str]) -> str:
-    near = difflib.get_close_matches(words[0], flags, n=1)
-    return f"unrecognized: {' '.join(words)}" + "".join(f"; did you mean {flag}?" for flag in near)
+def _reader(kind: Any, field: str, flag: str, may_be_none: bool) -> typing.Callable[[str], Any]:
+    """From one word to a value of that type; raises ArgumentTypeError, and UserError for an entry of a registry."""
+    options = typing.get_args(kind) if typing.get_origin(kind) is Literal else ()
+    if not options and kind not in _KINDS and not tagged.kind_of(kind):
+        raise UserError(f"{flag} is of type {kind}, which no flag can have; see jax_impl.config.command for those")
+
+    def read_word(word: str) -> Any:
+        if may_be_none and word == _NONE:
+            return None
+        if tagged.kind_of(kind):
+            return entry(kind, word, field)
+        if options:
+            found = [option for option in options if str(option) == word]
+            if not found:
+                raise argparse.ArgumentTypeError(f"{word!r} is unknown; choose one of {', '.join(map(str, options))}")
+            return found[0]
+        try:
+            return kind(word)
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"{word!r} is not {_KINDS[kind][1]}") from None
+
+    return read_word
 
 
-def _flags(run: Callable[[Sequence[str]], object], words: Sequence[str]) -> list[str]:
-    """Every flag in the help of the command, for train that of the preset."""
-    shown = io.StringIO()
-    with contextlib.redirect_stdout(shown), contextlib.suppress(SystemExit):
-        run([*(word for word in words[:1] if not word.startswith("-")), "--help"])
-    return _FLAG.findall(shown.getvalue())
+def _metavar(kind: Any) -> str:
+    if typing.get_origin(kind) is Literal:
+        return "{" + ",".join(map(str, typing.get_args(kind))) + "}"
+    return _KINDS[kind][0] if kind in _KINDS else "NAME|JSON"
+
+
+def _without_none(hint: Any) -> tuple[Any, bool]:
+    """`X` for `X | None`, and whether None was there."""
+    if typing.get_origin(hint) not in (types.UnionType, typing.Union):
+        return hint, False
+    options = typing.get_args(hint)
+    return next(option for option in options if option is not type(None)), type(None) in options
+
+
+def _made(kind: Any, default: object | None, given: Mapping[str, Any], prefix: str = "") -> Any:
+    """An instance of the dataclass, from what was typed and the defaults."""
+    values = {}
+    for field in _inputs(kind):
+        name, value = f"{prefix}{field.name}", _default(field, default)
+        if _is_part(field, value):
+            value = _made(type(value), value, given, f"{name}.")
+        elif name in given:
+            value = tuple(given[name]) if isinstance(given[name], list) else given[name]
+        values[field.name] = value
+    return kind(**values)
+
+
+def _inputs(kind: type) -> list[dataclasses.Field[Any]]:
+    return [field for field in dataclasses.fields(kind) if field.init]
+
+
+def _default(field: dataclasses.Field[Any], default: object | None) -> Any:
+    """The value of a field that is not typed; MISSING where it has to be."""
+    if default is not None:
+        return getattr(default, field.name)
+    return field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
+
+
+def _is_part(field: dataclasses.Field[Any], value: object) -> bool:
+    return dataclasses.is_dataclass(value) and not ONE_WORD.items() <= field.metadata.items()
+
+
+def _shown(default: Any) -> str:
+    """What the help says about a flag that is left out; nothing, where its own text has to."""
+    if default is None or default is False or default in ((), ""):
+        return ""
+    if default is dataclasses.MISSING:
+        return " (required)"
+    words = default if isinstance(default, tuple) else (default,)
+    return f" (default: {' '.join(to_text(word) if dataclasses.is_dataclass(word) else str(word) for word in words)})"
+
+
+def _first_line(kind: type) -> str:
+    return (kind.__doc__ or "").strip().partition("\n")[0]
+
+
+def _hyphens(word: str) -> str:
+    """A flag as the help spells it: `--output_dir=my_run` is `--output-dir=my_run`."""
+    flag, equals, value = word.partition("=")
+    return flag.replace("_", "-") + equals + value if flag.startswith("--") else word

@@ -14,6 +14,13 @@ FREE_ON_RESUME: Mapping[str, bool] = MappingProxyType({"free_on_resume": True})
 """A resumed run may change the setting: it does not alter the steps to come."""
 
 
+ONE_WORD: Mapping[str, bool] = MappingProxyType({"one_word": True})
+"""The setting, an entry of a registry, is typed as one word: its name, or a JSON object with its name and settings."""
+
+POSITIONAL = "positional"
+"""Key of what the help calls a value that is typed without a flag: `field(metadata={POSITIONAL: "DIR"})`."""
+
+
 def marked(settings: Any, mark: Mapping[str, bool], prefix: str = "") -> set[str]:
     """The dotted names of the fields in a tree of settings whose metadata hold the mark."""
     names: set[str] = set()

@@ -7,15 +7,18 @@ from typing import Literal
 
 from jax_impl.config.checks import require, require_finite
 from jax_impl.config.data import DataConfig
-from jax_impl.config.fields import FREE_ON_RESUME
+from jax_impl.config.fields import FREE_ON_RESUME, ONE_WORD
 from jax_impl.diffusion.gaussian import DiffusionConfig
+from jax_impl.diffusion.losses import builtin as _losses  # noqa: F401  It registers our loss terms.
 from jax_impl.diffusion.losses.hybrid import HybridConfig
 from jax_impl.diffusion.losses.registry import LossConfig
+from jax_impl.diffusion.one_pass import OnePassConfig  # noqa: F401  It registers the process.
 from jax_impl.diffusion.process import ProcessConfig
 from jax_impl.model import builtin  # noqa: F401  It registers our networks.
 from jax_impl.model.codec import CodecConfig, IdentityCodecConfig
 from jax_impl.model.registry import NetworkConfig
 from jax_impl.model.seed_unet import SeedModelConfig
+from jax_impl.training.stages.realism_config import RealismStageConfig  # noqa: F401  It registers the stage.
 from jax_impl.training.stages.registry import DenoisingStageConfig, StageConfig
 
 
@@ -128,8 +131,9 @@ class Config:
 
     data: DataConfig = field(default_factory=DataConfig)
     model: NetworkConfig = field(default_factory=SeedModelConfig)
-    codec: CodecConfig = field(default_factory=IdentityCodecConfig)
-    """Codec around the network: a name, such as identity, or a JSON object with the codec's settings."""
+    codec: CodecConfig = field(default_factory=IdentityCodecConfig, metadata=ONE_WORD)
+    """Codec around the network: identity, patches, or a JSON object with the codec's settings, such as '{"codec":
+    "patches", "factor": 4}'."""
     diffusion: ProcessConfig = field(default_factory=DiffusionConfig)
     losses: tuple[LossConfig, ...] = (HybridConfig(),)
     """Terms of the loss, added up by their weights: names, such as hybrid, or JSON objects with a term's settings, such
@@ -143,10 +147,10 @@ class Config:
     def __post_init__(self) -> None:
         require_finite("", self)
         require(
-            self.codec.channels == 3 or (self.diffusion.cond_dropout == 0.0 and self.model.cond_channels == 3),
+            self.codec.channels == 3 or self.model.cond_channels == 3,
             "codec.channels",
             self.codec.channels,
-            "guidance and coordinates need 3; leave out diffusion.cond_dropout and model.coordinates",
+            "coordinates need 3; leave out model.coordinates",
         )
         require(len(self.stages) > 0, "stages", self.stages, "name at least one stage, such as denoising")
         require(len(self.losses) > 0, "losses", self.losses, "name at least one term, such as hybrid")
@@ -171,12 +175,16 @@ class Config:
             crop,
             f"choose a multiple of {multiple} up to data.size ({self.data.size}), or 0 for whole pictures",
         )
+        most = self.diffusion.most_steps
+        of = "diffusion.timesteps" if most == self.diffusion.timesteps else f"those of {self.diffusion.process}"
         require(
-            self.train.sample_steps <= self.diffusion.timesteps,
+            self.train.sample_steps <= most,
             "train.sample_steps",
             self.train.sample_steps,
-            f"choose at most diffusion.timesteps ({self.diffusion.timesteps})",
+            f"choose at most {of} ({most})",
         )
+        for stage in self.stages:
+            stage.check(self)
 
     @property
     def size_multiple(self) -> int:

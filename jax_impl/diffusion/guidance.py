@@ -11,9 +11,9 @@ HIDDEN = 0.0
 """Value of every pixel of a guiding picture that is hidden: middle grey."""
 
 
-def hide(cond: Cond) -> Cond:
-    """cond with its picture hidden, (batch, height, width, 3 or 5): where its pixels lie stays known."""
-    return jnp.concatenate([jnp.full_like(cond[..., :3], HIDDEN), cond[..., 3:]], axis=-1)
+def hide(cond: Cond, channels: int = 3) -> Cond:
+    """cond with its picture, its first `channels`, hidden: where its pixels lie, in the two behind, stays known."""
+    return jnp.concatenate([jnp.full_like(cond[..., :channels], HIDDEN), cond[..., channels:]], axis=-1)
 
 
 def guided(denoise: Denoise, scale: float) -> Denoise:
@@ -26,7 +26,7 @@ def guided(denoise: Denoise, scale: float) -> Denoise:
         return denoise
 
     def both(x_t: Features, cond: Cond, t: Timesteps) -> Features:
-        conds = jnp.concatenate([cond, hide(cond)])
+        conds = jnp.concatenate([cond, hide(cond, x_t.shape[-1])])
         shown, hidden = jnp.split(denoise(jnp.concatenate([x_t, x_t]), conds, jnp.concatenate([t, t])), 2)
         return hidden + scale * (shown - hidden)
 

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 
 from export.edge.sampling.table import Plan
-from export.edge.sampling.tables import Tables
+from export.edge.sampling.tables import Tables, choose
 from jax_impl.config import tagged
 from jax_impl.config.checks import require, require_share
 from jax_impl.shapes import Array, Cond, Features, Float, Timesteps
@@ -61,6 +61,8 @@ class Process(ABC):
 
     timesteps: int
     """T: timesteps are 0 … T-1, larger ones are further from x0."""
+    tables: Tables | None = None
+    """Those of the bundle whose weights are sampled; None where the process makes its own."""
 
     @abstractmethod
     def corrupt(self, x0: Features, cond: Cond, t: Timesteps, noise: Features) -> Noised:
@@ -80,6 +82,15 @@ class Process(ABC):
 
         Raises UserError for a sampler that is unknown and for numbers out of range.
         """
+
+    def table(self, steps: int, sampler: str, eta: float = 0.0, *, spacing: str = "trailing") -> Plan:
+        """The table by which weights are sampled: the bundle's, however this program would make it, or `plan`'s.
+
+        Raises UserError as `plan` does, and for a table that the bundle lacks.
+        """
+        if self.tables is not None:
+            return choose(self.tables, sampler, steps, eta)
+        return self.plan(steps, sampler, eta, spacing=spacing)
 
     @abstractmethod
     def bound(self, sampler: str) -> Bound:
@@ -120,6 +131,9 @@ class ProcessConfig(ABC):
     spacing: str = "trailing"
     """Recommended choice of timesteps, stored with the weights."""
 
+    accepts: ClassVar[tuple[str, ...]] = ()
+    """Other processes whose networks training may start from, where they predict the same."""
+
     def __post_init__(self) -> None:
         require(2 <= self.timesteps <= 100_000, "diffusion.timesteps", self.timesteps, "choose 2 to 100000")
         require(0.0 <= self.cond_dropout < 1.0, "diffusion.cond_dropout", self.cond_dropout, "choose 0 to below 1")
@@ -144,6 +158,11 @@ class ProcessConfig(ABC):
             self.sample_steps,
             f"choose 1 to diffusion.timesteps ({self.timesteps})",
         )
+
+    @property
+    def most_steps(self) -> int:
+        """Largest number of sampling steps that the process has."""
+        return self.timesteps
 
     @abstractmethod
     def create(self, published: Published | None = None) -> Process:

@@ -64,7 +64,7 @@ def resolve(problem: Problem, options: SamplingOptions = AS_RECOMMENDED) -> Samp
     sampler = config.sampler if options.sampler is None else options.sampler
     steps = config.sample_steps if options.steps is None else options.steps
     spacing = config.spacing if options.spacing is None else options.spacing
-    plan = problem.process.plan(steps, sampler, options.eta, spacing=spacing)
+    plan = problem.process.table(steps, sampler, options.eta, spacing=spacing)
     return SamplerConfig(sampler, steps, plan, problem.process.bound(sampler), guidance)
 
 

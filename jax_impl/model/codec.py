@@ -12,6 +12,7 @@ import jax.numpy as jnp
 
 from jax_impl.config import tagged
 from jax_impl.config.checks import require
+from jax_impl.model.blocks import depth_to_space, everywhere, space_to_depth
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,8 @@ class Codec:
 class CodecConfig(ABC):
     """Settings of a codec; a subclass names itself in `codec` and is added to CODECS under that name.
 
-    `export.edge.model.codec.CODECS` needs an entry of the same name. Diffusion works on (encoded - mean) / std.
+    `torch_ref.codec.CODECS` needs an entry of the same name, of which the exporter makes the files that devices run.
+    Diffusion works on (encoded - mean) / std.
     """
 
     codec: str
@@ -77,6 +79,37 @@ class IdentityCodecConfig(CodecConfig):
 CODECS.add("identity", IdentityCodecConfig)
 
 
+@dataclass(frozen=True)
+class PatchesCodecConfig(CodecConfig):
+    """Blocks of factor × factor pixels become the channels of one: exact, and without weights ("space to depth")."""
+
+    codec: str = "patches"
+    factor: int = 2
+    channels: int = 0
+    """Channels of the state, 3 · factor²; 0 stands for that."""
+    mean: tuple[float, ...] = ()
+    """Mean of each channel of an encoded picture; none for zeros."""
+    std: tuple[float, ...] = ()
+    """Standard deviation of each channel of an encoded picture; none for ones."""
+
+    def __post_init__(self) -> None:
+        require(2 <= self.factor <= 16, "codec.factor", self.factor, "choose 2 to 16 pixels")
+        channels = 3 * self.factor**2
+        for name, value in (("channels", channels), ("mean", (0.0,) * channels), ("std", (1.0,) * channels)):
+            if not getattr(self, name):
+                object.__setattr__(self, name, value)
+        require(self.channels == channels, "codec.channels", self.channels, f"{channels} belong to this factor")
+        super().__post_init__()
+
+    def create(self) -> Codec:
+        """Space to depth, channels in the order (channel, row, column), and back."""
+        factor = self.factor
+        return Codec(lambda picture: space_to_depth(picture, factor), lambda state: depth_to_space(state, factor))
+
+
+CODECS.add("patches", PatchesCodecConfig)
+
+
 @functools.cache
 def codec_of(config: CodecConfig) -> Codec:
     """The codec of the settings, its statistics applied.
@@ -86,7 +119,7 @@ def codec_of(config: CodecConfig) -> Codec:
     if config == IdentityCodecConfig():
         return config.create()
     codec, factor = config.create(), config.factor
-    mean, std = (jnp.asarray(row, jnp.float32) for row in (config.mean, config.std))
+    mean, std = (everywhere(jnp.asarray(row, jnp.float32)) for row in (config.mean, config.std))
 
     def encode(picture: jax.Array) -> jax.Array:
         state = (codec.encode(picture[..., :3]) - mean) / std

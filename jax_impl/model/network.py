@@ -38,8 +38,8 @@ class Network:
     ) -> tuple[Features, Tree]:
         """Run the network; returns its output and the BatchNorm statistics after the call.
 
-        x_t, cond: (batch, height, width, 3), the target noised and the guiding picture
-        in [-1, 1]; t: integers (batch,). Output: (batch, height, width, 3). A network with
+        x_t, cond: (batch, height, width, channels), the target noised and the guiding picture, as states
+        of the codec; t: integers (batch,). Output: x_t's shape. A network with
         coordinates takes a cond of 5 channels too, see `jax_impl.model.unet`. With
         `train=False` the statistics come back unchanged, nothing is dropped, and the
         arithmetic is that of the exported file; with `train=True` a network with dropout
@@ -55,7 +55,7 @@ def build(config: Config, key: RandomKey) -> tuple[Network, Tree, Tree]:
     model = config.model
 
     def make(dtype: Dtype = None) -> nnx.Module:
-        return model.create(config.diffusion.timesteps, nnx.Rngs(key), dtype)
+        return model.create(config.diffusion.timesteps, nnx.Rngs(key), dtype, config.codec.channels)
 
     graph, params, stats = nnx.split(make(), nnx.Param, nnx.BatchStat)
     training_graph = graph

@@ -5,28 +5,30 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
-from jax_impl.shapes import Array, Float, Pictures
+from jax_impl.shapes import Array, Features, Float
 
-AFFINE_TERMS = 7
-"""Three channels of x_t, three of cond, and a constant."""
+
+def affine_weights(channels: int, sources: int = 2) -> int:
+    """Numbers of the head for a pixel: for every channel the weights of each source's channels, and a constant."""
+    return channels * (sources * channels + 1)
 
 
 def recolour(
     coefficients: Float[Array, "batch rows columns terms"],
-    x_t: Pictures,
-    cond: Pictures,
+    sources: tuple[Features, ...],
+    cond: Features,
     patch: int,
-) -> Pictures:
-    """A local affine colour change of both pictures, (batch, height, width, 3).
+) -> Features:
+    """A local affine colour change of x_t and cond, the `sources`, or of cond alone, (batch, height, width, channels).
 
-    coefficients: (batch, height/patch, width/patch, 3 · AFFINE_TERMS), for each output
-    channel the weights of x_t's channels, of cond's, and a constant, as departures from
+    coefficients: (batch, height/patch, width/patch, affine_weights(channels, sources)), for each
+    output channel the weights of the sources' channels, and a constant, as departures from
     copying cond. They are interpolated bilinearly, so colours change smoothly while
     edges stay those of the pictures (bilateral guided upsampling, Chen et al. 2016,
     without its guide; Gharbi et al. 2017).
     """
     b, h, w, c = coefficients.shape
     weights = jax.image.resize(coefficients, (b, h * patch, w * patch, c), "linear")
-    weights = weights.reshape(b, h * patch, w * patch, 3, AFFINE_TERMS)
-    terms = jnp.concatenate([x_t, cond, jnp.ones_like(cond[..., :1])], axis=-1)
+    weights = weights.reshape(b, h * patch, w * patch, cond.shape[-1], -1)
+    terms = jnp.concatenate([*sources, jnp.ones_like(cond[..., :1])], axis=-1)
     return cond + jnp.sum(weights * terms[..., None, :], axis=-1)

@@ -30,16 +30,17 @@ class NetworkConfig(ABC):
 
     @property
     def cond_channels(self) -> int:
-        """Most channels of cond that the network reads: 3, or 5 with coordinates."""
+        """Most channels of cond that the network reads, before a codec encodes it: 3, or 5 with coordinates."""
         return 3
 
     @abstractmethod
-    def create(self, timesteps: int, rngs: nnx.Rngs, dtype: Dtype = None) -> nnx.Module:
+    def create(self, timesteps: int, rngs: nnx.Rngs, dtype: Dtype = None, state_channels: int = 3) -> nnx.Module:
         """The network with fresh weights.
 
-        `timesteps`: T; `dtype`: what it computes in, whatever its float32 weights are. The module is called as
-        `module(x_t, cond, t, train=…, key=…)`: x_t (batch, height, width, 3), cond with 3 to `cond_channels` channels,
-        t integers (batch,), `key` for what is dropped in training. It returns x_t's shape.
+        `timesteps`: T; `dtype`: what it computes in, whatever its float32 weights are; `state_channels`: C, of
+        pictures, or of a codec's states. The module is called as `module(x_t, cond, t, train=…, key=…)`: x_t (batch,
+        height, width, C), cond the same, with two channels more for coordinates, t integers (batch,), `key` for what is
+        dropped in training. It returns x_t's shape.
         """
 
 

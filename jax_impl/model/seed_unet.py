@@ -12,7 +12,7 @@ from flax import nnx
 from jax_impl.config.checks import require
 from jax_impl.model.blocks import BatchNorm, Dtype, conv3x3, everywhere
 from jax_impl.model.registry import NetworkConfig
-from jax_impl.shapes import Array, Cond, Float, Pictures, RandomKey, Timesteps
+from jax_impl.shapes import Array, Cond, Features, Float, RandomKey, Timesteps
 
 TIME_CHANNELS = 256
 
@@ -91,9 +91,11 @@ class SeedUNet(nnx.Module):
     time and the last convolution stay in the weights' float32.
     """
 
-    def __init__(self, config: SeedModelConfig, timesteps: int, *, rngs: nnx.Rngs, dtype: Dtype = None) -> None:
+    def __init__(
+        self, config: SeedModelConfig, timesteps: int, *, rngs: nnx.Rngs, dtype: Dtype = None, state_channels: int = 3
+    ) -> None:
         w = config.width
-        self.inc = ConvBlock(6, w, rngs, dtype)
+        self.inc = ConvBlock(2 * state_channels, w, rngs, dtype)
         self.down1 = ConvBlock(w, 2 * w, rngs, dtype)
         self.down2 = ConvBlock(2 * w, 4 * w, rngs, dtype)
         self.down3 = ConvBlock(4 * w, 8 * w, rngs, dtype)
@@ -104,20 +106,20 @@ class SeedUNet(nnx.Module):
         self.up1 = UpBlock(8 * w, 4 * w, 4 * w, rngs, dtype)
         self.up2 = UpBlock(4 * w, 2 * w, 2 * w, rngs, dtype)
         self.up3 = UpBlock(2 * w, w, w, rngs, dtype)
-        self.outc = conv3x3(w, 3, rngs)
+        self.outc = conv3x3(w, state_channels, rngs)
         self.timesteps = timesteps
         self.tanh = config.output_activation == "tanh"
 
     def __call__(
         self,
-        x_t: Pictures,
+        x_t: Features,
         cond: Cond,
         t: Timesteps,
         *,
         train: bool,
         key: RandomKey | None = None,
-    ) -> Pictures:
-        """x_t, cond (batch, height, width, 3), t integers (batch,) from 0 to timesteps-1; returns the shape of x_t.
+    ) -> Features:
+        """x_t, cond (batch, height, width, channels), t integers (batch,) from 0 to timesteps-1; returns x_t's shape.
 
         `key` is not used: nothing here is random.
         """
@@ -171,5 +173,5 @@ class SeedModelConfig(NetworkConfig):
         """Height and width must be multiples of this, pixels."""
         return 8
 
-    def create(self, timesteps: int, rngs: nnx.Rngs, dtype: Dtype = None) -> SeedUNet:
-        return SeedUNet(self, timesteps, rngs=rngs, dtype=dtype)
+    def create(self, timesteps: int, rngs: nnx.Rngs, dtype: Dtype = None, state_channels: int = 3) -> SeedUNet:
+        return SeedUNet(self, timesteps, rngs=rngs, dtype=dtype, state_channels=state_channels)

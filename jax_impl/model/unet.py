@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -20,21 +20,18 @@ from jax_impl.model.blocks import (
     average_pool,
     conv1x1,
     conv3x3,
-    depth_to_space,
     sinusoidal_embedding,
     space_to_depth,
     upsample_bilinear,
     upsample_nearest,
 )
 from jax_impl.model.coordinates import with_coordinates
-from jax_impl.model.recolour import AFFINE_TERMS, recolour
+from jax_impl.model.recolour import affine_weights, recolour
 from jax_impl.model.registry import NetworkConfig
-from jax_impl.shapes import Array, Cond, Float, Pictures, RandomKey, Timesteps
+from jax_impl.model.remat import KEPT, Remat, run
+from jax_impl.model.unfolding import Refinement, output_conv, unfold
+from jax_impl.shapes import Array, Cond, Features, Float, RandomKey, Timesteps
 
-KEPT = {"nothing": jax.checkpoint_policies.nothing_saveable, "products": jax.checkpoint_policies.dots_saveable}
-"""By `model.remat_keeps`: what of a block's activations waits for the backward pass."""
-Remat = Callable[..., bool] | None
-"""One of KEPT with gradient checkpointing, None without."""
 Keys = Iterator[jax.Array] | None
 """Keys for dropout, one for each block; None where nothing is dropped."""
 
@@ -59,9 +56,9 @@ class Level(nnx.Module):
     ) -> Float[Array, "batch height width out_channels"]:
         """Run blocks and attention, not the resampling, on (batch, height, width, channels)."""
         for i, block in enumerate(self.blocks):
-            x = _run(block, self.remat, x, emb, next(keys) if keys else None)
+            x = run(block, self.remat, x, emb, next(keys) if keys else None)
             if self.attention is not None:
-                x = _run(self.attention[i], self.remat, x, context)
+                x = run(self.attention[i], self.remat, x, context)
         return x
 
 
@@ -79,8 +76,11 @@ class UNet(nnx.Module):
     softmax and the head itself stay in the weights' float32.
     """
 
-    def __init__(self, config: UNetModelConfig, *, rngs: nnx.Rngs, dtype: Dtype = None) -> None:
+    def __init__(
+        self, config: UNetModelConfig, *, rngs: nnx.Rngs, dtype: Dtype = None, state_channels: int = 3
+    ) -> None:
         width, groups = config.width, config.groups
+        cond_channels = state_channels + config.cond_channels - 3
         channels = [width * m for m in config.multipliers]
         last, time_channels = len(channels) - 1, 4 * width
         folded = config.patch * config.patch
@@ -101,14 +101,14 @@ class UNet(nnx.Module):
             return residuals, [attention(c) for _ in residuals if attended]
 
         self.patch, self.remat = config.patch, KEPT[config.remat_keeps] if config.remat else None
-        self.fixed = config.resample == "fixed"
+        self.fixed, self.smooth = config.resample == "fixed", config.unfold == "bilinear"
         self.dropout, self.block_count = config.dropout, 2 * len(channels) * config.blocks + 2
         self.time_in = nnx.Linear(2 * width, time_channels, rngs=rngs)
         self.time_out = nnx.Linear(time_channels, time_channels, rngs=rngs)
-        self.coordinates = config.coordinates
-        self.stem = conv3x3((3 + config.cond_channels) * folded, width, rngs, dtype=dtype)
+        self.coordinates, self.recolours_noise = config.coordinates, config.head == "affine"
+        self.stem = conv3x3((state_channels + cond_channels) * folded, width, rngs, dtype=dtype)
         self.encoder = (
-            CondEncoder(channels, config.patch, groups, rngs, cond_channels=config.cond_channels, dtype=dtype)
+            CondEncoder(channels, config.patch, groups, rngs, cond_channels=cond_channels, dtype=dtype)
             if config.cross_attention
             else None
         )
@@ -129,19 +129,24 @@ class UNet(nnx.Module):
         self.up = nnx.List(up)
 
         self.norm_out = GroupNorm(channels[0], groups, rngs)
-        self.conv_out = conv3x3(channels[0], 3 * folded, rngs, zero=True)
-        self.affine_out = conv3x3(channels[0], 3 * AFFINE_TERMS, rngs, zero=True) if config.head == "affine" else None
+        refined = config.refine_width if config.refine else 0
+        self.conv_out = output_conv(
+            (channels[0], refined or state_channels), self.patch, self.smooth, rngs, zero=not refined
+        )
+        self.refine = Refinement((refined, state_channels), config.refine, rngs, dtype) if refined else None
+        weights = affine_weights(state_channels, 2 if self.recolours_noise else 1)
+        self.affine_out = conv3x3(channels[0], weights, rngs, zero=True) if config.head != "plain" else None
 
     def __call__(
         self,
-        x_t: Pictures,
+        x_t: Features,
         cond: Cond,
         t: Timesteps,
         *,
         train: bool,
         key: RandomKey | None = None,
-    ) -> Pictures:
-        """x_t, cond (batch, height, width, 3), t integers (batch,); returns (batch, height, width, 3).
+    ) -> Features:
+        """x_t, cond (batch, height, width, channels), t integers (batch,); returns x_t's shape.
 
         With coordinates, a cond that is part of a larger picture has five channels, the last
         two each pixel's height and width in it, from -1 to 1; one of three is whole.
@@ -162,29 +167,26 @@ class UNet(nnx.Module):
             skips.append(x)
         for i, block in enumerate(self.middle):
             if i > 0 and self.middle_attention is not None:
-                x = _run(self.middle_attention, self.remat, x, context)
-            x = _run(block, self.remat, x, emb, next(keys) if keys else None)
+                x = run(self.middle_attention, self.remat, x, context)
+            x = run(block, self.remat, x, emb, next(keys) if keys else None)
         enlarge = upsample_bilinear if self.fixed else upsample_nearest
         for level in reversed(list(self.up)):
             x = level(jnp.concatenate([x, skips.pop()], axis=-1), emb, context, keys)
             if level.resample is not None:
                 x = enlarge(level.resample(x))
         features = nnx.silu(self.norm_out(x))
-        output = depth_to_space(self.conv_out(features), self.patch)
+        output, picture = unfold(self.conv_out(features), self.patch, self.smooth), cond[..., : x_t.shape[-1]]
+        if self.refine is not None:
+            output = self.refine(output, picture)
         if self.affine_out is None:
             return output
-        return output + recolour(self.affine_out(features), x_t, cond[..., :3], self.patch)
+        sources = (x_t, picture) if self.recolours_noise else (picture,)
+        return output + recolour(self.affine_out(features), sources, picture, self.patch)
 
     def _keys(self, key: jax.Array | None) -> Iterator[jax.Array]:
         if key is None:
             raise ValueError(f"dropout is {self.dropout}: training needs a key; give one, or a network without dropout")
         return iter(jax.random.split(key, self.block_count))
-
-
-def _run(module: nnx.Module, remat: Remat, *inputs: jax.Array | None) -> jax.Array:
-    """The module's output; the backward pass computes again what `remat` does not keep (Chen et al. 2016b)."""
-    call = type(module).__call__
-    return (nnx.remat(call, policy=remat) if remat is not None else call)(module, *inputs)
 
 
 @dataclass(frozen=True)
@@ -203,8 +205,14 @@ class UNetModelConfig(NetworkConfig):
     """Residual blocks per level, on the way down and on the way up."""
     groups: int = 8
     """Groups of every GroupNorm."""
-    head: Literal["plain", "affine"] = "affine"
-    """`affine` adds a local colour change of the input pictures to the output of `plain`."""
+    head: Literal["plain", "affine", "affine_cond"] = "affine"
+    """`affine` adds a local colour change of x_t and the input picture; `affine_cond` of the input alone: no grain."""
+    unfold: Literal["blocks", "bilinear"] = "blocks"
+    """From blocks to pixels: each pixel from channels of its own, or interpolated, which needs `refine`."""
+    refine: int = 0
+    """Number of 3 × 3 convolutions of single pixels after the unfolding, 0 to 8: against a lattice of blocks."""
+    refine_width: int = 16
+    """Channels between these convolutions, 1 to 1024."""
     attention_levels: tuple[int, ...] = ()
     """Levels, counted from 0 at the full side, with self-attention after each residual block; with any, also between
     the two middle blocks."""
@@ -244,6 +252,10 @@ class UNetModelConfig(NetworkConfig):
             "name one to eight levels, each from 1 to 64",
         )
         require(1 <= self.blocks <= 16, "model.blocks", self.blocks, "choose 1 to 16")
+        require(0 <= self.refine <= 8, "model.refine", self.refine, "choose 0 to 8")
+        require(1 <= self.refine_width <= 1024, "model.refine_width", self.refine_width, "choose 1 to 1024")
+        alone = self.unfold == "bilinear" and self.refine == 0
+        require(not alone, "model.unfold", self.unfold, "it needs model.refine above 0")
         require(0.0 <= self.dropout < 1.0, "model.dropout", self.dropout, "choose 0 to below 1")
         self._check_attention()
 
@@ -281,5 +293,5 @@ class UNetModelConfig(NetworkConfig):
         """Most channels of cond that the network reads: the picture, and each pixel's height and width if wanted."""
         return 5 if self.coordinates else 3
 
-    def create(self, timesteps: int, rngs: nnx.Rngs, dtype: Dtype = None) -> UNet:
-        return UNet(self, rngs=rngs, dtype=dtype)
+    def create(self, timesteps: int, rngs: nnx.Rngs, dtype: Dtype = None, state_channels: int = 3) -> UNet:
+        return UNet(self, rngs=rngs, dtype=dtype, state_channels=state_channels)

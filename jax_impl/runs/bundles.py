@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -26,7 +28,7 @@ from export.edge.model.bundles import (
     optimizer_metadata,
 )
 from export.edge.model.layout import DENOISER
-from jax_impl.config.as_json import from_json
+from jax_impl.config.as_json import from_json, to_text
 from jax_impl.config.fields import TRAINING_ONLY, marked
 from jax_impl.config.tagged import plugins_of
 from jax_impl.config.tree import Config
@@ -116,18 +118,39 @@ def open_bundle(path: Path) -> tuple[Problem, Tree, Tree]:
     bundle = read_bundle(path)
     network, params, stats = outline(bundle.config)
     params, stats = _filled(path, bundle, params, stats)
-    return Problem.of(network, bundle.config, bundle.published), params, stats
+    problem = Problem.of(network, bundle.config, bundle.published)
+    problem.process.tables = bundle.published.tables
+    return problem, params, stats
 
 
-def warm_start(path: Path, config: Config, params: Tree, stats: Tree) -> tuple[Tree, Tree]:
-    """Params and stats of a bundle, for a network of this shape that predicts the same thing.
+def warm_start(path: Path, config: Config, params: Tree, stats: Tree) -> NamedNetworks:
+    """All networks of a bundle; the denoiser in trees of the shapes of `params` and `stats`.
 
-    Raises UserError for a bundle whose network, prediction or number of timesteps
-    differs from the config's, and for a name that is left over.
+    Others of the same names are divided as the denoiser is; one with other names, a tree of all it holds, has no
+    statistics of its own. Raises UserError for a bundle whose network, codec, prediction or number of timesteps differs
+    from the config's, and for a name of the denoiser that is left over.
     """
     bundle = read_bundle(path)
     _check_network(path, bundle.config, config)
-    return _filled(path, bundle, params, stats)
+    held, names = {DENOISER: _filled(path, bundle, params, stats)}, bundle.weights.keys()
+    for name, weights in bundle.networks.items():
+        if name == DENOISER:
+            continue
+        where, alike = f"weights {path}, network {name},", weights.keys() == names
+        held[name] = (fill(params, weights, where), fill(stats, weights, where)) if alike else (_nested(weights), {})
+    return held
+
+
+def _nested(weights: Mapping[str, np.ndarray]) -> Tree:
+    """The inverse of `flatten`."""
+    tree: dict[str, Any] = {}
+    for name, value in weights.items():
+        *path, last = name.split(".")
+        place = tree
+        for key in path:
+            place = place.setdefault(key, {})
+        place[last] = jnp.array(value)
+    return tree
 
 
 def _filled(path: Path, bundle: Bundle, params: Tree, stats: Tree) -> tuple[Tree, Tree]:
@@ -141,13 +164,20 @@ def _filled(path: Path, bundle: Bundle, params: Tree, stats: Tree) -> tuple[Tree
 
 def _check_network(path: Path, theirs: Config, ours: Config) -> None:
     """Raise UserError, with the flags to add, where the network or what it predicts differs."""
-    decisive = ("diffusion.process", "diffusion.prediction", "diffusion.timesteps")
+    decisive = ("diffusion.prediction", "diffusion.timesteps")
+    if theirs.diffusion.process not in ours.diffusion.accepts:
+        decisive += ("diffusion.process",)
     free = marked(theirs, TRAINING_ONLY) | marked(ours, TRAINING_ONLY)
     apart = {
         name: values
         for name, values in differences(theirs, ours).items()
         if (name.startswith("model.") and name not in free) or name in decisive
     }
+    if theirs.codec != ours.codec:
+        raise UserError(
+            f"weights {path} were trained with the codec {to_text(theirs.codec)}, not {to_text(ours.codec)}; add "
+            f"--codec {shlex.quote(to_text(theirs.codec))}"
+        )
     if not apart:
         return
     if "model.architecture" in apart:

@@ -12,14 +12,16 @@ from pathlib import Path
 from typing import Any
 
 from export.edge import plugins
+from export.edge.disk.reading import parse_json, read_text
 from export.edge.errors import UserError
 from jax_impl.config.as_json import from_tree
 from jax_impl.config.fields import FREE_ON_RESUME, marked
 from jax_impl.config.tagged import plugins_of
 from jax_impl.config.tree import Config
 from jax_impl.data.loader import LazyPairs, Pairs
+from jax_impl.data.sources.registry import SOURCES
 from jax_impl.model.network import outline
-from jax_impl.runs.sealed_json import read_sealed, write_sealed
+from jax_impl.runs.sealed_json import DIGEST, read_sealed, write_sealed
 from jax_impl.training.checkpoint import NEWEST, check_wanted, last_stage, restore
 from jax_impl.training.interfaces import Stage
 from jax_impl.training.objective import Problem
@@ -53,7 +55,9 @@ class TrainedRun:
 
 def write_config(run: Path, config: Config) -> None:
     """Save the resolved configuration in the run folder, with the plugins that it needs."""
-    brought = plugins_of(config)
+    brought, layout = plugins_of(config), config.data.layout
+    if module := SOURCES.plugin_of(layout):
+        brought += ((SOURCES.kind, layout, module),)
     write_sealed(run / CONFIG, dataclasses.asdict(config) | ({PLUGINS: brought} if brought else {}))
 
 
@@ -62,9 +66,32 @@ def read_config(run: Path) -> Config:
     path = run / CONFIG
     if not path.is_file():
         raise UserError(f"run {run} has no {CONFIG}; name the folder given to training as --output-dir")
-    tree = read_sealed(path, "configuration")
+    return _from_file(path, read_sealed(path, "configuration"))
+
+
+def read_plugins(run: Path) -> plugins.Record:
+    """Which entries of a run's configuration a user's modules registered, its data layout included."""
+    return plugins.record(read_sealed(run / CONFIG, "configuration").get(PLUGINS, []), PLUGINS)
+
+
+def read_settings(path: Path) -> Config:
+    """The settings in a JSON file such as a run's config.json, which may have been edited; what it lacks is default.
+
+    Raises UserError for a file that is missing or holds anything else.
+    """
+    text = read_text(path, "configuration")
     try:
-        return from_tree(tree, plugins.record(tree.pop(PLUGINS, []), PLUGINS))
+        tree = parse_json(text)
+    except ValueError as error:
+        raise UserError(f"configuration {path} is not JSON ({error}); mend it, or copy {CONFIG} of a run") from None
+    known = {key: value for key, value in tree.items() if key != DIGEST} if isinstance(tree, dict) else tree
+    return _from_file(path, known)
+
+
+def _from_file(path: Path, tree: Any) -> Config:
+    try:
+        brought = tree.pop(PLUGINS, []) if isinstance(tree, dict) else []
+        return from_tree(tree, plugins.record(brought, PLUGINS))
     except UserError as error:
         raise UserError(f"{path}: {error}") from None
 

@@ -56,5 +56,5 @@ def draw_batch(config: Config, key: RandomKey, pairs: Batch, indices: jax.Array 
     t = jax.random.randint(t_key, count, 0, config.diffusion.timesteps)
     if (dropout := config.diffusion.cond_dropout) > 0.0:
         hidden = jax.random.bernoulli(jax.random.fold_in(key, 3), dropout, (*count, 1, 1, 1))
-        cond = jnp.where(hidden, hide(cond), cond)
+        cond = jnp.where(hidden, hide(cond, x0.shape[-1]), cond)
     return Drawn(cond, x0, t, jax.random.normal(eps_key, x0.shape, x0.dtype))

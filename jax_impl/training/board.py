@@ -7,6 +7,8 @@ import time
 from pathlib import Path
 from types import ModuleType
 
+from export.edge.errors import UserError
+
 
 class Board:
     """One event file for each process that trains; TensorBoard drops what earlier ones wrote from `first` on.
@@ -15,7 +17,7 @@ class Board:
     """
 
     def __init__(self, folder: Path, first: int) -> None:
-        writers, self._events, self._summaries = _tensorboard()
+        writers, self._events, self._summaries = library()
         folder.mkdir(parents=True, exist_ok=True)
         self._writer = writers.EventsWriter(str(folder / "events"))
         start = self._events.SessionLog(status=self._events.SessionLog.START)
@@ -36,12 +38,12 @@ class Board:
         self._writer.close()
 
 
-def _tensorboard() -> tuple[ModuleType, ModuleType, ModuleType]:
+def library() -> tuple[ModuleType, ModuleType, ModuleType]:
     """tensorboardX's writers, event messages and summaries, without torch.
 
     tensorboardX imports torch wherever it is installed, for tensors that are never
     handed to it here. None in sys.modules makes that import fail, as it would on a
-    machine without torch.
+    machine without torch. Raises UserError where tensorboardX is not installed.
     """
     absent = "torch" not in sys.modules
     if absent:
@@ -49,6 +51,10 @@ def _tensorboard() -> tuple[ModuleType, ModuleType, ModuleType]:
     try:
         from tensorboardX import event_file_writer, summary
         from tensorboardX.proto import event_pb2
+    except ImportError as error:
+        raise UserError(
+            f"train.tensorboard needs {error.name or error}; `pip install tensorboardX`, or leave it out"
+        ) from None
     finally:
         if absent:
             del sys.modules["torch"]

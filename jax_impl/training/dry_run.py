@@ -74,6 +74,7 @@ def estimate(session: Session, position: Position) -> tuple[Estimate, Any]:
             state, metrics = compiled(state, *feed.batch(step))
         jax.block_until_ready(metrics)
         step_seconds = (time.perf_counter() - began) / STEPS
+    terms = session.config.stages[position.index].terms(session.config)
     found = Estimate(
         parameters=parameters,
         state=bytes_of_state,
@@ -83,7 +84,7 @@ def estimate(session: Session, position: Position) -> tuple[Estimate, Any]:
         step_seconds=step_seconds,
         steps=length.total,
         devices=describe_mesh(mesh),
-        remarks=remarks_on_parts(session.config.losses, session.config.optim.accumulate, mesh.size),
+        remarks=remarks_on_parts(terms, session.config.optim.accumulate, mesh.size),
     )
     return found, state
 

@@ -104,7 +104,12 @@ def describe_start(session: Session, position: Position) -> str:
     name = f"{of_stage(session, position.index)}: ".removeprefix(" of ").removeprefix(": ")
     size, time = f"{count_parameters(position):,} parameters", f"{length.epochs} epochs of {length.per_epoch} steps"
     start = f"{name}{size}, {time}, on {describe_mesh(session.mesh)}"
-    return "\n".join((start, *remarks_on_parts(config.losses, config.optim.accumulate, session.mesh.size)))
+    return "\n".join(
+        (
+            start,
+            *remarks_on_parts(config.stages[position.index].terms(config), config.optim.accumulate, session.mesh.size),
+        )
+    )
 
 
 def resuming(folder: Path) -> str:

@@ -55,7 +55,7 @@ def diffusion_loss(
     """
     cond, x0, t, eps = drawn
     noised = problem.process.corrupt(x0, cond[..., : x0.shape[-1]], t, eps)
-    output, stats = problem.network.apply(params, stats, noised.x_t, cond, t, train=True, key=dropout_key)
+    output, stats = problem.network.apply(params, stats, noised.x_t, cond, noised.t, train=True, key=dropout_key)
     key = jax.random.key(0) if dropout_key is None else jax.random.fold_in(dropout_key, LOSS_STREAM)
     _, parts = loss_of(problem, cond, x0, noised, output, key)
     return parts["loss"], (parts, stats)
@@ -82,22 +82,22 @@ def loss_of(
     return problem.losses(sample, key, aux)
 
 
-def make_validation_loss(problem: Problem) -> Callable[[Tree, Tree, Batch], float]:
+def make_validation_loss(problem: Problem, draws: int = 4) -> Callable[[Tree, Tree, Batch], float]:
     """A function (params, stats, pairs) -> mean loss, in evaluation mode, on noise that never changes.
 
-    Each pair meets four timesteps spread evenly over 0…T-1 and offset from pair to
+    Each pair meets `draws` timesteps spread evenly over 0…T-1 and offset from pair to
     pair, and loss terms one key, so that values from different epochs are comparable. Pictures are whole, as they
     are when pictures are drawn, also where training sees crops.
     """
     timesteps = problem.process.timesteps
-    draws, chunk = 4, problem.config.train.batch_size
+    chunk = problem.config.train.batch_size
 
     @jax.jit
     def losses(params: Tree, stats: Tree, pairs: Batch, t: jax.Array, keys: jax.Array) -> jax.Array:
         cond, x0 = (problem.codec.encode(to_unit(side)) for side in pairs)
         eps = jax.vmap(lambda key: jax.random.normal(key, x0.shape[1:], x0.dtype))(keys)
         noised = problem.process.corrupt(x0, cond, t, eps)
-        output, _ = problem.network.apply(params, stats, noised.x_t, cond, t)
+        output, _ = problem.network.apply(params, stats, noised.x_t, cond, noised.t)
         value, _ = loss_of(problem, cond, x0, noised, output, jax.random.key(0))
         return jnp.broadcast_to(value, t.shape)
 

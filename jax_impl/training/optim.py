@@ -74,10 +74,10 @@ def scale_by_adam(b1: float = 0.9, b2: float = 0.999, eps: float = 1e-8) -> opta
         mu = optax.tree.where(good, optax.tree.update_moment(updates, state.mu, b1, 1), state.mu)
         nu = optax.tree.where(good, optax.tree.update_moment_per_elem_norm(updates, state.nu, b2, 2), state.nu)
         count = optax.safe_increment(state.count)
-        unbias1, unbias2 = (-jnp.expm1(jnp.asarray(count, float) * math.log(b)) for b in (b1, b2))
+        unbias1, unbias2 = (-jnp.expm1(jnp.asarray(count, float) * math.log(b)) if b else 1.0 for b in (b1, b2))
 
         def towards(m: jax.Array, v: jax.Array) -> jax.Array:
-            return (m / unbias1.astype(m.dtype)) / (jnp.sqrt(v / unbias2.astype(v.dtype)) + eps)
+            return (m / jnp.asarray(unbias1, m.dtype)) / (jnp.sqrt(v / jnp.asarray(unbias2, v.dtype)) + eps)
 
         direction = jax.tree.map(towards, mu, nu)
         return direction, optax.ScaleByAdamState(jnp.where(good, count, state.count), mu, nu)
@@ -96,13 +96,15 @@ def scale_by_learning_rate(schedule: optax.Schedule) -> optax.GradientTransforma
     return optax.GradientTransformationExtraArgs(inner.init, update)
 
 
-def make_optimizer(config: OptimConfig, schedule: optax.Schedule) -> optax.GradientTransformation:
+def make_optimizer(
+    config: OptimConfig, schedule: optax.Schedule, betas: tuple[float, float] = (0.9, 0.999)
+) -> optax.GradientTransformation:
     """Clipping, then AdamW (Loshchilov & Hutter 2019, algorithm 2) on every parameter.
 
     Its update takes `good`, a bool scalar: where that is false its state stays as it is, and the updates are to be
     thrown away.
     """
     adamw = optax.chain(
-        scale_by_adam(), optax.add_decayed_weights(config.weight_decay), scale_by_learning_rate(schedule)
+        scale_by_adam(*betas), optax.add_decayed_weights(config.weight_decay), scale_by_learning_rate(schedule)
     )
     return optax.chain(clip_by_global_norm(config.clip_norm), adamw) if config.clip_norm > 0 else adamw

@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 
 from export.edge.errors import UserError
-from export.edge.model.layout import DENOISER
 from jax_impl.model import network
 from jax_impl.runs.bundles import warm_start
 from jax_impl.runs.folder import CONFIG, DATA, began_warm, check_data, write_config, write_data
@@ -42,9 +41,15 @@ def check_folder(session: Session, resume: bool) -> None:
 def begin(session: Session, init_from: Path | None) -> Position:
     """The first stage at step 0, with the weights of a bundle where one is named; nothing is written."""
     before: NamedNetworks = {}
+    first = session.config.stages[0]
+    if init_from is None and first.warm:
+        raise UserError(
+            f"stage {first.stage} starts from a trained network: add --init-from model.safetensors, or put the stage "
+            "denoising before it"
+        )
     if init_from is not None:
         _, params, stats = network.outline(session.config)
-        before = {DENOISER: warm_start(init_from, session.config, params, stats)}
+        before = warm_start(init_from, session.config, params, stats)
     return enter(session, 0, before)
 
 

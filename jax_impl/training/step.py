@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import optax
 from jax.sharding import Mesh
 
+from jax_impl.config.tree import OptimConfig
 from jax_impl.model.blocks import BATCH_NORM_MOMENTUM
 from jax_impl.model.network import Tree
 from jax_impl.shapes import Array, Int
@@ -65,8 +66,23 @@ def update(
     if mesh is not None:
         grads = divided(mesh, grads)
     metrics |= {"grad_norm": optax.tree.norm(grads), "learning_rate": jnp.asarray(schedule(state.taken))}
-    optim = problem.config.optim
-    guard, marks = check_step(optim, state, metrics, stats)
+    return advance(problem.config.optim, optimizer, state, grads, metrics, stats)
+
+
+def advance(
+    optim: OptimConfig,
+    optimizer: optax.GradientTransformation,
+    state: TrainState,
+    grads: Tree,
+    metrics: Metrics,
+    stats: Tree,
+    watched: Tree = (),
+) -> tuple[TrainState, Metrics]:
+    """The state moved by a gradient, unless that would do harm, and the metrics with the marks of `guard.check_step`.
+
+    `stats`: BatchNorm's after the step. `watched`: what else has to be finite for the step to be taken.
+    """
+    guard, marks = check_step(optim, state, metrics, (stats, watched))
     good = guard.in_a_row == 0
 
     # Chosen part by part, each from what was chosen before: XLA then works in place, as it

@@ -29,7 +29,7 @@ TRAINING = [
     *("--train.epochs", "1", "--train.batch-size", "2", "--train.sample-steps", "2"),
 ]
 JAX = ["--plugin", "my_preset"]
-EXPORT = ["--plugin", "my_torch_network", "--plugin", "my_variant"]
+EXPORT = ["--plugin", "my_torch_network", "--plugin", "my_torch_codec", "--plugin", "my_variant"]
 
 
 def modules(root: Path) -> dict[str, str]:
@@ -88,7 +88,8 @@ def desk(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Desk:
 
 
 def test_the_page_has_a_module_for_every_kind(root: Path) -> None:
-    kinds = ("loss", "process", "network", "torch_network", "layout", "stage", "variant", "preset")
+    networks = ("network", "torch_network", "codec", "torch_codec")
+    kinds = ("loss", "process", *networks, "layout", "stage", "variant", "preset")
     assert set(modules(root)) == {f"my_{kind}.py" for kind in kinds}
     # About 20 lines of a user's code each; a process is five formulas.
     assert {name: lines for name, code in modules(root).items() if (lines := len(code.splitlines())) > 60} == {}
@@ -118,7 +119,10 @@ def test_jax_the_device_and_both_variants_make_the_same_picture(desk: Desk) -> N
 
 def test_the_other_commands_work_with_it(desk: Desk) -> None:
     assert "rounded" in desk.run("export.edge", "info", "artifact")
-    assert "model_rounded.onnx" in desk.run("export.verify", *EXPORT, "artifact")
+    verified = desk.run("export.verify", *EXPORT, "artifact")
+    assert all(name in verified for name in ("model_rounded.onnx", "codec: largest", "sampler.onnx: largest"))
+    desk.run("export.web", "--artifact", "artifact", "--output", "site")
+    assert any((desk.folder / "site").glob("app-*/onnx/codec_decode.onnx"))
     assert "am-pm" in desk.run("jax_impl.doctor", "--plugin", "my_layout", "photos")
     scored = ("--data.path", "photos", "--data.val-share", "0.25", "--output-dir", "evaluation")
     desk.run("jax_impl.evaluate", *JAX, "--plugin", "my_layout", "--run", "run", *scored)

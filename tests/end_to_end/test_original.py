@@ -20,6 +20,7 @@ from export import to_onnx
 from export.edge import __main__ as edge
 from export.edge.errors import UserError
 from export.edge.model.artifact import open_artifact
+from export.edge.model.layout import DENOISER
 from jax_impl import bundle
 from jax_impl.config.arguments import parse
 from jax_impl.config.as_json import to_json
@@ -100,11 +101,11 @@ def test_jax_onnx_and_the_edge_run_it_like_the_original(imported: Imported, tmp_
 def start(weights: Path, words: list[str]) -> tuple[Problem, optax.GradientTransformation, TrainState]:
     """What `jax_impl.train --init-from` does with these words before its first step."""
     args = parse([*words, "--init-from", str(weights)])
-    config = args.config()
+    config = args.settings()
     optimizer = make_optimizer(config.optim, learning_rate(config.optim, PER_EPOCH, config.train.epochs))
     network, shapes = outline(config, optimizer)
     assert args.init_from is not None
-    params, stats = warm_start(args.init_from, config, shapes.params, shapes.stats)
+    params, stats = warm_start(args.init_from, config, shapes.params, shapes.stats)[DENOISER]
     problem = Problem.of(network, config)
     # In one program: optax makes zeros of every shape in one of their own.
     begin = jax.jit(lambda params, stats: with_params(params, stats, config, optimizer, jax.random.key(0)))

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from export.to_onnx import main
+from tests.export.two_networks import write_two
 from tests.schedule import cosine_schedule
 from torch_ref.weights import build_model, save_bundle
 
@@ -27,13 +28,19 @@ MODELS: dict[str, dict[str, Any]] = {
     "seed": {"architecture": "seed", "width": 4, "output_activation": "none"},
     "unet": UNET,
     "coordinates": {**UNET, **ATTENTION, "coordinates": True},
+    "patches": {**UNET, "patch": 1},
 }
+CODECS: dict[str, dict[str, Any]] = {
+    "patches": {"codec": "patches", "factor": 2, "channels": 12, "mean": [0.1] * 12, "std": [0.5, 0.6, 0.7] * 4},
+}
+"""Of those of MODELS that have one."""
 
 
 def write_bundle(path: Path, kind: str, gain: float = 1.0) -> Path:
     """A bundle with T = 100, prediction v, no norm and no statistic at its start value; `gain` times the head."""
     diffusion = {"timesteps": 100, "prediction": "v", "clamp": None, "sample_steps": 7, "sampler": "ddpm"}
     config = {"data": {"size": 24, "fit": "letterbox"}, "model": MODELS[kind], "diffusion": diffusion}
+    config |= {"codec": CODECS[kind]} if kind in CODECS else {}
     torch.manual_seed(0)
     state = build_model(config).state_dict()
     for name, value in state.items():
@@ -49,7 +56,7 @@ def write_bundle(path: Path, kind: str, gain: float = 1.0) -> Path:
 
 @pytest.fixture(scope="session")
 def make_bundle() -> Callable[..., Path]:
-    """`make_bundle(path, kind, gain=1.0)`: kind is seed, unet or coordinates; returns the path."""
+    """`make_bundle(path, kind, gain=1.0)`: kind is one of MODELS; returns the path."""
     return write_bundle
 
 
@@ -61,6 +68,18 @@ def make_artifact(once: Callable[..., Path]) -> Callable[[str], Path]:
         main([str(write_bundle(folder / "model.safetensors", kind)), "--output", str(folder / "artifact")])
 
     return lambda kind: once(f"export_{kind}", lambda folder: fill(folder, kind))
+
+
+@pytest.fixture(scope="session")
+def two_networks(once: Callable[..., Path]) -> Path:
+    """An artifact with a codec of 12 channels and a second network, from which it starts; nobody may change it."""
+
+    def fill(folder: Path) -> None:
+        one = write_bundle(folder / "one.safetensors", "patches")
+        two = write_two(folder / "model.safetensors", one, "mean")
+        main([str(two), "--output", str(folder / "artifact"), "--variants", "fp16"])
+
+    return once("two_networks", fill)
 
 
 @pytest.fixture(scope="session", params=["seed", "unet"])

@@ -1,69 +1,85 @@
-"""A bundle whose tables start from a second network becomes an artifact with both."""
+"""A bundle whose tables start from a second network becomes an artifact with both, with a codec or without."""
 
 from __future__ import annotations
 
-import json
+import math
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import onnx
+import onnxruntime
 import pytest
 import torch
-from safetensors.numpy import save_file
 
 from export import to_onnx, verify
 from export.edge.errors import UserError
 from export.edge.model.artifact import open_artifact
-from export.edge.model.bundles import bundle_metadata, bundle_tensors
+from export.edge.model.codec import of_settings
 from export.edge.model.layout import DENOISER, networks
 from export.edge.pictures.arrays import to_float, to_uint8
 from export.edge.sampling.noise import start_noise
-from export.edge.sampling.table import Plan
 from export.probes import paint_probe
 from export.scoring import draw, nchw
-from export.web.build import build_page
+from tests.export.two_networks import write_two
+from torch_ref.codec import codec_of
 from torch_ref.weights import load_bundle
 
 
-def write_two(path: Path, one: Path, other: str) -> Path:
-    """The bundle `one`, with its weights halved as a network `other`, from which the only sampler starts."""
-    bundle = load_bundle(one)
-    bundle.config["diffusion"] |= {"sampler": "direct", "sample_steps": 2}
-    weights = bundle.networks[DENOISER]
-    held = {DENOISER: weights, other: {name: value / 2 for name, value in weights.items()}}
-    columns = {"x0_from_output": [1.0, 1.0], "next_from_x0": [1.0, 1.0], "start_from_noise": 0.5}
-    plan = Plan.from_columns({"t": [99, 49], **columns, "start_from_source": 1.0, "source": "mean"})
-    tensors = bundle_tensors(held, None)
-    save_file(tensors, path, bundle_metadata(tensors, json.dumps(bundle.config), (), held, {"direct": {2: plan}}))
-    return path
-
-
+@pytest.mark.parametrize(("source", "kind"), [("mean", "patches"), (DENOISER, "unet")])
 def test_both_networks_are_exported_and_used(
-    make_bundle: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    source: str,
+    kind: str,
+    make_bundle: Callable[..., Path],
+    two_networks: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    bundle = write_two(tmp_path / "two.safetensors", make_bundle(tmp_path / "one.safetensors", "unet"), "mean")
-    folder = tmp_path / "artifact"
-    to_onnx.main([str(bundle), "--output", str(folder), "--variants", "fp16"])
-    assert "left out: " in capsys.readouterr().out  # sampler.onnx, which holds one network
+    bundle, folder = two_networks / "model.safetensors", two_networks / "artifact"
+    if source == DENOISER:
+        one = make_bundle(tmp_path / "one.safetensors", kind)
+        bundle, folder = write_two(tmp_path / "two.safetensors", one, "mean", source), tmp_path / "artifact"
+        to_onnx.main([str(bundle), "--output", str(folder), "--variants", "fp16"])
+    more = {} if kind == "unet" else {"codec_encode": ["codec_encode.onnx"], "codec_decode": ["codec_decode.onnx"]}
     assert {name: [one.file for one in held.values()] for name, held in networks(folder).items()} == {
         DENOISER: ["model.onnx", "model_fp16.onnx"],
-        "mean": ["mean.onnx"],
+        **({"mean": ["mean.onnx"]} if source == "mean" else {}),
+        **more,
     }
+    assert "left out" not in capsys.readouterr().out
     verify.main([str(folder), "--steps", "2"])
-    assert capsys.readouterr().out.count("largest difference") == 3  # two networks and the golden picture
-    with pytest.raises(UserError, match="starts from the network 'mean', and the page runs one network"):
-        build_page(folder, tmp_path / "site")
-    picture = paint_probe(3, 24)
-    cond = torch.from_numpy(nchw(to_float(picture)[None]))
-    denoiser, mean = (load_bundle(bundle, name).model for name in (DENOISER, "mean"))
+    # Networks, sampler.onnx, the golden picture, and the codec.
+    assert capsys.readouterr().out.count("largest difference") == 3 + (source == "mean") + (kind == "patches")
+    wanted, noise = in_torch(bundle, source, picture := paint_probe(3, 24))
+    for path in (folder, folder / "onnx/model.onnx"):
+        assert np.abs(draw(open_artifact(path), picture, 5).picture.astype(int) - to_uint8(wanted)).max() <= 1
+    model = onnx.load(folder / "onnx/sampler.onnx")
+    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    (found,) = session.run(None, {"cond": nchw(to_float(picture)[None]), "noise": noise})
+    np.testing.assert_allclose(found[0].transpose(1, 2, 0), wanted / 2 + 0.5, rtol=0, atol=1e-4)
+    # A network's weights stand in it once, however often it is called.
+    files = [folder / "onnx" / held["fp32"].file for held in networks(folder).values()]
+    assert values_in(model.graph) < sum(values_in(onnx.load(file).graph) for file in files) + 500
+
+
+def values_in(graph: onnx.GraphProto) -> int:
+    """Numbers in the initializers of a graph and of the bodies of its loops."""
+    inner = (attribute.g for node in graph.node for attribute in node.attribute if attribute.HasField("g"))
+    return sum(math.prod(tensor.dims) for tensor in graph.initializer) + sum(values_in(body) for body in inner)
+
+
+def in_torch(bundle: Path, source: str, picture: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The sampler of `write_two`, by hand: a picture (24, 24, 3), clipped, and the noise of seed 5 that it took."""
+    held = load_bundle(bundle)
+    codec, sizes = codec_of(held.config), of_settings(held.config.get("codec", {}))
+    denoiser, start = (load_bundle(bundle, name).model for name in (DENOISER, source))
+    noise = nchw(start_noise(5, sizes.state_shape((1, 24, 24))))
     with torch.inference_mode():
-        x = mean(torch.zeros_like(cond), cond, torch.tensor([99]))
-        x = x + 0.5 * torch.from_numpy(nchw(start_noise(5, (1, 24, 24, 3))))
+        cond = codec.encode(torch.from_numpy(nchw(to_float(picture)[None])))
+        x = start(torch.zeros_like(cond), cond, torch.tensor([99])) + 0.5 * torch.from_numpy(noise)
         for t in (99, 49):
             x = denoiser(x, cond, torch.tensor([t]))
-    wanted = to_uint8(np.clip(x[0].permute(1, 2, 0).numpy(), -1.0, 1.0))
-    for path in (folder, folder / "onnx/model.onnx"):
-        assert np.abs(draw(open_artifact(path), picture, 5).picture.astype(int) - wanted).max() <= 1
+        return codec.decode(x)[0].permute(1, 2, 0).clip(-1.0, 1.0).numpy(), noise
 
 
 def test_a_network_that_is_not_in_the_bundle_is_named(make_bundle: Callable[..., Path], tmp_path: Path) -> None:

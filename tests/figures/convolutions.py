@@ -15,13 +15,12 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import torch
-import tyro
 
 from export.edge.disk.files import check_output_file, write_json, write_text
 from export.edge.errors import UserError, run
@@ -29,6 +28,7 @@ from export.edge.timing import Child, GoneError
 from jax_impl.bench.flops import equations
 from jax_impl.bench.training import BenchArgs, configure
 from jax_impl.config.as_json import to_json
+from jax_impl.config.command import parse
 from jax_impl.config.tree import Config
 from jax_impl.model.network import outline
 from tests.figures.formulations import DIRECTIONS, Conv, Direction, in_our_layout, pytorch, ways
@@ -78,15 +78,15 @@ class ConvolutionsArgs:
     """Turns that all take."""
     settings: tuple[str, ...] = tuple(SETTINGS)
     """What the train step is tried under, by the names of the table."""
-    no_shapes: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    no_shapes: bool = False
     """Leave out the single convolutions."""
-    no_flags: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    no_flags: bool = False
     """Leave out the train step under flags."""
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Parse the command line, measure, print and write the tables. Raises UserError for no turns."""
-    args = tyro.cli(ConvolutionsArgs, args=argv, prog="python -m tests.figures.convolutions")
+    args = parse(ConvolutionsArgs, argv, "python -m tests.figures.convolutions")
     if args.rounds < 1:
         raise UserError(f"--rounds {args.rounds} must be above 0; choose more")
     if unknown := sorted(set(args.settings) - set(SETTINGS)):

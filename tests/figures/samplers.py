@@ -12,7 +12,6 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
-import tyro
 
 from export.edge.errors import UserError, run
 from export.edge.metrics import psnr
@@ -20,6 +19,7 @@ from export.edge.pictures.arrays import to_float, to_uint8
 from export.edge.pictures.files import check_output_picture, save_picture
 from export.edge.pictures.sheets import grid
 from export.edge.sampling.noise import start_noise
+from jax_impl.config.command import parse
 from jax_impl.data.loader import load
 from jax_impl.diffusion.sampling import SamplingOptions, make_sampler, resolve
 from jax_impl.evaluation.report import chosen
@@ -49,7 +49,7 @@ class FigureArgs:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Parse the command line, draw, write the picture and print each sampler's PSNR over the pairs shown."""
-    args = tyro.cli(FigureArgs, args=argv, prog="python -m tests.figures.samplers")
+    args = parse(FigureArgs, argv, "python -m tests.figures.samplers")
     check_output_picture(args.output, "--output")
     trained = open_run(args.run)
     # An impossible number of steps is found out before any work.

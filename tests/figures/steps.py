@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, get_args
 
-import tyro
 from matplotlib.figure import Figure
 
 from export.edge.disk.files import atomic_file, write_json
@@ -18,6 +17,7 @@ from export.edge.errors import UserError, run
 from export.edge.pictures.files import check_output_picture
 from export.edge.sampling.spacing import check_steps
 from export.edge.sampling.table import Sampler
+from jax_impl.config.command import parse
 from jax_impl.diffusion.sampling import SamplingOptions
 from jax_impl.evaluate import EvaluationData, data_config
 from jax_impl.evaluation.held_out import open_held_out
@@ -56,7 +56,7 @@ class StepsArgs:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Parse the command line, score, and write picture and figures. Raises UserError for what cannot be drawn."""
-    args = tyro.cli(StepsArgs, args=argv, prog="python -m tests.figures.steps")
+    args = parse(StepsArgs, argv, "python -m tests.figures.steps")
     check_output_picture(args.output, "--output")
     if not args.samplers or not args.steps:
         raise UserError("--samplers and --steps must each name at least one; leave them out for all")

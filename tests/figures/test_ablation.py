@@ -16,7 +16,7 @@ PLAN = Plan("pairs", "reverse", 64, 4, 8, 16, Path("out"), 0.0)
 
 @pytest.mark.parametrize("name", ROWS)
 def test_every_row_is_a_run_on_the_same_images(name: str) -> None:
-    config = parse(train(PLAN, name, 7, Path("out/run"))[1:]).config()
+    config = parse(train(PLAN, name, 7, Path("out/run"))[1:]).settings()
     assert (config.data.path, config.data.direction, config.data.size) == ("pairs", "reverse", 64)
     assert (config.data.repeats, config.train.epochs, config.train.batch_size, config.train.seed) == (8, 4, 16, 7)
 

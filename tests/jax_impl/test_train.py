@@ -6,6 +6,7 @@ import dataclasses
 import os
 import shutil
 import signal
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -279,6 +280,13 @@ def test_resume_with_another_preset_is_refused(finished: Path) -> None:
 def test_resume_and_init_from_exclude_each_other(finished: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="exclude each other"):
         main(["--resume", "--output-dir", str(finished), "--init-from", str(tmp_path / "m.safetensors")])
+
+
+def test_tensorboard_that_is_not_installed_is_said_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "tensorboardX", None)
+    with pytest.raises(UserError, match="needs tensorboardX; `pip install tensorboardX`"):
+        main(["tiny", "--train.tensorboard", "--output-dir", str(tmp_path / "run")])
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_missing_data_folder_leaves_nothing_behind(tmp_path: Path) -> None:

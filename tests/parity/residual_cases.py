@@ -93,10 +93,10 @@ def _recolour(size: Size) -> Case:
     pictures = (size.batch, rows * p, columns * p, 3)
     return Case(
         None,
-        lambda _, weights, x_t, cond: recolour.recolour(weights, x_t, cond, p),
+        lambda _, weights, x_t, cond: recolour.recolour(weights, (x_t, cond), cond, p),
         nn.Identity(),
-        lambda _, weights, x_t, cond: torch_unet.recolour(weights, x_t, cond, p),
-        [(size.batch, rows, columns, 3 * recolour.AFFINE_TERMS), pictures, pictures],
+        lambda _, weights, x_t, cond: torch_unet.recolour(weights, (x_t, cond), cond, p),
+        [(size.batch, rows, columns, recolour.affine_weights(3)), pictures, pictures],
         deviation=0.5,  # the output is a sum of products of inputs
     )
 

@@ -35,10 +35,10 @@ class Scale(nn.Module):
 class Pointwise(Denoiser):
     size_multiple = 1
 
-    def __init__(self, timesteps, channels):
+    def __init__(self, timesteps, state_channels, channels):
         super().__init__()
-        self.start = nn.Conv2d(6, channels, 1)
-        self.last = nn.Conv2d(channels, 3, 1)
+        self.start = nn.Conv2d(2 * state_channels, channels, 1)
+        self.last = nn.Conv2d(channels, state_channels, 1)
         self.scale = Scale()
 
     def forward(self, x_t, cond, t):

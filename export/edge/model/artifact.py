@@ -1,8 +1,8 @@
 """The exported model file: known by its digest, opened, and turned into a function.
 
 The file is an ONNX graph with inputs `x_t` and `cond`, float32 (batch, 3, height, width)
-in [-1, 1] (5 channels of `cond` with coordinates), and `t`, int64 (batch,), and one output
-`prediction`, shaped like x_t. Its metadata (`export.edge.model.metadata`) hold what else sampling needs.
+in [-1, 1] (5 channels of `cond` with coordinates; states where there is a codec), and `t`, int64 (batch,), and one
+output `prediction`, shaped like x_t. Its metadata (`export.edge.model.metadata`) hold what else sampling needs.
 
 A damaged graph often still runs, and then paints nonsense. So the file carries the
 SHA-256 of itself, taken with the digest's own 64 digits as zeros and written as
@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,9 @@ from typing import Any
 from export.edge.disk.files import write_bytes
 from export.edge.disk.reading import read_bytes
 from export.edge.errors import UserError
-from export.edge.model.denoiser import denoiser
+from export.edge.model import codec as codecs
+from export.edge.model.codec import DECODE, ENCODE, IDENTITY, SIDES, Codec, Transform
+from export.edge.model.denoiser import codec_side, denoiser
 from export.edge.model.layout import NETWORKS_FILE, model_file, networks
 from export.edge.model.metadata import Artifact, check_format, read_metadata
 from export.edge.model.onnx_file import check_self_contained
@@ -55,45 +58,75 @@ def open_artifact(
 ) -> Artifact:
     """Open the model file at `path`, or an artifact folder's `variant`, on the CPU.
 
-    The networks from which its tables start are opened too, from the same artifact: in that variant, or the reference
-    where they lack it. `threads` is the number of threads one operator may use; None takes one for each
-    physical core. `expect_sha256` is the SHA-256 that the model file must have, 64 hexadecimal
-    digits; None takes any file. Raises UserError when onnxruntime is not installed, and when a file is missing, too
-    large, another one than expected, not one of ours, damaged, needs other files, is of other weights, or is of another
-    format version.
+    Its codec, unless that is the identity, and the networks from which its tables start are opened too, from the same
+    artifact: in that variant, or the reference where they lack it. `threads` is the number of threads one operator may
+    use; None takes one for each physical core. `expect_sha256` is the SHA-256 that the model file must have, 64
+    hexadecimal digits; None takes any file. Raises UserError when onnxruntime is not installed, and when a file is
+    missing, too large, another one than expected, not one of ours, damaged, needs other files, is of other weights, or
+    is of another format version.
     """
     file = model_file(path, variant)
     model = open_network(file, threads, expect_sha256)
     root = path if path.is_dir() else file.parent.parent
-    known = networks(root) if model.sources and (root / NETWORKS_FILE).is_file() else {}
-    others = {}
-    for name in model.sources:
+    sides = () if model.codec.name == IDENTITY else tuple(SIDES)
+    needed = {name: f"tables name the source {name[:40]!r}" for name in model.sources}
+    needed |= {name: f"its codec {model.codec.name[:40]!r} needs {name}.onnx" for name in sides}
+    known = networks(root) if needed and (root / NETWORKS_FILE).is_file() else {}
+    files = {}
+    for name, why in needed.items():
         if name not in known:
             raise UserError(
-                f"model {file}: tables name the source {name[:40]!r}, which the file lacks; give the folder of the "
-                "artifact, or export it again"
+                f"model {file}: {why}, which the file lacks; give the folder of the artifact, or export it again"
             )
-        other_file = model_file(root, variant, name)
-        other = open_network(other_file, threads)
+        files[name] = model_file(root, variant, name)
+    others = {}
+    for name in model.sources:
+        other = open_network(files[name], threads)
         if other.weights_digest != model.weights_digest:
-            raise UserError(f"model {other_file} was made from other weights than {file}; export the bundle again")
+            raise UserError(f"model {files[name]} was made from other weights than {file}; export the bundle again")
         others[name] = other.denoise
-    return replace(model, others=others)
+    codec = open_codec(model.codec, files, model.weights_digest, threads) if sides else model.codec
+    return replace(model, others=others, codec=codec)
+
+
+def open_codec(codec: Codec, files: Mapping[str, Path], weights_digest: str, threads: int | None = None) -> Codec:
+    """The codec with what runs it, from its files ENCODE and DECODE. Raises UserError as `open_artifact` does."""
+    sides = {}
+    for name in SIDES:
+        session, metadata = _open(files[name], threads)
+        given, made = ({value: ("tensor(float)", 4)} for value in SIDES[name])
+        _check_graph(session, files[name], given, made)
+        if (found := metadata.get("format", "")) != codecs.FORMAT:
+            raise UserError(
+                f"model {files[name]} has the format {found!r}, expected {codecs.FORMAT!r}; export the bundle again"
+            )
+        if metadata.get("weights_digest") != weights_digest:
+            raise UserError(f"model {files[name]} was made from other weights than its model; export the bundle again")
+        sides[name] = codec_side(session, files[name], codec, name)
+    return replace(codec, transform=Transform(sides[ENCODE], sides[DECODE]))
 
 
 def open_network(path: Path, threads: int | None = None, expect_sha256: str | None = None) -> Artifact:
-    """Open one file alone, as `open_artifact` does, without the networks from which its tables start."""
+    """Open one file alone, as `open_artifact` does, without its codec and the networks from which its tables start."""
     if threads is not None and threads < 1:
         raise UserError(f"threads {threads} is less than 1; give at least one or leave it out")
-    data = read_sealed(path, expect_sha256)
-    session = _open_session(data, path, threads)
-    try:
-        metadata = session.get_modelmeta().custom_metadata_map
-        check_format(metadata, path)
-        _check_graph(session, path)
-    except UnicodeDecodeError as error:
-        raise UserError(f"model {path} holds names or metadata that are no text; export it again") from error
+    session, metadata = _open(path, threads, expect_sha256)
+    check_format(metadata, path)
+    _check_graph(session, path, INPUTS, OUTPUTS)
     return read_metadata(metadata, denoiser(session, path), path)
+
+
+def _open(path: Path, threads: int | None, expect_sha256: str | None = None) -> tuple[Any, Mapping[str, str]]:
+    """A sealed file's session and its metadata."""
+    session = _open_session(read_sealed(path, expect_sha256), path, threads)
+    try:
+        return session, session.get_modelmeta().custom_metadata_map
+    except UnicodeDecodeError as error:
+        raise _no_text(path) from error
+
+
+def _no_text(path: Path) -> UserError:
+    return UserError(f"model {path} holds names or metadata that are no text; export it again")
 
 
 def read_sealed(path: Path, expect_sha256: str | None = None) -> bytes:
@@ -170,11 +203,15 @@ def _open_session(data: bytes, path: Path, threads: int | None) -> Any:
         ) from error
 
 
-def _check_graph(session: Any, path: Path) -> None:
-    for role, wanted, found in (
-        ("inputs", INPUTS, session.get_inputs()),
-        ("outputs", OUTPUTS, session.get_outputs()),
-    ):
-        have = {node.name: (node.type, len(node.shape)) for node in found}
+Values = Mapping[str, tuple[str, int]]
+"""Type and rank of each input or output."""
+
+
+def _check_graph(session: Any, path: Path, inputs: Values, outputs: Values) -> None:
+    for role, wanted, nodes in (("inputs", inputs, session.get_inputs), ("outputs", outputs, session.get_outputs)):
+        try:
+            have = {node.name: (node.type, len(node.shape)) for node in nodes()}
+        except UnicodeDecodeError as error:
+            raise _no_text(path) from error
         if have != wanted:
             raise UserError(f"model {path} has the {role} {have}, expected {wanted}; export it again")

@@ -2,6 +2,11 @@
 
 A file's metadata give its name, its sizes and its statistics, `codec`, JSON: {"name": "identity", "factor": 1,
 "channels": 3, "mean": [0, 0, 0], "std": [1, 1, 1]}. A state is (encoded picture - mean) / std, channel by channel.
+
+With the identity the encoded picture is the picture. Any other codec is two more ONNX files of the artifact, ENCODE and
+DECODE of its networks, whatever the codec computes: `codec_encode.onnx` has the input `picture`, float32 (batch, 3,
+height, width), and the output `state`, (batch, channels, height / factor, width / factor), before the statistics;
+`codec_decode.onnx` has the input `state` and the output `picture`.
 """
 
 from __future__ import annotations
@@ -9,16 +14,21 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from export.edge.disk.reading import parse_json
 from export.edge.errors import UserError
-from export.edge.registry import Registry
 
 IDENTITY = "identity"
+FORMAT = "dawn2dusk-codec"
+ENCODE, DECODE = "codec_encode", "codec_decode"
+"""Of the networks of an artifact, those that are the codec."""
+PICTURE, STATE = "picture", "state"
+SIDES = {ENCODE: (PICTURE, STATE), DECODE: (STATE, PICTURE)}
+"""Input and output of each."""
 MOST_FACTOR, MOST_CHANNELS = 64, 1024
 
 
@@ -28,10 +38,6 @@ class Transform:
 
     encode: Callable[[np.ndarray], np.ndarray]
     decode: Callable[[np.ndarray], np.ndarray]
-
-
-CODECS: Registry[Transform] = Registry("codec")
-CODECS.add(IDENTITY, Transform(lambda picture: picture, lambda state: state))
 
 
 @dataclass(frozen=True)
@@ -45,6 +51,8 @@ class Codec:
     """Of the state."""
     mean: tuple[float, ...] = (0.0, 0.0, 0.0)
     std: tuple[float, ...] = (1.0, 1.0, 1.0)
+    transform: Transform | None = field(default=None, compare=False)
+    """What runs ENCODE and DECODE; None for the identity, and for a file that was opened alone."""
 
     def state_shape(self, shape: Sequence[int]) -> tuple[int, ...]:
         """The shape of the state of pictures (batch, height, width, ...)."""
@@ -57,7 +65,7 @@ class Codec:
         """
         if self == IDENTITY_CODEC:
             return picture
-        state = (CODECS[self.name].encode(picture[..., :3]) - self._row(self.mean)) / self._row(self.std)
+        state = (self._transform.encode(picture[..., :3]) - self._row(self.mean)) / self._row(self.std)
         if picture.shape[-1] == 3:
             return state
         batch, height, width, _ = picture.shape
@@ -69,21 +77,34 @@ class Codec:
         """The inverse of `encode` for pictures of three channels."""
         if self == IDENTITY_CODEC:
             return state
-        return CODECS[self.name].decode(state * self._row(self.std) + self._row(self.mean))
+        return self._transform.decode(state * self._row(self.std) + self._row(self.mean))
 
     def to_json(self) -> str:
         """The entry of the metadata."""
-        return json.dumps(asdict(self))
+        return json.dumps(self.as_entry())
+
+    def as_entry(self) -> dict[str, Any]:
+        """What `to_json` writes, as JSON can hold it."""
+        return {name: getattr(self, name) for name in ("name", "factor", "channels", "mean", "std")}
+
+    @property
+    def _transform(self) -> Transform:
+        if self.name == IDENTITY:
+            return _UNCHANGED
+        if self.transform is None:
+            raise UserError(f"the codec {self.name} is in files of its own; give the folder of the artifact")
+        return self.transform
 
     def _row(self, values: tuple[float, ...]) -> np.ndarray:
         return np.asarray(values, np.float32)
 
 
+_UNCHANGED = Transform(lambda picture: picture, lambda state: state)
 IDENTITY_CODEC = Codec()
 
 
 def read_codec(text: str, where: str) -> Codec:
-    """The codec that an entry of the metadata describes; whether its name is known is found out when it is called.
+    """The codec that an entry of the metadata describes, without the files that run it.
 
     Raises UserError, which begins with `where`, for an entry that describes none.
     """
@@ -104,5 +125,5 @@ def read_codec(text: str, where: str) -> Codec:
 def of_settings(settings: Mapping[str, Any]) -> Codec:
     """The codec that a bundle's config names in its section `codec`; older ones have none: the identity."""
     values = {"name": settings.get("codec", IDENTITY), **settings}
-    held = {key: values.get(key, default) for key, default in asdict(IDENTITY_CODEC).items()}
+    held = {key: values.get(key, default) for key, default in IDENTITY_CODEC.as_entry().items()}
     return read_codec(json.dumps(held), "config.codec")

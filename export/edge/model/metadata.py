@@ -12,10 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from export.edge import plugins
 from export.edge.disk.reading import parse_json
 from export.edge.errors import UserError
-from export.edge.model.codec import CODECS, IDENTITY_CODEC, Codec, read_codec
+from export.edge.model.codec import IDENTITY_CODEC, Codec, read_codec
 from export.edge.model.layout import DENOISER
 from export.edge.pictures.arrays import FITS, LARGEST_SIZE
 from export.edge.sampling.coordinates import placed
@@ -212,7 +211,7 @@ def read_metadata(metadata: Mapping[str, str], denoise: Denoise, path: Path) -> 
         cond_dropout=_between(metadata, "cond_dropout", 1.0, path),
         coordinates=choice("coordinates", ("false", "true")) == "true",
         weights_digest=digest,
-        codec=_codec(metadata, path),
+        codec=read_codec(metadata["codec"], f"model {path}: codec"),
         format_version=metadata["format_version"],
         tables=tables,
     )
@@ -229,17 +228,6 @@ def _tables(metadata: Mapping[str, str], path: Path) -> Tables:
         return read_tables(metadata["tables"])
     except UserError as error:
         raise UserError(f"model {path}: {error}; export it again") from None
-
-
-def _codec(metadata: Mapping[str, str], path: Path) -> Codec:
-    codec = read_codec(metadata["codec"], f"model {path}: codec")
-    if codec.name not in CODECS:
-        try:
-            record = plugins.record(parse_json(metadata["plugins"]), "plugins")
-        except (UserError, ValueError):
-            record = ()
-        CODECS.find(codec.name, f"model {path}: codec.name", plugins.module_of(record, CODECS.kind, codec.name))
-    return codec
 
 
 def _clamp(metadata: Mapping[str, str], path: Path) -> float | None:

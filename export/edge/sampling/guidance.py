@@ -24,9 +24,9 @@ def check_guidance(scale: float, cond_dropout: float) -> None:
         )
 
 
-def hide(cond: np.ndarray) -> np.ndarray:
-    """cond with its picture hidden, (batch, height, width, 3 or 5): where its pixels lie stays known."""
-    return np.concatenate([np.full_like(cond[..., :3], HIDDEN), cond[..., 3:]], axis=-1)
+def hide(cond: np.ndarray, channels: int = 3) -> np.ndarray:
+    """cond with its picture, its first `channels`, hidden: where its pixels lie, in the two behind, stays known."""
+    return np.concatenate([np.full_like(cond[..., :channels], HIDDEN), cond[..., channels:]], axis=-1)
 
 
 def guided(denoise: Denoise, scale: float) -> Denoise:
@@ -41,7 +41,7 @@ def guided(denoise: Denoise, scale: float) -> Denoise:
     def both(x_t: np.ndarray, cond: np.ndarray, t: np.ndarray) -> np.ndarray:
         # One after the other: as one batch they would need twice the memory, and on a CPU gain nothing.
         shown = denoise(x_t, cond, t)
-        hidden = denoise(x_t, hide(cond), t)
+        hidden = denoise(x_t, hide(cond, x_t.shape[-1]), t)
         return hidden + float(scale) * (shown - hidden)
 
     return both

@@ -71,13 +71,18 @@ def generate(model: Model, cond: np.ndarray, plan: Plan, seed: int, denoise: Den
 
 
 def final(calls: Iterable[Call]) -> np.ndarray:
-    """The picture that calls lead to, (batch, height, width, 3). Raises UserError where its values are not finite."""
+    """The state that calls lead to, (batch, height, width, channels). Raises UserError as `finite` does."""
     x = np.empty(0)
     for call in calls:
         x = call.x
-    if not np.isfinite(x).all():
+    return finite(x)
+
+
+def finite(values: np.ndarray) -> np.ndarray:
+    """What a model returned. Raises UserError where values of it are not finite."""
+    if not np.isfinite(values).all():
         raise UserError("the model returned values that are not finite; export it again from a healthy training run")
-    return x
+    return values
 
 
 def start_state(plan: Plan, source: np.ndarray | None, seed: int, shape: tuple[int, ...]) -> np.ndarray:

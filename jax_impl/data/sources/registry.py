@@ -48,15 +48,25 @@ _OF_FILES = ("side-by-side", "folders", "manifest")
 _OF_SETTINGS = ("tfds", "scenes")
 
 
+def find_layout(config: DataConfig, record: plugins.Record = ()) -> Layout:
+    """The layout that the settings name; nothing is opened.
+
+    `record`: which entries a user's modules registered, for messages. Raises UserError for one that is not registered.
+    """
+    module = plugins.module_of(record, SOURCES.kind, config.layout)
+    try:
+        return SOURCES.find(config.layout, "data.layout", module)
+    except UserError as error:
+        hint = "" if module else f", or load the module that adds it with {plugins.FLAG}"
+        raise UserError(f"{error}{hint}") from None
+
+
 def open_source(config: DataConfig) -> Source:
     """Everything at the place that the settings name, found but not decoded.
 
     Raises UserError where the place is missing, holds no pairs, or does not fit the layout.
     """
-    try:
-        layout = SOURCES.find(config.layout, "data.layout")
-    except UserError as error:
-        raise UserError(f"{error}, or load the module that adds it with {plugins.FLAG}") from None
+    layout = find_layout(config)
     if config.layout in _OF_FILES:
         # Nothing to lay out: such settings have always been accepted.
         layout = next((SOURCES[name] for name in _OF_SETTINGS if SOURCES[name].recognises(config)), layout)

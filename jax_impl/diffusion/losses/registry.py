@@ -68,6 +68,8 @@ class LossConfig(ABC):
     """Whether the value is no mean over pictures."""
     on_parts: ClassVar[str] = ""
     """For a term over the batch: what accumulation and several devices do to it, a sentence."""
+    needs: ClassVar[tuple[str, ...]] = ()
+    """Names in `aux` that the term cannot do without: a stage of training has to give them."""
 
     def __init_subclass__(cls) -> None:
         if cls.over_batch and not cls.on_parts:

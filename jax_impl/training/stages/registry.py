@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import importlib
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 from jax_impl.config import tagged
 from jax_impl.config.checks import require
 from jax_impl.config.fields import FREE_ON_RESUME
+from jax_impl.diffusion.losses.registry import LossConfig
 from jax_impl.training.interfaces import Stage
 
 
@@ -23,6 +25,23 @@ class StageConfig(ABC):
 
     def __post_init__(self) -> None:
         require(self.epochs is None or self.epochs >= 1, "stages.epochs", self.epochs, "choose at least 1, or none")
+
+    gives: ClassVar[tuple[str, ...]] = ()
+    """What the stage gives to loss terms in `aux`."""
+    warm: ClassVar[bool] = False
+    """Whether the stage makes sense only with a trained network to start from."""
+
+    def terms(self, config: Any) -> Sequence[LossConfig]:
+        """The loss terms of the stage in a run with these settings: those of the run."""
+        return config.losses
+
+    def check(self, config: Any) -> None:
+        """Raise UserError where the stage cannot do what the settings of a run ask for; called when these are made."""
+        for term in self.terms(config):
+            lacking = [name for name in term.needs if name not in self.gives]
+            where = "losses" if self.terms(config) is config.losses else f"stages.{self.stage}.losses"
+            rule = f"the stage {self.stage} gives it no {', '.join(lacking)}; leave it out, or use the stage realism"
+            require(not lacking, where, term.term, rule)
 
     @abstractmethod
     def create(self, config: Any) -> Stage:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from export.edge.errors import UserError
-from export.edge.model.codec import CODECS, Codec, Transform, of_settings, read_codec
+from export.edge.model.codec import Codec, Transform, of_settings, read_codec
 
 
 def test_the_identity_gives_back_the_same_array() -> None:
@@ -28,7 +28,7 @@ def test_statistics_shift_and_scale_and_leave_coordinates_alone() -> None:
     assert read_codec(codec.to_json(), "codec") == codec
 
 
-def test_a_codec_of_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_codec_of_blocks() -> None:
     def fold(picture: np.ndarray) -> np.ndarray:
         batch, height, width, _ = picture.shape
         blocks = picture.reshape(batch, height // 2, 2, width // 2, 2, 3).transpose(0, 1, 3, 2, 4, 5)
@@ -39,12 +39,16 @@ def test_a_codec_of_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
         blocks = state.reshape(batch, height, width, 2, 2, 3).transpose(0, 1, 3, 2, 4, 5)
         return blocks.reshape(batch, 2 * height, 2 * width, 3)
 
-    monkeypatch.setitem(CODECS._entries, "fold", Transform(fold, unfold))
-    codec = Codec("fold", 2, 12, (0.1,) * 12, (0.5,) * 12)
+    alone = Codec("fold", 2, 12, (0.1,) * 12, (0.5,) * 12)
+    codec = replace(alone, transform=Transform(fold, unfold))
     cond = np.random.default_rng(0).uniform(-1, 1, (1, 4, 6, 5)).astype(np.float32)
     assert codec.encode(cond[..., :3]).shape == codec.state_shape(cond.shape) == (1, 2, 3, 12)
     np.testing.assert_allclose(codec.decode(codec.encode(cond[..., :3])), cond[..., :3], atol=1e-6)
     np.testing.assert_allclose(codec.encode(cond)[0, 0, 0, 12:], cond[0, :2, :2, 3:].mean(axis=(0, 1)), atol=1e-6)
+    assert read_codec(codec.to_json(), "codec") == codec == alone
+    for call in (alone.encode, alone.decode):
+        with pytest.raises(UserError, match="the codec fold is in files of its own; give the folder of the artifact"):
+            call(cond[..., :3])
 
 
 @pytest.mark.parametrize(
@@ -57,4 +61,4 @@ def test_a_codec_of_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
 )  # fmt: skip
 def test_what_describes_no_codec(change: dict) -> None:
     with pytest.raises(UserError, match=r"codec is no description of a codec .* export it again"):
-        read_codec(json.dumps({**asdict(Codec()), **change}), "codec")
+        read_codec(json.dumps({**Codec().as_entry(), **change}), "codec")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import threading
 from collections.abc import Callable, Iterator
@@ -35,9 +36,9 @@ def site(folder_of_models: Path, onnxruntime_web: Path, tmp_path_factory: pytest
     return folder
 
 
-@pytest.fixture(scope="module")
-def serve(site: Path) -> Iterator[Callable[[bool], str]]:
-    """serve(True) starts the server and serve(False) ends it; both return its address."""
+@contextlib.contextmanager
+def served(site: Path) -> Iterator[Callable[[bool], str]]:
+    """Yields switch: switch(True) starts the server of a site and switch(False) ends it; both return its address."""
     running: list[tuple[Any, threading.Thread]] = []
     port = 0
 
@@ -58,6 +59,13 @@ def serve(site: Path) -> Iterator[Callable[[bool], str]]:
 
     yield switch
     switch(False)
+
+
+@pytest.fixture(scope="module")
+def serve(site: Path) -> Iterator[Callable[[bool], str]]:
+    """As `served` yields it."""
+    with served(site) as switch:
+        yield switch
 
 
 @pytest.fixture(scope="module")
@@ -130,6 +138,26 @@ def test_orientation_and_variants_are_followed(visit: Visit, folder_of_models: P
     assert furthest(downloaded(visit.page)[1], wanted) <= 2
     assert any(url.endswith("model_int8.onnx") for url in visit.requests)
     assert visit.complaints == []
+
+
+def test_a_codec_and_a_second_network_are_run(
+    browser: Any, two_networks: Path, onnxruntime_web: Path, tmp_path: Path
+) -> None:
+    artifact = two_networks / "artifact"
+    build_page(artifact, tmp_path / "site", onnxruntime_web=onnxruntime_web)
+    with served(tmp_path / "site") as switch:
+        visit = Visit(browser, switch(True))
+        visit.arrive()
+        visit.set(seed=str(SEED))
+        source = photo(tmp_path / "photo.png")
+        visit.page.set_input_files("#file", source)
+        visit.state("done")
+        wanted = translate(open_artifact(artifact), open_picture(source), seed=SEED)
+        assert wanted.std() > 30
+        assert furthest(downloaded(visit.page)[1], wanted) <= 2
+        assert visit.complaints == []
+        visit.page.locator("#offline").filter(has_text="Works offline.").wait_for()
+        visit.context.close()
 
 
 def test_webgpu_draws_the_same_where_it_is(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from export.edge.errors import UserError
 from jax_impl.config.arguments import parse
 from jax_impl.config.presets import PRESETS
+from jax_impl.data.sources.registry import SOURCES
 from jax_impl.diffusion.losses.hybrid import HybridConfig
 from jax_impl.model.seed_unet import SeedModelConfig
 from jax_impl.model.unet import UNetModelConfig
@@ -17,7 +19,7 @@ from jax_impl.runs.folder import check_resume, write_config
 
 def test_no_words_mean_seed() -> None:
     args = parse([])
-    assert args.config() == PRESETS["seed"]()
+    assert args.settings() == PRESETS["seed"]()
     assert not args.resume
 
 
@@ -50,7 +52,7 @@ def test_a_setting_out_of_range_names_itself() -> None:
         (["tiny", "--trian.epochs", "3"], r"--trian.epochs 3; did you mean --train.epochs\?; see `python -m jax_impl"),
         (["tinyy"], "unrecognized: tinyy; see"),
         (["--train.epochs", "x"], "--train.epochs: .*'x'"),
-        (["base", "--data.fit", "mirror"], r"--data.fit is 'mirror'; choose one of .*stretch"),
+        (["base", "--data.fit", "mirror"], r"--data.fit: 'mirror' is unknown; choose one of .*stretch"),
     ],
 )
 def test_a_mistake_is_one_line(words: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -63,14 +65,49 @@ def test_a_mistake_is_one_line(words: list[str], message: str, capsys: pytest.Ca
 def test_resume_without_a_preset_takes_the_settings_of_the_run(tmp_path: Path, flag: list[str]) -> None:
     run = tmp_path / "a_run"
     run.mkdir()
-    config = parse(["tiny", "--train.batch-size", "3"]).config()
+    config = parse(["tiny", "--train.batch-size", "3"]).settings()
     write_config(run, config)
     args = parse(["--resume", *(word.format(run) for word in flag), "--train.max-minutes", "5"])
     assert args.resume
     assert args.output_dir == run
     assert args.train.batch_size == 3
     assert args.train.max_minutes == 5.0
-    check_resume(config, args.config())
+    check_resume(config, args.settings())
+
+
+@pytest.mark.parametrize("sealed", [True, False], ids=["config.json of a run", "an edited copy"])
+def test_a_file_of_settings_stands_for_a_preset(tmp_path: Path, sealed: bool) -> None:
+    wanted = parse(["tiny", "--model.width", "16", "--train.tensorboard"]).settings()
+    write_config(tmp_path, wanted)
+    file = tmp_path / "config.json"
+    if not sealed:
+        file.write_text(file.read_text().replace('"width": 16', '"width": 24'))
+    args = parse(["--config", str(file), "--train.no-tensorboard", "--output-dir", "runs/x"])
+    assert isinstance(args.model, UNetModelConfig)
+    assert args.model.width == (16 if sealed else 24)
+    assert args.model.patch == PRESETS["tiny"]().model.patch != UNetModelConfig().patch
+    assert not args.train.tensorboard
+    assert args.output_dir == Path("runs/x")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, r"run\.json"),
+        ("{", r"run\.json is not JSON"),
+        ("[]", r"run\.json: config is \[\]"),
+        ('{"trian": {}}', r"run\.json: config\.trian is not a setting; did you mean config\.train"),
+        ('{"train": {"epochs": 0}}', r"run\.json: train\.epochs is 0"),
+        ("{}", "preset tiny and --config .* exclude each other"),
+    ],
+    ids=range(6),
+)
+def test_a_file_of_settings_that_cannot_be_is_named(tmp_path: Path, content: str | None, message: str) -> None:
+    file = tmp_path / "run.json"
+    if content is not None:
+        file.write_text(content)
+    with pytest.raises(UserError, match=message):
+        parse([*(["tiny"] if content == "{}" else []), f"--config={file}"])
 
 
 def test_resume_refuses_another_configuration() -> None:
@@ -78,14 +115,14 @@ def test_resume_refuses_another_configuration() -> None:
     with pytest.raises(UserError, match=r"model\.|data\.|optim\."):
         check_resume(tiny, PRESETS["seed"]())
     with pytest.raises(UserError, match=r"optim\.learning_rate is 0\.1 but the run was started with"):
-        check_resume(tiny, parse(["tiny", "--optim.learning-rate", "0.1"]).config())
+        check_resume(tiny, parse(["tiny", "--optim.learning-rate", "0.1"]).settings())
 
 
 def test_resume_may_lengthen_a_run_only_when_its_past_stays_the_same() -> None:
     seed, tiny = PRESETS["seed"](), PRESETS["tiny"]()
-    check_resume(seed, parse(["seed", "--train.epochs", "99"]).config())
+    check_resume(seed, parse(["seed", "--train.epochs", "99"]).settings())
     with pytest.raises(UserError, match=r"train\.epochs"):
-        check_resume(tiny, parse(["tiny", "--train.epochs", "99"]).config())
+        check_resume(tiny, parse(["tiny", "--train.epochs", "99"]).settings())
 
 
 def test_resume_of_a_folder_that_is_no_run(tmp_path: Path) -> None:
@@ -102,7 +139,7 @@ def test_loss_terms_are_names_or_objects() -> None:
 @pytest.mark.parametrize(
     ("word", "message"),
     [
-        ("texture", "losses.term is 'texture': choose one of hybrid"),
+        ("structure", "losses.term is 'structure': choose one of adversarial, anchor, colour, hybrid, texture"),
         ('{"term": "hybrid", "mae": 1}', r"losses\.mae is not a setting; did you mean losses\.mae_weight"),
         ('{"term": "hybrid", "mae_weight": -1}', r"losses\.hybrid\.mae_weight is -1"),
         ('{"term": "hybrid"', "is not JSON"),
@@ -113,3 +150,17 @@ def test_loss_terms_are_names_or_objects() -> None:
 def test_a_loss_term_that_cannot_be_is_named(word: str, message: str) -> None:
     with pytest.raises(UserError, match=message):
         parse(["tiny", "--losses", word])
+
+
+def test_a_data_layout_is_found_when_flags_are_parsed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(UserError, match=r"^data\.layout is 'mine': choose one of auto, .*with --plugin$"):
+        parse(["tiny", "--data.layout", "mine"])
+    monkeypatch.setattr(SOURCES, "_entries", {**SOURCES, "mine": SOURCES["folders"]})
+    monkeypatch.setattr(SOURCES, "_plugins", {"mine": "my_layout"})
+    config = PRESETS["tiny"]()
+    write_config(tmp_path, replace(config, data=replace(config.data, layout="mine")))
+    words = ["--resume", "--output-dir", str(tmp_path)]
+    assert parse(words).data.layout == "mine"
+    monkeypatch.setattr(SOURCES, "_entries", {name: entry for name, entry in SOURCES.items() if name != "mine"})
+    with pytest.raises(UserError, match=r"^data\.layout is 'mine': load its data layout with --plugin my_layout$"):
+        parse(words)

@@ -39,9 +39,9 @@ from jax_impl.model.registry import NETWORKS, NetworkConfig
 
 
 class Pointwise(nnx.Module):
-    def __init__(self, channels, rngs, dtype):
-        self.first = nnx.Conv(6, channels, (1, 1), dtype=dtype, rngs=rngs)
-        self.last = nnx.Conv(channels, 3, (1, 1), rngs=rngs)
+    def __init__(self, channels, rngs, dtype, state_channels):
+        self.first = nnx.Conv(2 * state_channels, channels, (1, 1), dtype=dtype, rngs=rngs)
+        self.last = nnx.Conv(channels, state_channels, (1, 1), rngs=rngs)
 
     def __call__(self, x_t, cond, t, *, train, key=None):
         return self.last(nnx.silu(self.first(jnp.concatenate([x_t, cond], axis=-1))))
@@ -58,8 +58,8 @@ class PointwiseConfig(NetworkConfig):
     def size_multiple(self):
         return 1
 
-    def create(self, timesteps, rngs, dtype=None):
-        return Pointwise(self.channels, rngs, dtype)
+    def create(self, timesteps, rngs, dtype=None, state_channels=3):
+        return Pointwise(self.channels, rngs, dtype, state_channels)
 
 
 def small() -> Config:
@@ -116,7 +116,7 @@ def test_json_brings_back_the_class_and_names_the_plugin_that_is_missing(
 def test_a_run_folder_names_its_plugin(loaded: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_config(tmp_path, loaded)
     assert read_config(tmp_path) == loaded
-    assert parse(["--resume", "--output-dir", str(tmp_path)]).config() == loaded
+    assert parse(["--resume", "--output-dir", str(tmp_path)]).settings() == loaded
     forget(monkeypatch)
     with pytest.raises(UserError, match=f"load its network with --plugin {MODULE}$"):
         read_config(tmp_path)
@@ -136,7 +136,7 @@ def test_a_bundle_names_its_plugin(loaded: Config, tmp_path: Path, monkeypatch: 
         "denoiser": ["first.bias", "first.kernel", "last.bias", "last.kernel"],
         "critic": ["scale.bias", "scale.kernel"],
     }
-    assert warm_start(path, loaded, params, stats)[0].keys() == params.keys()
+    assert warm_start(path, loaded, params, stats)["denoiser"][0].keys() == params.keys()
     with safe_open(path, framework="numpy") as file:
         assert json.loads(file.metadata()["plugins"]) == [["network", "pointwise", MODULE]]
     forget(monkeypatch)

@@ -102,8 +102,8 @@ def test_settings_of_before_there_were_processes_and_losses() -> None:
     [
         ('{"losses": []}', "losses is ()"),
         ('{"losses": "hybrid"}', "config.losses is 'hybrid'"),
-        ('{"losses": ["hybrid"]}', "config.losses.term is None: choose one of hybrid"),
-        ('{"losses": [{"term": "texture"}]}', "config.losses.term is 'texture': choose one of hybrid"),
+        ('{"losses": [["hybrid"]]}', "config.losses.term is None: choose one of adversarial"),
+        ('{"losses": ["structure"]}', "config.losses.term is 'structure': choose one of adversarial, anchor"),
         ('{"losses": [{"term": "hybrid", "weighting": "p2"}]}', "uniform, min_snr"),
         ('{"diffusion": {"process": "bridge"}}', "config.diffusion.process is 'bridge': choose one of gaussian"),
         ('{"diffusion": {"process": ["gaussian"]}}', "choose one of gaussian"),

@@ -19,9 +19,12 @@ from jax_impl import bundle
 from jax_impl.config.arguments import parse
 from jax_impl.config.data import DataConfig
 from jax_impl.config.tree import Config
+from jax_impl.diffusion.process import Published
+from jax_impl.diffusion.sampling import SamplingOptions, resolve
+from jax_impl.model.codec import PatchesCodecConfig
 from jax_impl.model.network import flatten, outline
 from jax_impl.model.unet import UNetModelConfig
-from jax_impl.runs.bundles import read_bundle, warm_start, write_bundle
+from jax_impl.runs.bundles import open_bundle, read_bundle, warm_start, write_bundle
 from jax_impl.runs.folder import open_run
 from jax_impl.runs.publishing import final_weights
 
@@ -124,7 +127,7 @@ def test_files_that_are_no_safetensors(path: Path, tmp_path: Path) -> None:
 
 def test_leftover_and_missing_names_are_errors(path: Path, trained_run: Path, trained_seed_run: Path) -> None:
     run = open_run(trained_run)
-    params, _ = warm_start(path, run.config, run.state.params, run.state.stats)
+    params, _ = warm_start(path, run.config, run.state.params, run.state.stats)[DENOISER]
     np.testing.assert_array_equal(flatten(params)["stem.bias"], flatten(run.state.ema)["stem.bias"])
     fewer = {k: v for k, v in run.state.params.items() if k != "stem"}
     with pytest.raises(UserError, match=r"stem\.\w+, which this network lacks"):
@@ -143,13 +146,41 @@ def test_advice_on_other_options_can_be_typed_and_those_of_training_alone_need_n
     params, stats = (jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), tree) for tree in shapes)
     write_bundle(path, {DENOISER: (params, stats)}, theirs.diffusion.create().published(), theirs)
     trained_otherwise = replace(theirs, model=replace(theirs.model, dropout=0.0, compute_dtype="bfloat16", remat=True))
-    assert warm_start(path, trained_otherwise, params, stats)[0].keys() == params.keys()
+    assert warm_start(path, trained_otherwise, params, stats)[DENOISER][0].keys() == params.keys()
     with pytest.raises(UserError) as error:
         warm_start(path, ours, params, stats)
     flags = str(error.value).partition("add ")[2].split()
     network = ["--model.width", "8", "--model.groups", "4", "--model.multipliers", "1", "--model.blocks", "1"]
     model = parse(["tiny", *network, *flags]).model
     assert model == replace(theirs.model, patch=8, dropout=0.0)
+
+
+def test_a_stage_starts_from_all_networks_of_a_bundle(trained_run: Path, tmp_path: Path) -> None:
+    run = open_run(trained_run)
+    params, stats = run.state.params, run.state.stats
+    halves = jax.tree.map(lambda leaf: leaf / 2, params)
+    judge = {"layer": {"kernel": jnp.ones((2, 3)), "bias": jnp.arange(3.0)}}
+    path = tmp_path / "three.safetensors"
+    networks = {DENOISER: (params, stats), "mean": (halves, stats), "judge": (judge, {})}
+    write_bundle(path, networks, run.problem.process.published(), run.config)
+    found = warm_start(path, run.config, params, stats)
+    assert jax.tree.structure(found) == jax.tree.structure(networks)
+    assert all(np.array_equal(a, b) for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(networks), strict=True))
+    other = replace(run.config, codec=PatchesCodecConfig())
+    with pytest.raises(UserError, match="trained with the codec identity, not patches; add --codec identity"):
+        warm_start(path, other, params, stats)
+
+
+def test_a_bundle_is_sampled_by_its_own_tables(trained_run: Path, tmp_path: Path) -> None:
+    run = open_run(trained_run)
+    plan = replace(run.problem.process.plan(2, "ddim"), next_from_x0=np.array([0.25, 1.0]))
+    path = tmp_path / "tables.safetensors"
+    networks = {DENOISER: (run.state.params, run.state.stats)}
+    write_bundle(path, networks, Published(tables={"ddim": {2: plan}}), run.config)
+    problem, *_ = open_bundle(path)
+    np.testing.assert_array_equal(resolve(problem, SamplingOptions(steps=2)).plan.next_from_x0, [0.25, 1.0])
+    with pytest.raises(UserError, match=r"no table of ddim in 3 steps; choose one of 2"):
+        resolve(problem, SamplingOptions(steps=3))
 
 
 @pytest.mark.parametrize(

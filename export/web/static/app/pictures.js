@@ -87,12 +87,12 @@ export function toPlanes({ data }) {
   return planar(data, (value) => (value - 127.5) / 127.5);
 }
 
-/** Interleaved values, three to a pixel, as three planes, Float32Array. */
-export function planar(values, change = (value) => value) {
-  const pixels = values.length / 3;
+/** Interleaved values, so many channels to a pixel, as planes, Float32Array. */
+export function planar(values, change = (value) => value, channels = 3) {
+  const pixels = values.length / channels;
   const planes = new Float32Array(values.length);
   for (let i = 0, p = 0; i < pixels; i++) {
-    for (let c = 0; c < 3; c++, p++) planes[c * pixels + i] = change(values[p]);
+    for (let c = 0; c < channels; c++, p++) planes[c * pixels + i] = change(values[p]);
   }
   return planes;
 }

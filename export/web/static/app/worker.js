@@ -5,9 +5,9 @@
 //      {kind: 'step', id, index, image} · {kind: 'done', id, blob, width, height, seconds} · {kind: 'cancelled', id}
 //      {kind: 'error', id, message}
 
-import { fromState, toState } from './codec.js';
+import { fromState, stateSize, toState } from './codec.js';
 import { toPhotoSize } from './detail.js';
-import { openNetwork } from './network.js';
+import { DENOISER, openNetwork } from './network.js';
 import { START, normal } from './noise.js';
 import { PhotoError, decode, encode } from './photos.js';
 import { covered, cut, fromPlanes, planar, toImageData, toPlanes, working } from './pictures.js';
@@ -62,29 +62,36 @@ async function drawOn(network, id, photo, { seed, steps, sampler, spacing, guida
   const plan = makePlan(model, steps, sampler, spacing);
   const inner = working(picture, model.size, model.fit, model.size_multiple);
   const { width, height } = inner;
-  const cond = toState(toPlanes(inner), model.codec);
-  const hidden = new Float32Array(cond.length);
-  const noise = (stream) => planar(normal(seed, stream, cond.length));
-  const denoise = guided((x, t, shown) => network.denoise(x, shown ? cond : hidden, t, height, width), guidance);
+  const { codec } = model;
+  const size = stateSize(codec, inner);
+  const cond = await toState(toPlanes(inner), codec, inner, network);
+  const hidden = new Float32Array(size.count);
+  const noise = (stream) => planar(normal(seed, stream, size.count), undefined, codec.channels);
+  const ask = (x, given, t, name) => network.denoise(x, given, t, size.rows, size.columns, name);
+  const denoise = guided((x, t, shown) => ask(x, shown ? cond : hidden, t, DENOISER), guidance);
 
-  // The page holds one network; a source that is not the photo is what that one makes of zeros.
+  // A source that is not the photo is what the network of that name makes of zeros.
   const bySource = plan.startFromSource !== 0 && plan.source !== 'cond';
-  const source = bySource ? await network.denoise(new Float32Array(cond.length), cond, plan.rows[0].t, height, width) : cond;
+  const source = bySource ? await ask(new Float32Array(size.count), cond, plan.rows[0].t, plan.source) : cond;
   let x = startState(plan, source, noise(START));
-  const show = (index) => {
-    const image = toImageData(cut(fromPlanes(fromState(x, model.codec), height, width), covered(picture, inner, model.fit)));
+  const drawn = () => fromState(x, codec, size, network);
+  const show = async (index) => {
+    const image = toImageData(cut(fromPlanes(await drawn(), height, width), covered(picture, inner, model.fit)));
     self.postMessage({ kind: 'step', id, index, image }, [image.data.buffer]);
   };
   self.postMessage({ kind: 'start', id, steps: plan.rows.length });
-  show(0);
+  await show(0);
   await breathe(id);
   for await (const step of iterate(denoise, x, plan.rows, model.clamp, model.threshold, (index) => noise(index + 1))) {
     x = step.x;
-    show(step.index + 1);
+    await show(step.index + 1);
     await breathe(id);
   }
-  if (!x.every(Number.isFinite)) throw new PhotoError('The model returned values that are not numbers. Choose another precision.');
-  const result = toPhotoSize(picture, inner, fromState(x, model.codec), model.fit);
+  const planes = await drawn();
+  if (!planes.every(Number.isFinite)) {
+    throw new PhotoError('The model returned values that are not numbers. Choose another precision.');
+  }
+  const result = toPhotoSize(picture, inner, planes, model.fit);
   await breathe(id);
   const blob = await encode(result);
   await breathe(id);

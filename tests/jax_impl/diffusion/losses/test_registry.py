@@ -106,7 +106,7 @@ def test_a_term_over_the_batch_says_what_becomes_of_it() -> None:
 def test_it_is_named_on_the_command_line_and_in_json() -> None:
     args = parse(["tiny", "--losses", "hybrid", '{"term": "sorted", "share": 0.25, "weight": 0.5}'])
     assert args.losses == (HybridConfig(), SortedConfig(share=0.25, weight=0.5))
-    assert from_json(to_json(args.config())).losses == args.losses
+    assert from_json(to_json(args.settings())).losses == args.losses
 
 
 def test_training_and_validation_have_one_loss() -> None:

@@ -1,0 +1,7 @@
+"""Our own loss terms, in LOSSES by importing this."""
+
+from __future__ import annotations
+
+from jax_impl.diffusion.losses import adversarial, anchor, colour, hybrid, texture
+
+__all__ = ["adversarial", "anchor", "colour", "hybrid", "texture"]

@@ -1,0 +1,116 @@
+"""The stage that makes the pictures of one pass sharp: the denoiser trains on against texture and a discriminator."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax.sharding import Mesh
+
+from export.edge.model.layout import DENOISER
+from jax_impl.config.tree import Config
+from jax_impl.data.loader import LazyPairs, Pairs
+from jax_impl.diffusion.losses.anchor import MEAN
+from jax_impl.diffusion.losses.registry import Losses
+from jax_impl.diffusion.losses.texture import TextureConfig
+from jax_impl.model import discriminator
+from jax_impl.model.network import Tree, build, outline
+from jax_impl.training.interfaces import Batch, Guard, NamedNetworks, StepFunction
+from jax_impl.training.objective import Problem, make_validation_loss
+from jax_impl.training.optim import learning_rate, make_optimizer, scale_by_adam, scale_by_learning_rate
+from jax_impl.training.stages.denoising import DenoisingStage
+from jax_impl.training.stages.realism_config import RealismStageConfig
+from jax_impl.training.stages.realism_step import make_realism_step
+from jax_impl.training.state import TrainState, with_params
+
+BETAS = (0.0, 0.99)
+"""Of both networks' Adam: without a first moment, as opponents in a game need."""
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class RealismState:
+    """What the stage carries from step to step."""
+
+    network: TrainState
+    """The denoiser's."""
+    mean: tuple[Tree, Tree]
+    """Weights and statistics that the stage began with; empty where no term asks for them."""
+    discriminator: Tree
+    """Its weights; empty where there is none."""
+    discriminator_opt: optax.OptState
+
+    @property
+    def step(self) -> jax.Array:
+        """Steps since the stage began, skipped ones included, int32 scalar."""
+        return self.network.step
+
+    @property
+    def guard(self) -> Guard:
+        """Counts of skipped steps."""
+        return self.network.guard
+
+
+class RealismStage:
+    """A `Stage` that publishes the denoiser; what it learns from, and with, stays here."""
+
+    def __init__(self, own: RealismStageConfig, config: Config) -> None:
+        optim = replace(config.optim, learning_rate=own.learning_rate, ema_decay=own.ema_decay, more_ema_decays=())
+        self.own, self.terms, self.adversary = own, own.terms(config), own.adversary()
+        network, _, _ = outline(config)
+        config = replace(config, optim=optim)
+        self.problem = Problem(network, config, config.diffusion.create(), Losses(self.terms))
+        self._plain = DenoisingStage(config)
+
+    def init(self, before: NamedNetworks, key: jax.Array) -> RealismState:
+        """The weights of the denoiser in `before`; a fresh discriminator."""
+        init_key, discriminator_key, key = jax.random.split(key, 3)
+        config = self.problem.config
+        params, stats = before[DENOISER] if DENOISER in before else build(config, init_key)[1:]
+        anchored = any(MEAN in term.needs for term in self.terms)
+        mean = jax.tree.map(jnp.copy, (params, stats)) if anchored else ({}, {})
+        # The state does not depend on the length of the schedule.
+        network = with_params(params, stats, config, self._optimizer(1, 1)[0], key)
+        if self.adversary is None:
+            return RealismState(network, mean, {}, ())
+        weights = discriminator.fresh(config.codec.channels, self.adversary.width, discriminator_key)
+        return RealismState(network, mean, weights, self._opponent(self.adversary.learning_rate).init(weights))
+
+    def make_step(self, per_epoch: int, epochs: int, mesh: Mesh) -> StepFunction:
+        """One step of the denoiser and, where there is one, of the discriminator."""
+        optimizer, schedule = self._optimizer(per_epoch, epochs)
+        opponent = self._opponent(self.adversary.learning_rate) if self.adversary else None
+        return make_realism_step(
+            self.problem, (optimizer, schedule), self.adversary, opponent, total=per_epoch * epochs, mesh=mesh
+        )
+
+    def networks(self, state: RealismState) -> NamedNetworks:
+        """The denoiser, with weights that fit its statistics."""
+        return self._plain.networks(state.network)
+
+    def make_validation(self) -> Callable[[NamedNetworks, Batch], float]:
+        """The terms that need nothing but pictures, in evaluation mode; `texture` where there is none."""
+        terms = [term for term in self.terms if not term.needs] or [TextureConfig()]
+        loss = make_validation_loss(self.problem._replace(losses=Losses(terms)), draws=1)
+        return lambda networks, pairs: loss(*networks[DENOISER], pairs)
+
+    def make_pictures(self, cond: jax.Array | np.ndarray) -> Callable[[NamedNetworks], np.ndarray]:
+        """The pictures of one pass, always from the same noise."""
+        return self._plain.make_pictures(cond)
+
+    def publish(self, state: RealismState, open_pairs: Callable[[], Pairs | LazyPairs]) -> NamedNetworks:
+        """The average of the denoiser's weights, with statistics that belong to it."""
+        return self._plain.publish(state.network, open_pairs)
+
+    def _optimizer(self, per_epoch: int, epochs: int) -> tuple[optax.GradientTransformation, optax.Schedule]:
+        optim = self.problem.config.optim
+        schedule = learning_rate(optim, per_epoch, epochs)
+        return make_optimizer(optim, schedule, BETAS), schedule
+
+    def _opponent(self, rate: float) -> optax.GradientTransformationExtraArgs:
+        steps = optax.chain(scale_by_adam(*BETAS), scale_by_learning_rate(optax.constant_schedule(rate)))
+        return optax.with_extra_args_support(steps)

@@ -1,0 +1,143 @@
+"""One step of the stage `realism`, pure and jitted: the denoiser's, then the discriminator's on the same pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax.sharding import Mesh
+
+from jax_impl.diffusion.losses.adversarial import (
+    DISCRIMINATOR,
+    AdversarialConfig,
+    Scores,
+    Shown,
+    changed,
+    discriminator_loss,
+    draw_changes,
+)
+from jax_impl.diffusion.losses.anchor import MEAN, PROGRESS
+from jax_impl.diffusion.process import Noised
+from jax_impl.model import discriminator
+from jax_impl.model.network import Tree
+from jax_impl.training.batches import DROPOUT_STREAM, Drawn, draw_batch
+from jax_impl.training.interfaces import Batch, Metrics, StepFunction
+from jax_impl.training.mesh import divided, gathered, replicated, rows
+from jax_impl.training.objective import LOSS_STREAM, Problem, loss_of
+from jax_impl.training.step import advance
+
+DISCRIMINATOR_STREAM = 1001
+"""Folded into a step's key for the discriminator's augmentation, see `batches.DROPOUT_STREAM`."""
+
+
+def make_realism_step(
+    problem: Problem,
+    optimizer: tuple[optax.GradientTransformation, optax.Schedule],
+    adversary: AdversarialConfig | None,
+    opponent: optax.GradientTransformationExtraArgs | None,
+    *,
+    total: int,
+    mesh: Mesh,
+) -> StepFunction:
+    """A jitted `step(state, pairs, indices)` on a `RealismState`, as `step.make_train_step` describes it.
+
+    optimizer: the denoiser's, with its learning rate; opponent: the discriminator's; total: steps of the stage. A step
+    in which anything of either network is not finite is skipped for both.
+    """
+    config, (move, schedule) = problem.config, optimizer
+
+    def step(state: Any, pairs: Batch, indices: jax.Array | None) -> tuple[Any, Metrics]:
+        network = state.network
+        key = jax.random.fold_in(network.key, network.step)
+        drawn = jax.lax.with_sharding_constraint(draw_batch(config, key, pairs, indices), rows(mesh))
+        weights = gathered(mesh, state.discriminator)
+        progress = network.step.astype(drawn.x0.dtype) / total
+        aux = {
+            PROGRESS: progress,
+            MEAN: gathered(mesh, state.mean),
+            DISCRIMINATOR: scores_of(problem, adversary, weights),
+        }
+        grads, metrics, stats, shown = gradient(problem, gathered(mesh, network.params), network.stats, drawn, key, aux)
+        grads = divided(mesh, grads)
+        metrics |= {"grad_norm": optax.tree.norm(grads), "learning_rate": jnp.asarray(schedule(network.taken))}
+        slope, watched = {}, ()
+        if adversary is not None:
+            changes_key = jax.random.fold_in(key, DISCRIMINATOR_STREAM)
+            slope, parts = discriminator_gradient(problem, adversary, weights, shown, changes_key)
+            slope = divided(mesh, slope)
+            metrics |= parts | {"discriminator_norm": optax.tree.norm(slope)}
+            watched = (metrics["discriminator"], metrics["discriminator_norm"])
+        network, metrics = advance(config.optim, move, network, grads, metrics, stats, watched)
+        state = replace(state, network=network)
+        if opponent is not None:
+            state = play(state, slope, opponent)
+        return divided(mesh, state), jax.lax.with_sharding_constraint(metrics, replicated(mesh))
+
+    return jax.jit(step, donate_argnums=0)
+
+
+def gradient(
+    problem: Problem, params: Tree, stats: Tree, drawn: Drawn, key: jax.Array, given: Mapping[str, Any]
+) -> tuple[Tree, Metrics, Tree, Shown]:
+    """Gradient of the loss on a batch, its parts, the new BatchNorm statistics, and what the discriminator may see.
+
+    given: `aux` of the terms, with the mean network's weights in place of its pictures.
+    """
+    cond, x0, t, eps = drawn
+    noised = problem.process.corrupt(x0, cond[..., : x0.shape[-1]], t, eps)
+    dropout_key = jax.random.fold_in(key, DROPOUT_STREAM)
+    aux = {**given, MEAN: mean_pictures(problem, given[MEAN], cond, noised)}
+
+    def loss(params: Tree) -> tuple[jax.Array, tuple[Metrics, Tree, jax.Array]]:
+        output, after = problem.network.apply(params, stats, noised.x_t, cond, noised.t, train=True, key=dropout_key)
+        _, parts = loss_of(problem, cond, x0, noised, output, jax.random.fold_in(dropout_key, LOSS_STREAM), aux)
+        return parts["loss"], (parts, after, problem.process.to_x0(output, noised.x_t, noised.t))
+
+    (_, (metrics, stats, x0_hat)), grads = jax.value_and_grad(loss, has_aux=True)(params)
+    return grads, metrics, stats, Shown(cond[..., : x0.shape[-1]], jax.lax.stop_gradient(x0_hat), x0)
+
+
+def mean_pictures(problem: Problem, mean: tuple[Tree, Tree], cond: jax.Array, noised: Noised) -> jax.Array | None:
+    """What the network that the stage began with says of a start without noise; None where it is not kept."""
+    params, stats = mean
+    if not params:
+        return None
+    x_t = jnp.zeros_like(noised.x_t)
+    output, _ = problem.network.apply(params, stats, x_t, cond, noised.t)
+    return jax.lax.stop_gradient(problem.process.to_x0(output, x_t, noised.t))
+
+
+def scores_of(problem: Problem, adversary: AdversarialConfig | None, weights: Tree) -> Scores | None:
+    """The discriminator with these weights; None where there is none."""
+    if adversary is None:
+        return None
+    return partial(discriminator.scores, problem.config.codec.channels, adversary.width, weights)
+
+
+def discriminator_gradient(
+    problem: Problem, adversary: AdversarialConfig, weights: Tree, shown: Shown, key: jax.Array
+) -> tuple[Tree, Metrics]:
+    """Gradient of the discriminator's loss on a batch, and its parts."""
+    if adversary.augment:
+        shown = changed(shown, draw_changes(key, shown.real.shape, shown.real.dtype))
+
+    def loss(weights: Tree) -> tuple[jax.Array, Metrics]:
+        scores = scores_of(problem, adversary, weights)
+        assert scores is not None
+        return discriminator_loss(scores, shown, adversary.gamma, adversary.penalty_every)
+
+    (_, parts), grads = jax.value_and_grad(loss, has_aux=True)(weights)
+    return grads, parts
+
+
+def play(state: Any, slope: Tree, opponent: optax.GradientTransformationExtraArgs) -> Any:
+    """The state with the discriminator moved by its gradient, unless the step of its network was skipped."""
+    good = state.guard.in_a_row == 0
+    updates, opt = opponent.update(slope, state.discriminator_opt, state.discriminator, good=good)
+    moved = optax.apply_updates(state.discriminator, updates)
+    return replace(state, discriminator=optax.tree.where(good, moved, state.discriminator), discriminator_opt=opt)
