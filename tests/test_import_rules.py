@@ -153,7 +153,8 @@ folder = Path(sys.argv[1])
 run, photo = str(folder / "run"), str(folder / "photo.png")
 train.main(["tiny", "--data.size", "16", "--data.repeats", "1", "--data.synthetic-pairs", "4",
     "--data.synthetic-val-pairs", "1", "--model.patch", "4", "--model.width", "8", "--model.groups", "4",
-    "--model.blocks", "1", "--train.epochs", "1", "--train.batch-size", "2", "--train.sample-steps", "1",
+    "--model.multipliers", "1", "--model.blocks", "1", "--train.epochs", "1", "--train.batch-size", "2",
+    "--train.sample-steps", "1",
     "--train.tensorboard", "--output-dir", run])
 bundle.main(["--run", run, "--output", str(folder / "model.safetensors")])
 Image.new("RGB", (16, 16), "navy").save(photo)

@@ -176,7 +176,9 @@ def plot_losses(run: Path) -> None:
             if name in record:
                 points.append((end, record[name]))
     batches = thinned.points()
-    figure = Figure(figsize=(8, 4.5), layout="constrained")
+    # Fixed margins: a constrained layout draws everything twice, after every epoch.
+    figure = Figure(figsize=(8, 4.5))
+    figure.subplots_adjust(left=0.14, right=0.98, bottom=0.11, top=0.93)
     axes = figure.add_subplot()
     if batches:
         axes.plot(*zip(*batches, strict=True), color="#9db7d5", linewidth=0.8, label="train, by batch")

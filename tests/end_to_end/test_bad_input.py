@@ -176,7 +176,8 @@ def test_a_disk_that_fills_up_while_saving(small_disk: Path) -> None:
     command = [
         sys.executable, "-m", "jax_impl.train", "tiny", "--output-dir", str(small_disk / "run"), "--data.size", "16",
         "--data.synthetic-pairs", "8", "--data.synthetic-val-pairs", "1", "--data.repeats", "1", "--model.patch", "4",
-        "--model.width", "16", "--model.blocks", "1", "--train.epochs", "5", "--train.batch-size", "8",
+        "--model.width", "16", "--model.multipliers", "1", "--model.blocks", "1", "--train.epochs", "5",
+        "--train.batch-size", "8",
         "--train.checkpoint-every", "1", "--train.keep-checkpoints", "99", "--train.sample-every", "0",
     ]  # fmt: skip
     environment = os.environ | {"JAX_PLATFORMS": "cpu"}

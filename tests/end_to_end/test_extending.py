@@ -1,4 +1,4 @@
-"""The modules of docs/extending.md, written as a user would and driven by the commands, each a process of its own."""
+"""The modules of docs/extending.md, written as a user would and loaded by the commands in processes of their own."""
 
 from __future__ import annotations
 
@@ -9,12 +9,16 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from export import to_onnx
+from export.edge.errors import run
+from jax_impl import bundle, sample, train
 from jax_impl.data.synthetic import render_pair
 
 PAGE = "docs/extending.md"
@@ -131,20 +135,29 @@ def test_a_number_of_steps_without_a_table_is_refused(desk: Desk) -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("main", "words", "said"),
     [
-        (["jax_impl.bundle", "--run", "run", "--output", "other.safetensors"], r"with --plugin my_network"),
-        (["jax_impl.train", "--resume", "--output-dir", "run"], r"with --plugin my_network"),
+        (bundle.main, ["--run", "run", "--output", "other.safetensors"], r"with --plugin my_network"),
+        (train.main, ["--resume", "--output-dir", "run"], r"with --plugin my_network"),
         (
-            ["jax_impl.sample", "--weights", "model.safetensors", "--input", "x.png", "--output", "y.png"],
+            sample.main,
+            ["--weights", "model.safetensors", "--input", "x.png", "--output", "y.png"],
             r"with --plugin my_network",
         ),
-        (["export.to_onnx", "model.safetensors", "--output", "other"], r"'small'.*with --plugin my_network"),
+        (to_onnx.main, ["model.safetensors", "--output", "other"], r"'small'.*with --plugin my_network"),
     ],
     ids=["bundle", "resume", "sample", "export"],
 )
-def test_a_command_without_the_module_names_it(desk: Desk, words: list[str], said: str) -> None:
+def test_a_command_without_the_module_names_it(
+    desk: Desk, main: Callable[[list[str]], None], words: list[str], said: str,
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    """This process has loaded none of the modules."""
     Image.new("RGB", (16, 16)).save(desk.folder / "x.png")
-    found = desk.run(*words, status=2)
+    monkeypatch.chdir(desk.folder)
+    with pytest.raises(SystemExit) as ended:
+        run(lambda: main(words))
+    found = "".join(capsys.readouterr())
+    assert ended.value.code == 2
     assert re.search(said, found) and found.count("\n") == 1, found
     assert not any((desk.folder / name).exists() for name in ("other.safetensors", "other", "y.png"))

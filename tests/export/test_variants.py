@@ -14,10 +14,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from export import bench, verify
+from export import bench, to_onnx, verify
 from export.edge.__main__ import main as edge
 from export.edge.disk.sums import check_sums
-from export.edge.errors import UserError
+from export.edge.errors import UserError, run
 from export.edge.model.layout import NETWORKS_FILE, SUMS
 from export.edge.pictures.files import open_picture, save_picture
 from export.probes import paint_probe
@@ -131,16 +131,19 @@ def test_a_later_export_without_it_removes_it(artifact: Path, tmp_path: Path, ro
     bundle = artifact / "model.safetensors"
     assert export(bundle, tmp_path, root, "--plugin", "short_floats", "--variants", "short").returncode == 0
     (tmp_path / "artifact/notes.txt").write_text("mine")
-    done = export(bundle, tmp_path, root, "--variants", "fp32", "--no-sampler")
-    assert done.returncode == 0, done.stderr
+    to_onnx.main([str(bundle), "--output", str(tmp_path / "artifact"), "--variants", "fp32", "--no-sampler"])
     assert {path.name for path in tmp_path.glob("artifact/onnx/*")} == {"model.onnx"}
     assert (tmp_path / "artifact/notes.txt").is_file()
 
 
-def test_without_the_module_the_name_is_unknown(artifact: Path, tmp_path: Path, root: Path) -> None:
-    done = export(artifact / "model.safetensors", tmp_path, root, "--variants", "short")
-    assert done.returncode == 2
-    assert len(done.stderr.splitlines()) == 1 and "'short'" in done.stderr
+def test_without_the_module_the_name_is_unknown(
+    artifact: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = [str(artifact / "model.safetensors"), "--output", str(tmp_path / "artifact"), "--variants", "short"]
+    with pytest.raises(SystemExit) as ended:
+        run(lambda: to_onnx.main(words))
+    said = capsys.readouterr().err
+    assert ended.value.code == 2 and len(said.splitlines()) == 1 and "'short'" in said
 
 
 @pytest.mark.parametrize("exported", ["unet"], indirect=True)

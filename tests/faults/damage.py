@@ -19,6 +19,7 @@ from export.edge.errors import UserError
 from export.edge.info import describe
 from export.edge.model.artifact import open_artifact, read_sealed
 from jax_impl.config.as_json import to_json
+from jax_impl.config.tree import Config
 from jax_impl.data.loader import Pairs, load
 from jax_impl.runs import folder as run_folder
 from jax_impl.runs.folder import CONFIG, DATA, check_data, open_run, read_config
@@ -100,12 +101,12 @@ class RunJudge:
         self.pairs, self.held_out = load(self.config.data, "train"), load(self.config.data, "val")
         self.others = Pairs(self.pairs.names, 255 - self.pairs.cond, self.pairs.x0)
         self.manifest = f"{CHECKPOINTS}/step_{steps[-1]:08d}.json"
-        self.outline = run_folder.outline
-        self.outlines: dict[str, Any] = {}
+        self.outline = run_folder.outline_state
+        self.outlines: dict[tuple[str, int], Any] = {}
 
     def __call__(self, run: Path, name: str, mutation: Mutation) -> str:
         said = io.StringIO()
-        with contextlib.redirect_stderr(said), mock.patch.object(run_folder, "outline", self._outline):
+        with contextlib.redirect_stderr(said), mock.patch.object(run_folder, "outline_state", self._outline):
             trained = open_run(run)
         if to_json(trained.config) != to_json(self.config):
             return "another configuration, in silence"
@@ -120,11 +121,11 @@ class RunJudge:
         gone = not (run / self.manifest).exists()
         return FELL_BACK if said.getvalue().startswith("warning: ") or gone else "fell back in silence"
 
-    def _outline(self, config: Any, optimizer: Any) -> Any:
+    def _outline(self, config: Config, index: int) -> Any:
         """The outline follows from the configuration alone, and is most of the work of opening a run."""
-        key = to_json(config)
+        key = to_json(config), index
         if key not in self.outlines:
-            self.outlines[key] = self.outline(config, optimizer)
+            self.outlines[key] = self.outline(config, index)
         return self.outlines[key]
 
     def _data(self, run: Path) -> str:

@@ -50,12 +50,17 @@ class Ended:
 
 
 def small_run(epochs: int, *more: str) -> list[str]:
-    """The words of a training that takes a moment: steps of 10 an epoch, a checkpoint after each, all kept."""
+    """The words of a training that takes a moment: steps of 10 an epoch, a checkpoint after each, all kept.
+
+    A network of one level, and pictures that are only turned over: most of the moment is compiling.
+    """
     return [
         "tiny", "--data.size", "16", "--data.synthetic-pairs", "4", "--data.synthetic-val-pairs", "2",
         "--data.repeats", "10", "--model.patch", "4", "--model.width", "8", "--model.groups", "4",
-        "--model.blocks", "1", "--train.epochs", str(epochs), "--train.batch-size", "4",
-        "--train.checkpoint-every", "1", "--train.keep-checkpoints", "1000", "--train.sample-every", "0",
+        "--model.multipliers", "1", "--model.blocks", "1", "--data.augment.rotation", "0",
+        "--data.augment.perspective", "0", "--data.augment.jitter-probability", "0",
+        "--train.epochs", str(epochs), "--train.batch-size", "4", "--train.checkpoint-every", "1",
+        "--train.keep-checkpoints", "1000", "--train.sample-every", "0",
         "--train.sample-steps", "1", *more,
     ]  # fmt: skip
 
@@ -66,8 +71,6 @@ class Process:
     def __init__(self, module: str, words: Sequence[str], prints: Path, extra: Mapping[str, str] | None = None) -> None:
         # Every program is compiled once for all of these processes, those of a moment's work included.
         environment = {"JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0", "PYTHONUNBUFFERED": "1", **os.environ}
-        # And as a user's are, whatever the suite asks of its own.
-        environment["XLA_FLAGS"] = ""
         if extra:
             environment |= {"PYTHONPATH": f"{CHILD}{os.pathsep}{os.environ.get('PYTHONPATH', '')}", **extra}
         self.prints = prints

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from jax_impl.config.data import DataConfig
+from jax_impl.config.data import AugmentConfig, DataConfig
 from jax_impl.config.tree import Config, DiffusionConfig, OptimConfig, TrainConfig
 from jax_impl.data.loader import load
 from jax_impl.model.seed_unet import SeedModelConfig
@@ -16,12 +16,15 @@ from jax_impl.train import train
 
 
 def make_small_config(kind: str = "unet", **train_settings: object) -> Config:
-    """A few built-in scenes at 16 × 16 and a network of a few thousand weights."""
+    """A few built-in scenes at 16 × 16, turned over by chance, and a network of a few thousand weights.
+
+    One level and no other augmentation: tracing and compiling the step is most of what such a run takes.
+    """
     settings = {"epochs": 2, "batch_size": 2, "checkpoint_every": 1, "sample_steps": 2} | train_settings
-    seed = kind == "seed"
+    seed, flips = kind == "seed", AugmentConfig(rotation=0.0, perspective=0.0, jitter_probability=0.0)
     return Config(
-        data=DataConfig(size=16, synthetic_pairs=6, synthetic_val_pairs=3, repeats=1),
-        model=SeedModelConfig(width=4) if seed else UNetModelConfig(width=8, groups=4, multipliers=(1, 2), blocks=1),
+        data=DataConfig(size=16, synthetic_pairs=6, synthetic_val_pairs=3, repeats=1, augment=flips),
+        model=SeedModelConfig(width=4) if seed else UNetModelConfig(width=8, groups=4, multipliers=(1,), blocks=1),
         diffusion=DiffusionConfig(prediction="eps" if seed else "x0", sample_steps=4),
         optim=OptimConfig(learning_rate=1e-3, ema_decay=0.9, more_ema_decays=(0.2, 0.3)),
         train=TrainConfig(**settings),  # type: ignore[arg-type]

@@ -316,7 +316,8 @@ def test_a_dry_run_says_what_the_run_would_take_and_writes_nothing(
     # As in the test of the import rules, which has compiled it, or will not have to.
     words = ["tiny", "--data.size", "16", "--data.repeats", "1", "--data.synthetic-pairs", "4"]
     words += ["--data.synthetic-val-pairs", "1", "--model.patch", "4", "--model.width", "8", "--model.groups", "4"]
-    words += ["--model.blocks", "1", "--train.epochs", "1", "--train.batch-size", "2", "--train.sample-steps", "1"]
+    words += ["--model.multipliers", "1", "--model.blocks", "1"]
+    words += ["--train.epochs", "1", "--train.batch-size", "2", "--train.sample-steps", "1"]
     main([*words, "--output-dir", str(tmp_path / "run"), "--dry-run"])
     parameters, memory, step, run = capsys.readouterr().out.splitlines()[-4:]
     assert int(parameters.split()[1].replace(",", "")) > 1000

@@ -25,14 +25,11 @@ from jax_impl.model.network import Network, Tree, flatten, outline
 from jax_impl.model.registry import NetworkConfig
 from jax_impl.model.seed_unet import SeedModelConfig
 from jax_impl.runs.bundles import write_bundle
-from jax_impl.training.interfaces import Batch
 from jax_impl.training.objective import Problem
-from jax_impl.training.optim import learning_rate, make_optimizer
-from jax_impl.training.state import with_params
-from jax_impl.training.step import make_train_step
+from torch_ref.trainer import Trainer
 from torch_ref.weights import Bundle, build_model, load_bundle, to_jax
 
-TRAINING_STEPS = {"seed": 900, "tiny": 200, "base": 200}
+TRAINING_STEPS = {"seed": 400, "tiny": 150, "base": 150}
 """Enough that a picture drawn by the narrow network is not mostly at the clamp, where any two implementations agree."""
 
 
@@ -118,23 +115,33 @@ def comparable(model: NetworkConfig) -> NetworkConfig:
 def from_preset(preset: str, folder: Path, steps: int | None = None) -> Subject:
     """The preset's network, narrow, trained for some seconds on the built-in scenes; its files go to `folder`.
 
-    `steps`: of training, TRAINING_STEPS unless told; only the levels that draw need them.
+    `steps`: of training, TRAINING_STEPS unless told; only the levels that draw need them. PyTorch takes them: what is
+    compared is what the weights mean, wherever they come from, and it has nothing to compile.
     """
     config = narrow(preset)
     steps = TRAINING_STEPS[preset] if steps is None else steps
-    schedule = learning_rate(config.optim, 1, steps)
-    optimizer = make_optimizer(config.optim, schedule)
-    network, params, stats = with_weights(config, _fresh_torch_weights(config))
-    state = with_params(params, stats, config, optimizer, jax.random.key(0))
-    problem = Problem.of(network, config)
-    step = make_train_step(problem, optimizer, schedule)
-    pairs = load(config.data, "train")
-    resident = Batch(jnp.asarray(pairs.cond), jnp.asarray(pairs.x0))
-    for n in range(steps):
-        state, _ = step(state, resident, jnp.asarray(batch_indices(0, n, len(pairs.names), 20, 8)))
+    tree = json.loads(to_json(replace(config, train=replace(config.train, epochs=max(steps, 1)))))
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = build_model(tree)
+    published = config.diffusion.create().published()
+    if steps:
+        train(Trainer(model, np.asarray(published.alphas_cumprod), tree, steps_per_epoch=1), config)
+    _, params, stats = with_weights(config, to_jax(model.state_dict(), tree))
     bundle = folder / "model.safetensors"
-    write_bundle(bundle, {DENOISER: (state.params, state.stats)}, problem.process.published(), config)
+    write_bundle(bundle, {DENOISER: (params, stats)}, published, config)
     return from_bundle(bundle, folder, config.data.size)
+
+
+def train(trainer: Trainer, config: Config) -> None:
+    """Take all of a trainer's steps, on pairs of which about half are turned over."""
+    pairs, size, rng = load(config.data, "train"), config.train.batch_size, np.random.default_rng(0)
+    for n in range(trainer.total):
+        rows, over = batch_indices(0, n, len(pairs.names), 20, size), rng.random() < 0.5
+        pictures = (side[rows, :, ::-1] if over else side[rows] for side in (pairs.cond, pairs.x0))
+        cond, x0 = (to_torch(picture / np.float32(127.5) - 1) for picture in pictures)
+        t = torch.from_numpy(rng.integers(0, config.diffusion.timesteps, size))
+        trainer.step(cond, x0, t, torch.from_numpy(rng.standard_normal(x0.shape, np.float32)))
 
 
 def from_bundle(path: Path, folder: Path, size: int | None = None) -> Subject:
@@ -173,10 +180,3 @@ def with_weights(config: Config, weights: dict[str, np.ndarray]) -> tuple[Networ
         for part in shapes
     )
     return network, params, stats
-
-
-def _fresh_torch_weights(config: Config) -> dict[str, np.ndarray]:
-    tree = json.loads(to_json(config))
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        return to_jax(build_model(tree).state_dict(), tree)

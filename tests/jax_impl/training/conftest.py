@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from functools import cache
 
 import jax
 import jax.numpy as jnp
@@ -21,9 +22,12 @@ from jax_impl.training.state import TrainState, outline
 def make_state() -> Callable[..., TrainState]:
     """`make_state(step=0, width=2, ema=0.9)`: a state of the seed network after that many steps."""
 
-    def make(step: int = 0, width: int = 2, ema: float = 0.9) -> TrainState:
+    @cache
+    def template(width: int, ema: float) -> TrainState:
         config = Config(data=DataConfig(size=16), model=SeedModelConfig(width=width), optim=OptimConfig(ema_decay=ema))
-        _, template = outline(config, make_optimizer(config.optim, learning_rate(config.optim, 1, 1)))
+        return outline(config, make_optimizer(config.optim, learning_rate(config.optim, 1, 1)))[1]
+
+    def make(step: int = 0, width: int = 2, ema: float = 0.9) -> TrainState:
         rng = np.random.default_rng(width)
 
         def draw(leaf: jax.ShapeDtypeStruct) -> jax.Array:
@@ -31,6 +35,6 @@ def make_state() -> Callable[..., TrainState]:
                 return jax.random.key(7)
             return jnp.asarray(np.asarray(rng.random(leaf.shape), leaf.dtype))
 
-        return dataclasses.replace(jax.tree.map(draw, template), step=jnp.asarray(step, jnp.int32))
+        return dataclasses.replace(jax.tree.map(draw, template(width, ema)), step=jnp.asarray(step, jnp.int32))
 
     return make

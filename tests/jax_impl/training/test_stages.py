@@ -175,7 +175,8 @@ def test_stages_are_checked() -> None:
 def test_a_dry_run_estimates_every_stage(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ["tiny", "--data.size", "16", "--data.repeats", "1", "--data.synthetic-pairs", "4"]
     words += ["--data.synthetic-val-pairs", "1", "--model.patch", "4", "--model.width", "8", "--model.groups", "4"]
-    words += ["--model.blocks", "1", "--train.epochs", "1", "--train.batch-size", "2", "--train.sample-steps", "1"]
+    words += ["--model.multipliers", "1", "--model.blocks", "1"]
+    words += ["--train.epochs", "1", "--train.batch-size", "2", "--train.sample-steps", "1"]
     main([*words, "--output-dir", str(tmp_path / "run"), "--dry-run", "--stages", "denoising", "gain"])
     said = capsys.readouterr().out
     assert "stage 0      denoising" in said and "stage 1      gain" in said and said.count("parameters   ") == 2

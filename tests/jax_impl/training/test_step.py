@@ -36,7 +36,7 @@ def setup(
 ):
     model = SeedModelConfig(width=4)
     if kind == "unet":
-        model = UNetModelConfig(width=8, groups=4, multipliers=(1, 2), blocks=1, head=head, dropout=dropout)
+        model = UNetModelConfig(width=8, groups=4, multipliers=(1,), blocks=1, head=head, dropout=dropout)
     config = Config(
         data=DataConfig(size=16, augment=AugmentConfig(flip=0.0, rotation=0, perspective=0, jitter_probability=0)),
         model=model,

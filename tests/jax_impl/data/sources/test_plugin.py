@@ -118,6 +118,7 @@ def test_train_and_doctor_take_it_by_the_plugin_flag(folder: Path, root: Path) -
 
     small = ["--data.path", "data/pairs.npz", "--data.layout", "npz", "--data.size", "16", "--data.repeats", "1"]
     small += ["--model.patch", "4", "--model.width", "8", "--model.groups", "4", "--model.blocks", "1"]
+    small += ["--model.multipliers", "1"]
     small += ["--train.epochs", "1", "--train.batch-size", "3", "--output-dir", "run"]
     done = command(folder, root, "jax_impl.train", "tiny", *small)
     assert done.returncode == 2 and re.search(
