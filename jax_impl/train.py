@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
 
+from export.edge.disk.names import check_text
 from export.edge.errors import UserError, run
 from jax_impl.config.arguments import TrainArgs, parse
 from jax_impl.config.tree import Config
@@ -68,6 +69,7 @@ def make_deterministic() -> None:
 def prepare(args: TrainArgs) -> Config:
     """Check that the run folder and the settings go together, before anything is read or written."""
     config, folder = args.settings(), args.output_dir
+    check_text(folder, "--output-dir")
     if folder.exists() and not folder.is_dir():
         raise UserError(f"--output-dir {folder} is a file; name a folder")
     if config.train.tensorboard:
