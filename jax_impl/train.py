@@ -14,6 +14,7 @@ from jax_impl.config.arguments import TrainArgs, parse
 from jax_impl.config.tree import Config
 from jax_impl.data.loader import LazyPairs, Pairs, open_held_out_pairs, open_pairs
 from jax_impl.data.sources.registry import open_source
+from jax_impl.devices import LESS_TRAINING, memory_errors, start_devices
 from jax_impl.runs.folder import check_resume, read_config
 from jax_impl.training import board
 from jax_impl.training.compiled import keep_programs
@@ -30,6 +31,7 @@ DETERMINISTIC = "--xla_gpu_deterministic_ops=true"
 """XLA's flag against operations whose sums depend on chance; it also keeps it from timing kernels to choose one."""
 
 
+@memory_errors(LESS_TRAINING)
 def main(argv: Sequence[str] | None = None) -> None:
     """Parse the command line and train."""
     args = parse(sys.argv[1:] if argv is None else argv)
@@ -37,6 +39,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         make_deterministic()
     keep_programs()
     join(args.coordinator, args.processes, args.process, detect=args.distributed)
+    start_devices()
     with process_group():
         number = start(args)
     if number:
