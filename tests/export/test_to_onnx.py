@@ -148,7 +148,7 @@ def faulty(monkeypatch: pytest.MonkeyPatch, exported: tuple[Path, Path]) -> None
     for tensor in model.graph.initializer:
         if tensor.name in ("outc.0.bias", "conv_out.bias"):
             tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor) + np.float32(1e-3), tensor.name))
-    monkeypatch.setattr(denoiser_graph, "_trace", lambda _: model)
+    monkeypatch.setattr(denoiser_graph, "trace", lambda *_: model)
 
 
 @pytest.mark.usefixtures("faulty")
@@ -205,7 +205,7 @@ def test_paths_that_cannot_be_used(bundle: str, output: str, message: str, make_
 def test_what_cannot_be_asked_for(
     words: list[str], message: str, exported: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(denoiser_graph, "_trace", lambda _: onnx.load(exported[1]))  # Made once is enough.
+    monkeypatch.setattr(denoiser_graph, "trace", lambda *_: onnx.load(exported[1]))  # Made once is enough.
     shutil.copy(exported[0], tmp_path / "model.safetensors")
     before = sorted(tmp_path.iterdir())
     words = [word.format(d=tmp_path) for word in words]

@@ -186,7 +186,7 @@ def test_javascript_gives_that_picture_too(name: str) -> None:
 
 def test_the_loop_graph_refuses_a_source_that_it_does_not_hold() -> None:
     plan = replace(PLANS["bridge"], source="mean")
-    with pytest.raises(UserError, match="starts from the network mean, which"):
+    with pytest.raises(UserError, match="the graph mean is needed, and there is only denoiser"):
         sampler_graph.build(denoiser(plan, None))
 
 
