@@ -14,7 +14,9 @@ from export.edge.disk.reading import parse_json
 from export.edge.errors import UserError
 from jax_impl.config import tagged
 from jax_impl.config.migrations import migrated
-from jax_impl.config.tree import Config
+
+if typing.TYPE_CHECKING:
+    from jax_impl.config.tree import Config
 
 Base = typing.TypeVar("Base")
 
@@ -40,6 +42,9 @@ def from_json(text: str, record: plugins.Record = ()) -> Config:
 
 def from_tree(tree: object, record: plugins.Record = ()) -> Config:
     """As `from_json`, from what the text says."""
+    # Only here: the tree needs JAX, and commands that have settings of their own do without it.
+    from jax_impl.config.tree import Config
+
     return typing.cast(Config, _build(Config, migrated(tree), "config", record))
 
 

@@ -207,10 +207,11 @@ def adjust_hue(rgb: jax.Array, turn: jax.Array) -> jax.Array:
     value = jnp.maximum(jnp.maximum(red, green), blue)
     chroma = value - jnp.minimum(jnp.minimum(red, green), blue)
     scale = 1.0 / jnp.where(chroma > 0.0, chroma, 1.0)
+    # By order, not by `value == red`: a compiler may compute a channel twice and round it in two ways.
     sixths = jnp.where(
-        value == red,
+        (red >= green) & (red >= blue),
         (green - blue) * scale,
-        jnp.where(value == green, (blue - red) * scale + 2.0, (red - green) * scale + 4.0),
+        jnp.where(green >= blue, (blue - red) * scale + 2.0, (red - green) * scale + 4.0),
     )
     sixths = sixths + 6.0 * turn[:, None, None, None]
     channels = []

@@ -127,7 +127,7 @@ def test_photos_drawn_together_look_as_if_drawn_alone(trained_run: Path, tmp_pat
         (["--input", "{d}/in.png", "--output", "{d}/no/o.png"], "does not exist"),
         (["--input", "{d}/in.png", "--output", "{d}/o.xyz"], "suffix"),
         (["--input", "{d}/in.png", "--output", "{d}/o.png", "--steps", "0"], "steps"),
-        (["--input", "{d}/in.png", "--output", "{d}/o.png", "--size", "30"], "size 30 is none"),
+        (["--input", "{d}/in.png", "--output", "{d}/o.png", "--size", "31"], "size 31 is none"),
         (["--input", "{d}/in.png", "--output", "{d}/o.png", "--steps", "2000"], "steps 2000"),
         (["--input", "{d}/in.png", "--output", "{d}/o.png", "--eta", "2"], "eta 2.0 is outside"),
         (

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from jax_impl.model.blocks import sinusoidal_embedding
 from jax_impl.model.network import flatten
+from tests.compiling import QUICK_TO_COMPILE
 from tests.parity.block_cases import BLOCKS, TIMESTEPS
 from tests.parity.case import LONGEST, Case, Size
 from tests.parity.ladder import Line, compare
@@ -30,8 +31,6 @@ REASONS = {
     "float64": "float64 rounding of the same sums: more would be a mistake",
 }
 EXACT = (1e-17, "values are only moved or chosen: less than one rounding of float64")
-QUICK_TO_COMPILE = {"xla_backend_optimization_level": 0, "xla_cpu_use_fusion_emitters": False}
-"""XLA's settings: every example is a new program that runs once, and with these it compiles six times faster."""
 
 Tree = dict[str, np.ndarray]
 Quantities = dict[str, tuple[Tree, Tree]]

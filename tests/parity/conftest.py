@@ -9,13 +9,15 @@ import pytest
 
 from tests.parity.subject import Subject, from_bundle, from_preset
 
+TRAINED = ["seed", "tiny"]
 
-@pytest.fixture(scope="session", params=["seed", "tiny"])
+
+@pytest.fixture(scope="session", params=TRAINED)
 def subject(request: pytest.FixtureRequest, once: Callable[..., Path]) -> Subject:
     """The presets' networks, narrow, trained for a few seconds on the built-in scenes; once for all workers.
 
-    `base`, which no test of the levels that draw asks for, stays as torch makes it: nothing of it is zero.
+    Other presets, which no test of the levels that draw asks for, stay as torch makes them: nothing of them is zero.
     """
-    steps = 0 if request.param == "base" else None
+    steps = None if request.param in TRAINED else 0
     folder = once(f"parity_{request.param}", lambda folder: from_preset(request.param, folder, steps))
     return from_bundle(folder / "model.safetensors", folder)

@@ -184,9 +184,9 @@ def test_javascript_gives_that_picture_too(name: str) -> None:
         assert refused.returncode != 0 and message in refused.stderr
 
 
-def test_the_loop_graph_refuses_a_source_that_it_does_not_hold() -> None:
+def test_the_loop_graph_refuses_a_source_that_it_is_not_given() -> None:
     plan = replace(PLANS["bridge"], source="mean")
-    with pytest.raises(UserError, match="the graph mean is needed, and there is only denoiser"):
+    with pytest.raises(UserError, match="the graph mean is needed, and there is only denoiser; export the bundle"):
         sampler_graph.build(denoiser(plan, None))
 
 

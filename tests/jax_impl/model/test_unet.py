@@ -18,13 +18,13 @@ from jax_impl.config.tree import Config
 from jax_impl.model.blocks import dropout
 from jax_impl.model.network import Network, build, flatten, outline
 from jax_impl.model.unet import UNetModelConfig
+from tests.compiling import QUICK_TO_COMPILE
 
 PLAIN = UNetModelConfig(width=8, groups=4, multipliers=(1,), blocks=1, head="plain")
 ATTENTIVE = replace(PLAIN, head="affine", attention_levels=(0,), head_channels=8, cross_attention=True)
 OTHER = replace(
     ATTENTIVE, multipliers=(1, 2), resample="fixed", time_modulation="add", attention_levels=(1,), coordinates=True
 )
-QUICK_TO_COMPILE = {"xla_backend_optimization_level": 0, "xla_cpu_use_fusion_emitters": False}
 quick = partial(jax.jit, compiler_options=QUICK_TO_COMPILE)
 
 

@@ -6,6 +6,7 @@ import dataclasses
 import json
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import jax
@@ -26,6 +27,7 @@ from jax_impl.runs.publishing import final_weights
 from jax_impl.train import train
 from jax_impl.training.feed import Batches, Feed, Order, Shard, open_feed
 from jax_impl.training.state import to_arrays
+from tests.compiling import known
 
 COUNT, BATCH = 11, 4
 CONFIG = Config(
@@ -142,7 +144,11 @@ def test_training_is_the_same_from_memory_from_a_stream_and_from_a_prepared_data
     )
 
 
-def test_statistics_of_a_bundle_are_the_same_either_way(trained_seed_run: Path) -> None:
+def test_statistics_of_a_bundle_are_the_same_either_way(
+    trained_seed_run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # To the bit, if XLA writes the loops of both programs as it does for a user.
+    monkeypatch.setattr(jax, "jit", partial(jax.jit, compiler_options=known({"xla_cpu_use_fusion_emitters": True})))
     trained = open_run(trained_seed_run)
     data = dataclasses.replace(trained.config.data, in_memory_mb=0)
     streamed = dataclasses.replace(trained, config=dataclasses.replace(trained.config, data=data))
