@@ -112,6 +112,7 @@ def _figures(scores: Scores) -> dict[str, Any]:
         },
         "signed_drift": scores.signed_drift.tolist(),
         "fid": scores.fid,
+        "kid": scores.kid,
     }
 
 
@@ -184,7 +185,7 @@ def to_markdown(
 
 
 def _extra_titles(judge: Judge) -> list[str]:
-    fid = [] if judge.features is None else ["FID (drawn / true pictures)"]
+    fid = [] if judge.features is None else ["FID (drawn / true pictures)", "KID × 10³"]
     return ["drift R, G, B", "nearest training / truth (copied)", *fid]
 
 
@@ -221,8 +222,9 @@ def _both(judge: Judge, name: str, mean: float, best: float) -> str:
 def _extra(scores: Scores) -> list[str]:
     memory, (draws, count) = scores.memory, scores.drawn.shape[:2]
     near = "–" if memory is None else f"{memory.ratio.mean():.2f} ({memory.copied} of {memory.drawn})"
-    fid = [] if scores.fid is None else [f"{scores.fid:.1f} ({draws * count} / {count})"]
-    return [_signed(scores), near, *fid]
+    features = [] if scores.fid is None else [f"{scores.fid:.1f} ({draws * count} / {count})"]
+    features += [] if scores.kid is None else [_figure(1e3 * scores.kid, 2)]
+    return [_signed(scores), near, *features]
 
 
 def _signed(scores: Scores) -> str:

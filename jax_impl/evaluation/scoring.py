@@ -18,7 +18,7 @@ from export.edge.metrics import (
     sharpness_ratio,
     ssim,
 )  # fmt: skip
-from jax_impl.evaluation.frechet import Features, frechet_distance
+from jax_impl.evaluation.frechet import Features, frechet_distance, kernel_distance
 from jax_impl.evaluation.held_out import HeldOut
 from jax_impl.evaluation.memory import Nearness, nearness
 from jax_impl.evaluation.methods import Method
@@ -95,7 +95,8 @@ class Scores:
     """Mean RMSE between two draws for the same input, levels of 255, (pictures,); None for a single draw."""
     memory: Nearness | None
     fid: float | None
-    """Between all drawn pictures and the targets."""
+    kid: float | None
+    """Both between all drawn pictures and the targets."""
 
 
 def make_judge(held_out: HeldOut, metrics: dict[str, Metric], features: Features | None = None) -> Judge:
@@ -132,6 +133,8 @@ def score(judge: Judge, method: Method, seed: int = 0, draws: int = 1) -> Scores
         estimates[name] = centred(float(metric.total(whole)[0]), metric.total(resampled))
         parts[name] = {part: centred(float(whole[0, i]), resampled[:, i]) for i, part in enumerate(metric.parts)}
         in_scenes[name] = metric.total(compared(judge.scenes))
+    seen = None if judge.features is None else judge.features(drawn.reshape(-1, *drawn.shape[2:]))
+    true = judge.truth_features
     return Scores(
         method=method,
         drawn=drawn,
@@ -143,9 +146,8 @@ def score(judge: Judge, method: Method, seed: int = 0, draws: int = 1) -> Scores
         in_scenes=in_scenes,
         diversity=_diversity(drawn) if draws > 1 else None,
         memory=None if judge.held_out.train is None else nearness(drawn, pairs.x0, judge.held_out.train.x0),
-        fid=None
-        if judge.features is None or judge.truth_features is None
-        else frechet_distance(judge.features(drawn.reshape(-1, *drawn.shape[2:])), judge.truth_features),
+        fid=None if seen is None or true is None else frechet_distance(seen, true),
+        kid=None if seen is None or true is None else kernel_distance(seen, true),
     )
 
 
