@@ -82,7 +82,7 @@ class EvaluateArgs:
     lpips: Path | None = None
     """Also report LPIPS, with the weights in this safetensors file; `python -m torch_ref.perceptual lpips` makes it."""
     fid: Path | None = None
-    """Also report FID and KID, with the weights in this safetensors file; `python -m torch_ref.perceptual fid` makes it."""
+    """Also report FID and KID, with the weights in this safetensors file of `python -m torch_ref.perceptual fid`."""
     shown: int = 6
     """Number of pairs on the contact sheet, at least 1."""
 
