@@ -112,7 +112,7 @@ def optimiser(subject: Subject, *, steps: int = 200, size: int, batch: int) -> I
     course = course_for(subject, steps, size, batch)
 
     def in_torch(dtype: str, *, reverse: bool = False) -> Trained:
-        return train_in_torch(subject.bundle.model, subject.alphas_cumprod, course, dtype, reverse=reverse)
+        return train_in_torch(subject.bundle.model, subject.schedule, course, dtype, reverse=reverse)
 
     def in_jax(dtype: str) -> Trained:
         return train_in_jax(subject.problem, subject.params, subject.stats, course, dtype)
@@ -171,7 +171,7 @@ def course_for(subject: Subject, steps: int, size: int, batch: int) -> Course:
         train=replace(subject.config.train, epochs=-(-steps // per_epoch), batch_size=batch),
     )
     course = Course(config, load(config.data, "train"), steps, per_epoch)
-    trainer = _trainer(subject.bundle.model, subject.alphas_cumprod, course, "float32")
+    trainer = _trainer(subject.bundle.model, subject.schedule, course, "float32")
     norms = [float(trainer.step(*_drawn(course, n, "float32"))["grad_norm"]) for n in range(PROBES)]
     bound = float(f"{np.median(norms):.2g}")
     return replace(course, config=replace(config, optim=replace(recipe, clip_norm=bound)))
