@@ -186,8 +186,10 @@ def train_in_jax(
         schedule = learning_rate(config.optim, course.per_epoch, config.train.epochs)
         optimizer = of(config.optim, schedule)
         # Copies: the step consumes its state, and the subject's weights are wanted again.
-        params, stats = (jax.tree.map(lambda a: jnp.array(a, dtype), tree) for tree in (params, stats))
-        state = with_params(params, stats, config, optimizer, jax.random.key(0))
+        params, stats = (jax.tree.map(lambda a: jnp.asarray(np.array(a, dtype)), tree) for tree in (params, stats))
+        # In one program: optax makes zeros of every shape in one of their own.
+        begin = jax.jit(lambda params, stats: with_params(params, stats, config, optimizer, jax.random.key(0)))
+        state = begin(params, stats)
         step = functools.partial(update, problem._replace(config=config), optimizer, schedule)
         step = jax.jit(step, donate_argnums=0)
         log = []
