@@ -12,6 +12,7 @@ import torch
 from export import codec_graph
 from export.edge import plugins
 from export.edge.command import Parser
+from export.edge.disk.names import partners
 from export.edge.disk.sums import check_sums
 from export.edge.errors import UserError, run
 from export.edge.model.artifact import Artifact, open_artifact, open_network, read_sealed
@@ -203,10 +204,11 @@ def _pictures(
     if targets is None:
         return pictures, None
     named = {path.stem: path for path in listed(targets, "--targets")}
-    missing = [path.stem for path in paths if path.stem not in named]
+    matched = partners([path.stem for path in paths], named.keys())
+    missing = [path.stem for path in paths if path.stem not in matched]
     if missing:
         raise UserError(f"--targets {targets} has no picture called {missing[0]}, as --pictures has; add it")
-    return pictures, opened([named[path.stem] for path in paths], side, model.fit)
+    return pictures, opened([named[matched[path.stem]] for path in paths], side, model.fit)
 
 
 def cli() -> None:

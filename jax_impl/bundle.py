@@ -13,6 +13,7 @@ from pathlib import Path
 from export.edge.disk.files import check_output_file
 from export.edge.errors import UserError, run
 from jax_impl.config.command import parse
+from jax_impl.devices import memory_errors, start_devices
 from jax_impl.runs.bundles import write_bundle, write_optimizer
 from jax_impl.runs.folder import open_run
 from jax_impl.runs.publishing import adam_state, choose_average, describe, published, training_facts
@@ -35,6 +36,7 @@ class BundleArgs:
     """File for AdamW's moments and the state of training, with which the original script can continue."""
 
 
+@memory_errors()
 def main(argv: Sequence[str] | None = None) -> None:
     """Parse the command line and write the bundle."""
     args = parse(BundleArgs, argv, "python -m jax_impl.bundle")
@@ -45,6 +47,7 @@ def main(argv: Sequence[str] | None = None) -> None:
                 raise UserError(f"{name} {path} must end in .safetensors, the format that is written")
     if args.optimizer is not None and args.optimizer.resolve() == args.output.resolve():
         raise UserError(f"--optimizer {args.optimizer} is the file of --output; name another")
+    start_devices()
     trained = choose_average(open_run(args.run, args.checkpoint), args.ema_decay)
     facts = training_facts(args.run, trained) if args.optimizer is not None else {}
     digest = write_bundle(args.output, published(trained), trained.problem.process.published(), trained.config)

@@ -14,6 +14,7 @@ import numpy as np
 from tqdm import tqdm
 
 from export.edge.disk.files import check_output_file, write_json
+from export.edge.disk.home import expand
 from export.edge.errors import UserError, run
 from export.edge.pictures.arrays import fit_square, resize
 from export.edge.pictures.files import check_output_picture, save_picture
@@ -60,7 +61,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     if args.json is not None:
         check_output_file(args.json, "json")
     if args.align is not None:
-        check_copy(args.align, Path(args.path).expanduser())
+        check_copy(args.align, expand(args.path, "data.path"))
     config = part_of(DataConfig, args)
     source = open_source(config)
     if source.rendered:

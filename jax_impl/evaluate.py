@@ -22,6 +22,7 @@ from export.edge.sampling.spacing import Spacing
 from jax_impl.config.command import parse
 from jax_impl.config.data import DataConfig, DirectionConfig, PlaceConfig, SceneConfig, TfdsConfig, part_of
 from jax_impl.data.splits import Split
+from jax_impl.devices import memory_errors, start_devices
 from jax_impl.diffusion.sampling import SamplingOptions, resolve
 from jax_impl.evaluation.frechet import open_inception
 from jax_impl.evaluation.frontier import plot
@@ -87,10 +88,12 @@ class EvaluateArgs:
     """Number of pairs on the contact sheet, at least 1."""
 
 
+@memory_errors("choose a smaller --data.size, or set JAX_PLATFORMS=cpu")
 def main(argv: Sequence[str] | None = None) -> None:
     """Parse the command line, score, and write the four files."""
     args = parse(EvaluateArgs, argv, "python -m jax_impl.evaluate")
     check(args)
+    start_devices()
     metrics, features = dict(METRICS), None if args.fid is None else open_inception(args.fid)
     if args.lpips is not None:
         metrics["lpips"] = Metric("LPIPS (AlexNet)", 3, open_lpips(args.lpips), np.positive)

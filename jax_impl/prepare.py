@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 from tqdm import tqdm
 
 from export.edge.disk.files import check_output_folder
+from export.edge.disk.home import expand
+from export.edge.disk.names import check_text
 from export.edge.errors import UserError, run
 from export.edge.pictures.arrays import LARGEST_SIZE
 from jax_impl.config.command import parse
@@ -44,7 +46,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parse(PrepareArgs, argv, "python -m jax_impl.prepare")
     if args.size != 0 and not MIN_PICTURE_SIDE <= args.size <= LARGEST_SIZE:
         raise UserError(f"--size is {args.size}: choose {MIN_PICTURE_SIDE} to {LARGEST_SIZE} pixels, or 0")
-    output = args.output_dir.expanduser()
+    output = check_text(expand(args.output_dir, "--output-dir"), "--output-dir")
     check_output_folder(output, "--output-dir")
     library()
     from jax_impl.data.tfds_builder import builder_of, write_dataset

@@ -24,6 +24,7 @@ from export.edge.sampling.noise import start_noise
 from export.edge.sampling.spacing import Spacing
 from jax_impl.config.command import parse
 from jax_impl.config.tree import Config
+from jax_impl.devices import memory_errors, start_devices
 from jax_impl.diffusion.samplers import Sampled
 from jax_impl.diffusion.sampling import SamplingOptions, make_sampler, resolve
 from jax_impl.model.codec import codec_of
@@ -68,6 +69,7 @@ class SampleArgs:
     """Also write start noise, about ten states and a film strip to diffusion_outputs/ next to the output."""
 
 
+@memory_errors("choose a smaller --batch-size or --size, or set JAX_PLATFORMS=cpu")
 def main(argv: Sequence[str] | None = None) -> None:
     """Parse the command line and draw a picture for every photo."""
     args = parse(SampleArgs, argv, "python -m jax_impl.sample")
@@ -83,6 +85,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         raise UserError(f"--seed {args.seed} is out of range; choose 0 to {2**63 - 1}")
     if args.batch_size < 1:
         raise UserError(f"--batch-size is {args.batch_size}: choose at least 1")
+    start_devices()
     problem, params, stats = open_weights(args.run, args.weights, args.checkpoint)
     options = SamplingOptions(args.sampler, args.steps, args.spacing, args.guidance, args.eta)
     config = resolve(problem, options)

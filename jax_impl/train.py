@@ -8,11 +8,13 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
 
+from export.edge.disk.names import check_text
 from export.edge.errors import UserError, run
 from jax_impl.config.arguments import TrainArgs, parse
 from jax_impl.config.tree import Config
 from jax_impl.data.loader import LazyPairs, Pairs, open_held_out_pairs, open_pairs
 from jax_impl.data.sources.registry import open_source
+from jax_impl.devices import LESS_TRAINING, memory_errors, start_devices
 from jax_impl.runs.folder import check_resume, read_config
 from jax_impl.training import board
 from jax_impl.training.compiled import keep_programs
@@ -29,6 +31,7 @@ DETERMINISTIC = "--xla_gpu_deterministic_ops=true"
 """XLA's flag against operations whose sums depend on chance; it also keeps it from timing kernels to choose one."""
 
 
+@memory_errors(LESS_TRAINING)
 def main(argv: Sequence[str] | None = None) -> None:
     """Parse the command line and train."""
     args = parse(sys.argv[1:] if argv is None else argv)
@@ -36,6 +39,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         make_deterministic()
     keep_programs()
     join(args.coordinator, args.processes, args.process, detect=args.distributed)
+    start_devices()
     with process_group():
         number = start(args)
     if number:
@@ -68,6 +72,7 @@ def make_deterministic() -> None:
 def prepare(args: TrainArgs) -> Config:
     """Check that the run folder and the settings go together, before anything is read or written."""
     config, folder = args.settings(), args.output_dir
+    check_text(folder, "--output-dir")
     if folder.exists() and not folder.is_dir():
         raise UserError(f"--output-dir {folder} is a file; name a folder")
     if config.train.tensorboard:

@@ -90,6 +90,20 @@ def root() -> Path:
     return ROOT
 
 
+@pytest.fixture
+def homeless(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process without HOME, whose user is on no list: as in a container that was started with another uid."""
+    import pwd
+
+    def unknown(asked: object) -> None:
+        raise KeyError(f"{asked} not found")
+
+    for name in ("HOME", "USERPROFILE", "XDG_CACHE_HOME", "LOCALAPPDATA"):
+        monkeypatch.delenv(name, raising=False)
+    for name in ("getpwuid", "getpwnam"):
+        monkeypatch.setattr(pwd, name, unknown)
+
+
 Once = Callable[[str, Callable[[Path], object]], Path]
 
 

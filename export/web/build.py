@@ -21,6 +21,7 @@ import numpy as np
 from PIL import Image
 
 from export.edge.disk.files import check_output_folder, sync_folder, sync_tree
+from export.edge.disk.names import as_text
 from export.edge.errors import UserError
 from export.edge.model.artifact import Artifact, open_artifact
 from export.edge.model.codec import IDENTITY, SIDES
@@ -159,7 +160,7 @@ def _given(folder: Path) -> list[tuple[str, np.ndarray]]:
         raise UserError(
             f"--examples {folder} holds no {', '.join(sorted(EXAMPLE_SUFFIXES))}; put pictures there or leave it out"
         )
-    return [(path.stem.replace("_", " ").replace("-", " "), open_picture(path)) for path in paths]
+    return [(as_text(path.stem).replace("_", " ").replace("-", " "), open_picture(path)) for path in paths]
 
 
 def _shrunk(picture: np.ndarray, longest: int) -> np.ndarray:

@@ -14,6 +14,7 @@ from http.client import HTTPException
 from pathlib import Path
 
 from export.edge.disk.files import write_bytes
+from export.edge.disk.home import caches, home
 from export.edge.errors import UserError, describe_os_error
 
 ORT_WEB = "1.30.0"
@@ -44,7 +45,7 @@ def read_runtime(source: Path | None = None) -> dict[str, bytes]:
     Raises UserError when it cannot be had or is not, to the last byte, ORT_WEB.
     """
     if source is None:
-        return _unpack(_cached(), cache_path())
+        return _unpack(_cached(), cache_path() or URL)
     if source.is_dir():
         return _read_folder(source)
     try:
@@ -54,19 +55,23 @@ def read_runtime(source: Path | None = None) -> dict[str, bytes]:
     return _unpack(_checked(data, str(source)), source)
 
 
-def cache_path() -> Path:
-    """Where the package is kept between builds, by the habits of the operating system."""
+def cache_path() -> Path | None:
+    """Where the package is kept between builds, by the habits of the operating system; None without a home folder."""
+    known = home()
     if os.name == "nt":
-        base = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData/Local")
+        named = os.environ.get("LOCALAPPDATA")
+        base = Path(named) if named else known and known / "AppData/Local"
     elif sys.platform == "darwin":
-        base = Path.home() / "Library/Caches"
+        base = known and known / "Library/Caches"
     else:
-        base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return base / "dawn2dusk" / f"onnxruntime-web-{ORT_WEB}.tgz"
+        base = caches()
+    return base and base / "dawn2dusk" / f"onnxruntime-web-{ORT_WEB}.tgz"
 
 
 def _cached() -> bytes:
     path = cache_path()
+    if path is None:
+        return _checked(_download(), URL)
     try:
         return _checked(path.read_bytes(), str(path))
     except (OSError, UserError):  # Not there, or cut short by an earlier accident.
@@ -101,7 +106,7 @@ def _checked(data: bytes, where: str) -> bytes:
     return data
 
 
-def _unpack(data: bytes, path: Path) -> dict[str, bytes]:
+def _unpack(data: bytes, path: Path | str) -> dict[str, bytes]:
     found: dict[str, bytes] = {}
     with tarfile.open(fileobj=io.BytesIO(data), mode="r:gz") as archive:
         for member in archive:  # In the archive's own order: going back would unpack it from its start again.
@@ -129,7 +134,7 @@ def _read_folder(folder: Path) -> dict[str, bytes]:
         ) from error
 
 
-def _complete(found: dict[str, bytes], path: Path) -> dict[str, bytes]:
+def _complete(found: dict[str, bytes], path: Path | str) -> dict[str, bytes]:
     for name, digest in FILES.items():
         if hashlib.sha256(found.get(name, b"")).hexdigest() != digest:
             raise UserError(f"{path} holds another {name} than onnxruntime-web {ORT_WEB}; get a fresh copy of it")

@@ -22,6 +22,7 @@ from jax_impl.config.tree import Config
 from jax_impl.data.loader import LazyPairs, Pairs, decode, lazy_pairs
 from jax_impl.data.sources.registry import open_source
 from jax_impl.data.synthetic import render_pair, scene_seed
+from jax_impl.devices import memory_errors, start_devices
 from jax_impl.training.dry_run import estimate
 from jax_impl.training.feed import open_feed, source_threads
 from jax_impl.training.mesh import make_mesh
@@ -51,6 +52,7 @@ class LoaderBenchArgs:
     """Also write the figures there, as JSON: pairs a second, by name."""
 
 
+@memory_errors("choose a smaller --batch-size or --size")
 def main(argv: Sequence[str] | None = None) -> None:
     """Parse the command line, measure, print a table."""
     args = parse(LoaderBenchArgs, argv, "python -m jax_impl.bench.loader")
@@ -62,6 +64,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     data = replace(config.data, size=args.size, synthetic_pairs=args.pairs, threads=args.threads)
     config = replace(config, data=data, train=replace(config.train, batch_size=args.batch_size))
     threads = source_threads(args.threads)
+    start_devices()
     print(f"{args.size} × {args.size}, batch {args.batch_size}, {threads} threads, {jax.devices()[0]}")
     with tempfile.TemporaryDirectory() as folder:
         memory = decode(_train(data))

@@ -23,6 +23,7 @@ from export.edge.timing import serve
 from jax_impl.bench.flops import step_flops
 from jax_impl.config.as_json import from_json
 from jax_impl.config.tree import Config
+from jax_impl.devices import start_devices
 from jax_impl.model.network import count
 from jax_impl.training.interfaces import Batch, Metrics, StepFunction
 from jax_impl.training.objective import Problem
@@ -47,6 +48,7 @@ class Race:
 
     def __init__(self, config: Config, steps_a_call: int = 1) -> None:
         """`steps_a_call`: training steps in one compiled program, in a loop."""
+        start_devices()
         self.steps_a_call = steps_a_call
         self.device, size, rows = jax.devices()[0], config.data.size, config.train.batch_size
         schedule = learning_rate(config.optim, 1000, config.train.epochs)

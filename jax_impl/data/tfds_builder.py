@@ -20,6 +20,7 @@ import tensorflow_datasets as tfds
 from PIL import Image
 
 from export.edge.disk.files import sha256_file
+from export.edge.disk.home import expand
 from export.edge.errors import UserError
 from export.edge.pictures.arrays import fit_square
 from jax_impl.config.data import DataConfig
@@ -113,7 +114,7 @@ def examples_of(source: Source, config: DataConfig, side: int, progress: Callabl
             for pair in splits[split]:
                 parts.append(f"{split}\0{pair.name}\0{_contents(source, pair)}".encode())
                 progress()
-        stem = Path(source.place).expanduser().resolve().stem.lower()
+        stem = expand(source.place, "data.path").resolve().stem.lower()
         name = (re.sub(r"[^a-z0-9]+", "_", stem).strip("_") or "folder") + (f"_{side}px" if side else "")
     names = {split: tuple(pair.name for pair in splits.get(split, ())) for split in SPLITS}
 

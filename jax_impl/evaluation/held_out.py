@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from export.edge.disk.names import as_text
 from export.edge.errors import UserError
 from jax_impl.config.data import DataConfig
 from jax_impl.data.findings import shared_scenes
@@ -61,7 +62,7 @@ def open_held_out(data: DataConfig, split: Split) -> HeldOut:
         train=train,
         scenes=tuple(pair.scene for pair in members) if known else pairs.names,
         scenes_known=known,
-        sources=tuple(pair.name if pair.cond is None else pair.cond.path.stem for pair in members),
+        sources=tuple(pair.name if pair.cond is None else as_text(pair.cond.path.stem) for pair in members),
         notes=source.remarks(),
         warnings=tuple(warnings),
     )

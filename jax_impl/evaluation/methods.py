@@ -13,6 +13,7 @@ import numpy as np
 from tqdm import tqdm
 
 from export.edge.detail import to_photo_size
+from export.edge.disk.names import as_text, partners
 from export.edge.errors import UserError
 from export.edge.model.artifact import Artifact
 from export.edge.pictures.arrays import fit_square, to_float, working
@@ -125,10 +126,12 @@ def of_pictures(folder: Path, held_out: HeldOut) -> Method:
         raise UserError(f"--pictures {folder} is no folder; name the one with the pictures to score")
     files: dict[str, Path] = {}
     for path in sorted(folder.iterdir()):
-        if path.suffix.lower() in SUFFIXES and (other := files.setdefault(path.stem, path)) != path:
+        if path.suffix.lower() in SUFFIXES and (other := files.setdefault(as_text(path.stem), path)) != path:
             raise UserError(f"--pictures {folder} holds both {other.name} and {path.name}; remove one")
     names, sources = held_out.pairs.names, held_out.sources
-    found = [files.get(name, files.get(source)) for name, source in zip(names, sources, strict=True)]
+    by_name, by_source = (partners(set(wanted), files.keys()) for wanted in (names, sources))
+    chosen = [by_name.get(name, by_source.get(source, "")) for name, source in zip(names, sources, strict=True)]
+    found = [files.get(name) for name in chosen]
     missing = [name for name, path in zip(names, found, strict=True) if path is None]
     if missing:
         raise UserError(

@@ -26,6 +26,7 @@ from tqdm import tqdm
 
 from export.edge.disk.files import sync_folder
 from export.edge.errors import UserError, describe_os_error
+from jax_impl.devices import LESS, is_out_of_memory, out_of_memory, start_devices
 from jax_impl.training.manifest import find_fault_in, read_manifest
 from jax_impl.training.mesh import put, single_device, state_sharding
 from jax_impl.training.retention import CheckpointFacts, best_first
@@ -109,6 +110,7 @@ def restore(
     The state is divided over `mesh`, whatever it was saved from, or lies on one device.
     Raises UserError when there is none, or when it holds other arrays than `template`.
     """
+    start_devices()
     damages: dict[int, Damage] = {}
     while True:
         checkpoint = next((c for c in _by_preference(run, wanted, stage) if c.step not in damages), None)
@@ -121,6 +123,8 @@ def restore(
             except UserError:
                 raise
             except Exception as error:  # orbax raises many kinds
+                if is_out_of_memory(error):
+                    raise out_of_memory(error, LESS) from error
                 if checkpoint.manifest.exists():
                     raise UserError(
                         f"checkpoint {checkpoint.folder} is as it was written, but orbax cannot read it "

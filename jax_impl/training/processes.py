@@ -11,6 +11,7 @@ from collections.abc import Iterator
 import jax
 
 from export.edge.errors import UserError
+from jax_impl.devices import LESS_TRAINING, is_out_of_memory, out_of_memory
 
 HEARTBEAT_SECONDS = 30
 """A process that has not been heard of for this long counts as dead, which ends all others."""
@@ -73,6 +74,8 @@ def process_group() -> Iterator[None]:
     except UserError as error:
         _end(str(error))
     except (jax.errors.JaxRuntimeError, ValueError) as error:
+        if is_out_of_memory(error):
+            _end(str(out_of_memory(error, LESS_TRAINING)))
         # Gloo reports a closed connection as the one or the other.
         first = str(error).splitlines()[0][:200]
         _end(f"another process of this run has ended, or cannot be reached ({first}); start all again with --resume")

@@ -1,4 +1,4 @@
-"""What orbax prints of errors that it raises as well, kept off the terminal."""
+"""What libraries print that helps nobody at the terminal, kept off it."""
 
 from __future__ import annotations
 
@@ -27,6 +27,21 @@ def quiet_orbax() -> Iterator[None]:
         yield
     finally:
         logger.disabled, sys.unraisablehook = before, hook
+
+
+@contextlib.contextmanager
+def quiet_matplotlib() -> Iterator[None]:
+    """Keep matplotlib from advising to set a variable where its folders in the home cannot be written.
+
+    It takes a temporary folder then, which is all that one plot needs.
+    """
+    logger = logging.getLogger("matplotlib")
+    before = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
 
 
 def is_news(record: logging.LogRecord) -> bool:

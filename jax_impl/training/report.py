@@ -14,6 +14,7 @@ import numpy as np
 from export.edge.disk.files import atomic_file
 from export.edge.errors import UserError, describe_os_error
 from jax_impl.training.board import Board
+from jax_impl.training.quiet import quiet_matplotlib
 
 METRICS = "metrics.jsonl"
 SAMPLES = "training_samples"
@@ -162,7 +163,8 @@ def _refuse(constant: str) -> float:
 
 def plot_losses(run: Path) -> None:
     """Draw training_loss.png from the metrics log: train and validation loss by epoch, stages one after the other."""
-    from matplotlib.figure import Figure
+    with quiet_matplotlib():
+        from matplotlib.figure import Figure
 
     thinned = Thinned(PLOTTED_BATCHES)
     epochs: list[Point] = []

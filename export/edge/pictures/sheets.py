@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from export.edge.disk.names import as_text
 from export.edge.errors import UserError
 from export.edge.pictures.arrays import resize
 
@@ -28,6 +29,7 @@ def grid(rows: Sequence[Sequence[np.ndarray]], titles: Sequence[str] = (), gap: 
     height = max(picture.shape[0] for row in rows for picture in row)
     cells = [[resize(p, height, max(1, round(p.shape[1] * height / p.shape[0]))) for p in row] for row in rows]
 
+    titles = [as_text(title) for title in titles]
     font = ImageFont.load_default()
     boxes = [font.getbbox(title) for title in titles] + [(0, 0, 0, 0)] * (columns - len(titles))
     band = int(max(box[3] for box in boxes)) + 2 * gap if titles else 0

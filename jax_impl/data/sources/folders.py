@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from export.edge.disk.names import as_text, partners
 from export.edge.errors import UserError
 from jax_impl.config.data import DataConfig
 from jax_impl.data.pairs import Locator, Pair
@@ -37,16 +38,22 @@ class FolderLayout:
             raise UserError(f"data.path {root} has no pair of folders; put the pictures into {names}")
         pairs: list[Pair] = []
         unmatched: list[Path] = []
+        apart: list[tuple[Path, Path]] = []
         for split, both in used:
             left, right = (by_stem(folder) for folder in both)
+            matched = partners(left.keys(), right.keys())
             pairs += [
-                Pair(stem, split or "train", scene_of(stem), Locator(left[stem]), Locator(right[stem]))
-                for stem in sorted(left.keys() & right.keys())
+                Pair(as_text(a), split or "train", scene_of(as_text(a)), Locator(left[a]), Locator(right[b]))
+                for a, b in sorted(matched.items())
             ]
-            unmatched += [left[s] for s in sorted(left.keys() - right.keys())]
-            unmatched += [right[s] for s in sorted(right.keys() - left.keys())]
+            apart += [(left[a], right[b]) for a, b in sorted(matched.items()) if a != b]
+            unmatched += [left[s] for s in sorted(left.keys() - matched.keys())]
+            unmatched += [right[s] for s in sorted(right.keys() - set(matched.values()))]
         if not pairs:
             raise _no_pairs(root, used[0][1], unmatched)
+        if apart:
+            what = f"{len(apart)} pair{'s' if len(apart) > 1 else ''} matched, such as {apart[0][0]} and {apart[0][1]}"
+            notes.append(f"{what}: their names differ in letter case, Unicode form or encoding alone")
         return make_source("folders", pairs, config, unmatched=unmatched, notes=notes)
 
 

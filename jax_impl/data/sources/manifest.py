@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from export.edge.disk.names import Spelling, as_text
 from export.edge.disk.reading import parse_json, read_text
 from export.edge.errors import UserError
 from jax_impl.config.data import DataConfig
@@ -24,6 +25,7 @@ MANIFEST_NAMES = ("pairs.csv", "pairs.jsonl", "manifest.csv", "manifest.jsonl")
 """A manifest of one of these names is found by itself."""
 
 MOST_ROWS = 1_000_000
+_COLUMNS = ("source", "target")
 
 _OTHER_NAMES = {"source": ("src", "input", "cond", "sunrise", "a", "from", "left"),
                 "target": ("tgt", "output", "x0", "sunset", "b", "to", "right")}  # fmt: skip
@@ -49,7 +51,7 @@ class ManifestLayout:
         places = [(row.source.relative_to(folder), row.target.relative_to(folder)) for row in rows]
         pairs = [
             Pair(name, row.split or "train", _scene(place[0]), Locator(row.source), Locator(row.target))
-            for name, row, place in zip(_unique_names(places), rows, places, strict=True)
+            for name, row, place in zip(map(as_text, _unique_names(places)), rows, places, strict=True)
         ]
         return make_source("manifest", pairs, config)
 
@@ -67,7 +69,7 @@ def _unique_names(places: Sequence[tuple[Path, Path]]) -> list[str]:
 
 def _scene(source: Path) -> str:
     """The scene of a picture: its folder counts too, for lists such as `harbour/01.jpg`."""
-    scene, folder = scene_of(source.stem), source.parent.as_posix()
+    scene, folder = scene_of(as_text(source.stem)), as_text(source.parent.as_posix())
     return scene if folder == "." else f"{folder}/{scene}"
 
 
@@ -113,13 +115,14 @@ def read_rows(path: Path) -> tuple[Row, ...]:
     records = _jsonl(path, text) if path.suffix.lower() == ".jsonl" else _csv(path, text)
     folder = path.parent.resolve()
     rows: list[Row] = []
+    spelling = Spelling()
     seen: dict[tuple[Path, Path], int] = {}
     missing: list[str] = []
     for line, record in records:
         where = f"{path} line {line}"
         if len(rows) == MOST_ROWS:
             raise UserError(f"{where}: a manifest may list {MOST_ROWS:,} pairs, no more; split it")
-        source, target = (_inside(folder, record[column], column, where) for column in ("source", "target"))
+        source, target = (_inside(folder, record[column], f"{where}: {column}", spelling) for column in _COLUMNS)
         split = record.get("split") or ""
         if not isinstance(split, str):
             raise UserError(f"{where}: split is {reprlib.repr(split)}; write train, val or test")
@@ -136,16 +139,18 @@ def read_rows(path: Path) -> tuple[Row, ...]:
     return tuple(rows)
 
 
-def _inside(folder: Path, value: object, column: str, where: str) -> Path:
-    """`value` as a path inside `folder`, links resolved."""
+def _inside(folder: Path, value: object, where: str, spelling: Spelling) -> Path:
+    """`value` as a path inside `folder`, as the disk spells it, links resolved."""
     if not isinstance(value, str) or not value.strip():
-        raise UserError(f"{where}: {column} is {reprlib.repr(value)}; write the path of a picture")
+        raise UserError(f"{where} is {reprlib.repr(value)}; write the path of a picture")
     try:
         file = (folder / value.strip()).resolve()
+        if file.is_relative_to(folder) and not _is_file(file):
+            file = spelling.find(folder, file.relative_to(folder)).resolve()
     except (ValueError, OSError, RuntimeError):
-        raise UserError(f"{where}: {column} {value!r} is not a path; write the path of a picture") from None
+        raise UserError(f"{where} {value!r} is not a path; write the path of a picture") from None
     if not file.is_relative_to(folder):
-        raise UserError(f"{where}: {column} {value!r} lies outside {folder}; move the picture into that folder")
+        raise UserError(f"{where} {value!r} lies outside {folder}; move the picture into that folder")
     return file
 
 

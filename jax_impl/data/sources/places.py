@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from export.edge.disk.home import expand
 from export.edge.errors import UserError
 from export.edge.pictures.files import SUFFIXES
 from jax_impl.config.data import DataConfig
@@ -12,7 +13,7 @@ from jax_impl.data.splits import SPLIT_NAMES
 
 def root_of(config: DataConfig, layout: str = "", file: bool = False) -> Path:
     """The place that data.path names. Raises UserError where there is none, or a file where `layout` needs a folder."""
-    root = Path(config.path).expanduser()
+    root = expand(config.path, "data.path")
     if not root.exists():
         raise UserError(f"data.path {root} does not exist; name a folder of pairs, a manifest, or `synthetic`")
     if root.is_file() and not file:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from export.edge import plugins
+from export.edge.disk.home import expand
 from export.edge.errors import UserError
 from export.edge.registry import Registry
 from jax_impl.config.data import DataConfig
@@ -28,7 +27,7 @@ class AutoLayout:
         for layout in reversed(list(SOURCES.values())):
             if layout.recognises(config):
                 return layout.open(config)
-        root = Path(config.path).expanduser()
+        root = expand(config.path, "data.path")
         raise UserError(
             f"data.path {root} holds no pairs; put pictures of the same stem into A/ and B/ (or sunrise/ and sunset/), "
             f"put side-by-side pictures there, or write {MANIFEST_NAMES[0]} with the columns source,target"

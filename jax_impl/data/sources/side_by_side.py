@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from export.edge.disk.names import as_text
 from export.edge.errors import UserError
 from export.edge.pictures.files import open_picture
 from jax_impl.config.data import DataConfig
@@ -54,7 +55,7 @@ class SideBySideLayout:
         pairs = [
             Pair(stem, split or "train", scene_of(stem), Locator(path, "left"), Locator(path, "right"))
             for split, place, _ in used
-            for stem, path in by_stem(place).items()
+            for stem, path in ((as_text(stem), path) for stem, path in by_stem(place).items())
         ]
         return make_source("side-by-side", pairs, config, notes=notes)
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from export.edge.disk.home import expand
 from export.edge.errors import UserError
 from export.edge.pictures.files import decode_picture
 from jax_impl.config.data import DataConfig
@@ -47,7 +48,7 @@ class TfdsLayout:
         not have two pictures to an example.
         """
         tfds, name = library(), config.tfds
-        folder = find_folder(name, Path(config.tfds_dir).expanduser())
+        folder = find_folder(name, expand(config.tfds_dir, "data.tfds_dir"))
         builder = tfds.builder_from_directory(str(folder))
         sides = _features(tfds, builder.info.features, config.tfds_features, name)
         cond, x0 = sides if config.direction == "forward" else reversed(sides)

@@ -54,6 +54,17 @@ def test_the_package_is_fetched_once(published: Path) -> None:
     assert runtime.read_runtime() == CONTENT
 
 
+@pytest.mark.usefixtures("homeless")
+def test_without_a_home_it_is_fetched_and_not_kept(published: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.delenv("LOCALAPPDATA", raising=False)
+    assert runtime.cache_path() is None
+    assert runtime.read_runtime() == CONTENT
+    published.unlink()
+    with pytest.raises(UserError, match="--onnxruntime-web FILE"):
+        runtime.read_runtime()
+
+
 def test_a_damaged_copy_in_the_cache_is_fetched_again(published: Path) -> None:
     runtime.cache_path().parent.mkdir(parents=True)
     runtime.cache_path().write_bytes(published.read_bytes()[:-1])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -76,3 +77,25 @@ def test_two_folders_for_one_split_are_refused(tmp_path: Path) -> None:
     folders(tmp_path / "valid", ["x"])
     with pytest.raises(UserError, match=r"both val/ and valid/"):
         find(tmp_path)
+
+
+def test_names_of_another_unicode_form_or_letter_case_are_matched_and_a_note_says_so(tmp_path: Path) -> None:
+    for a, b in (("K\u00fcste 1", "Ku\u0308ste 1"), ("IMG_2", "img_2"), ("same", "same")):
+        paint(tmp_path / "A" / f"{a}.png", DAWN)
+        paint(tmp_path / "B" / f"{b}.png", DUSK)
+    source = find(tmp_path, val_share=0.0)
+    assert names(source, "train") == ["IMG_2", "K\u00fcste 1", "same"]
+    assert source.unmatched == ()
+    assert [note.startswith("2 pairs matched, such as ") for note in source.notes] == [True]
+
+
+def test_names_that_are_no_text_become_text(tmp_path: Path) -> None:
+    stems = [os.fsdecode(b"caf\xe9_%d" % number) for number in range(8)]
+    try:
+        folders(tmp_path, stems)
+    except OSError:
+        pytest.skip("this file system takes no such names")
+    source = find(tmp_path, val_share=0.3)
+    assert sorted(names(source, "train") + names(source, "val")) == [f"caf%E9_{number}" for number in range(8)]
+    assert {pair.scene for pair in source.pairs} == {"caf%E9"}
+    assert colours(source) == {(DAWN, DUSK)}

@@ -105,3 +105,10 @@ def test_absolute_paths_inside_the_folder_are_fine(tmp_path: Path) -> None:
     a, b = paint(tmp_path / "a.png", DAWN), paint(tmp_path / "b.png", DUSK)
     (tmp_path / "pairs.csv").write_text(f"source,target\n{a},{b}\n")
     assert names(find(tmp_path), "train") == ["a"]
+
+
+def test_a_name_in_another_unicode_form_or_letter_case_is_found(tmp_path: Path) -> None:
+    paint(tmp_path / "Dawn" / "Ku\u0308ste.png", DAWN)
+    paint(tmp_path / "b.PNG", DUSK)
+    (tmp_path / "pairs.csv").write_text("source,target\ndawn/K\u00fcste.png,B.png\n", encoding="utf-8")
+    assert colours(find(tmp_path, val_share=0.0)) == {(DAWN, DUSK)}
