@@ -25,10 +25,11 @@ from jax_impl.data.splits import Split
 from jax_impl.devices import memory_errors, start_devices
 from jax_impl.diffusion.sampling import SamplingOptions, resolve
 from jax_impl.evaluation.frechet import open_inception
+from jax_impl.evaluation.frontier import plot
 from jax_impl.evaluation.held_out import HeldOut, open_held_out
 from jax_impl.evaluation.methods import Method, baselines, of_artifact, of_pictures, of_run
 from jax_impl.evaluation.perceptual import open_lpips
-from jax_impl.evaluation.report import contact_sheet, report_json, to_markdown
+from jax_impl.evaluation.report import RIVAL, baselines_of, contact_sheet, report_json, to_markdown
 from jax_impl.evaluation.scoring import METRICS, Metric, make_judge, score
 from jax_impl.runs.folder import open_run, trained_names
 from jax_impl.runs.publishing import final_weights
@@ -50,7 +51,7 @@ class EvaluateArgs:
     """Score a model on held-out pairs, and next to it baselines without a network."""
 
     output_dir: Path
-    """Folder for evaluation.json, evaluation.md and contact_sheet.png; made if it does not exist."""
+    """Folder for evaluation.json, evaluation.md, frontier.png and contact_sheet.png; made if it does not exist."""
     artifact: Path | None = None
     """Score this artifact, an .onnx file, with export.edge. Name one of --artifact, --run and --pictures."""
     run: Path | None = None
@@ -82,14 +83,14 @@ class EvaluateArgs:
     lpips: Path | None = None
     """Also report LPIPS, with the weights in this safetensors file; `python -m torch_ref.perceptual lpips` makes it."""
     fid: Path | None = None
-    """Also report FID, with the weights in this safetensors file; `python -m torch_ref.perceptual fid` makes it."""
+    """Also report FID and KID, with the weights in this safetensors file of `python -m torch_ref.perceptual fid`."""
     shown: int = 6
     """Number of pairs on the contact sheet, at least 1."""
 
 
 @memory_errors("choose a smaller --data.size, or set JAX_PLATFORMS=cpu")
 def main(argv: Sequence[str] | None = None) -> None:
-    """Parse the command line, score, and write the three files."""
+    """Parse the command line, score, and write the four files."""
     args = parse(EvaluateArgs, argv, "python -m jax_impl.evaluate")
     check(args)
     start_devices()
@@ -117,6 +118,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     args.output_dir.mkdir(exist_ok=True)
     write_json(args.output_dir / "evaluation.json", report_json(judge, scored, warnings, curve, facts))
     write_text(args.output_dir / "evaluation.md", table)
+    plot(scored, curve, baselines_of(scored), args.output_dir / "frontier.png")
     sheet = args.output_dir / "contact_sheet.png"
     save_picture(sheet, contact_sheet(held_out, scored, args.shown))
     print(table)
@@ -201,7 +203,7 @@ def options(args: EvaluateArgs, steps: int | None) -> SamplingOptions:
 def open_rival(folder: Path) -> Method:
     """The run to compare with, drawn as it recommends."""
     trained = open_run(folder)
-    return of_run("baseline_run", f"baseline run {folder.resolve().name}", trained, final_weights(trained))
+    return of_run(RIVAL, f"baseline run {folder.resolve().name}", trained, final_weights(trained))
 
 
 def data_config(data: EvaluationData, size: int, fit: Fit) -> DataConfig:

@@ -28,17 +28,17 @@ class Nearness:
 def nearness(drawn: np.ndarray, truth: np.ndarray, targets: np.ndarray) -> Nearness:
     """Compare uint8 drawn (draws, pictures, height, width, 3), truth (pictures, …) and training targets (many, …)."""
     draws, count = drawn.shape[:2]
-    to_train = _nearest(drawn.reshape(-1, *drawn.shape[2:]), targets).reshape(draws, count)
+    to_train = _to_nearest(drawn.reshape(-1, *drawn.shape[2:]), targets).reshape(draws, count)
     to_truth = np.stack([_rmse(pictures, truth) for pictures in drawn])
-    expected = _nearest(truth, targets)
+    expected = _to_nearest(truth, targets)
     copied = to_train < COPIED * np.minimum(to_truth, expected)
     # Half a level keeps a perfect picture's ratio finite.
     ratio = (to_train + 0.5) / (to_truth + 0.5)
     return Nearness(ratio.mean(axis=0), int(copied.sum()), draws * count)
 
 
-def _nearest(pictures: np.ndarray, targets: np.ndarray) -> np.ndarray:
-    """Distance of each picture to the nearest target, (pictures,)."""
+def nearest_of(pictures: np.ndarray, targets: np.ndarray) -> np.ndarray:
+    """Index of the target that is nearest to each picture, by the root mean square over pixels, int (pictures,)."""
     ours = _flat(pictures)
     squares = np.einsum("ij,ij->i", ours, ours)
     best = np.zeros(len(ours), np.int64)
@@ -50,8 +50,13 @@ def _nearest(pictures: np.ndarray, targets: np.ndarray) -> np.ndarray:
         value = apart[np.arange(len(ours)), nearest]
         closer = value < least
         best[closer], least[closer] = nearest[closer] + start, value[closer]
+    return best
+
+
+def _to_nearest(pictures: np.ndarray, targets: np.ndarray) -> np.ndarray:
+    """Distance of each picture to the nearest target, (pictures,)."""
     # The product of matrices finds the nearest one; its distance is computed again, without the cancellation.
-    return _rmse(pictures, targets[best])
+    return _rmse(pictures, targets[nearest_of(pictures, targets)])
 
 
 def _rmse(a: np.ndarray, b: np.ndarray) -> np.ndarray:

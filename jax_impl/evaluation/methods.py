@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import jax
@@ -23,12 +24,19 @@ from export.edge.translate import Options, translate
 from jax_impl.diffusion.sampling import AS_RECOMMENDED, SamplingOptions, make_sampler, resolve
 from jax_impl.evaluation.baselines import Translate, color_transfer, copy_input, mean_target, pixel_ridge
 from jax_impl.evaluation.held_out import HeldOut
+from jax_impl.evaluation.retrieval import retrieval, ridge_with_detail
 from jax_impl.model.network import Tree
 from jax_impl.runs.folder import TrainedRun
 
 Draw = Callable[[np.ndarray, Sequence[int]], np.ndarray]
 """(pictures, one seed each) to pictures of the same sizes, both uint8 (pictures, height, width, 3)."""
 BATCH = 8
+DETAIL = (
+    ("ridge_grey_2", "ridge + retrieved grey detail, σ 2", 2.0, True),
+    ("ridge_grey_4", "ridge + retrieved grey detail, σ 4", 4.0, True),
+    ("ridge_colour_8", "ridge + retrieved colour detail, σ 8", 8.0, False),
+)
+"""Key, title, blur in pixels and whether the detail is grey."""
 """Pictures that JAX draws together."""
 
 
@@ -144,6 +152,8 @@ def baselines(held_out: HeldOut) -> list[Method]:
             ("mean_target", "mean training target", mean_target),
             ("color_transfer", "colour transfer (Reinhard)", color_transfer),
             ("pixel_ridge", "ridge on colour and place", pixel_ridge),
+            *((name, title, partial(ridge_with_detail, sigma=sigma, grey=grey)) for name, title, sigma, grey in DETAIL),
+            ("retrieval", "target of the nearest training input", retrieval),
         )
         methods += [Method(name, title, each(fit(held_out.train)), chance=False) for name, title, fit in learned]
     return methods

@@ -9,10 +9,19 @@ import numpy as np
 
 from export.edge.markdown import table
 from export.edge.pictures.sheets import grid
+from jax_impl.evaluation.frontier import Standing, stand, to_json, verdict
 from jax_impl.evaluation.held_out import HeldOut
-from jax_impl.evaluation.scoring import SWD, Judge, Scores, wins
+from jax_impl.evaluation.scoring import Judge, Scores, wins
+from jax_impl.evaluation.sets import SPECTRUM, SWD
 from jax_impl.evaluation.statistics import MIN_SCENES_TO_RESAMPLE
 
+RIVAL = "baseline_run"
+"""Key of the run to compare with."""
+PARTS = (
+    (SWD, "SWD × 10³ by the side of the pyramid's level, pixels:", 1),
+    (SPECTRUM, "Power above the targets' by octave, dB; above 0 in the finest octave is grain, below it is blur:", 1),
+)
+"""Figures of sets whose parts have a table."""
 CELL = 256
 """Smallest height of a picture on the contact sheet, pixels."""
 
@@ -22,6 +31,7 @@ def report_json(
 ) -> dict[str, Any]:
     """Everything in plain values; the first of `scored` is what the others are compared with."""
     held_out, model = judge.held_out, scored[0]
+    standing = standing_of(scored)
     pictures = {
         name: {
             "scene": held_out.scenes[i],
@@ -43,10 +53,23 @@ def report_json(
         "interval": interval_note(judge),
         "fid_true_pictures": None if judge.features is None else len(held_out.pairs.names),
         "methods": {s.method.name: _method(s) for s in scored},
+        "frontier": None if standing is None else to_json(standing),
+        "verdict": [] if standing is None else verdict(model, standing),
         "against": {other.method.name: _against(model, other, len(judge.scenes)) for other in scored[1:]},
         "steps_curve": [{"steps": s.method.steps, **_figures(s)} for s in curve],
         "pictures": pictures,
     }
+
+
+def baselines_of(scored: Sequence[Scores]) -> list[Scores]:
+    """Those without a network: all that is neither scored nor a run to compare with."""
+    return [s for s in scored[1:] if s.method.name != RIVAL]
+
+
+def standing_of(scored: Sequence[Scores]) -> Standing | None:
+    """Where the first method stands among the baselines; None where there are none."""
+    others = baselines_of(scored)
+    return stand(scored[0], others) if others else None
 
 
 def interval_note(judge: Judge) -> str:
@@ -82,9 +105,14 @@ def _method(scores: Scores) -> dict[str, Any]:
 def _figures(scores: Scores) -> dict[str, Any]:
     return {
         "metrics": {name: estimate.to_json() for name, estimate in scores.estimates.items()},
-        "swd_levels": {str(side): estimate.to_json() for side, estimate in scores.levels.items()},
+        "parts": {
+            name: {part: estimate.to_json() for part, estimate in parts.items()}
+            for name, parts in scores.parts.items()
+            if len(parts) > 1
+        },
         "signed_drift": scores.signed_drift.tolist(),
         "fid": scores.fid,
+        "kid": scores.kid,
     }
 
 
@@ -110,9 +138,11 @@ def to_markdown(
         "",
         *table(["", *_titles(judge), *_extra_titles(judge)], figures),
         "",
-        "Better is more for PSNR and SSIM, less for ΔE2000, SWD and colour drift (mean absolute difference of the "
-        "channel means, levels of 255; beside it the signed one), 1 for the sharpness ratio. The last column: distance "
-        "to the nearest training target over that to the truth, and pictures that look copied from training.",
+        "Better is more for PSNR and SSIM, 1 for the sharpness ratio, and less for all others. Colour drift is the "
+        "mean absolute difference of the channel means, levels of 255; beside it the signed one. SWD compares the "
+        "texture of all pictures with that of all targets, the joint one input and output together. The spectrum is "
+        "the mean difference of power over the octaves of brightness and colour. The last column: distance to the "
+        "nearest training target over that to the truth, and pictures that look copied from training.",
     ]
     kind = "scenes" if held_out.scenes_known else "pictures"
     rows = []
@@ -125,7 +155,7 @@ def to_markdown(
     if several:
         k = len(several[0].drawn)
         lines += ["", f"Of {k} draws for the same input the mean, and in brackets the best by each figure:", ""]
-        names = [name for name in _names(judge) if name != SWD]
+        names = list(judge.metrics)
         rows = [
             [
                 s.method.title,
@@ -135,12 +165,11 @@ def to_markdown(
             for s in several
         ]
         lines += table(["", *(_title(judge, name) for name in names), "diversity (RMSE between draws)"], rows)
-    lines += ["", "SWD × 10³ by the side of the pyramid's level, pixels:", ""]
-    sides = list(scored[0].levels)
-    lines += table(
-        ["", *(str(side) for side in sides)],
-        [[s.method.title, *(_figure(s.levels[side].value, 1) for side in sides)] for s in scored],
-    )
+    for name, text, digits in PARTS:
+        lines += ["", text, ""]
+        parts = list(scored[0].parts[name])
+        rows = [[s.method.title, *(_figure(s.parts[name][part].value, digits) for part in parts)] for s in scored]
+        lines += table(["", *parts], rows)
     if curve:
         lines += [
             "",
@@ -149,20 +178,23 @@ def to_markdown(
         ]
         rows = [[str(s.method.steps), *_cells(judge, s), _signed(s)] for s in curve]
         lines += table(["steps", *_titles(judge), "drift R, G, B"], rows)
+    standing = standing_of(scored)
+    if standing is not None:
+        lines += ["", *verdict(scored[0], standing)]
     return "\n".join([*lines, "", *notes, ""])
 
 
 def _extra_titles(judge: Judge) -> list[str]:
-    fid = [] if judge.features is None else ["FID (drawn / true pictures)"]
+    fid = [] if judge.features is None else ["FID (drawn / true pictures)", "KID × 10³"]
     return ["drift R, G, B", "nearest training / truth (copied)", *fid]
 
 
 def _names(judge: Judge) -> list[str]:
-    return [*judge.metrics, SWD]
+    return [*judge.metrics, *judge.sets]
 
 
 def _title(judge: Judge, name: str) -> str:
-    return "SWD × 10³" if name == SWD else judge.metrics[name].title
+    return (judge.metrics | judge.sets)[name].title
 
 
 def _titles(judge: Judge) -> list[str]:
@@ -170,7 +202,7 @@ def _titles(judge: Judge) -> list[str]:
 
 
 def _digits(judge: Judge, name: str) -> int:
-    return 1 if name == SWD else judge.metrics[name].digits
+    return (judge.metrics | judge.sets)[name].digits
 
 
 def _cells(judge: Judge, scores: Scores) -> list[str]:
@@ -190,8 +222,9 @@ def _both(judge: Judge, name: str, mean: float, best: float) -> str:
 def _extra(scores: Scores) -> list[str]:
     memory, (draws, count) = scores.memory, scores.drawn.shape[:2]
     near = "–" if memory is None else f"{memory.ratio.mean():.2f} ({memory.copied} of {memory.drawn})"
-    fid = [] if scores.fid is None else [f"{scores.fid:.1f} ({draws * count} / {count})"]
-    return [_signed(scores), near, *fid]
+    features = [] if scores.fid is None else [f"{scores.fid:.1f} ({draws * count} / {count})"]
+    features += [] if scores.kid is None else [_figure(1e3 * scores.kid, 2)]
+    return [_signed(scores), near, *features]
 
 
 def _signed(scores: Scores) -> str:

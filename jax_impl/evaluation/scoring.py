@@ -12,20 +12,17 @@ from tqdm import tqdm
 
 from export.edge.errors import UserError
 from export.edge.metrics import (
-    Yardstick,
     color_drift,
-    cumulative,
     delta_e,
-    distances,
-    make_yardstick,
     psnr,
     sharpness_ratio,
     ssim,
 )  # fmt: skip
-from jax_impl.evaluation.frechet import Features, frechet_distance
+from jax_impl.evaluation.frechet import Features, frechet_distance, kernel_distance
 from jax_impl.evaluation.held_out import HeldOut
 from jax_impl.evaluation.memory import Nearness, nearness
 from jax_impl.evaluation.methods import Method
+from jax_impl.evaluation.sets import SetMetric, set_metrics
 from jax_impl.evaluation.statistics import Estimate, by_scene, centred, resampling
 
 BEST_PSNR = 100.0
@@ -56,18 +53,15 @@ METRICS: dict[str, Metric] = {
     "drift": Metric("colour drift", 2, lambda a, b: float(np.mean(np.abs(color_drift(a, b)))), np.positive),
 }
 """The paired figures that need no weights. Sharpness is best at 1, the others at an end."""
-SWD = "swd"
 
 
 @dataclass(frozen=True)
 class Judge:
-    """What every method is scored with: the same pairs, metrics, yardstick and resamples."""
+    """What every method is scored with: the same pairs, metrics and resamples."""
 
     held_out: HeldOut
     metrics: dict[str, Metric]
-    yardstick: Yardstick
-    truth: list[np.ndarray]
-    """`cumulative` of the targets."""
+    sets: dict[str, SetMetric]
     resamples: np.ndarray
     """float64 (resamples, pictures)"""
     scenes: np.ndarray
@@ -90,31 +84,29 @@ class Scores:
     signed_drift: np.ndarray
     """Mean over pictures and draws of each channel's drift, levels of 255: (3,)."""
     estimates: dict[str, Estimate]
-    """Every metric, and `swd`, over the pictures: paired ones as the mean over draws."""
+    """Every metric, and those of sets, over the pictures: paired ones as the mean over draws."""
     best: dict[str, Estimate]
     """The paired metrics of each picture's best draw, chosen for each metric by itself."""
-    levels: dict[int, Estimate]
-    """The sliced Wasserstein distance by the side of the pyramid's level, pixels."""
+    parts: dict[str, dict[str, Estimate]]
+    """What each metric of sets is made of, by its key and the part's name."""
     in_scenes: dict[str, np.ndarray]
-    """Badness of every metric, and of `swd`, in each scene: (scenes,)."""
+    """Badness of every metric, and of those of sets, in each scene: (scenes,)."""
     diversity: np.ndarray | None
     """Mean RMSE between two draws for the same input, levels of 255, (pictures,); None for a single draw."""
     memory: Nearness | None
     fid: float | None
-    """Between all drawn pictures and the targets."""
+    kid: float | None
+    """Both between all drawn pictures and the targets."""
 
 
 def make_judge(held_out: HeldOut, metrics: dict[str, Metric], features: Features | None = None) -> Judge:
     """The judge for these pairs. Raises UserError for FID of a single pair."""
     if features is not None and len(held_out.pairs.names) < 2:
         raise UserError("--fid compares the spread of two sets and there is one pair only; leave --fid out")
-    yardstick = make_yardstick(held_out.pairs.x0)
-    truth = cumulative(yardstick, held_out.pairs.x0)
     return Judge(
         held_out=held_out,
         metrics=metrics,
-        yardstick=yardstick,
-        truth=truth,
+        sets=set_metrics(held_out),
         resamples=resampling(held_out.scenes),
         scenes=by_scene(held_out.scenes),
         features=features,
@@ -132,17 +124,17 @@ def score(judge: Judge, method: Method, seed: int = 0, draws: int = 1) -> Scores
     values = _measure(judge.metrics, drawn, pairs.x0)
     means = {name: of_draws.mean(axis=0) for name, of_draws in values.items()}
     best = {name: _best(judge.metrics[name], of_draws) for name, of_draws in values.items()}
-    distributions = [
-        np.mean(level, axis=0) for level in zip(*(cumulative(judge.yardstick, d) for d in drawn), strict=True)
-    ]
-    gaps = [ours - theirs for ours, theirs in zip(distributions, judge.truth, strict=True)]
-    whole = distances(judge.yardstick, gaps, np.full((1, count), 1.0 / count))[0]
-    resampled = distances(judge.yardstick, gaps, judge.resamples)
-    sides = [level.side for level in judge.yardstick.levels]
     in_scenes = {name: judge.metrics[name].badness(judge.scenes @ mean) for name, mean in means.items()}
-    in_scenes[SWD] = distances(judge.yardstick, gaps, judge.scenes).mean(axis=1)
     estimates = {name: _estimate(mean, judge.resamples) for name, mean in means.items()}
-    estimates[SWD] = centred(float(whole.mean()), resampled.mean(axis=1))
+    parts: dict[str, dict[str, Estimate]] = {}
+    for name, metric in judge.sets.items():
+        compared = metric.compare(drawn)
+        whole, resampled = compared(np.full((1, count), 1.0 / count)), compared(judge.resamples)
+        estimates[name] = centred(float(metric.total(whole)[0]), metric.total(resampled))
+        parts[name] = {part: centred(float(whole[0, i]), resampled[:, i]) for i, part in enumerate(metric.parts)}
+        in_scenes[name] = metric.total(compared(judge.scenes))
+    seen = None if judge.features is None else judge.features(drawn.reshape(-1, *drawn.shape[2:]))
+    true = judge.truth_features
     return Scores(
         method=method,
         drawn=drawn,
@@ -150,13 +142,12 @@ def score(judge: Judge, method: Method, seed: int = 0, draws: int = 1) -> Scores
         signed_drift=(drawn.mean(axis=(2, 3)) - pairs.x0.mean(axis=(1, 2))).mean(axis=(0, 1)),
         estimates=estimates,
         best={name: _estimate(chosen, judge.resamples) for name, chosen in best.items()},
-        levels={side: centred(float(whole[i]), resampled[:, i]) for i, side in enumerate(sides)},
+        parts=parts,
         in_scenes=in_scenes,
         diversity=_diversity(drawn) if draws > 1 else None,
         memory=None if judge.held_out.train is None else nearness(drawn, pairs.x0, judge.held_out.train.x0),
-        fid=None
-        if judge.features is None or judge.truth_features is None
-        else frechet_distance(judge.features(drawn.reshape(-1, *drawn.shape[2:])), judge.truth_features),
+        fid=None if seen is None or true is None else frechet_distance(seen, true),
+        kid=None if seen is None or true is None else kernel_distance(seen, true),
     )
 
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import hashlib
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import onnx
 import pytest
 import torch
 
+from export import denoiser_graph
 from export.to_onnx import main
 from tests.export.two_networks import write_two
 from tests.schedule import cosine_schedule
@@ -54,6 +57,30 @@ def write_bundle(path: Path, kind: str, gain: float = 1.0) -> Path:
     return path
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _traced_once(once: Callable[..., Path]) -> Iterator[None]:
+    """Let torch's exporter, which takes seconds for the smallest network, see no module twice in these suites."""
+    trace = denoiser_graph.trace
+
+    def kept(
+        module: torch.nn.Module, examples: Mapping[str, torch.Tensor], output: str, multiple: int
+    ) -> onnx.ModelProto:
+        seen = hashlib.sha256(repr((module, output, multiple, [(n, e.shape) for n, e in examples.items()])).encode())
+        for name, part in module.named_modules():
+            plain = {k: v for k, v in vars(part).items() if isinstance(v, str | int | float | tuple | None)}
+            seen.update(repr((name, sorted(plain.items()))).encode())
+        for name, value in module.state_dict().items():
+            seen.update(name.encode() + value.numpy().tobytes())
+        folder = once(
+            f"trace_{seen.hexdigest()}", lambda new: onnx.save(trace(module, examples, output, multiple), new / "graph")
+        )
+        return onnx.load(folder / "graph")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(denoiser_graph, "trace", kept)
+        yield
+
+
 @pytest.fixture(scope="session")
 def make_bundle() -> Callable[..., Path]:
     """`make_bundle(path, kind, gain=1.0)`: kind is one of MODELS; returns the path."""
@@ -65,7 +92,9 @@ def make_artifact(once: Callable[..., Path]) -> Callable[[str], Path]:
     """`make_artifact(kind)`: a folder with model.safetensors and the artifact made of it; nobody may change them."""
 
     def fill(folder: Path, kind: str) -> None:
-        main([str(write_bundle(folder / "model.safetensors", kind)), "--output", str(folder / "artifact")])
+        # What becomes of the other variants has nothing to do with coordinates.
+        less = ["--variants", "fp32"] if kind == "coordinates" else []
+        main([str(write_bundle(folder / "model.safetensors", kind)), "--output", str(folder / "artifact"), *less])
 
     return lambda kind: once(f"export_{kind}", lambda folder: fill(folder, kind))
 

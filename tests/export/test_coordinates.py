@@ -12,7 +12,6 @@ import pytest
 from export.denoiser_graph import metadata
 from export.edge.model.artifact import open_artifact
 from export.edge.sampling import coordinates
-from export.to_onnx import export
 from export.verify import BAR, compare, comparisons
 from torch_ref.weights import Bundle, load_bundle
 
@@ -20,12 +19,9 @@ Make = Callable[..., Path]
 
 
 @pytest.fixture(scope="module")
-def exported(make_bundle: Make, tmp_path_factory: pytest.TempPathFactory) -> tuple[Bundle, Path]:
-    folder = tmp_path_factory.mktemp("coordinates")
-    bundle = load_bundle(make_bundle(folder / "model.safetensors", "coordinates"))
-    path, difference = export(bundle, folder / "artifact")
-    assert difference <= BAR
-    return bundle, path
+def exported(make_artifact: Make) -> tuple[Bundle, Path]:
+    folder = make_artifact("coordinates")
+    return load_bundle(folder / "model.safetensors"), folder / "artifact" / "onnx" / "model.onnx"
 
 
 def test_cond_has_five_channels_and_every_size_is_free(exported: tuple[Bundle, Path]) -> None:

@@ -22,7 +22,7 @@ from jax_impl.diffusion.sampling import SamplingOptions
 from jax_impl.evaluate import EvaluationData, data_config
 from jax_impl.evaluation.held_out import open_held_out
 from jax_impl.evaluation.methods import Method, baselines, of_run
-from jax_impl.evaluation.scoring import METRICS, SWD, Judge, Scores, make_judge, score
+from jax_impl.evaluation.scoring import METRICS, Judge, Scores, make_judge, score
 from jax_impl.evaluation.statistics import Estimate
 from jax_impl.runs.folder import open_run
 from jax_impl.runs.publishing import final_weights
@@ -97,7 +97,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def agreement(judge: Judge, scored: Mapping[tuple[str, int], Scores], again: Scores) -> dict[str, dict[str, Any]]:
     """For each figure: both values, their difference, and the reference's from itself with other noise."""
-    names = (*judge.metrics, SWD)
+    names = (*judge.metrics, *judge.sets)
     candidate, reference, control = scored[CANDIDATE].estimates, scored[REFERENCE].estimates, again.estimates
     return {
         name: {

@@ -26,7 +26,11 @@ def test_a_run_beside_another_with_draws_and_steps(
     main([*words, "--steps-curve", "2", "--output-dir", str(tmp_path / "e")])
     report = json.loads((tmp_path / "e/evaluation.json").read_text())
     methods = report["methods"]
-    assert list(methods) == ["model", "baseline_run", "copy_input", "mean_target", "color_transfer", "pixel_ridge"]
+    assert list(methods) == [
+        "model", "baseline_run", "copy_input", "mean_target", "color_transfer", "pixel_ridge", "ridge_grey_2",
+        "ridge_grey_4", "ridge_colour_8", "retrieval",
+    ]  # fmt: skip
+    assert len(report["verdict"]) == 2 and report["verdict"][0] in (tmp_path / "e/evaluation.md").read_text()
     assert (methods["model"]["steps"], methods["baseline_run"]["steps"]) == (2, 4)
     assert methods["model"]["images_seen"] == methods["baseline_run"]["images_seen"] == 12
     assert methods["model"]["draws"] == 2 and methods["model"]["diversity"] > 0.0
@@ -37,7 +41,7 @@ def test_a_run_beside_another_with_draws_and_steps(
     assert (tmp_path / "e/evaluation.md").read_text() in printed
     assert "Training pictures seen by baseline run longer, repeats counted: 12." in printed
     assert "WARNING" not in printed
-    assert (tmp_path / "e/contact_sheet.png").exists()
+    assert (tmp_path / "e/contact_sheet.png").exists() and (tmp_path / "e/frontier.png").exists()
 
 
 def test_a_run_that_was_trained_on_other_pairs_is_called_out(

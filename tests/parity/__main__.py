@@ -33,6 +33,8 @@ from tests.parity.process import process
 from tests.parity.sampling import samplers
 from tests.parity.subject import Subject, from_bundle, from_preset, narrow
 
+OF_A_SCHEDULE = "de"
+"""Levels of gaussian diffusion alone."""
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "torch", "onnx", "onnxruntime", "diffusers", "numpy")
 
 
@@ -51,13 +53,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--batch", type=int, default=2, help="pictures in a training batch, at least 2 (default: 2)")
     parser.add_argument("--steps", type=int, default=200, help="training steps of level d (default: 200)")
     parser.add_argument(
-        "--levels", default="".join(LEVELS), help=f"the levels to run (default: all, {''.join(LEVELS)})"
+        "--levels", help=f"the levels to run, of {''.join(LEVELS)} (default: all that the process of the weights has)"
     )
     parser.add_argument("--keep", action="store_true", help="keep what the table in --output says of the other levels")
     parser.add_argument("--output", type=Path, default=Path("parity"), help="folder for the table (default: parity)")
     args = parser.parse_args(argv)
-    unknown = set(args.levels) - LEVELS.keys()
-    if unknown or not args.levels:
+    unknown = set(args.levels or "") - LEVELS.keys()
+    if unknown or args.levels == "":
         raise UserError(
             f"--levels {args.levels!r} names no level {min(unknown, default='')}; choose from {''.join(LEVELS)}"
         )
@@ -68,7 +70,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     with tempfile.TemporaryDirectory() as folder:
         subject = open_subject(args.subject, Path(folder), args.size)
         check_training_size(args.training_size, subject)
-        lines = climb(subject, args.levels, args.training_size, args.batch, args.steps)
+        levels = check_levels(args.levels, subject)
+        lines = climb(subject, levels, args.training_size, args.batch, args.steps)
         about = describe(subject, args.subject)
         failed = report(lines, about, args.output, keep=args.keep)
     if failed:
@@ -96,6 +99,18 @@ def check_training_size(size: int | None, subject: Subject) -> None:
     multiple = subject.config.model.size_multiple
     if size is not None and (size < 8 or size % multiple):
         raise UserError(f"--training-size {size} is no multiple of {multiple} from 8 up; choose one")
+
+
+def check_levels(levels: str | None, subject: Subject) -> str:
+    """The levels asked for, or all. Raises UserError for levels d and e of a process that has no schedule."""
+    held = [level for level in LEVELS if subject.alphas_cumprod is not None or level not in OF_A_SCHEDULE]
+    for level in levels or "":
+        if level not in held:
+            raise UserError(
+                f"--levels {levels}: level {level} needs a noise schedule, and the process "
+                f"{subject.config.diffusion.process} has none; choose from {''.join(held)}"
+            )
+    return levels or "".join(held)
 
 
 def climb(subject: Subject, levels: str, training_size: int | None, batch: int, steps: int) -> Iterator[Line]:

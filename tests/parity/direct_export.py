@@ -92,7 +92,7 @@ def direct_export(subject: Subject, direct: Path) -> Iterator[Line]:
         theirs, ours = _session(direct, level), _session(subject.onnx, level)
         for batch in BATCHES:
             channels = subject.config.model.cond_channels
-            x_t, cond, t = inputs((batch, size, size), len(subject.alphas_cumprod), batch, channels)
+            x_t, cond, t = inputs((batch, size, size), subject.config.diffusion.timesteps, batch, channels)
             x_t, cond = x_t.astype(np.float32), cond.astype(np.float32)
             (found,) = theirs.run(None, {"x_t": x_t, "cond": cond, "t": t.astype(np.int32)})
             (exported,) = ours.run(None, {"x_t": to_torch(x_t).numpy(), "cond": to_torch(cond).numpy(), "t": t})

@@ -75,7 +75,7 @@ def apply(network: Network, params: Any, stats: Any, x_t: Any, cond: Any, t: Any
 
 def forward(subject: Subject, shape: tuple[int, int, int], dtype: str) -> Iterator[Line]:
     """One shape in one dtype, in either mode; in float32 also how far torch is from its own float64."""
-    x_t, cond, t = inputs(shape, len(subject.alphas_cumprod), sum(shape), _channels(subject, shape))
+    x_t, cond, t = inputs(shape, subject.config.diffusion.timesteps, sum(shape), _channels(subject, shape))
     x_t, cond = x_t.astype(dtype), cond.astype(dtype)
     where = f"{shape[0]} × {shape[1]} × {shape[2]}"
     model = _torch_model(subject, dtype)
@@ -121,7 +121,7 @@ def gradients(subject: Subject, *, size: int, batch: int) -> Iterator[Line]:
 
 
 def _backward(subject: Subject, shape: tuple[int, int, int], dtype: str) -> Iterator[Line]:
-    eps, cond, t = inputs(shape, len(subject.alphas_cumprod), 1, _channels(subject, shape))
+    eps, cond, t = inputs(shape, subject.config.diffusion.timesteps, 1, _channels(subject, shape))
     x0 = np.clip(np.random.default_rng(2).normal(size=eps.shape) / 3, -1, 1)
     eps, cond, x0 = (a.astype(dtype) for a in (eps, cond, x0))
     where = f"{shape[0]} × {shape[1]} × {shape[2]}"
@@ -134,15 +134,7 @@ def _backward(subject: Subject, shape: tuple[int, int, int], dtype: str) -> Iter
         ours = {name: np.array(g) for name, g in flatten(grads).items()}
         after = {name: np.array(leaf) for name, leaf in flatten(after).items()}
     model = _torch_model(subject, dtype).train()
-    diffusion, times = subject.config.diffusion, torch.from_numpy(t)
-    x0_, cond_, eps_ = (to_torch(a) for a in (x0, cond, eps))
-    x_t = reference.q_sample(x0_, eps_, subject.alphas_cumprod, times)
-    goal = reference.target(diffusion.prediction, x0_, eps_, subject.alphas_cumprod, times)
-    levels = reference.levels_at(subject.alphas_cumprod, times, x0_.dtype)
-    output = model(x_t, cond_, times)
-    value = Losses(subject.tree)(LossSample(cond_, x0_, x_t, times, eps_, output, goal, *levels, diffusion.prediction))[
-        "loss"
-    ]
+    value = _torch_loss(subject, model, *(to_torch(a) for a in (cond, x0, eps)), torch.from_numpy(t))
     value.backward()
     named = dict(model.named_parameters())
     state = {name: named[name].grad if name in named else tensor for name, tensor in model.state_dict().items()}
@@ -160,6 +152,25 @@ def _backward(subject: Subject, shape: tuple[int, int, int], dtype: str) -> Iter
         yield worst("c", f"worst gradient, {where}", ours, wanted, tolerance=1e-8, reason=reason, share=NO_GRADIENT)
     if after:
         yield _statistics("c", after, _like(after, theirs), where)
+
+
+def _torch_loss(
+    subject: Subject, model: torch.nn.Module, cond: torch.Tensor, x0: torch.Tensor, eps: torch.Tensor, t: torch.Tensor
+) -> torch.Tensor:
+    """The loss of a batch in torch, for gaussian diffusion or for one pass, which has a start and no schedule."""
+    alphas, prediction = subject.alphas_cumprod, subject.config.diffusion.prediction
+    if alphas is None:
+        ((plan,),) = (tables.values() for tables in (subject.bundle.tables or {}).values())
+        t = torch.full_like(t, int(plan.t[0]))
+        x_t, goal = reference.start_by_table(plan, cond, eps), x0
+        one = torch.ones_like(x0[:, :1, :1, :1])
+        levels = 0.0 * one, plan.start_from_noise * one
+    else:
+        x_t = reference.q_sample(x0, eps, alphas, t)
+        goal = reference.target(prediction, x0, eps, alphas, t)
+        levels = reference.levels_at(alphas, t, x0.dtype)
+    output = model(x_t, cond, t)
+    return Losses(subject.tree)(LossSample(cond, x0, x_t, t, eps, output, goal, *levels, prediction))["loss"]
 
 
 def _statistics(level: str, ours: dict[str, np.ndarray], theirs: dict[str, np.ndarray], where: str) -> Line:

@@ -112,7 +112,7 @@ def optimiser(subject: Subject, *, steps: int = 200, size: int, batch: int) -> I
     course = course_for(subject, steps, size, batch)
 
     def in_torch(dtype: str, *, reverse: bool = False) -> Trained:
-        return train_in_torch(subject.bundle.model, subject.alphas_cumprod, course, dtype, reverse=reverse)
+        return train_in_torch(subject.bundle.model, subject.schedule, course, dtype, reverse=reverse)
 
     def in_jax(dtype: str) -> Trained:
         return train_in_jax(subject.problem, subject.params, subject.stats, course, dtype)
@@ -171,7 +171,7 @@ def course_for(subject: Subject, steps: int, size: int, batch: int) -> Course:
         train=replace(subject.config.train, epochs=-(-steps // per_epoch), batch_size=batch),
     )
     course = Course(config, load(config.data, "train"), steps, per_epoch)
-    trainer = _trainer(subject.bundle.model, subject.alphas_cumprod, course, "float32")
+    trainer = _trainer(subject.bundle.model, subject.schedule, course, "float32")
     norms = [float(trainer.step(*_drawn(course, n, "float32"))["grad_norm"]) for n in range(PROBES)]
     bound = float(f"{np.median(norms):.2g}")
     return replace(course, config=replace(config, optim=replace(recipe, clip_norm=bound)))
@@ -186,8 +186,10 @@ def train_in_jax(
         schedule = learning_rate(config.optim, course.per_epoch, config.train.epochs)
         optimizer = of(config.optim, schedule)
         # Copies: the step consumes its state, and the subject's weights are wanted again.
-        params, stats = (jax.tree.map(lambda a: jnp.array(a, dtype), tree) for tree in (params, stats))
-        state = with_params(params, stats, config, optimizer, jax.random.key(0))
+        params, stats = (jax.tree.map(lambda a: jnp.asarray(np.array(a, dtype)), tree) for tree in (params, stats))
+        # In one program: optax makes zeros of every shape in one of their own.
+        begin = jax.jit(lambda params, stats: with_params(params, stats, config, optimizer, jax.random.key(0)))
+        state = begin(params, stats)
         step = functools.partial(update, problem._replace(config=config), optimizer, schedule)
         step = jax.jit(step, donate_argnums=0)
         log = []

@@ -53,7 +53,7 @@ CANCELLATION: Bound = (
 
 def process(subject: Subject) -> Iterator[Line]:
     """All lines of the level, for the schedule that came with the weights."""
-    yield from of_schedule(subject.config.diffusion, subject.alphas_cumprod)
+    yield from of_schedule(subject.config.diffusion, subject.schedule)
 
 
 def of_schedule(config: DiffusionConfig, alphas_cumprod: np.ndarray) -> Iterator[Line]:

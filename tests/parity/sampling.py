@@ -14,9 +14,8 @@ import torch
 from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
 
-from export.edge.sampling import loop, table
+from export.edge.sampling import loop
 from export.edge.sampling.spacing import Spacing, timesteps
-from export.edge.sampling.table import Sampler
 from jax_impl.diffusion.process import Bound
 from jax_impl.diffusion.samplers import sample
 from tests.parity.ladder import Line, compare
@@ -36,14 +35,16 @@ DIFFUSERS_PREDICTION = {"eps": "epsilon", "x0": "sample", "v": "v_prediction"}
 class Walk:
     """How to walk from noise to a picture."""
 
-    sampler: Sampler
+    sampler: str
     steps: int
     eta: float = 0.0
     spacing: Spacing = "trailing"
     threshold: float = 0.0
 
     def __str__(self) -> str:
-        name = {"dpmpp": "DPM-Solver++(2M)", "heun": "Heun"}.get(self.sampler, self.sampler.upper())
+        name = {"dpmpp": "DPM-Solver++(2M)", "heun": "Heun", "one-pass": "one pass"}.get(
+            self.sampler, self.sampler.upper()
+        )
         name += f" (eta {self.eta})" if self.eta else ""
         more = "" if self.spacing == "trailing" else f" by {self.spacing}"
         more += f" thresholded at {self.threshold}" if self.threshold else ""
@@ -51,7 +52,15 @@ class Walk:
 
 
 def samplers(subject: Subject) -> Iterator[Line]:
-    """The clean estimate of the last call, before it is bounded, by JAX, torch, onnxruntime and diffusers."""
+    """The clean estimate of the last call, before it is bounded, by JAX, torch, onnxruntime and diffusers.
+
+    Of a process without a schedule, its own tables, which diffusers does not know.
+    """
+    if subject.bundle.tables is not None:
+        for sampler, tables in subject.bundle.tables.items():
+            for steps in tables:
+                yield from short_walk(subject, Walk(sampler, steps))
+        return
     for walk in (
         Walk("ddpm", 1000),
         Walk("ddim", 1),
@@ -108,6 +117,9 @@ def _endings(subject: Subject, walk: Walk, dtype: str) -> dict[str, np.ndarray]:
     cond = subject.cond[:1].astype(dtype)
     # The same numbers in either dtype, but for their rounding.
     x_T = np.random.default_rng(5).normal(size=cond.shape).astype("float32").astype(dtype)
+    if subject.bundle.tables is not None:
+        plan = subject.bundle.tables[walk.sampler][walk.steps]
+        x_T = (plan.start_from_source * cond + plan.start_from_noise * x_T).astype(dtype)
 
     def step_noise(index: int) -> np.ndarray:
         return np.random.default_rng((6, index)).normal(size=x_T.shape).astype("float32").astype(dtype)
@@ -116,7 +128,8 @@ def _endings(subject: Subject, walk: Walk, dtype: str) -> dict[str, np.ndarray]:
     if dtype == "float32":
         by |= {"onnxruntime": _onnxruntime}
         # Of these two diffusers has none without a clamp, and DPM-Solver++ with 1 only.
-        if walk.sampler not in ("dpmpp", "heun") or subject.config.diffusion.clamp == CLAMP:
+        second_order = walk.sampler in ("dpmpp", "heun")
+        if subject.bundle.tables is None and (not second_order or subject.config.diffusion.clamp == CLAMP):
             by |= {"diffusers": _diffusers}
     return {name: ending(subject, cond, x_T, step_noise, walk) for name, ending in by.items()}
 
@@ -167,27 +180,27 @@ def _jax(subject: Subject, cond: np.ndarray, x_T: np.ndarray, step_noise: StepNo
 def _torch(subject: Subject, cond: np.ndarray, x_T: np.ndarray, step_noise: StepNoise, walk: Walk) -> np.ndarray:
     diffusion = subject.config.diffusion
     model = copy.deepcopy(subject.bundle.model).to(to_torch(x_T).dtype)
-    how = reference.SamplerSettings(
-        walk.steps, diffusion.prediction, walk.sampler, walk.eta, diffusion.clamp, walk.threshold, walk.spacing
-    )
-    for step in reference.sample(
-        model, to_torch(cond), to_torch(x_T), subject.alphas_cumprod, lambda i: to_torch(step_noise(i)), how
-    ):
-        ending = step.x0_raw
-    return to_nhwc(ending)
+    guide, start = to_torch(cond), to_torch(x_T)
+
+    def noise(index: int) -> torch.Tensor:
+        return to_torch(step_noise(index))
+
+    if subject.bundle.tables is not None:
+        plan = subject.bundle.tables[walk.sampler][walk.steps]
+        steps = reference.sample_by_table(model, guide, start, plan, noise, diffusion.clamp)
+    else:
+        how = reference.SamplerSettings(
+            walk.steps, diffusion.prediction, walk.sampler, walk.eta, diffusion.clamp, walk.threshold, walk.spacing
+        )
+        steps = reference.sample(model, guide, start, subject.schedule, noise, how)
+    *_, last = steps
+    return to_nhwc(last.x0_raw)
 
 
 def _onnxruntime(subject: Subject, cond: np.ndarray, x_T: np.ndarray, step_noise: StepNoise, walk: Walk) -> np.ndarray:
-    diffusion = subject.config.diffusion
-    plan = table.coefficients(
-        subject.alphas_cumprod,
-        walk.steps,
-        walk.sampler,
-        walk.eta,
-        prediction=diffusion.prediction,
-        spacing=walk.spacing,
-    )
-    for step in loop.iterate(subject.artifact.denoise, cond, x_T, plan, diffusion.clamp, step_noise, walk.threshold):
+    plan = subject.artifact.plan(walk.steps, walk.sampler, walk.eta, spacing=walk.spacing)
+    clamp = subject.config.diffusion.clamp
+    for step in loop.iterate(subject.artifact.denoise, cond, x_T, plan, clamp, step_noise, walk.threshold):
         ending = step.x0_raw
     return ending
 
@@ -225,9 +238,9 @@ def _diffusers_of_second_order(subject: Subject, cond: np.ndarray, x_T: np.ndarr
         return calls[-1][0]
 
     drive = diffusers_dpmpp if walk.sampler == "dpmpp" else diffusers_heun
-    grid = timesteps(subject.alphas_cumprod, walk.steps, walk.spacing)
+    grid = timesteps(subject.schedule, walk.steps, walk.spacing)
     for _ in drive(
-        network, to_torch(x_T), subject.alphas_cumprod, grid,
+        network, to_torch(x_T), subject.schedule, grid,
         prediction=diffusion.prediction, clamp=diffusion.clamp, threshold=walk.threshold,
     ):  # fmt: skip
         pass
@@ -236,7 +249,7 @@ def _diffusers_of_second_order(subject: Subject, cond: np.ndarray, x_T: np.ndarr
 
 def _scheduler(subject: Subject, sampler: str, clip: bool, steps: int) -> DDIMScheduler | DDPMScheduler:
     """diffusers' scheduler on our ᾱ. Its own table is a float32 product, whose 1 - ᾱ has three digits at t = 0."""
-    diffusion, alphas = subject.config.diffusion, subject.alphas_cumprod
+    diffusion, alphas = subject.config.diffusion, subject.schedule
     kind = DDIMScheduler if sampler == "ddim" else DDPMScheduler
     scheduler = kind(
         num_train_timesteps=len(alphas),

@@ -20,6 +20,7 @@ from jax_impl.config.presets import PRESETS
 from jax_impl.config.tree import Config
 from jax_impl.data.batches import batch_indices
 from jax_impl.data.loader import load
+from jax_impl.diffusion.one_pass import OnePassConfig
 from jax_impl.diffusion.process import Published
 from jax_impl.model.network import Network, Tree, flatten, outline
 from jax_impl.model.registry import NetworkConfig
@@ -46,8 +47,8 @@ class Subject:
     """The exported file."""
     artifact: Artifact
     """The same, opened."""
-    alphas_cumprod: np.ndarray
-    """float64 (T,)."""
+    alphas_cumprod: np.ndarray | None
+    """float64 (T,); None where the process has tables and no schedule."""
     cond: np.ndarray
     """Held-out guiding pictures, float32 (count, size, size, 3) in [-1, 1]."""
     x0: np.ndarray
@@ -56,6 +57,13 @@ class Subject:
     @property
     def config(self) -> Config:
         return self.problem.config
+
+    @property
+    def schedule(self) -> np.ndarray:
+        """ᾱ, float64 (T,). Raises ValueError for a process that has none."""
+        if self.alphas_cumprod is None:
+            raise ValueError(f"the process {self.config.diffusion.process} has no noise schedule")
+        return self.alphas_cumprod
 
     @property
     def tree(self) -> dict:
@@ -80,10 +88,13 @@ def to_nhwc(pictures: torch.Tensor) -> np.ndarray:
 def narrow(preset: str) -> Config:
     """The preset with few channels, little data and a short warm-up; all else that decides what is computed stays.
 
-    Except that `tiny` and `base` have one block on each level, where the presets have two, and that `base` takes the
-    options that no preset takes: attention to cond, coordinates, fixed resampling, the time added.
+    Except that there is one block on each level, where the presets have two, that one pass starts from noise, so that
+    its state is not zero, and that `base` takes the options that no preset takes: attention to cond, coordinates, fixed
+    resampling, the time added.
     """
     config = PRESETS[preset]()
+    if isinstance(config.diffusion, OnePassConfig):
+        config = replace(config, diffusion=replace(config.diffusion, start_noise=0.5))
     augment = replace(config.data.augment, rotation=0.0, perspective=0.0, jitter_probability=0.0)
     model = config.model
     if isinstance(model, SeedModelConfig):
@@ -117,7 +128,8 @@ def from_preset(preset: str, folder: Path, steps: int | None = None) -> Subject:
     """The preset's network, narrow, trained for some seconds on the built-in scenes; its files go to `folder`.
 
     `steps`: of training, by default those of TRAINING_STEPS; only the levels that draw need them. PyTorch takes them:
-    what is compared is what the weights mean, wherever they come from, and it has nothing to compile.
+    what is compared is what the weights mean, wherever they come from, and it has nothing to compile. Its trainer knows
+    gaussian diffusion alone; other processes keep the weights that torch draws.
     """
     config = narrow(preset)
     steps = TRAINING_STEPS.get(preset, 150) if steps is None else steps
@@ -126,8 +138,8 @@ def from_preset(preset: str, folder: Path, steps: int | None = None) -> Subject:
         torch.manual_seed(0)
         model = build_model(tree)
     published = config.diffusion.create().published()
-    if steps:
-        train(Trainer(model, np.asarray(published.alphas_cumprod), tree, steps_per_epoch=1), config)
+    if steps and published.alphas_cumprod is not None:
+        train(Trainer(model, published.alphas_cumprod, tree, steps_per_epoch=1), config)
     _, params, stats = with_weights(config, to_jax(model.state_dict(), tree))
     bundle = folder / "model.safetensors"
     write_bundle(bundle, {DENOISER: (params, stats)}, published, config)
@@ -168,9 +180,8 @@ def from_bundle(path: Path, folder: Path, size: int | None = None) -> Subject:
         export(bundle, folder / "artifact")
     held_out = load(config.data, "val")
     cond, x0 = (pictures[:4].astype(np.float32) / 127.5 - 1.0 for pictures in (held_out.cond, held_out.x0))
-    alphas = np.asarray(bundle.alphas_cumprod)
-    problem = Problem.of(network, config, Published(alphas))
-    return Subject(problem, params, stats, bundle, onnx, open_artifact(onnx), alphas, cond, x0)
+    problem = Problem.of(network, config, Published(bundle.alphas_cumprod, bundle.tables))
+    return Subject(problem, params, stats, bundle, onnx, open_artifact(onnx), bundle.alphas_cumprod, cond, x0)
 
 
 def with_weights(config: Config, weights: dict[str, np.ndarray]) -> tuple[Network, Tree, Tree]:

@@ -12,7 +12,7 @@ import torch
 
 from jax_impl.config.tree import Config
 from jax_impl.model.codec import PatchesCodecConfig, codec_of
-from jax_impl.model.network import build, flatten
+from jax_impl.model.network import build, flatten, outline
 from jax_impl.model.registry import NetworkConfig
 from jax_impl.model.seed_unet import SeedModelConfig
 from jax_impl.model.unet import UNetModelConfig
@@ -25,12 +25,12 @@ MODELS = [SeedModelConfig(width=4), UNetModelConfig(width=8, groups=4, multiplie
 @pytest.mark.parametrize("model", MODELS, ids=lambda model: model.architecture)
 def test_networks_on_states_agree(model: NetworkConfig) -> None:
     config = Config(model=model, codec=PatchesCodecConfig(std=(0.5,) * 12, mean=(0.1,) * 12))
-    network, params, stats = build(config, jax.random.key(0))
+    # In one program each: by itself, JAX compiles one for every shape.
+    network = outline(config)[0]
+    params, stats = jax.jit(lambda key: build(config, key)[1:])(jax.random.key(0))
     # Nothing at the zeros that it starts with.
-    leaves, tree = jax.tree.flatten(params)
-    keys = jax.random.split(jax.random.key(1), len(leaves))
-    leaves = [leaf + 0.1 * jax.random.normal(key, leaf.shape) for leaf, key in zip(leaves, keys, strict=True)]
-    params = jax.tree.unflatten(tree, leaves)
+    random = np.random.default_rng(1)
+    params = jax.tree.map(lambda leaf: np.asarray(leaf + 0.1 * random.normal(size=leaf.shape), np.float32), params)
     settings = dataclasses.asdict(config)
     in_torch = build_model(settings).eval()
     weights = {name: np.array(leaf) for name, leaf in (flatten(params) | flatten(stats)).items()}
@@ -39,7 +39,7 @@ def test_networks_on_states_agree(model: NetworkConfig) -> None:
     cond, x0 = np.random.default_rng(0).uniform(-1, 1, (2, 2, 16, 32, 3)).astype(np.float32)
     t = np.array([7, 900])
     codec, theirs = codec_of(config.codec), codec_in_torch(settings)
-    output = network.apply(
+    output = jax.jit(network.apply)(
         params, stats, codec.encode(jnp.asarray(x0)), codec.encode(jnp.asarray(cond)), jnp.asarray(t)
     )[0]
     found = codec.decode(output)

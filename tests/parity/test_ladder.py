@@ -19,8 +19,8 @@ from tests.parity.onnx_file import onnx_file
 from tests.parity.sampling import samplers
 from tests.parity.subject import Subject
 
-every_preset = pytest.mark.parametrize("subject", PRESETS, indirect=True)
-"""Also those that are too dear for the levels that train and draw."""
+every_preset = pytest.mark.parametrize("subject", [name for name in PRESETS if name != "realism"], indirect=True)
+"""Also those that are too dear for the levels that train and draw. `realism` has the network and process of `sharp`."""
 
 
 def line(absolute: float, tolerance: float = 1e-3, relative: float = 0.0) -> Line:
@@ -162,6 +162,18 @@ def test_samplers(subject: Subject) -> None:
     pairs = {"JAX · torch", "onnxruntime · torch", "diffusers · torch", "torch · torch in float64", "torch"}
     assert_all_pass(lines, pairs, {"float32", "float64"})
     assert sum("DDPM, 1000 steps" in one.what for one in lines) == 4
+
+
+@pytest.mark.parametrize("subject", ["sharp"], indirect=True)
+def test_a_process_of_tables(subject: Subject, tmp_path: Path) -> None:
+    pairs = {"JAX · torch", "onnxruntime · torch", "torch · torch in float64"}
+    lines = list(samplers(subject))
+    assert_all_pass(lines, pairs, {"float32", "float64"})
+    assert all(one.what.startswith("one pass, 1 step") for one in lines)
+    path = str(subject.onnx.parents[2] / "model.safetensors")
+    with pytest.raises(UserError, match="level d needs a noise schedule, and the process one-pass has none"):
+        main([path, "--levels", "bd", "--output", str(tmp_path / "parity")])
+    assert not (tmp_path / "parity").exists()
 
 
 @every_preset

@@ -44,11 +44,11 @@ class Level:
     places: np.ndarray
     """Upper left corners of the patches, int (pictures, patches, 2)."""
     middle: np.ndarray
-    """float32 (3,): the targets' mean of each channel."""
+    """float32 (channels,): the targets' mean of each channel."""
     scale: np.ndarray
-    """float32 (3,): the targets' deviation of each channel."""
+    """float32 (channels,): the targets' deviation of each channel."""
     directions: np.ndarray
-    """Unit vectors, float32 (147, directions)."""
+    """Unit vectors, float32 (49 channels, directions)."""
     edges: np.ndarray
     """float64 (bins,): where the cumulative distributions are read off."""
 
@@ -61,8 +61,9 @@ class Yardstick:
 
 
 def make_yardstick(targets: np.ndarray, seed: int = 0, patches: int = 64, directions: int = 128) -> Yardstick:
-    """The yardstick for sets whose targets are these, uint8 (pictures, height, width, 3).
+    """The yardstick for sets whose targets are these, uint8 (pictures, height, width, channels).
 
+    With six channels, input and target, it measures whether the texture belongs to its input (joint distance).
     Raises UserError where a side is shorter than a patch.
     """
     if min(targets.shape[1:3]) < PATCH:
@@ -78,7 +79,7 @@ def make_yardstick(targets: np.ndarray, seed: int = 0, patches: int = 64, direct
         places = corners.astype(np.int64)
         held = _patches(pictures, places)
         scale = held.std(axis=(0, 1, 2, 3))
-        axes = rng.standard_normal((PATCH * PATCH * 3, directions))
+        axes = rng.standard_normal((PATCH * PATCH * pictures.shape[3], directions))
         levels.append(
             Level(
                 side=min(height, width),
@@ -95,7 +96,7 @@ def make_yardstick(targets: np.ndarray, seed: int = 0, patches: int = 64, direct
 def cumulative(yardstick: Yardstick, pictures: np.ndarray) -> list[np.ndarray]:
     """Each picture's cumulative distribution along every direction, for each level, finest first.
 
-    pictures: uint8 (pictures, height, width, 3), as many and as large as the yardstick's
+    pictures: uint8 (pictures, height, width, channels), as many and as large as the yardstick's
     targets. Returns float32 (pictures, directions, bins) in [0, 1] for each level. The
     distribution of a set is the mean of its pictures'.
     """
@@ -138,7 +139,7 @@ def _distribution(level: Level, pictures: np.ndarray) -> np.ndarray:
 
 
 def _patches(pictures: np.ndarray, places: np.ndarray) -> np.ndarray:
-    """(pictures, height, width, 3) and corners (pictures, patches, 2) to (pictures, patches, 7, 7, 3)."""
+    """(pictures, height, width, channels) and corners (pictures, patches, 2) to (pictures, patches, 7, 7, channels)."""
     reach = np.arange(PATCH)
     rows = places[..., 0, None, None] + reach[:, None]
     columns = places[..., 1, None, None] + reach
@@ -146,7 +147,7 @@ def _patches(pictures: np.ndarray, places: np.ndarray) -> np.ndarray:
 
 
 def _pyramid(pictures: np.ndarray) -> list[np.ndarray]:
-    """Levels of the Laplacian pyramid, finest first, float32 (pictures, height, width, 3) in units of the range."""
+    """Levels of the Laplacian pyramid, finest first, float32 (pictures, height, width, channels); 1 is the range."""
     rest = pictures.astype(np.float32) / np.float32(255.0)
     levels = []
     while min(rest.shape[1:3]) >= 2 * SMALLEST_LEVEL:
@@ -159,7 +160,7 @@ def _pyramid(pictures: np.ndarray) -> list[np.ndarray]:
 
 
 def _blur(x: np.ndarray) -> np.ndarray:
-    """The 5 x 5 kernel of Burt and Adelson, mirrored at the borders, on (pictures, height, width, 3)."""
+    """The 5 x 5 kernel of Burt and Adelson, mirrored at the borders, on (pictures, height, width, channels)."""
     for axis in (1, 2):
         pad = [(0, 0)] * 4
         pad[axis] = (2, 2)

@@ -82,4 +82,7 @@ def test_impossible_steps_are_found_out_before_drawing(trained_run: Path) -> Non
 def test_without_training_pairs_only_the_copy_remains(held_out: HeldOut) -> None:
     alone = HeldOut(**{**vars(held_out), "train": None})
     assert [m.name for m in baselines(alone)] == ["copy_input"]
-    assert [m.name for m in baselines(held_out)] == ["copy_input", "mean_target", "color_transfer", "pixel_ridge"]
+    assert [m.name for m in baselines(held_out)] == [
+        "copy_input", "mean_target", "color_transfer", "pixel_ridge", "ridge_grey_2", "ridge_grey_4", "ridge_colour_8",
+        "retrieval",
+    ]  # fmt: skip

@@ -16,7 +16,7 @@ from export.edge.pictures.files import save_picture
 from jax_impl.config.data import DataConfig
 from jax_impl.data.loader import load
 from jax_impl.evaluate import main
-from jax_impl.evaluation.frechet import frechet_distance, open_inception
+from jax_impl.evaluation.frechet import frechet_distance, kernel_distance, open_inception
 from jax_impl.evaluation.perceptual import LPIPS_FORMAT, open_lpips
 from tests.torch_ref.perceptual_networks import Inception, lpips, random_alexnet
 from torch_ref import perceptual
@@ -89,6 +89,21 @@ def test_the_frechet_distance_is_that_of_a_matrix_root(first: int, second: int) 
     assert frechet_distance(a, a) == pytest.approx(0.0, abs=1e-9)
 
 
+def test_the_kernel_distance_is_its_sums_over_pairs_and_unbiased() -> None:
+    random = np.random.default_rng(0)
+    a, b = random.normal(0, 1, (5, 4)), random.normal(0.5, 1, (7, 4))
+
+    def kernel(x: np.ndarray, y: np.ndarray) -> float:
+        return (float(sum(p * q for p, q in zip(x, y, strict=True))) / 4 + 1) ** 3
+
+    pairs_a = [kernel(x, y) for i, x in enumerate(a) for j, y in enumerate(a) if i != j]
+    pairs_b = [kernel(x, y) for i, x in enumerate(b) for j, y in enumerate(b) if i != j]
+    expected = np.mean(pairs_a) + np.mean(pairs_b) - 2 * np.mean([kernel(x, y) for x in a for y in b])
+    assert kernel_distance(a, b) == pytest.approx(expected)
+    alike = [kernel_distance(random.normal(0, 1, (20, 4)), random.normal(0, 1, (20, 4))) for _ in range(400)]
+    assert abs(np.mean(alike)) < 4 * np.std(alike) / 20 and np.mean(np.less(alike, 0.0)) > 0.3
+
+
 def test_both_are_reported_where_weights_are_given(
     lpips_file: Path, inception_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -104,6 +119,7 @@ def test_both_are_reported_where_weights_are_given(
     assert copy["metrics"]["lpips"]["mean"] > 0.01
     assert truth["fid"] == pytest.approx(0.0, abs=1e-6) and copy["fid"] > 1e-3
     assert report["fid_true_pictures"] == 3
+    assert truth["kid"] < 0.0 < copy["kid"] - truth["kid"]  # unbiased: a set is nearer to itself than chance would be
     table = capsys.readouterr().out
     assert "| LPIPS (AlexNet) |" in table and "| FID (drawn / true pictures) |" in table and "(3 / 3) |" in table
 

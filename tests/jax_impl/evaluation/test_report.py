@@ -28,7 +28,9 @@ def test_the_numbers_are_plain_json_and_all_there(judge: Judge, scored: list[Sco
     assert json.loads(json.dumps(report, allow_nan=False)) == report
     assert report["artifact"] == "model.onnx" and report["warnings"] == ["look out"]
     model, copy = report["methods"]["model"], report["methods"]["copy_input"]
-    assert set(model["metrics"]) == {*METRICS, "swd"}
+    assert set(model["metrics"]) == {*METRICS, "swd", "joint_swd", "spectrum", "naturalness"}
+    assert set(model["parts"]["swd"]) == {"32", "16"} and "brightness 2–4 px" in model["parts"]["spectrum"]
+    assert report["frontier"]["dominated_by"] == [] and len(report["verdict"]) == 2
     assert (model["draws"], model["images_seen"], copy["draws"], copy["diversity"]) == (2, 1234, 1, None)
     assert model["best_of_draws"]["delta_e"]["mean"] == 0.0 < model["metrics"]["delta_e"]["mean"]
     assert copy["memory"]["drawn"] == 6
@@ -49,12 +51,13 @@ def test_the_tables_have_a_row_for_every_method_and_say_what_is_better(judge: Ju
     assert f"| copying the input | {copy.value:.2f} ({low:.2f}–{high:.2f}) |" in text
     assert "In how many of 6 pictures the first row is better:" in text
     assert "| copying the input | 6 | 6 | 6 |" in text
+    assert "Power above the targets' by octave" in text
     assert "Of 2 draws for the same input" in text
     assert "model by the number of steps (ddim)" in text
     assert text.endswith("Training pictures seen: 1,234.\n")
     rows = [line for line in text.splitlines() if line.startswith("|")]
     tables = [block for block in text.split("\n\n") if block.startswith("|")]
-    assert len(tables) == 5 and len(rows) == sum(len(block.splitlines()) for block in tables)
+    assert len(tables) == 6 and len(rows) == sum(len(block.splitlines()) for block in tables)
     for block in tables:
         assert len({line.count(" | ") for line in block.splitlines()}) == 1
 

@@ -26,11 +26,12 @@ def nearly(held_out: HeldOut) -> np.ndarray:
 
 def test_the_truth_scores_perfectly(judge: Judge, held_out: HeldOut) -> None:
     scores = score(judge, fixed(held_out.pairs.x0))
-    perfect = {"psnr": 100.0, "ssim": 1.0, "delta_e": 0.0, "sharpness": 1.0, "drift": 0.0, "swd": 0.0}
-    assert {name: e.value for name, e in scores.estimates.items()} == pytest.approx(perfect)
-    for estimate in scores.estimates.values():
-        assert estimate.interval == pytest.approx((estimate.value, estimate.value))
-    assert [e.value for e in scores.levels.values()] == [0.0] * 2
+    perfect = {"psnr": 100.0, "ssim": 1.0, "delta_e": 0.0, "sharpness": 1.0, "drift": 0.0}
+    perfect |= {"swd": 0.0, "joint_swd": 0.0, "spectrum": 0.0}
+    assert {name: scores.estimates[name].value for name in perfect} == pytest.approx(perfect)
+    for name in perfect:
+        assert scores.estimates[name].interval == pytest.approx((perfect[name], perfect[name]))
+    assert [e.value for e in scores.parts["swd"].values()] == [0.0] * 2
     np.testing.assert_array_equal(scores.signed_drift, 0.0)
     assert scores.memory is not None and scores.memory.copied == 0
 
