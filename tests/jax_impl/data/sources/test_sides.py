@@ -64,15 +64,13 @@ def test_what_is_incomplete_is_named(tmp_path: Path, there: list[str], message: 
 
 def test_two_folders_of_other_names_are_named_with_the_command_that_makes_pairs_of_them(tmp_path: Path) -> None:
     inside(tmp_path, "evening", "the morning")
-    listed = (
-        "; it has evening/ (2 pictures), the morning/ (2 pictures), with 2 names in common: rename evening to A and "
-    )
-    command = f'`cd "{tmp_path}" && mv "evening" A && mv "the morning" B`'
+    listed = "; it has evening/ (2 pictures), the morning/ (2 pictures), with 2 names in common: rename the morning to"
+    command = f'`cd "{tmp_path}" && mv "the morning" A && mv "evening" B`'
     for layout in ("auto", "folders"):
         with pytest.raises(UserError, match=f"{re.escape(listed)}.*{re.escape(command)}"):
             find(tmp_path, layout=layout)
-    (tmp_path / "evening").rename(tmp_path / "A")
-    (tmp_path / "the morning").rename(tmp_path / "B")
+    (tmp_path / "the morning").rename(tmp_path / "A")
+    (tmp_path / "evening").rename(tmp_path / "B")
     assert names(find(tmp_path, val_share=0.0), "train") == ["x", "y"]
 
 
