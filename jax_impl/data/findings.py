@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from export.edge.pictures.kinds import describe_unread
 from jax_impl.config.data import DataConfig
 from jax_impl.data.checkup import Inspected, near_duplicates
 from jax_impl.data.loader import MIN_PICTURE_SIDE
@@ -14,6 +15,8 @@ from jax_impl.data.pairs import Pair, where
 from jax_impl.data.sources.source import Source
 from jax_impl.data.splits import MIN_SCENES_TO_HOLD_OUT
 
+DARK = 31
+"""Greatest sample of a picture that is called nearly black: 12-bit data in 16 bits reach 15 of 255."""
 MAX_ASPECT = 3.0
 """Pictures with sides further apart than this are called extreme."""
 _SAME_ASPECT = 0.02
@@ -37,6 +40,8 @@ def check_pairs(source: Source, seen: Sequence[Inspected], config: DataConfig) -
     return [
         _finding("partners", [str(path) for path in source.unmatched], "every picture has a partner",
                  "{} without a partner, left out", "picture"),
+        _finding("file types", [str(path) for path in source.unread], "every picture is of a kind that can be read",
+                 describe_unread(source.unread).replace("{", "{{").replace("}", "}}"), "file"),
         _finding("readable", _unreadable(seen), "every picture can be read",
                  "{} unreadable; training takes others for a few (data.max_bad_share), so mend or remove them", "pair"),
         _each("large enough", good, lambda each: smallest_side(each) < MIN_PICTURE_SIDE, _sizes,
@@ -45,6 +50,12 @@ def check_pairs(source: Source, seen: Sequence[Inspected], config: DataConfig) -
         _each("detail", good, lambda each: MIN_PICTURE_SIDE <= smallest_side(each) < config.size, _sizes,
               f"no picture is smaller than the training size {config.size}",
               f"{{}} smaller than the training size {config.size}, to be enlarged; a smaller --size may do"),
+        _each("brightness", good, _is_dark, _brightest,
+              f"no picture is nearly black (all samples at most {DARK} of 255)",
+              "{} nearly black; 10- to 14-bit data in a 16-bit file comes out so: scale them to 16 bits first"),
+        _finding("end marks", [str(path) for each in good for path in each.unended],
+                 "no JPEG file lacks its end mark",
+                 "{} of JPEG without an end mark, cut off behind the last pixel; they are read", "file"),
         _each("same shape", good, differs, _sizes, "both pictures of every pair have the same aspect ratio",
               "{} with two aspect ratios, so that one picture does not lie on the other; crop them alike"),
         _each("aspect", good, lambda each: _aspect(each) > MAX_ASPECT, _sizes,
@@ -95,6 +106,14 @@ def boxes(each: Inspected) -> list[tuple[int, int]]:
 
 def _sizes(each: Inspected) -> str:
     return " and ".join(f"{width} × {height}" for width, height in dict.fromkeys(boxes(each)))
+
+
+def _is_dark(each: Inspected) -> bool:
+    return smallest_side(each) >= MIN_PICTURE_SIDE and min(one.brightest for one in each.looks or ()) <= DARK
+
+
+def _brightest(each: Inspected) -> str:
+    return " and ".join(f"at most {one.brightest} of 255" for one in each.looks or ())
 
 
 def smallest_side(each: Inspected) -> int:
