@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -53,6 +54,8 @@ class Look:
     """uint8 (16, 16, 3)"""
     brightest: int
     """Greatest of all samples, 0 to 255."""
+    digest: bytes
+    """Of all samples: equal for equal pictures alone."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +87,11 @@ def inspect(source: Source, pair: Pair, fit: str) -> Inspected:
 def look(picture: np.ndarray) -> Look:
     """The measurements of one picture, uint8 (height, width, 3)."""
     bits, thumbnail = difference_hash(picture), resize(picture, 16, 16)
-    return Look(picture.shape[0], picture.shape[1], bits, thumbnail, int(picture.max()))
+    return Look(picture.shape[0], picture.shape[1], bits, thumbnail, int(picture.max()), _digest(picture))
+
+
+def _digest(picture: np.ndarray) -> bytes:
+    return hashlib.blake2b(str(picture.shape).encode() + picture.tobytes(), digest_size=16).digest()
 
 
 def difference_hash(picture: np.ndarray) -> int:

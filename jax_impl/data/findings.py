@@ -65,6 +65,9 @@ def check_pairs(source: Source, seen: Sequence[Inspected], config: DataConfig) -
         _each("aligned", good, lambda each: each.shift is not None, _shift,
               "no pair is clearly shifted (where structure allows to tell)",
               "{} with pictures shifted against each other; align them (--align), or the result will be blurred"),
+        _finding("one target each", _shared_inputs(good), "every input has one target",
+                 "{} with several targets: pictures drawn in one or two steps show the mean of these, more sampling "
+                 f"steps one of them ({_distinct(good)}); keep one target of each where one answer is right", "input"),
         _finding("splits apart", _leaks(good), "no picture of train comes back in val or test",
                  "{} of val or test also in train, or nearly so; scores would be too good", "picture"),
         _finding("new scenes", shared_scenes(source, "val", "test"),
@@ -138,6 +141,29 @@ def _shift(each: Inspected) -> str:
     across = f"{abs(right):.0f} px {'right' if right > 0 else 'left'}"
     along = f"{abs(down):.0f} px {'down' if down > 0 else 'up'}"
     return f"target lies {across}, {along} (confidence {each.shift.confidence:.1f})"
+
+
+def _shared_inputs(seen: Sequence[Inspected]) -> list[str]:
+    """A line for each guiding picture, known by its pixels, that has several different targets."""
+    items = []
+    for members in _by_input(seen).values():
+        targets = {each.looks[1].digest: each for each in members if each.looks}
+        if len(targets) > 1:
+            shown = ", ".join(where(each.pair, 1) for each in list(targets.values())[:2])
+            items.append(f"{where(members[0].pair, 0)}: {len(targets)} targets, such as {shown}")
+    return items
+
+
+def _distinct(seen: Sequence[Inspected]) -> str:
+    return f"{len(seen)} pairs have {len(_by_input(seen))} different inputs"
+
+
+def _by_input(seen: Sequence[Inspected]) -> dict[bytes, list[Inspected]]:
+    groups: dict[bytes, list[Inspected]] = {}
+    for each in seen:
+        if each.looks:
+            groups.setdefault(each.looks[0].digest, []).append(each)
+    return groups
 
 
 def _leaks(seen: Sequence[Inspected]) -> list[str]:
