@@ -9,7 +9,8 @@ import numpy as np
 
 from export.edge.errors import UserError
 from export.edge.pictures.arrays import fit_square
-from export.edge.pictures.files import SUFFIXES, open_picture
+from export.edge.pictures.files import open_picture
+from export.edge.pictures.kinds import pictures_in
 from export.edge.sampling.noise import normal
 
 COUNT = 8
@@ -65,7 +66,7 @@ def listed(folder: Path, what: str) -> list[Path]:
     """The picture files directly in a folder, by name. Raises UserError when there are none."""
     if not folder.is_dir():
         raise UserError(f"{what} {folder} is no folder; name one with pictures in it")
-    found = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES and path.is_file())
+    found = pictures_in(folder)
     if not found:
         raise UserError(f"{what} {folder} holds no pictures; name a folder with JPEG, PNG or WebP files in it")
     return found

@@ -71,8 +71,8 @@ def find_examples(args: PrepareArgs) -> Examples:
 
     config = part_of(DataConfig, args, size=args.size or SCENE_SIZE)
     source = open_source(config)
-    for note in source.notes:
-        print(note, flush=True)
+    for remark in source.remarks():
+        print(remark, flush=True)
     with _bar("digest", len(source.pairs)) as shown:
         return examples_of(source, config, args.size, shown.update)
 

@@ -14,7 +14,7 @@ import numpy as np
 from tqdm import tqdm
 
 from export.edge.detail import to_photo_size
-from export.edge.disk.folders import Job, plan_jobs
+from export.edge.disk.folders import Job, left_out, plan_jobs
 from export.edge.errors import UserError, run
 from export.edge.pictures.arrays import check_size, to_float, working, working_sides
 from export.edge.pictures.files import open_photo, picture_size, save_picture
@@ -85,6 +85,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         raise UserError(f"--seed {args.seed} is out of range; choose 0 to {2**63 - 1}")
     if args.batch_size < 1:
         raise UserError(f"--batch-size is {args.batch_size}: choose at least 1")
+    for line in left_out(args.input):
+        print(f"note: {line}", file=sys.stderr)
     start_devices()
     problem, params, stats = open_weights(args.run, args.weights, args.checkpoint)
     options = SamplingOptions(args.sampler, args.steps, args.spacing, args.guidance, args.eta)

@@ -21,7 +21,7 @@ from jax_impl.training.compiled import keep_programs
 from jax_impl.training.dry_run import describe_run
 from jax_impl.training.leadership import is_primary
 from jax_impl.training.lock import LOCK, run_lock
-from jax_impl.training.loop import train_stages
+from jax_impl.training.loop import describe_finished, is_finished, train_stages
 from jax_impl.training.mesh import make_mesh
 from jax_impl.training.processes import join, process_group
 from jax_impl.training.session import Session
@@ -82,7 +82,8 @@ def prepare(args: TrainArgs) -> Config:
         return config
     if args.init_from is not None:
         raise UserError("--resume and --init-from exclude each other; a resumed run has its own weights")
-    check_resume(read_config(folder), config)
+    for remark in check_resume(read_config(folder), config):
+        print(remark)
     return config
 
 
@@ -97,18 +98,22 @@ def train(
 ) -> int:
     """Train the stages of the settings, leaving checkpoints and pictures in `folder`.
 
-    Returns 0, or the number of the signal that ended it early. Raises UserError when a
-    resumed run meets other data or no checkpoint is whole, when another process trains
-    in `folder`, when too many steps in a row were skipped, and when the log or the last
-    checkpoint cannot be written; where another checkpoint, a plot or a picture cannot be
-    written, a line says so and training goes on. Several processes call it at the same time; the
-    primary one alone validates and writes anything but its part of a checkpoint.
+    Returns 0, at once where a resumed run is finished, or the number of the signal that
+    ended it early. Raises UserError when a resumed run meets other data or no checkpoint is
+    whole, when another process trains in `folder`, when too many steps in a row were skipped,
+    and when the log or the last checkpoint cannot be written; where another checkpoint, a plot
+    or a picture cannot be written, a line says so and training goes on. Several processes call
+    it at the same time; the primary one alone validates and writes anything but its part of a
+    checkpoint.
     """
     session = Session(config, folder, pairs, held_out, make_mesh(config))
     begun = None if resume else begin(session, init_from)
     with run_lock(folder) if is_primary() else nullcontext():
         check_folder(session, resume)
         position = begun or newest(session)
+        if resume and is_finished(session, position):
+            print(describe_finished(session, position))
+            return 0
         record(session, position, warm=init_from is not None)
         return train_stages(session, position)
 

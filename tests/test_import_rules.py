@@ -18,6 +18,7 @@ PACKAGES = ("export", "jax_impl", "torch_ref")
 ALLOWED = {
     "export.edge": {"numpy", "PIL"},
     "export.edge.model.artifact": {"numpy", "PIL", "onnxruntime", "export.edge"},
+    "export.edge.pictures.kinds": {"numpy", "PIL", "pillow_heif", "export.edge"},
     "jax_impl": {
         *("jax", "flax", "optax", "orbax", "grain", "tensorflow_datasets", "numpy", "PIL", "matplotlib"),
         *("safetensors", "tqdm", "tensorboardX", "filelock", "array_record", "importlib_resources"),

@@ -61,7 +61,7 @@ def test_base_needs_numpy_and_pillow_alone(requirements: list[Requirement]) -> N
 
 
 def test_extras(metadata: Message, requirements: list[Requirement]) -> None:
-    extras = {"jax", "cuda", "tpu", "torch", "export", "edge", "dev", "all"}
+    extras = {"jax", "cuda", "tpu", "torch", "export", "edge", "heic", "dev", "all"}
     assert set(metadata.get_all("Provides-Extra", [])) == extras
 
     def asked(extra: str) -> set[str]:
@@ -70,6 +70,7 @@ def test_extras(metadata: Message, requirements: list[Requirement]) -> None:
         return {r.name for r in found if r.name != "dawn2dusk"}.union(*map(asked, own))
 
     assert asked("edge") == {"onnxruntime"}
+    assert asked("heic") == {"pillow-heif"}
     assert "torch" not in asked("jax")
     assert "jax" not in asked("export") | asked("torch")
     assert asked("all") == asked("jax") | asked("torch") | asked("export") | asked("edge")

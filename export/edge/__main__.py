@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 import time
 import warnings
 from collections.abc import Callable, Sequence
@@ -17,7 +18,7 @@ from export.edge import plugins
 from export.edge.command import Parser
 from export.edge.detail import DETAILS
 from export.edge.disk.files import check_input_file
-from export.edge.disk.folders import Job, plan_jobs, translate_all
+from export.edge.disk.folders import Job, left_out, plan_jobs, translate_all
 from export.edge.errors import UserError, run
 from export.edge.model.artifact import Artifact, check_sha256, open_artifact
 from export.edge.model.layout import model_file
@@ -184,6 +185,8 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def _translate_folder(arguments: argparse.Namespace, jobs: Sequence[Job]) -> None:
     started = time.perf_counter()
+    for line in left_out([arguments.photo]):
+        print(f"note: {line}", file=sys.stderr)
     model = _open_model(arguments)
     # Options that suit no photo are named once, not once for each photo.
     model.plan(arguments.steps, arguments.sampler, arguments.eta, spacing=arguments.spacing)
@@ -208,6 +211,8 @@ def _translate_folder(arguments: argparse.Namespace, jobs: Sequence[Job]) -> Non
 def _translate_photo(arguments: argparse.Namespace) -> None:
     started = time.perf_counter()
     picture, tags = open_photo(arguments.photo)
+    if tags.note:
+        print(f"note: {tags.note}", file=sys.stderr)
     model = _open_model(arguments)
     height, width = picture.shape[:2]
     fit = model.fit if arguments.tile is None else "crop"

@@ -15,7 +15,8 @@ import numpy as np
 from export.edge.disk.files import atomic_folder, check_output_folder
 from export.edge.errors import UserError
 from export.edge.pictures.arrays import resize
-from export.edge.pictures.files import SUFFIXES, save_picture
+from export.edge.pictures.files import save_picture
+from export.edge.pictures.kinds import PLAIN
 from export.edge.pictures.sheets import grid
 from jax_impl.config.data import DataConfig, Direction
 from jax_impl.data.alignment import WORKING_SIDE, Registration, Verdict, register
@@ -93,7 +94,7 @@ def _write(copy: Path, source: Source, each: Inspected, direction: Direction) ->
         place = copy / pair.split / side
         place.mkdir(parents=True, exist_ok=True)
         suffix = "" if locator is None else locator.path.suffix.lower()
-        if moved or locator is None or locator.half or suffix not in SUFFIXES:
+        if moved or locator is None or locator.half or suffix not in PLAIN:
             save_picture(place / f"{pair.name}.png", picture)
         else:
             shutil.copyfile(locator.path, place / f"{pair.name}{suffix}")

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
 from export.edge.errors import UserError
 from export.edge.pictures.arrays import fit_square, resize
+from export.edge.pictures.files import lacks_end
 from jax_impl.data.pairs import Pair
 from jax_impl.data.sources.source import Source
 
@@ -49,6 +52,10 @@ class Look:
     """64-bit difference hash."""
     thumbnail: np.ndarray
     """uint8 (16, 16, 3)"""
+    brightest: int
+    """Greatest of all samples, 0 to 255."""
+    digest: bytes
+    """Of all samples: equal for equal pictures alone."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +69,8 @@ class Inspected:
     """cond and x0"""
     shift: Shift | None
     """None where the two are aligned or where that is not clear."""
+    unended: tuple[Path, ...] = ()
+    """Its JPEG files that lack their end mark, and nothing else."""
 
 
 def inspect(source: Source, pair: Pair, fit: str) -> Inspected:
@@ -70,12 +79,19 @@ def inspect(source: Source, pair: Pair, fit: str) -> Inspected:
         cond, x0 = source.read(pair)
     except UserError as error:
         return Inspected(pair, str(error), None, None)
-    return Inspected(pair, None, (look(cond), look(x0)), misalignment(cond, x0, fit))
+    files = dict.fromkeys(locator.path for locator in pair.locators if locator is not None)
+    unended = tuple(path for path in files if lacks_end(path))
+    return Inspected(pair, None, (look(cond), look(x0)), misalignment(cond, x0, fit), unended)
 
 
 def look(picture: np.ndarray) -> Look:
     """The measurements of one picture, uint8 (height, width, 3)."""
-    return Look(picture.shape[0], picture.shape[1], difference_hash(picture), resize(picture, 16, 16))
+    bits, thumbnail = difference_hash(picture), resize(picture, 16, 16)
+    return Look(picture.shape[0], picture.shape[1], bits, thumbnail, int(picture.max()), _digest(picture))
+
+
+def _digest(picture: np.ndarray) -> bytes:
+    return hashlib.blake2b(str(picture.shape).encode() + picture.tobytes(), digest_size=16).digest()
 
 
 def difference_hash(picture: np.ndarray) -> int:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from export.edge.pictures.kinds import describe_unread
 from jax_impl.config.data import DataConfig
 from jax_impl.data.checkup import Inspected, near_duplicates
 from jax_impl.data.loader import MIN_PICTURE_SIDE
@@ -14,6 +15,8 @@ from jax_impl.data.pairs import Pair, where
 from jax_impl.data.sources.source import Source
 from jax_impl.data.splits import MIN_SCENES_TO_HOLD_OUT
 
+DARK = 31
+"""Greatest sample of a picture that is called nearly black: 12-bit data in 16 bits reach 15 of 255."""
 MAX_ASPECT = 3.0
 """Pictures with sides further apart than this are called extreme."""
 _SAME_ASPECT = 0.02
@@ -37,6 +40,8 @@ def check_pairs(source: Source, seen: Sequence[Inspected], config: DataConfig) -
     return [
         _finding("partners", [str(path) for path in source.unmatched], "every picture has a partner",
                  "{} without a partner, left out", "picture"),
+        _finding("file types", [str(path) for path in source.unread], "every picture is of a kind that can be read",
+                 describe_unread(source.unread).replace("{", "{{").replace("}", "}}"), "file"),
         _finding("readable", _unreadable(seen), "every picture can be read",
                  "{} unreadable; training takes others for a few (data.max_bad_share), so mend or remove them", "pair"),
         _each("large enough", good, lambda each: smallest_side(each) < MIN_PICTURE_SIDE, _sizes,
@@ -45,6 +50,12 @@ def check_pairs(source: Source, seen: Sequence[Inspected], config: DataConfig) -
         _each("detail", good, lambda each: MIN_PICTURE_SIDE <= smallest_side(each) < config.size, _sizes,
               f"no picture is smaller than the training size {config.size}",
               f"{{}} smaller than the training size {config.size}, to be enlarged; a smaller --size may do"),
+        _each("brightness", good, _is_dark, _brightest,
+              f"no picture is nearly black (all samples at most {DARK} of 255)",
+              "{} nearly black; 10- to 14-bit data in a 16-bit file comes out so: scale them to 16 bits first"),
+        _finding("end marks", [str(path) for each in good for path in each.unended],
+                 "no JPEG file lacks its end mark",
+                 "{} of JPEG without an end mark, cut off behind the last pixel; they are read", "file"),
         _each("same shape", good, differs, _sizes, "both pictures of every pair have the same aspect ratio",
               "{} with two aspect ratios, so that one picture does not lie on the other; crop them alike"),
         _each("aspect", good, lambda each: _aspect(each) > MAX_ASPECT, _sizes,
@@ -54,6 +65,9 @@ def check_pairs(source: Source, seen: Sequence[Inspected], config: DataConfig) -
         _each("aligned", good, lambda each: each.shift is not None, _shift,
               "no pair is clearly shifted (where structure allows to tell)",
               "{} with pictures shifted against each other; align them (--align), or the result will be blurred"),
+        _finding("one target each", _shared_inputs(good), "every input has one target",
+                 "{} with several targets: pictures drawn in one or two steps show the mean of these, more sampling "
+                 f"steps one of them ({_distinct(good)}); keep one target of each where one answer is right", "input"),
         _finding("splits apart", _leaks(good), "no picture of train comes back in val or test",
                  "{} of val or test also in train, or nearly so; scores would be too good", "picture"),
         _finding("new scenes", shared_scenes(source, "val", "test"),
@@ -97,6 +111,14 @@ def _sizes(each: Inspected) -> str:
     return " and ".join(f"{width} × {height}" for width, height in dict.fromkeys(boxes(each)))
 
 
+def _is_dark(each: Inspected) -> bool:
+    return smallest_side(each) >= MIN_PICTURE_SIDE and min(one.brightest for one in each.looks or ()) <= DARK
+
+
+def _brightest(each: Inspected) -> str:
+    return " and ".join(f"at most {one.brightest} of 255" for one in each.looks or ())
+
+
 def smallest_side(each: Inspected) -> int:
     """The shortest side of both pictures, pixels."""
     return min(min(box) for box in boxes(each))
@@ -119,6 +141,29 @@ def _shift(each: Inspected) -> str:
     across = f"{abs(right):.0f} px {'right' if right > 0 else 'left'}"
     along = f"{abs(down):.0f} px {'down' if down > 0 else 'up'}"
     return f"target lies {across}, {along} (confidence {each.shift.confidence:.1f})"
+
+
+def _shared_inputs(seen: Sequence[Inspected]) -> list[str]:
+    """A line for each guiding picture, known by its pixels, that has several different targets."""
+    items = []
+    for members in _by_input(seen).values():
+        targets = {each.looks[1].digest: each for each in members if each.looks}
+        if len(targets) > 1:
+            shown = ", ".join(where(each.pair, 1) for each in list(targets.values())[:2])
+            items.append(f"{where(members[0].pair, 0)}: {len(targets)} targets, such as {shown}")
+    return items
+
+
+def _distinct(seen: Sequence[Inspected]) -> str:
+    return f"{len(seen)} pairs have {len(_by_input(seen))} different inputs"
+
+
+def _by_input(seen: Sequence[Inspected]) -> dict[bytes, list[Inspected]]:
+    groups: dict[bytes, list[Inspected]] = {}
+    for each in seen:
+        if each.looks:
+            groups.setdefault(each.looks[0].digest, []).append(each)
+    return groups
 
 
 def _leaks(seen: Sequence[Inspected]) -> list[str]:

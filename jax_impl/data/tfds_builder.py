@@ -23,8 +23,9 @@ from export.edge.disk.files import sha256_file
 from export.edge.disk.home import expand
 from export.edge.errors import UserError
 from export.edge.pictures.arrays import fit_square
+from export.edge.pictures.kinds import PLAIN
 from jax_impl.config.data import DataConfig
-from jax_impl.data.pairs import Pair
+from jax_impl.data.pairs import Locator, Pair
 from jax_impl.data.sources.source import Source
 from jax_impl.data.splits import SPLITS
 
@@ -124,11 +125,16 @@ def examples_of(source: Source, config: DataConfig, side: int, progress: Callabl
         cond, x0 = source.read(pair)
         if side and not source.rendered:
             cond, x0 = (fit_square(picture, side, config.fit) for picture in (cond, x0))
-        elif pair.cond is not None and pair.x0 is not None and not (pair.cond.half or pair.x0.half):
+        elif pair.cond is not None and pair.x0 is not None and _are_plain(pair.cond, pair.x0):
             return pair.cond.path.read_bytes(), pair.x0.path.read_bytes()
         return png(cond), png(x0)
 
     return Examples(f"{name}_{_digest(parts)}", names, encoded)
+
+
+def _are_plain(*files: Locator) -> bool:
+    """Whether the files are whole pictures of kinds that every reader of a dataset knows."""
+    return all(each.half is None and each.path.suffix.lower() in PLAIN for each in files)
 
 
 def _contents(source: Source, pair: Pair) -> list[tuple[str, str | None]]:

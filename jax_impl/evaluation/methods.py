@@ -17,7 +17,8 @@ from export.edge.disk.names import as_text, partners
 from export.edge.errors import UserError
 from export.edge.model.artifact import Artifact
 from export.edge.pictures.arrays import fit_square, to_float, working
-from export.edge.pictures.files import SUFFIXES, open_picture
+from export.edge.pictures.files import open_picture
+from export.edge.pictures.kinds import pictures_in
 from export.edge.sampling.noise import start_noise
 from export.edge.translate import Options, translate
 from jax_impl.diffusion.sampling import AS_RECOMMENDED, SamplingOptions, make_sampler, resolve
@@ -125,8 +126,8 @@ def of_pictures(folder: Path, held_out: HeldOut) -> Method:
     if not folder.is_dir():
         raise UserError(f"--pictures {folder} is no folder; name the one with the pictures to score")
     files: dict[str, Path] = {}
-    for path in sorted(folder.iterdir()):
-        if path.suffix.lower() in SUFFIXES and (other := files.setdefault(as_text(path.stem), path)) != path:
+    for path in pictures_in(folder):
+        if (other := files.setdefault(as_text(path.stem), path)) != path:
             raise UserError(f"--pictures {folder} holds both {other.name} and {path.name}; remove one")
     names, sources = held_out.pairs.names, held_out.sources
     by_name, by_source = (partners(set(wanted), files.keys()) for wanted in (names, sources))

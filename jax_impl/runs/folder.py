@@ -187,19 +187,29 @@ def _fingerprint(pairs: Pairs | LazyPairs) -> dict[str, object]:
     return {**found, "sha256": digest.hexdigest()}
 
 
-def check_resume(saved: Config, wanted: Config) -> None:
-    """Raise UserError when `wanted` would go on with other numbers than `saved` began with.
+def check_resume(saved: Config, wanted: Config) -> list[str]:
+    """What to say about a run that goes on with `wanted` and began with `saved`, a line each.
 
-    Fields marked FREE_ON_RESUME may differ; what lies at data.path is checked by `check_data`.
+    Fields marked FREE_ON_RESUME may differ; what lies at data.path is checked by `check_data`. Raises UserError for
+    any other, since the run would go on with other numbers.
     """
     free = marked(saved, FREE_ON_RESUME) | marked(wanted, FREE_ON_RESUME)
+    remarks = []
     for name, (before, after) in differences(saved, wanted).items():
-        length_matters = name.endswith(".epochs") and saved.optim.schedule == "cosine"
-        if name not in free or length_matters:
+        if name not in free:
+            new = "start a new run in another folder"
+            if not name.startswith(("model.", "codec.")):
+                new += ", from these weights with `python -m jax_impl.bundle` and --init-from"
             raise UserError(
-                f"{name} is {after!r} but the run was started with {before!r}; "
-                "resume with its own configuration, or start a new run in another folder"
+                f"{name} is {after!r} but the run was started with {before!r}; resume with its own configuration, or "
+                + new
             )
+        if name.endswith(".epochs") and wanted.optim.schedule == "cosine":
+            remarks.append(
+                f"{name} is {after} and was {before}: from here on the learning rate is that of a run of {after} "
+                "epochs, a cosine to zero at their end"
+            )
+    return remarks
 
 
 def differences(a: Config, b: Config) -> dict[str, tuple[object, object]]:

@@ -104,6 +104,24 @@ def is_short(session: Session, position: Position) -> bool:
     return int(position.state.step) < session.length(position.index).total
 
 
+def is_finished(session: Session, position: Position) -> bool:
+    """Whether nothing is left to train: the last stage is at its end."""
+    return position.index + 1 == len(session.config.stages) and not is_short(session, position)
+
+
+def describe_finished(session: Session, position: Position) -> str:
+    """That nothing is left to train, and how to go on nevertheless."""
+    length, folder = session.length(position.index), shlex.quote(str(session.folder))
+    own = session.config.stages[position.index].epochs is not None
+    longer = "more epochs for its last stage (--stages)" if own else f"--train.epochs above {length.epochs}"
+    return (
+        f"run {session.folder} is finished after step {int(position.state.step)} ({length.epochs} epochs of "
+        f"{length.per_epoch} steps{of_stage(session, position.index)}): nothing is left to do. To train longer, resume "
+        f"with {longer}; to go on with other settings or pairs, `python -m jax_impl.bundle --run {folder} "
+        "--output model.safetensors` and start a new run with --init-from model.safetensors"
+    )
+
+
 def describe_start(session: Session, position: Position) -> str:
     """What is trained, how long and where."""
     length, config = session.length(position.index), session.config

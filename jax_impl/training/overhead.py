@@ -50,12 +50,11 @@ class Overhead:
         return sum(seconds[kind] for kind in CARE)
 
     def line(self, training: float) -> str:
-        """The sum in one line, as a share of the `training` seconds."""
-        share = 100.0 * self.care() / training if training > 0 else 0.0
+        """The sum in one line, as a share of the `training` seconds where these are more."""
+        share = f"{100.0 * self.care() / training:.2f} % of " if 0.0 < self.care() <= training else "in "
         return (
-            f"digests, read-back and manifests: {self.care():.2f} s, {share:.2f} % of "
-            f"{training:.1f} s of training (those in the background included); saving itself: "
-            f"{self.seconds()['saving']:.2f} s"
+            f"digests, read-back and manifests: {self.care():.2f} s, {share}{training:.1f} s of training (those in the "
+            f"background included); saving itself: {self.seconds()['saving']:.2f} s"
         )
 
     def write(self, run: Path, training: float) -> None:

@@ -97,6 +97,41 @@ def test_every_fault_is_named(sound: Path, capsys: pytest.CaptureFixture[str]) -
     assert str(val / "A" / "moor.png") in warned["splits apart"][0]
 
 
+def test_files_that_are_left_out_nearly_black_or_cut_off_behind_the_last_pixel_are_named(sound: Path) -> None:
+    raw = sound / "train" / "A" / "{odd}.NEF"
+    raw.touch()
+    for side in "AB":
+        twelve = np.random.default_rng(0).integers(0, 4096, (SIDE, SIDE)).astype(np.uint16)
+        Image.fromarray(twelve).save(sound / "train" / side / "night.png")
+    (first, second) = render_pair(9, SIDE)
+    save_picture(sound / "train" / "B" / "cut.png", second)
+    cut = sound / "train" / "A" / "cut.jpg"
+    save_picture(cut, first)
+    cut.write_bytes(cut.read_bytes()[:-2])
+    warned = report(sound)["warned"]
+    assert warned == {
+        "file types": [str(raw)],
+        "brightness": ["train night: at most 16 of 255 and at most 16 of 255"],
+        "end marks": [str(cut)],
+    }
+
+
+def test_an_input_with_several_targets_is_named(sound: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    train = sound / "train"
+    scene(train, "quay_1", 7)
+    scene(train, "quay_2", 8)
+    scene(train, "quay_3", 7)  # The same pair again: one target.
+    (train / "A" / "quay_2.png").write_bytes((train / "A" / "quay_1.png").read_bytes())
+    warned = report(sound)["warned"]
+    first, second = (train / "B" / f"quay_{number}.png" for number in (1, 2))
+    assert list(warned) == ["one target each"]
+    (line,) = warned["one target each"]
+    assert line.startswith(f"{train / 'A' / 'quay_1.png'}: 2 targets, such as ")
+    assert str(second) in line and (str(first) in line or "quay_3.png" in line)
+    said = capsys.readouterr().out
+    assert "1 input with several targets: " in said and "(8 pairs have 6 different inputs)" in said
+
+
 def test_nothing_to_train_on_is_an_error(tmp_path: Path) -> None:
     for side in "AB":
         (tmp_path / "pairs" / side).mkdir(parents=True)

@@ -8,6 +8,7 @@ import shutil
 import signal
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import jax
@@ -22,6 +23,7 @@ from jax_impl.runs.folder import open_run
 from jax_impl.train import main, train
 from jax_impl.training import feed as feed_module
 from jax_impl.training.checkpoint import DAMAGED, list_checkpoints
+from jax_impl.training.optim import learning_rate
 from jax_impl.training.report import METRICS, PLOT, read_log
 from jax_impl.training.state import to_arrays
 
@@ -301,13 +303,28 @@ def test_an_output_dir_that_is_a_file(tmp_path: Path) -> None:
         main([*TINY_WORDS, "--output-dir", str(tmp_path / "f")])
 
 
-def test_a_finished_run_can_be_resumed_in_vain(small_config: SmallConfig, trained_run: Path, tmp_path: Path) -> None:
+def test_a_finished_run_says_so_and_goes_on_where_more_epochs_are_asked_for(
+    small_config: SmallConfig, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     config = small_config(epochs=1)
-    pairs = pairs_of(config)
-    train(config, tmp_path / "run", *pairs)
-    before = (tmp_path / "run" / METRICS).read_text()
-    train(config, tmp_path / "run", *pairs, resume=True)
-    assert (tmp_path / "run" / METRICS).read_text() == before
+    config = replace(config, optim=replace(config.optim, schedule="cosine"))
+    pairs, run = pairs_of(config), tmp_path / "run"
+    train(config, run, *pairs)
+    before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+    capsys.readouterr()
+    assert train(config, run, *pairs, resume=True) == 0
+    said = capsys.readouterr().out
+    assert f"run {run} is finished after step {int(open_run(run).state.step)} (1 epochs of " in said
+    assert "resume with --train.epochs above 1" in said and "--init-from" in said
+    assert "digests" not in said
+    assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
+    longer = replace(config, train=replace(config.train, epochs=2))
+    assert train(longer, run, *pairs, resume=True) == 0
+    rates = [record["learning_rate"] for record in read_log(run) if "learning_rate" in record]
+    expected = [float(learning_rate(config.optim, len(rates) // 2, 1)(step)) for step in range(len(rates) // 2)]
+    whole = learning_rate(config.optim, len(rates) // 2, 2)
+    expected += [float(whole(step)) for step in range(len(rates) // 2, len(rates))]
+    np.testing.assert_allclose(rates, expected, rtol=1e-6)
 
 
 def test_a_dry_run_says_what_the_run_would_take_and_writes_nothing(

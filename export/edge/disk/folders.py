@@ -9,7 +9,8 @@ import numpy as np
 
 from export.edge.disk.files import check_input_file, check_output_folder
 from export.edge.errors import UserError
-from export.edge.pictures.files import SUFFIXES, WRITABLE, check_output_picture, open_photo, save_picture
+from export.edge.pictures.files import WRITABLE, check_output_picture, open_photo, save_picture
+from export.edge.pictures.kinds import SUFFIXES, describe_unread, pictures_in, unread_in
 from export.edge.progress import Progress
 
 Job = tuple[Path, Path]
@@ -27,7 +28,7 @@ def plan_jobs(photos: Sequence[Path], output: Path, suffix: str | None = None) -
     where two results would have one name, and where a result would overwrite a photo.
     """
     folder = photos[0] if len(photos) == 1 and photos[0].is_dir() else None
-    found = list(photos) if folder is None else _pictures(folder)
+    found = list(photos) if folder is None else pictures_in(folder)
     if folder is None and len(found) == 1:
         check_output_picture(output)
         jobs = [(check_input_file(found[0], "photo"), output)]
@@ -38,7 +39,9 @@ def plan_jobs(photos: Sequence[Path], output: Path, suffix: str | None = None) -
         raise UserError(f"output {output} names one picture for {what}; name a folder")
     check_output_folder(output, "output")
     if not found:
-        raise UserError(f"folder {folder} holds no pictures; name one that holds some, not only in folders inside it")
+        left = describe_unread(unread_in(folder)) if folder is not None else ""
+        why = left or "name one that holds some, not only in folders inside it"
+        raise UserError(f"folder {folder} holds no pictures that can be read; {why}")
     if folder is not None and output.is_dir() and output.samefile(folder):
         raise UserError(f"output {output} is the folder of the photos itself; name another folder")
     jobs = [(check_input_file(photo, "photo"), output / _result_name(photo, suffix)) for photo in found]
@@ -52,10 +55,10 @@ def plan_jobs(photos: Sequence[Path], output: Path, suffix: str | None = None) -
     return jobs
 
 
-def _pictures(folder: Path) -> list[Path]:
-    """The pictures in a folder that are not hidden, by name."""
-    found = (path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES and not path.name.startswith("."))
-    return sorted(path for path in found if path.is_file())
+def left_out(photos: Sequence[Path]) -> list[str]:
+    """A line on the pictures in a folder of photos that cannot be read, where that is what `photos` names."""
+    folder = photos[0] if len(photos) == 1 and photos[0].is_dir() else None
+    return [] if folder is None else [line for line in [describe_unread(unread_in(folder))] if line]
 
 
 def _check_apart(jobs: Sequence[Job], fault: str) -> None:
@@ -83,6 +86,8 @@ def translate_all(draw: Callable[[np.ndarray], np.ndarray], jobs: Sequence[Job],
     for index, (photo, output) in enumerate(jobs):
         try:
             picture, tags = open_photo(photo)
+            if tags.note:
+                progress.say(f"note: {tags.note}")
             save_picture(output, draw(picture), tags)
         except UserError as error:
             skipped += 1

@@ -9,6 +9,7 @@ import io
 import math
 import os
 import threading
+from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any
 
@@ -19,7 +20,9 @@ from export.edge.disk.files import check_input_file, check_output_file, write_by
 from export.edge.disk.reading import too_large
 from export.edge.errors import UserError, describe_os_error
 from export.edge.pictures.decoding import is_turned, to_array, upright
+from export.edge.pictures.kinds import FORMATS, HEAD, READABLE, container, decoder, remedy
 from export.edge.pictures.tags import NONE, Tags, read_tags, save_options
+from export.edge.pictures.unended import END, START, with_end
 
 MAX_PIXELS = 100_000_000
 """Pictures with more pixels than this are refused before they are decoded."""
@@ -29,9 +32,6 @@ MAX_SIDE = 100_000
 MAX_BYTES = 2**30
 """So are larger files: with as many pixels of 16 bits, uncompressed, they have 600 million."""
 
-READABLE = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "PPM")
-SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm"})
-"""Suffixes of files that are taken for pictures where a folder is searched; others are passed over."""
 WRITABLE = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
 _LONGEST_SIDE = {"PNG": 2**31 - 1, "JPEG": 65500, "WEBP": 16383}
 SAVE_OPTIONS: dict[str, dict[str, Any]] = {
@@ -56,8 +56,9 @@ def open_picture(path: Path) -> np.ndarray:
 def open_photo(path: Path) -> tuple[np.ndarray, Tags]:
     """The picture in a file, uint8 (height, width, 3), upright by its EXIF orientation, and what stands beside it.
 
-    Reads the first frame of JPEG, PNG, WebP, BMP, TIFF, GIF and PPM. Transparency is laid
-    over white; greyscale, palette and CMYK become RGB; 16-bit and float samples are
+    Reads the first frame of JPEG, PNG, WebP, BMP, TIFF, GIF, PPM, AVIF and HEIC, by content, whatever the suffix; the
+    last two where Pillow has a decoder. A JPEG that lacks its end mark alone is read, and the Tags say so. Transparency
+    is laid over white; greyscale, palette and CMYK become RGB; 16-bit and float samples are
     brought to 8 bits. Colours are not converted: the numbers stay in the space of the
     file's colour profile, which is among the Tags. Raises UserError, naming the file, when
     it is missing, is no picture, is damaged or cut short, or has more than MAX_PIXELS
@@ -88,6 +89,14 @@ def picture_size(path: Path) -> tuple[int, int]:
     return (width, height) if turned else (height, width)
 
 
+def lacks_end(path: Path) -> bool:
+    """Whether a picture that can be read is a JPEG file without its end mark; decodes it only where it may be one."""
+    with path.open("rb") as file:
+        start = file.read(2)
+        file.seek(-min(2, os.fstat(file.fileno()).st_size), os.SEEK_END)
+        return start == START and file.read() != END and open_photo(path)[1].note != ""
+
+
 def decode_picture(data: bytes, name: str) -> np.ndarray:
     """The picture in the bytes of a file, as `open_picture` has it; `name` says in errors where they are from."""
     return _decode(io.BytesIO(data), name)[0]
@@ -104,8 +113,8 @@ def _decode(file: IO[bytes], path: Path | str) -> tuple[np.ndarray, Tags]:
     if max(width, height) > MAX_SIDE:
         raise UserError(f"picture {path} is {width} x {height}, longer than {MAX_SIDE} pixels; cut it first")
     try:
-        image.load()
-        tags = read_tags(image)
+        image, note = _loaded(image, file, path)
+        tags = replace(read_tags(image), note=note)
         image = upright(image)  # In place of the other, which may be large.
         return to_array(image), tags
     # A damaged file makes Pillow's decoders raise nearly anything: OSError, ValueError, SyntaxError, zlib.error...
@@ -115,16 +124,32 @@ def _decode(file: IO[bytes], path: Path | str) -> tuple[np.ndarray, Tags]:
         ) from error
 
 
+def _loaded(image: Image.Image, file: IO[bytes], path: Path | str) -> tuple[Image.Image, str]:
+    """The image with its pixels, and what there is to say about it."""
+    try:
+        image.load()
+    except Exception:
+        file.seek(0)
+        whole = with_end(file.read(), lambda copy: _open_header(copy, path)) if image.format == "JPEG" else None
+        if whole is None:
+            raise
+        return whole, f"{path} lacks the end mark of a JPEG file; all its pixels are there"
+    return image, ""
+
+
 def _open_header(file: IO[bytes], path: Path | str) -> Image.Image:
     """Read the header alone. Our own limit replaces Pillow's, which warns, names no remedy and is global."""
+    kind = container(file.read(HEAD))
+    file.seek(0)
+    special = None if kind is None else decoder(kind)
+    if kind is not None and special is None:
+        raise UserError(f"{path} is a picture of the kind {kind}, which cannot be read here; {remedy(kind)} it")
     with _opening:
         before, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
         try:
-            return Image.open(file, formats=READABLE)
+            return Image.open(file, formats=FORMATS if special is None else (special,))
         except Exception as error:
-            raise UserError(
-                f"{path} is not a picture that can be read; give a JPEG, PNG, WebP, BMP, TIFF, GIF or PPM file"
-            ) from error
+            raise UserError(f"{path} is not a picture that can be read; give one of these: {READABLE}") from error
         finally:
             Image.MAX_IMAGE_PIXELS = before
 

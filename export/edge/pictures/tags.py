@@ -57,6 +57,8 @@ class Tags:
     """ICC profile of an RGB space."""
     exif: bytes | None = None
     """EXIF block."""
+    note: str = ""
+    """What a person should know about the file, which can be read nevertheless; it is not written."""
 
 
 NONE = Tags()

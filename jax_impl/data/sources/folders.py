@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from export.edge.disk.names import as_text, partners
 from export.edge.errors import UserError
+from export.edge.pictures.kinds import unread_in
 from jax_impl.config.data import DataConfig
 from jax_impl.data.pairs import Locator, Pair
-from jax_impl.data.sources.places import by_stem, places, root_of, subfolders
+from jax_impl.data.sources.places import by_stem, places, root_of, subfolders, unread_hint
 from jax_impl.data.sources.source import Source, make_source
 from jax_impl.data.splits import scene_of
 
@@ -54,7 +56,8 @@ class FolderLayout:
         if apart:
             what = f"{len(apart)} pair{'s' if len(apart) > 1 else ''} matched, such as {apart[0][0]} and {apart[0][1]}"
             notes.append(f"{what}: their names differ in letter case, Unicode form or encoding alone")
-        return make_source("folders", pairs, config, unmatched=unmatched, notes=notes)
+        unread = tuple(path for _, both in used for folder in both for path in unread_in(folder))
+        return replace(make_source("folders", pairs, config, unmatched=unmatched, notes=notes), unread=unread)
 
 
 def _no_pairs(root: Path, both: tuple[Path, Path], unmatched: list[Path]) -> UserError:
@@ -62,9 +65,10 @@ def _no_pairs(root: Path, both: tuple[Path, Path], unmatched: list[Path]) -> Use
     if unmatched:
         return UserError(
             f"none of the {len(unmatched)} pictures in {root} has a partner, such as {unmatched[0]}; give both "
-            f"pictures of a pair the same name in {a.name}/ and {b.name}/"
+            f"pictures of a pair the same name in {a.name}/ and {b.name}/{unread_hint(a, b)}"
         )
-    return UserError(f"{a} and {b} hold no pictures; put the pairs there, both of a pair with the same name")
+    what = f"{a} and {b} hold no pictures; put the pairs there, both of a pair with the same name"
+    return UserError(what + unread_hint(a, b))
 
 
 def _sides(place: Path) -> tuple[Path, Path] | None:

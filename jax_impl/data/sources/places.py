@@ -6,7 +6,7 @@ from pathlib import Path
 
 from export.edge.disk.home import expand
 from export.edge.errors import UserError
-from export.edge.pictures.files import SUFFIXES
+from export.edge.pictures.kinds import describe_unread, pictures_in, unread_in
 from jax_impl.config.data import DataConfig
 from jax_impl.data.splits import SPLIT_NAMES
 
@@ -19,12 +19,6 @@ def root_of(config: DataConfig, layout: str = "", file: bool = False) -> Path:
     if root.is_file() and not file:
         raise UserError(f"data.path {root} is a file, but layout {layout} reads a folder; name its folder")
     return root
-
-
-def pictures_in(folder: Path) -> list[Path]:
-    """The pictures in a folder that are not hidden, by name."""
-    files = (p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES and not p.name.startswith("."))
-    return sorted(p for p in files if p.is_file())
 
 
 def subfolders(folder: Path) -> list[Path]:
@@ -42,6 +36,12 @@ def places(root: Path) -> list[tuple[str | None, Path]]:
                 raise UserError(f"{root} has both {twin.name}/ and {folder.name}/ for the {split} split; merge them")
             found.append((split, folder))
     return [*found, (None, root)]
+
+
+def unread_hint(*folders: Path) -> str:
+    """The end of a message on folders without pictures: those that are there and cannot be read; or nothing."""
+    line = describe_unread([path for folder in folders for path in unread_in(folder)])
+    return f" ({line})" if line else ""
 
 
 def by_stem(folder: Path) -> dict[str, Path]:

@@ -9,6 +9,7 @@ from export.edge.registry import Registry
 from jax_impl.config.data import DataConfig
 from jax_impl.data.sources.folders import FolderLayout
 from jax_impl.data.sources.manifest import MANIFEST_NAMES, ManifestLayout
+from jax_impl.data.sources.places import unread_hint
 from jax_impl.data.sources.scenes import SceneLayout
 from jax_impl.data.sources.side_by_side import SideBySideLayout
 from jax_impl.data.sources.source import Layout, Source
@@ -31,6 +32,7 @@ class AutoLayout:
         raise UserError(
             f"data.path {root} holds no pairs; put pictures of the same stem into A/ and B/ (or sunrise/ and sunset/), "
             f"put side-by-side pictures there, or write {MANIFEST_NAMES[0]} with the columns source,target"
+            + (unread_hint(root) if root.is_dir() else "")
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,9 +10,10 @@ import numpy as np
 from export.edge.disk.names import as_text
 from export.edge.errors import UserError
 from export.edge.pictures.files import open_picture
+from export.edge.pictures.kinds import pictures_in, unread_in
 from jax_impl.config.data import DataConfig
 from jax_impl.data.pairs import Locator, Pair
-from jax_impl.data.sources.places import by_stem, pictures_in, places, root_of
+from jax_impl.data.sources.places import by_stem, places, root_of, unread_hint
 from jax_impl.data.sources.source import Source, make_source
 from jax_impl.data.splits import scene_of
 
@@ -51,13 +53,15 @@ class SideBySideLayout:
         if not used:
             raise UserError(
                 f"data.path {root} holds no pictures; put side-by-side pictures there or into train/ and val/"
+                + unread_hint(*(place for _, place in places(root)))
             )
         pairs = [
             Pair(stem, split or "train", scene_of(stem), Locator(path, "left"), Locator(path, "right"))
             for split, place, _ in used
             for stem, path in ((as_text(stem), path) for stem, path in by_stem(place).items())
         ]
-        return make_source("side-by-side", pairs, config, notes=notes)
+        unread = tuple(path for _, place, _ in used for path in unread_in(place))
+        return replace(make_source("side-by-side", pairs, config, notes=notes), unread=unread)
 
 
 def _has_two_halves(path: Path) -> bool:

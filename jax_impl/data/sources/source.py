@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
+from export.edge.pictures.kinds import describe_unread
 from jax_impl.config.data import DataConfig
 from jax_impl.data.pairs import Pair, Pictures, read_pair, reversed_pair
 from jax_impl.data.splits import SPLITS, hold_out
@@ -31,6 +32,8 @@ class Source:
     """Whether the pictures are computed at data.size, not stored: there is nothing to check and nothing to resize."""
     origin: str = ""
     """Something cheap that changes with the pictures; empty where that is the sizes of their files."""
+    unread: tuple[Path, ...] = ()
+    """Pictures of kinds that cannot be read here."""
     read: Callable[[Pair], Pictures] = field(default=read_pair, compare=False)
     """cond and x0 of a pair, each uint8 (height, width, 3), at their own sizes; called from several threads.
 
@@ -52,10 +55,11 @@ class Source:
     def remarks(self) -> tuple[str, ...]:
         """One line each on what a person who trains on it should know: held-out pairs, pictures left out."""
         count = len(self.unmatched)
+        notes = (*self.notes, *([describe_unread(self.unread)] if self.unread else ()))
         if count == 0:
-            return self.notes
+            return notes
         what = f"{count} picture{'s' if count > 1 else ''} without a partner left out, such as {self.unmatched[0]}"
-        return (*self.notes, f"{what}; `python -m jax_impl.doctor {self.place}` lists all")
+        return (*notes, f"{what}; `python -m jax_impl.doctor {self.place}` lists all")
 
 
 class Layout(Protocol):

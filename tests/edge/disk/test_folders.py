@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from export.edge.disk.folders import plan_jobs, translate_all
+from export.edge.disk.folders import left_out, plan_jobs, translate_all
 from export.edge.errors import UserError
 from export.edge.pictures.files import open_picture
 from export.edge.progress import Progress
@@ -107,3 +107,23 @@ def test_what_makes_no_sense_is_named(tmp_path: Path) -> None:
         plan_jobs([folder], tmp_path / "none" / "out")
     with pytest.raises(UserError, match="holds no pictures"):
         plan_jobs([photos(tmp_path / "empty")], tmp_path / "out")
+
+
+def test_every_picture_of_a_folder_is_translated_and_what_cannot_be_read_is_named(tmp_path: Path) -> None:
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    Image.new("RGB", (4, 4)).save(folder / "a.jfif", "JPEG")
+    Image.new("RGB", (4, 4)).save(folder / "b.HEIC", "PNG")  # What is in it counts.
+    (folder / "c.CR2").touch()
+    (folder / "d.txt").touch()
+    assert [(photo.name, result.name) for photo, result in plan_jobs([folder], tmp_path / "out")] == [
+        ("a.jfif", "a.png"),
+        ("b.HEIC", "b.png"),
+    ]
+    line = f"1 file (.CR2) cannot be read and is left out, such as {folder}/c.CR2; convert them to JPEG or PNG"
+    assert left_out([folder]) == [line]
+    assert left_out([folder / "a.jfif"]) == []
+    for name in ("a.jfif", "b.HEIC"):
+        (folder / name).unlink()
+    with pytest.raises(UserError, match=r"holds no pictures that can be read; 1 file \(\.CR2\)"):
+        plan_jobs([folder], tmp_path / "out")

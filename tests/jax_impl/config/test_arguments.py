@@ -118,11 +118,21 @@ def test_resume_refuses_another_configuration() -> None:
         check_resume(tiny, parse(["tiny", "--optim.learning-rate", "0.1"]).settings())
 
 
-def test_resume_may_lengthen_a_run_only_when_its_past_stays_the_same() -> None:
+def test_resume_may_lengthen_a_run_and_says_what_that_does_to_the_learning_rate() -> None:
     seed, tiny = PRESETS["seed"](), PRESETS["tiny"]()
-    check_resume(seed, parse(["seed", "--train.epochs", "99"]).settings())
-    with pytest.raises(UserError, match=r"train\.epochs"):
-        check_resume(tiny, parse(["tiny", "--train.epochs", "99"]).settings())
+    assert check_resume(seed, parse(["seed", "--train.epochs", "99"]).settings()) == []
+    assert check_resume(tiny, parse(["tiny", "--train.epochs", "99"]).settings()) == [
+        "train.epochs is 99 and was 20: from here on the learning rate is that of a run of 99 epochs, a cosine to zero "
+        "at their end"
+    ]
+
+
+def test_what_cannot_change_names_the_way_to_a_new_run() -> None:
+    tiny = PRESETS["tiny"]()
+    with pytest.raises(UserError, match=r"from these weights with `python -m jax_impl\.bundle` and --init-from$"):
+        check_resume(tiny, parse(["tiny", "--train.batch-size", "4"]).settings())
+    with pytest.raises(UserError, match=r"start a new run in another folder$"):
+        check_resume(tiny, parse(["tiny", "--model.width", "32"]).settings())
 
 
 def test_resume_of_a_folder_that_is_no_run(tmp_path: Path) -> None:

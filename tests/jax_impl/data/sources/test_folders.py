@@ -99,3 +99,19 @@ def test_names_that_are_no_text_become_text(tmp_path: Path) -> None:
     assert sorted(names(source, "train") + names(source, "val")) == [f"caf%E9_{number}" for number in range(8)]
     assert {pair.scene for pair in source.pairs} == {"caf%E9"}
     assert colours(source) == {(DAWN, DUSK)}
+
+
+def test_pictures_of_kinds_that_cannot_be_read_are_counted_and_named(tmp_path: Path) -> None:
+    folders(tmp_path, ["x", "y"])
+    raw = tmp_path / "A" / "z.NEF"
+    raw.touch()
+    source = find(tmp_path, val_share=0.0)
+    assert source.unread == (raw,)
+    assert source.remarks() == (
+        f"1 file (.NEF) cannot be read and is left out, such as {raw}; convert them to JPEG or PNG",
+    )
+    for side in "AB":
+        for name in "xy":
+            (tmp_path / side / f"{name}.png").unlink()
+    with pytest.raises(UserError, match=r"hold no pictures; .* \(1 file \(\.NEF\) cannot be read"):
+        find(tmp_path)

@@ -1,0 +1,117 @@
+"""Files of many kinds: read by content, and counted and named where nothing here reads them."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import PIL
+import pytest
+from PIL import Image
+
+from export.edge.errors import UserError
+from export.edge.pictures import kinds
+from export.edge.pictures.files import open_photo, open_picture, picture_size
+
+HEIC = b"\0\0\0\x1cftypheic\0\0\0\0mif1heicmiaf\0\0\1\x7dmeta"
+"""How a true one begins."""
+
+
+@pytest.fixture
+def without_decoders(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A host that has neither pillow-heif nor a Pillow that reads AVIF."""
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    monkeypatch.setitem(sys.modules, "PIL.AvifImagePlugin", None)
+    monkeypatch.delattr(PIL, "AvifImagePlugin", raising=False)
+    kinds.decoder.cache_clear()
+    yield
+    kinds.decoder.cache_clear()
+
+
+@pytest.fixture
+def smooth() -> np.ndarray:
+    y, x = np.mgrid[:48, :64]
+    return np.stack([4 * x, 5 * y, 255 - 2 * x - 2 * y], -1).clip(0, 255).astype(np.uint8)
+
+
+def near(picture: np.ndarray, other: np.ndarray) -> bool:
+    return picture.shape == other.shape and float(np.abs(picture.astype(float) - other).mean()) < 6
+
+
+def test_every_suffix_of_a_kind_that_can_be_read_is_found(tmp_path: Path, smooth: np.ndarray) -> None:
+    names = ["a.jfif", "b.jpe", "c.JPEG", "d.apng", "e.pgm"]
+    for name, kind in zip(names, ("JPEG", "JPEG", "JPEG", "PNG", "PPM"), strict=True):
+        Image.fromarray(smooth).save(tmp_path / name, kind)
+    Image.fromarray(smooth).save(tmp_path / "f.mpo", save_all=True, append_images=[Image.new("RGB", (64, 48))])
+    (tmp_path / ".hidden.jpg").touch()
+    (tmp_path / "notes.txt").touch()
+    found = kinds.pictures_in(tmp_path)
+    assert [path.name for path in found] == [*names, "f.mpo"]
+    assert all(near(open_picture(path), smooth) for path in found)
+    assert kinds.unread_in(tmp_path) == []
+    assert kinds.describe_unread([]) == ""
+
+
+@pytest.mark.skipif(kinds.decoder("AVIF") is None, reason="this Pillow reads no AVIF")
+@pytest.mark.parametrize("name", ["a.avif", "a.HEIC", "a.jpg"])
+def test_avif_is_read_whatever_it_is_called(tmp_path: Path, smooth: np.ndarray, name: str) -> None:
+    Image.fromarray(smooth).save(tmp_path / name, "AVIF")
+    assert kinds.pictures_in(tmp_path) == [tmp_path / name]
+    assert near(open_picture(tmp_path / name), smooth)
+    assert picture_size(tmp_path / name) == (48, 64)
+
+
+def test_heic_is_read_with_its_library(tmp_path: Path, smooth: np.ndarray) -> None:
+    pytest.importorskip("pillow_heif")
+    assert kinds.decoder("HEIC") == "HEIF"
+    exif: Any = Image.Exif()
+    exif[0x0112] = 6  # The orientation of such a file is a property of its own, not this one (ISO/IEC 23008-12, A.2).
+    for name in ("a.heic", "b.HIF"):
+        Image.fromarray(smooth).save(tmp_path / name, "HEIF", quality=95, exif=exif)
+    assert kinds.container((tmp_path / "a.heic").read_bytes()[: kinds.HEAD]) == "HEIC"
+    for path in kinds.pictures_in(tmp_path):
+        assert near(open_photo(path)[0], smooth)
+        assert picture_size(path) == (48, 64)
+    (tmp_path / "a.heic").write_bytes((tmp_path / "a.heic").read_bytes()[:-40])
+    with pytest.raises(UserError, match=r"damaged or cut short|not a picture that can be read"):
+        open_picture(tmp_path / "a.heic")
+
+
+@pytest.mark.usefixtures("without_decoders")
+def test_what_cannot_be_read_is_counted_and_named_with_the_remedy(tmp_path: Path) -> None:
+    Image.new("RGB", (9, 9)).save(tmp_path / "x.HEIC", "JPEG")  # What is in a file counts.
+    for name in ("a.HEIC", "b.heic", "c.CR2"):
+        (tmp_path / name).write_bytes(HEIC)
+    assert [path.name for path in kinds.pictures_in(tmp_path)] == ["x.HEIC"]
+    left = kinds.unread_in(tmp_path)
+    assert [path.name for path in left] == ["a.HEIC", "b.heic", "c.CR2"]
+    assert kinds.describe_unread(left) == (
+        f"3 files (.CR2, .HEIC, .heic) cannot be read and are left out, such as {tmp_path}/a.HEIC; "
+        "`pip install pillow-heif` or convert them"
+    )
+    assert kinds.describe_unread(left[2:]).endswith("c.CR2; convert them to JPEG or PNG")
+    with pytest.raises(UserError, match=r"a\.HEIC is a picture of the kind HEIC, .*`pip install pillow-heif` or conv"):
+        open_picture(tmp_path / "a.HEIC")
+    (tmp_path / "y.jpg").write_bytes(HEIC.replace(b"heic", b"avif"))
+    with pytest.raises(UserError, match=r"y\.jpg is a picture of the kind AVIF, .*`pip install --upgrade pillow`"):
+        open_picture(tmp_path / "y.jpg")
+
+
+@pytest.mark.parametrize(
+    ("head", "kind"),
+    [
+        (HEIC, "HEIC"),
+        (b"\0\0\0\x20ftypavif\0\0\0\0avifmif1miafMA1B", "AVIF"),
+        (b"\0\0\0\x1cftypmif1\0\0\0\0mif1avifmiaf", "AVIF"),
+        (b"\0\0\0\x18ftypisom\0\0\0\0isomavif", "AVIF"),
+        (b"\0\0\0\x14ftypisom\0\0\0\0isomavif", None),  # Beyond the box.
+        (b"\xff\xd8\xff\xe0", None),
+        (b"", None),
+    ],
+    ids=["heic", "avif", "mif1", "later", "beyond", "jpeg", "empty"],
+)
+def test_the_first_bytes_tell_the_kind(head: bytes, kind: str | None) -> None:
+    assert kinds.container(head) == kind
