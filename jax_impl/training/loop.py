@@ -113,6 +113,7 @@ def describe_finished(session: Session, position: Position) -> str:
         f"{length.per_epoch} steps{of_stage(session, position.index)}): nothing is left to do. To train longer, resume "
         f"with {longer}; to go on with other settings or pairs, `python -m jax_impl.bundle --run {folder} "
         "--output model.safetensors` and start a new run with --init-from model.safetensors"
+        f"\nrun folder: {session.folder}"
     )
 
 
