@@ -83,7 +83,7 @@ def _known(name: str, known: dict[str, Any], settings: Mapping[str, Any]) -> lis
 
 def texture(settings: Mapping[str, Any]) -> Term:
     """Sliced Wasserstein distance on patches of input and output together, a scalar over the batch."""
-    levels, count, patches = _known("texture", {"levels": 3, "directions": 64, "patches": 16384}, settings)
+    levels, count, patches = _known("texture", {"levels": 3, "directions": 32, "patches": 2048}, settings)
 
     def term(sample: LossSample, generator: torch.Generator | None, aux: Mapping[str, Any]) -> tuple[Tensor, Parts]:
         cond = sample.cond[:, : sample.x0.shape[1]]

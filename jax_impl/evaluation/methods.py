@@ -32,9 +32,9 @@ Draw = Callable[[np.ndarray, Sequence[int]], np.ndarray]
 """(pictures, one seed each) to pictures of the same sizes, both uint8 (pictures, height, width, 3)."""
 BATCH = 8
 DETAIL = (
-    ("ridge_grey_2", "ridge + retrieved grey detail, σ 2", 2.0, True),
-    ("ridge_grey_4", "ridge + retrieved grey detail, σ 4", 4.0, True),
-    ("ridge_colour_8", "ridge + retrieved colour detail, σ 8", 8.0, False),
+    ("ridge_grey_2", "ridge + retrieved grey detail, 2 px", 2.0, True),
+    ("ridge_grey_4", "ridge + retrieved grey detail, 4 px", 4.0, True),
+    ("ridge_colour_8", "ridge + retrieved colour detail, 8 px", 8.0, False),
 )
 """Key, title, blur in pixels and whether the detail is grey."""
 """Pictures that JAX draws together."""

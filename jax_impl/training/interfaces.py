@@ -100,3 +100,20 @@ class Stage(Protocol):
         `open_pairs` gives the training pairs, to be called only where they are needed.
         """
         ...
+
+
+@runtime_checkable
+class GaugedStage(Protocol):
+    """What a `Stage` may have besides: figures for the log that need more of its state than the networks."""
+
+    def gauged(self, state: Any) -> Any:
+        """What of a state the gauge looks at, a tree of arrays; pure."""
+        ...
+
+    def make_gauge(self) -> Callable[[Any, NamedNetworks, Batch, Batch], Mapping[str, float]]:
+        """A function from `gauged`, `networks`, some training pairs and as many held-out ones to figures."""
+        ...
+
+    def warning(self, figures: Mapping[str, float]) -> str | None:
+        """One line to print where the figures call for it."""
+        ...

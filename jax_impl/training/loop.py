@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import shlex
 from pathlib import Path
+from typing import Any
 
 from jax_impl.config.arguments import PROGRAM
 from jax_impl.diffusion.losses.registry import remarks_on_parts
 from jax_impl.training.feed import Feed, open_feed
 from jax_impl.training.guard import describe_skipped
-from jax_impl.training.interfaces import StageState
+from jax_impl.training.interfaces import GaugedStage, Stage, StageState
 from jax_impl.training.interrupt import StopSignal
 from jax_impl.training.leadership import is_primary
 from jax_impl.training.mesh import describe as describe_mesh
@@ -59,7 +60,7 @@ def train_stage(session: Session, position: Position, feed: Feed, stop: StopSign
                 progress.flush()
                 networks = on_one_device(stage.networks(state), session.mesh)
                 val_loss = reports.validate(networks)
-                progress.epoch(step, val_loss)
+                progress.epoch(step, val_loss, reports.gauge(watched(session, stage, state), networks))
                 reports.epoch(int(epoch), networks)
                 due = due or epoch % session.config.train.checkpoint_every == 0
             ending = step == length.total or signal or late
@@ -73,6 +74,11 @@ def train_stage(session: Session, position: Position, feed: Feed, stop: StopSign
         progress.close()
         reports.overhead()
     return end, signal
+
+
+def watched(session: Session, stage: Stage, state: StageState) -> Any:
+    """What the gauge of a stage looks at, on one device; nothing for a stage without one."""
+    return on_one_device(stage.gauged(state), session.mesh) if isinstance(stage, GaugedStage) else None
 
 
 def save(
@@ -113,6 +119,7 @@ def describe_finished(session: Session, position: Position) -> str:
         f"{length.per_epoch} steps{of_stage(session, position.index)}): nothing is left to do. To train longer, resume "
         f"with {longer}; to go on with other settings or pairs, `python -m jax_impl.bundle --run {folder} "
         "--output model.safetensors` and start a new run with --init-from model.safetensors"
+        f"\nrun folder: {session.folder}"
     )
 
 

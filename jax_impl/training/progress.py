@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Mapping
 
 import jax
 from tqdm import tqdm
@@ -68,8 +69,11 @@ class Progress:
         if self.in_a_row > self.config.optim.max_skipped:
             raise UserError(self._diverged(step, marks))
 
-    def epoch(self, step: int, val_loss: float | None) -> None:
-        """Log and show the losses of the epoch that ends with `step`. Raises UserError for one that is not finite."""
+    def epoch(self, step: int, val_loss: float | None, gauges: Mapping[str, float]) -> None:
+        """Log and show the losses of the epoch that ends with `step`, and other figures of it.
+
+        Raises UserError for a validation loss that is not finite; such gauges are left out.
+        """
         if val_loss is not None and not math.isfinite(val_loss):
             raise UserError(
                 f"validation loss is {val_loss} after step {step}: training has diverged; {self._remedy(step)}"
@@ -80,6 +84,7 @@ class Progress:
             record[EPOCH_LOSS] = train_loss
         if val_loss is not None:
             record["val_loss"] = val_loss
+        record |= {name: value for name, value in gauges.items() if math.isfinite(value)}
         self.log.write(step, record)
         self.bar.write(", ".join(f"{name} {value:.4g}" for name, value in record.items()))
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -13,7 +14,7 @@ from export.edge.pictures.files import save_picture
 from export.edge.pictures.sheets import grid
 from jax_impl.data.loader import LazyPairs, Pairs, decode, tolerant
 from jax_impl.training.checkpoint import say
-from jax_impl.training.interfaces import Batch, NamedNetworks
+from jax_impl.training.interfaces import Batch, GaugedStage, NamedNetworks
 from jax_impl.training.overhead import OVERHEAD
 from jax_impl.training.report import PLOT, SAMPLES, plot_losses
 from jax_impl.training.session import Position, Session
@@ -29,12 +30,30 @@ class Reports:
         self.session, self.stage, held_out = session, position.index, session.held_out
         self.validation_loss = position.stage.make_validation()
         self.held_out = Batch(jnp.asarray(held_out.cond), jnp.asarray(held_out.x0)) if held_out.names else None
+        self.measure, self.alarms = None, 0
+        if isinstance(position.stage, GaugedStage) and held_out.names:
+            self.measure, self.warning = position.stage.make_gauge(), position.stage.warning
+            self.seen = first_pairs(session.pairs, len(held_out.names))
         self.shown = first_pairs(held_out if held_out.names else session.pairs)
         self.sample = position.stage.make_pictures(self.shown.cond)
 
     def validate(self, networks: NamedNetworks) -> float | None:
         """The validation loss; None without held-out pairs."""
         return None if self.held_out is None else self.validation_loss(networks, self.held_out)
+
+    def gauge(self, state: Any, networks: NamedNetworks) -> Mapping[str, float]:
+        """The figures of a `GaugedStage`; none of another, or without held-out pairs.
+
+        Its warning is printed once, when two epochs in a row call for it.
+        """
+        if self.measure is None or self.held_out is None:
+            return {}
+        figures = self.measure(state, networks, self.seen, self.held_out)
+        line = self.warning(figures)
+        self.alarms = 0 if line is None else self.alarms + 1
+        if line is not None and self.alarms == 2:
+            say(line)
+        return figures
 
     def epoch(self, epoch: int, networks: NamedNetworks) -> None:
         """Write sample pictures where they are due, and the loss plot."""
@@ -70,6 +89,10 @@ class NoReports:
     def validate(self, networks: NamedNetworks) -> None:
         """No validation loss."""
 
+    def gauge(self, state: Any, networks: NamedNetworks) -> Mapping[str, float]:
+        """No figures."""
+        return {}
+
     def epoch(self, epoch: int, networks: NamedNetworks) -> None:
         """Do nothing."""
 
@@ -88,9 +111,9 @@ def attempt(what: str, write: Callable[[], object]) -> None:
         say(f"warning: {what} was not written ({describe_os_error(error)}); training goes on")
 
 
-def first_pairs(pairs: Pairs | LazyPairs) -> Batch:
-    """The first few pairs of a set, to show."""
+def first_pairs(pairs: Pairs | LazyPairs, count: int = SHOWN_PAIRS) -> Batch:
+    """The first few pairs of a set."""
     if isinstance(pairs, LazyPairs):
         good = tolerant(pairs)
-        pairs = decode(replace(good, names=good.names[:SHOWN_PAIRS]))
-    return Batch(pairs.cond[:SHOWN_PAIRS], pairs.x0[:SHOWN_PAIRS])
+        pairs = decode(replace(good, names=good.names[:count]))
+    return Batch(pairs.cond[:count], pairs.x0[:count])

@@ -1,34 +1,31 @@
-"""A CSV or JSONL list of pairs: `source,target[,split]`, paths relative to the list's own folder."""
+"""A CSV or JSON list of pairs: `source,target[,split]`, paths relative to the list's own folder."""
 
 from __future__ import annotations
 
-import csv
-import difflib
-import io
+import re
 import reprlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from pathlib import Path, PurePosixPath
 
 from export.edge.disk.names import Spelling, as_text
-from export.edge.disk.reading import parse_json, read_text
 from export.edge.errors import UserError
 from jax_impl.config.data import DataConfig
 from jax_impl.data.pairs import Locator, Pair
 from jax_impl.data.sources.places import root_of
+from jax_impl.data.sources.records import read_records
 from jax_impl.data.sources.source import Source, make_source
 from jax_impl.data.splits import scene_of, split_name
 
 MANIFEST_SUFFIXES = (".csv", ".jsonl")
-MANIFEST_NAMES = ("pairs.csv", "pairs.jsonl", "manifest.csv", "manifest.jsonl")
+OTHER_SUFFIXES = (".tsv", ".json")
+"""Those of a manifest that data.path names itself; in a folder such files may be anything."""
+MANIFEST_NAMES = ("pairs.csv", "pairs.jsonl", "manifest.csv", "manifest.jsonl", "pairs.tsv", "pairs.json")
 """A manifest of one of these names is found by itself."""
 
 MOST_ROWS = 1_000_000
+_WINDOWS_ROOT = re.compile(r"[A-Za-z]:|\\\\")
 _COLUMNS = ("source", "target")
-
-_OTHER_NAMES = {"source": ("src", "input", "cond", "sunrise", "a", "from", "left"),
-                "target": ("tgt", "output", "x0", "sunset", "b", "to", "right")}  # fmt: skip
 
 
 class ManifestLayout:
@@ -90,7 +87,7 @@ def find_manifest(root: Path, any_name: bool) -> Path | None:
     Raises UserError where there are several.
     """
     if root.is_file():
-        return root if root.suffix.lower() in MANIFEST_SUFFIXES else None
+        return root if root.suffix.lower() in (*MANIFEST_SUFFIXES, *OTHER_SUFFIXES) else None
     found = [root / name for name in MANIFEST_NAMES if (root / name).is_file()]
     if not found and any_name:
         found = sorted(p for p in root.iterdir() if p.suffix.lower() in MANIFEST_SUFFIXES and p.is_file())
@@ -101,18 +98,16 @@ def find_manifest(root: Path, any_name: bool) -> Path | None:
 
 
 def read_rows(path: Path) -> tuple[Row, ...]:
-    """All rows of a manifest, a UTF-8 text, checked.
+    """All rows of a manifest, checked; `read_records` says what it may be written in.
 
     Its paths count from its own folder and must stay inside it, links followed; an absolute
-    one may be written where it leads there.
+    one may be written where it leads there. Backslashes are read as Windows writes them where no file has such a name;
+    of an absolute path of Windows the longest end that is there counts, if it names a folder too.
 
     Raises UserError, with the line, for a missing column or file, a path that leaves the
     manifest's folder, an unknown split or a pair that is listed twice.
     """
-    text = read_text(path, "manifest")
-    if not text.strip():
-        raise UserError(f"manifest {path} is empty; write a line `source,target` and one line per pair")
-    records = _jsonl(path, text) if path.suffix.lower() == ".jsonl" else _csv(path, text)
+    records = read_records(path)
     folder = path.parent.resolve()
     rows: list[Row] = []
     spelling = Spelling()
@@ -144,8 +139,11 @@ def _inside(folder: Path, value: object, where: str, spelling: Spelling) -> Path
     if not isinstance(value, str) or not value.strip():
         raise UserError(f"{where} is {reprlib.repr(value)}; write the path of a picture")
     try:
-        file = (folder / value.strip()).resolve()
-        if file.is_relative_to(folder) and not _is_file(file):
+        written = value.strip()
+        file = (folder / written).resolve()
+        if "\\" in written and not _is_file(file):
+            file = _from_windows(folder, written, spelling)
+        elif file.is_relative_to(folder) and not _is_file(file):
             file = spelling.find(folder, file.relative_to(folder)).resolve()
     except (ValueError, OSError, RuntimeError):
         raise UserError(f"{where} {value!r} is not a path; write the path of a picture") from None
@@ -154,55 +152,20 @@ def _inside(folder: Path, value: object, where: str, spelling: Spelling) -> Path
     return file
 
 
+def _from_windows(folder: Path, written: str, spelling: Spelling) -> Path:
+    """The file that a path with backslashes names; where there is none, what it would be."""
+    path = PurePosixPath(written.replace("\\", "/"))
+    absolute = _WINDOWS_ROOT.match(written) is not None
+    parts = path.parts[1:] if absolute else path.parts
+    for start in range(max(len(parts) - 1, 1) if absolute else 1):
+        file = spelling.find(folder, Path(*parts[start:])).resolve()
+        if _is_file(file):
+            return file
+    return (folder / path).resolve()
+
+
 def _is_file(path: Path) -> bool:
     try:
         return path.is_file()
     except OSError:  # Such as a name that is too long for any file.
         return False
-
-
-def _check_columns(present: list[str], where: str) -> None:
-    for column, others in _OTHER_NAMES.items():
-        if column not in present:
-            present = [name[:80] for name in present[:80]]
-            near = next((name for name in present if name in others), None)
-            near = near or next(iter(difflib.get_close_matches(column, present, n=1)), None)
-            remedy = f"rename {near!r} to {column!r}" if near else f"it has {', '.join(map(repr, present)) or 'none'}"
-            raise UserError(f"{where} has no column {column!r}; {remedy} (needed: source, target; optional: split)")
-
-
-def _csv(path: Path, text: str) -> Iterator[tuple[int, dict[str, Any]]]:
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
-    columns: list[str] | None = None
-    try:
-        for values in reader:
-            if not any(value.strip() for value in values):
-                continue
-            if columns is None:
-                columns = [value.strip().lower() for value in values]
-                _check_columns(columns, f"{path} line {reader.line_num}")
-                continue
-            if len(values) != len(columns):
-                raise UserError(
-                    f"{path} line {reader.line_num} has {len(values)} values for {len(columns)} columns; "
-                    "add what is missing, or quote a path that holds a comma"
-                )
-            yield reader.line_num, dict(zip(columns, values, strict=True))
-    except csv.Error as error:
-        raise UserError(f"{path} line {reader.line_num} is not CSV ({error}); mend the line") from None
-
-
-def _jsonl(path: Path, text: str) -> Iterator[tuple[int, dict[str, Any]]]:
-    for line, content in enumerate(text.split("\n"), start=1):
-        if not content.strip():
-            continue
-        where = f"{path} line {line}"
-        try:
-            record = parse_json(content)
-        except ValueError:
-            record = None
-        if not isinstance(record, dict):
-            raise UserError(f'{where} is not a JSON object; write {{"source": "a.jpg", "target": "b.jpg"}}')
-        record = {str(key).lower(): value for key, value in record.items()}
-        _check_columns(list(record), where)
-        yield line, record

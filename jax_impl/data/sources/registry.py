@@ -12,6 +12,7 @@ from jax_impl.data.sources.manifest import MANIFEST_NAMES, ManifestLayout
 from jax_impl.data.sources.places import unread_hint
 from jax_impl.data.sources.scenes import SceneLayout
 from jax_impl.data.sources.side_by_side import SideBySideLayout
+from jax_impl.data.sources.sides import describe_place
 from jax_impl.data.sources.source import Layout, Source
 from jax_impl.data.sources.tfds import TfdsLayout
 
@@ -32,7 +33,7 @@ class AutoLayout:
         raise UserError(
             f"data.path {root} holds no pairs; put pictures of the same stem into A/ and B/ (or sunrise/ and sunset/), "
             f"put side-by-side pictures there, or write {MANIFEST_NAMES[0]} with the columns source,target"
-            + (unread_hint(root) if root.is_dir() else "")
+            + (describe_place(root) + unread_hint(root) if root.is_dir() else "")
         )
 
 

@@ -29,7 +29,9 @@ class SideBySideLayout:
         """Whether most of some pictures have two halves; raises UserError where there are only other pictures."""
         root = root_of(config, file=True)
         if root.is_file():
-            raise UserError(f"data.path {root} is a file but no manifest; name a folder, or a .csv or .jsonl file")
+            raise UserError(
+                f"data.path {root} is a file but no manifest; name a folder, or a .csv, .tsv, .json or .jsonl file"
+            )
         pictures = [picture for _, place in places(root) for picture in pictures_in(place)]
         if not pictures:
             return False

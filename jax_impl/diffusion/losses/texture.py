@@ -31,9 +31,9 @@ class TextureConfig(LossConfig):
     term: Literal["texture"] = "texture"
     levels: int = 3
     """Most levels of the Laplacian pyramid, 1 to 8; each halves the side."""
-    directions: int = 64
+    directions: int = 32
     """Random directions for each level and step, 1 to 1024."""
-    patches: int = 16384
+    patches: int = 2048
     """Most patches of a level that are compared, at least 16; of more, those on a coarser random grid."""
 
     over_batch: ClassVar[bool] = True

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -23,8 +24,9 @@ from jax_impl.training.interfaces import Batch, Guard, NamedNetworks, StepFuncti
 from jax_impl.training.objective import Problem, make_validation_loss
 from jax_impl.training.optim import learning_rate, make_optimizer, scale_by_adam, scale_by_learning_rate
 from jax_impl.training.stages.denoising import DenoisingStage
+from jax_impl.training.stages.overfitting import Gauge, make_gauge, warning
 from jax_impl.training.stages.realism_config import RealismStageConfig
-from jax_impl.training.stages.realism_step import make_realism_step
+from jax_impl.training.stages.realism_step import make_realism_step, scores_of
 from jax_impl.training.state import TrainState, with_params
 
 BETAS = (0.0, 0.99)
@@ -97,6 +99,20 @@ class RealismStage:
         terms = [term for term in self.terms if not term.needs] or [TextureConfig()]
         loss = make_validation_loss(self.problem._replace(losses=Losses(terms)), draws=1)
         return lambda networks, pairs: loss(*networks[DENOISER], pairs)
+
+    def gauged(self, state: RealismState) -> Tree:
+        """The discriminator's weights."""
+        return state.discriminator
+
+    def make_gauge(self) -> Gauge:
+        """How far the discriminator has learned the training pairs by heart; nothing without one."""
+        if self.adversary is None:
+            return lambda weights, networks, train, held_out: {}
+        return make_gauge(self.problem, partial(scores_of, self.problem, self.adversary))
+
+    def warning(self, figures: Mapping[str, float]) -> str | None:
+        """Where that is too far."""
+        return warning(figures)
 
     def make_pictures(self, cond: jax.Array | np.ndarray) -> Callable[[NamedNetworks], np.ndarray]:
         """The pictures of one pass, always from the same noise."""

@@ -60,7 +60,7 @@ def make_realism_step(
         aux = {
             PROGRESS: progress,
             MEAN: gathered(mesh, state.mean),
-            DISCRIMINATOR: scores_of(problem, adversary, weights),
+            DISCRIMINATOR: None if adversary is None else scores_of(problem, adversary, weights),
         }
         grads, metrics, stats, shown = gradient(problem, gathered(mesh, network.params), network.stats, drawn, key, aux)
         grads = divided(mesh, grads)
@@ -112,10 +112,8 @@ def mean_pictures(problem: Problem, mean: tuple[Tree, Tree], cond: jax.Array, no
     return jax.lax.stop_gradient(problem.process.to_x0(output, x_t, noised.t))
 
 
-def scores_of(problem: Problem, adversary: AdversarialConfig | None, weights: Tree) -> Scores | None:
-    """The discriminator with these weights; None where there is none."""
-    if adversary is None:
-        return None
+def scores_of(problem: Problem, adversary: AdversarialConfig, weights: Tree) -> Scores:
+    """The discriminator with these weights."""
     return partial(discriminator.scores, problem.config.codec.channels, adversary.width, weights)
 
 
@@ -128,7 +126,6 @@ def discriminator_gradient(
 
     def loss(weights: Tree) -> tuple[jax.Array, Metrics]:
         scores = scores_of(problem, adversary, weights)
-        assert scores is not None
         return discriminator_loss(scores, shown, adversary.gamma, adversary.penalty_every)
 
     (_, parts), grads = jax.value_and_grad(loss, has_aux=True)(weights)

@@ -27,6 +27,7 @@ from jax_impl.runs.folder import open_run
 from jax_impl.train import train
 from jax_impl.training import feed as feed_module
 from jax_impl.training.report import METRICS, read_log
+from jax_impl.training.stages.overfitting import OVERFITTING
 from jax_impl.training.stages.realism import RealismState
 from jax_impl.training.stages.realism_config import RealismStageConfig
 from jax_impl.training.stages.registry import DenoisingStageConfig
@@ -92,6 +93,9 @@ def test_both_networks_move_and_the_mean_one_stays(unbroken: Path, config: Confi
     first = log[0]
     total = 2.0 * first["texture"] + 0.3 * first["anchor"] + 0.5 * first["adversarial"]
     assert first["loss"] == pytest.approx(total, rel=1e-5)
+    ends = [record for record in read_log(unbroken) if "val_loss" in record]
+    assert [OVERFITTING in record for record in ends] == [False, True, True]
+    assert {"score_training", "score_held_out", "score_generated"} <= ends[-1].keys()
 
 
 def test_a_killed_run_resumes_to_the_bit(

@@ -70,7 +70,7 @@ def test_a_faulty_csv_is_refused_with_its_line(tmp_path: Path, text: str, messag
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("[1, 2]\n", "line 1 is not a JSON object"),
+        ("[1, 2]\n", "entry 1 is not a JSON object"),
         ('{"source": "a.png"', "line 1 is not a JSON object"),
         ('\n{"source": "a.png"}\n', "line 2 has no column 'target'"),
         ('{"source": "a.png", "target": 3}\n', "line 1: target is 3"),
@@ -88,10 +88,67 @@ def test_a_faulty_jsonl_is_refused_with_its_line(tmp_path: Path, text: str, mess
         find(tmp_path)
 
 
-def test_a_manifest_that_is_not_text_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "pairs.csv").write_bytes(b"\xff\xfe\x00s")
+@pytest.mark.parametrize(
+    "data", [b"\xff\xfe\x00", b"source,target\n\xe9\0.png,b.png", b"a\x81b"], ids=["wide", "nul", "no"]
+)
+def test_a_manifest_that_is_not_text_is_refused(tmp_path: Path, data: bytes) -> None:
+    (tmp_path / "pairs.csv").write_bytes(data)
     with pytest.raises(UserError, match="not UTF-8"):
         find(tmp_path)
+
+
+PAIRS = [("a/K\u00fcste 0.png", "b/0.png"), ("a/1.png", "b/1.png")]
+PLAIN = "source,target\n" + "".join(f"{a},{b}\n" for a, b in PAIRS)
+BACK = PLAIN.replace("/", "\\")
+WINDOWS = BACK.replace("a\\", "C:\\My photos\\x\\a\\").replace("b\\", "C:\\My photos\\x\\b\\")
+RECORDS = [{"source": a, "target": b} for a, b in PAIRS]
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "encoding"),
+    [
+        ("semicolons.csv", PLAIN.replace(",", ";"), "utf-8"),
+        ("semicolons.csv", PLAIN.replace(",", ";"), "cp1252"),
+        ("excel.csv", "sep=;\r\n" + PLAIN.replace(",", ";").replace("\n", "\r\n"), "utf-8-sig"),
+        ("tabs.tsv", PLAIN.replace(",", "\t"), "utf-8"),
+        ("unicode.csv", PLAIN.replace(",", "\t"), "utf-16"),
+        ("pandas.csv", BACK, "utf-8"),
+        ("dots.csv", BACK.replace("a\\", ".\\a\\").replace("b\\", ".\\b\\"), "utf-8"),
+        ("windows.csv", WINDOWS, "utf-8"),
+        ("quoted.csv", '"source";"target";"split"\n' + "".join(f'"{a}";"{b}";\n' for a, b in PAIRS), "utf-8"),
+        ("array.jsonl", json.dumps(RECORDS), "utf-8"),
+        ("array.json", json.dumps(RECORDS, indent=2), "utf-8"),
+        ("lines.json", "".join(json.dumps(one).replace("/", "\\\\") + "\n" for one in RECORDS), "utf-8"),
+    ],
+)
+def test_manifests_as_programs_write_them_say_the_same(tmp_path: Path, name: str, text: str, encoding: str) -> None:
+    for a, b in PAIRS:
+        paint(tmp_path / a, DAWN)
+        paint(tmp_path / b, DUSK)
+    (tmp_path / name).write_bytes(text.encode(encoding))
+    source = find(tmp_path / name, val_share=0.0)
+    assert sorted(names(source, "train")) == ["1", "K\u00fcste 0"]
+    assert colours(source) == {(DAWN, DUSK)}
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("pairs.csv", "source;tarjet\na.png;b.png\n", "line 1 has no column 'target'; rename 'tarjet' to 'target'"),
+        ("pairs.csv", "sep=;\nsource;target\na.png;gone.png\n", r"line 3: .*gone\.png"),
+        ("pairs.csv", "source,target\na.png,..\\secret.png\n", "lies outside"),
+        ("pairs.csv", "source,target\na.png,D:\\x\\..\\..\\secret.png\n", "lies outside|does not exist"),
+        ("pairs.json", '[{"source": "a.png"}]', "entry 1 has no column 'target'"),
+        ("pairs.json", '[{"source": "a.png",]', "is not JSON"),
+        ("pairs.json", "[]", "lists no pairs"),
+    ],
+)
+def test_their_faults_are_named_too(tmp_path: Path, name: str, text: str, message: str) -> None:
+    paint(tmp_path / "data" / "a.png", DAWN)
+    paint(tmp_path / "secret.png", DAWN)
+    (tmp_path / "data" / name).write_text(text)
+    with pytest.raises(UserError, match=message):
+        find(tmp_path / "data")
 
 
 def test_two_manifests_are_one_too_many(tmp_path: Path) -> None:
