@@ -20,8 +20,8 @@ from tests.faults.fuzz.shares import SHARES
 
 REGRESSIONS = Path(__file__).with_name("regressions")
 COUNTS = {
-    "picture": 60, "csv": 30, "jsonl": 30, "sums": 20, "networks": 60, "config": 30, "bundle": 20, "onnx": 30,
-    "pth": 12,
+    "picture": 60, "csv": 30, "jsonl": 30, "tree": 30, "sums": 20, "networks": 60, "config": 30, "bundle": 20,
+    "onnx": 30, "pth": 12,
 }  # fmt: skip
 
 

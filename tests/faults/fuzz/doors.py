@@ -27,7 +27,7 @@ from jax_impl.config.as_json import from_json
 from jax_impl.config.data import DataConfig
 from jax_impl.data.sources import open_source
 from jax_impl.runs.bundles import read_bundle
-from tests.faults.fuzz import commands, values
+from tests.faults.fuzz import commands, trees, values
 from tests.faults.fuzz.material import Material, bundled, ordered, sealed
 from tests.faults.fuzz.mutate import examples, mutate
 from torch_ref.convert import from_pth, to_pth
@@ -40,6 +40,7 @@ _SUFFIXES = {
     "picture": "png",
     "config": "json",
     "networks": "json",
+    "tree": "json",
     "bundle": "safetensors",
     "optimizer": "safetensors",
 }
@@ -77,6 +78,8 @@ def _filled(made: list, count: int) -> list:
 def _strategy(door: str, material: Material) -> st.SearchStrategy[bytes] | None:
     if door == "csv":
         return values.csv_texts()
+    if door == "tree":
+        return trees.lists()
     if door == "jsonl":
         return values.jsonl_texts()
     if door == "sums":
@@ -164,6 +167,12 @@ def _pairs(path: Path, material: Material) -> None:
         held.unlink()
 
 
+def _tree(path: Path, material: Material) -> str | None:
+    picture = material.files["picture"]
+    kinds = {".png": picture[4], ".jpg": picture[0], ".jfif": picture[0], ".heic": picture[0]}
+    return trees.walk(path.read_bytes(), kinds)
+
+
 def _sums(path: Path, material: Material) -> str | None:
     (material.folder / "sums" / "SHA256SUMS").write_bytes(path.read_bytes())
     return None if check_sums(material.folder / "sums") == 3 else SILENT
@@ -235,6 +244,6 @@ def _optimizer(path: Path, material: Material) -> None:
 
 
 _WALKS: dict[str, Callable[[Path, Material], str | None]] = {
-    "picture": _picture, "csv": _pairs, "jsonl": _pairs, "sums": _sums, "networks": _networks, "config": _config,
-    "bundle": _bundle, "optimizer": _optimizer, "onnx": _onnx, "pth": _pth,
+    "picture": _picture, "csv": _pairs, "jsonl": _pairs, "tree": _tree, "sums": _sums,
+    "networks": _networks, "config": _config, "bundle": _bundle, "optimizer": _optimizer, "onnx": _onnx, "pth": _pth,
 }  # fmt: skip

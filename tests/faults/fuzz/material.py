@@ -19,11 +19,13 @@ from export.edge.model import artifact
 from export.edge.model.bundles import bundle_metadata
 from export.edge.model.layout import NETWORKS_FILE, write_networks
 from export.edge.model.variants import VARIANTS, Variant
+from export.edge.pictures.kinds import decoder
 from jax_impl.config.as_json import to_json
 from jax_impl.config.presets import PRESETS
 from jax_impl.config.tree import Config
 from tests.edge.conftest import graph, metadata
 from tests.export.conftest import write_bundle
+from tests.faults.fuzz import trees
 from torch_ref.convert import to_pth
 from torch_ref.optimizer import Training, fresh, write_training
 from torch_ref.original import settings
@@ -56,10 +58,14 @@ def make_material(folder: Path) -> Material:
         "csv": [
             b"source,target,split\na.png,b.png,train\nb.png,a.png,val\n",
             b"\xef\xbb\xbfsource,target\na.png,b.png\n",
+            b"sep=;\r\nsource;target\r\n.\\a.png;B.PNG\r\n",
+            "source\ttarget\n.\\a.png\tb.png\n".encode("utf-16"),
         ],
         "jsonl": [
-            b'{"source": "a.png", "target": "b.png", "split": "train"}\n{"source": "b.png", "target": "a.png"}\n'
+            b'{"source": "a.png", "target": "b.png", "split": "train"}\n{"source": "b.png", "target": "a.png"}\n',
+            b'[{"source": "a.png", "target": ".\\\\b.png"}, {"source": "b.png", "target": "a.png"}]',
         ],
+        "tree": [json.dumps(trees.WHOLE).encode()],
         "sums": [_artifact_folder(folder / "sums")],
         "networks": [_networks(folder / "networks")],
         "config": [json.dumps(config, indent=2).encode(), to_json(Config()).encode()],
@@ -132,13 +138,14 @@ def _pictures() -> list[bytes]:
         (image.convert("P"), "GIF", frames),
         (image, "PPM", {}),
         (image.convert("1"), "PPM", {}),
+        *((image, kind, {"quality": 80}) for kind in map(decoder, ("AVIF", "HEIC")) if kind is not None),
     ]
     found = []
     for picture, kind, options in kinds:
         buffer = io.BytesIO()
         picture.save(buffer, kind, **options)
         found.append(buffer.getvalue())
-    return [*found, b"P3\n2 2\n255\n1 2 3 4 5 6 7 8 9 10 11 12\n", b"P5\n2 2\n1000\n" + bytes(8)]
+    return [*found, found[0][:-2], b"P3\n2 2\n255\n1 2 3 4 5 6 7 8 9 10 11 12\n", b"P5\n2 2\n1000\n" + bytes(8)]
 
 
 def _artifact_folder(folder: Path) -> bytes:

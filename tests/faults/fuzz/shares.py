@@ -1,9 +1,10 @@
 """How a campaign's inputs are divided among the doors: mostly to those that are cheap and take files of others."""
 
 SHARES = {
-    "picture": 27,
+    "picture": 22,
     "csv": 9,
     "jsonl": 8,
+    "tree": 5,
     "sums": 4,
     "networks": 3,
     "config": 10,

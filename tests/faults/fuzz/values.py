@@ -26,6 +26,9 @@ JSON = st.recursive(
 NAMES = st.one_of(
     st.sampled_from(["a.png", "b.png", "", " ", ".", "..", "../a.png", "/etc/passwd", "sub/../a.png", "sub/link.png"]),
     st.sampled_from(["x" * 300, "a.png/", "~", "a.png\x00", "con/" * 2000, "\x1b[31m", "//a.png", "folder", "fifo"]),
+    st.sampled_from(
+        ["A.PNG", ".\\a.png", "C:\\x\\a.png", "C:\\data\\sub\\a.png", "..\\..\\a.png", "\\\\host\\a\\b.png"]
+    ),
     st.text(max_size=12),
 )
 
@@ -73,10 +76,14 @@ def json_bytes(tree: Any) -> bytes:
 
 
 def csv_texts() -> st.SearchStrategy[bytes]:
-    row = st.lists(NAMES, min_size=0, max_size=4).map(",".join)
+    rows = st.lists(st.lists(NAMES, min_size=0, max_size=4), max_size=5)
     head = st.sampled_from(["source,target", "source,target,split", "target,source", "a,b", "", "source,source"])
-    lines = st.tuples(head, st.lists(row, max_size=5)).map(lambda parts: "\n".join([parts[0], *parts[1]]))
+    lines = st.builds(_table, head, rows, st.sampled_from([",", ",", ";", "\t"]), st.sampled_from(["", "", "sep=;\n"]))
     return st.one_of(lines.map(encode), st.binary(max_size=60), lines.map(lambda t: t.encode("utf-16", "replace")))
+
+
+def _table(head: str, rows: Sequence[Sequence[str]], delimiter: str, first: str) -> str:
+    return first + "\n".join([head.replace(",", delimiter), *map(delimiter.join, rows)])
 
 
 def jsonl_texts() -> st.SearchStrategy[bytes]:
