@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import grimp
+import pytest
 
 PACKAGES = ("export", "jax_impl", "torch_ref")
 
@@ -164,6 +165,7 @@ print("loaded:", *(name for name in ("torch", "torch_ref", "tensorflow") if name
 """
 
 
+@pytest.mark.slow  # A whole run in a process; what is loaded by imports is tested always.
 def test_jax_impl_uses_neither_torch_nor_tensorflow(root: Path, tmp_path: Path) -> None:
     # Libraries load others late: tensorboardX takes torch, and flax TensorFlow, where they are asked for more.
     command = [sys.executable, "-c", USE, str(tmp_path)]

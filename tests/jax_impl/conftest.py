@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,6 +14,8 @@ from jax_impl.data.loader import load
 from jax_impl.model.seed_unet import SeedModelConfig
 from jax_impl.model.unet import UNetModelConfig
 from jax_impl.train import train
+from jax_impl.training.stages.denoising import DenoisingStage
+from jax_impl.training.stages.realism import RealismStage
 
 
 def make_small_config(kind: str = "unet", **train_settings: object) -> Config:
@@ -29,6 +32,27 @@ def make_small_config(kind: str = "unet", **train_settings: object) -> Config:
         optim=OptimConfig(learning_rate=1e-3, ema_decay=0.9, more_ema_decays=(0.2, 0.3)),
         train=TrainConfig(**settings),  # type: ignore[arg-type]
     )
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _traced_once() -> Iterator[None]:
+    """Let runs with the same settings share one jitted step and one validation: most of their time is tracing."""
+    made: dict[Any, Any] = {}
+
+    def kept(method: Callable[..., Any]) -> Callable[..., Any]:
+        def get(self: Any, *args: Any) -> Any:
+            key = (method.__name__, type(self), getattr(self, "own", None), self.problem.config, *args)
+            if key not in made:
+                made[key] = method(self, *args)
+            return made[key]
+
+        return get
+
+    with pytest.MonkeyPatch.context() as patch:
+        for stage in (DenoisingStage, RealismStage):
+            for name in ("make_step", "make_validation"):
+                patch.setattr(stage, name, kept(getattr(stage, name)))
+        yield
 
 
 @pytest.fixture(scope="session")

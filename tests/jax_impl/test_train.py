@@ -46,7 +46,13 @@ def finished(trained_run: Path, tmp_path: Path) -> Path:
     return shutil.copytree(trained_run, tmp_path / "finished")
 
 
-@pytest.mark.parametrize(("kind", "at"), [("unet", 4), ("seed", 3)], ids=["mid-epoch", "end of an epoch"])
+@pytest.mark.parametrize(
+    ("kind", "at"),
+    [
+        pytest.param("unet", 4, id="mid-epoch"),
+        pytest.param("seed", 3, id="end of an epoch", marks=pytest.mark.slow),  # BatchNorm's statistics too.
+    ],
+)
 def test_a_stopped_and_resumed_run_equals_the_unbroken_one(
     small_config: SmallConfig,
     kind: str,
@@ -77,6 +83,7 @@ def test_a_stopped_and_resumed_run_equals_the_unbroken_one(
     assert (tmp_path / "run" / METRICS).read_text() == (unbroken / METRICS).read_text()
 
 
+@pytest.mark.slow  # Two trainings; resuming and saving have tests of their own.
 def test_checkpoints_by_the_minute_change_no_numbers_and_are_resumed_from(
     small_config: SmallConfig, tmp_path: Path, trained_run: Path
 ) -> None:

@@ -10,6 +10,8 @@ import pytest
 from tests.parity.subject import Subject, from_bundle, from_preset
 
 TRAINED = ["seed", "tiny"]
+SLOW_FOR_TINY = [pytest.param("seed"), pytest.param("tiny", marks=pytest.mark.slow)]
+"""For long levels, of which both networks show the same."""
 
 
 @pytest.fixture(scope="session", params=TRAINED)

@@ -13,6 +13,7 @@ import pytest
 from export.edge.errors import UserError
 from jax_impl.config.presets import PRESETS
 from tests.parity.__main__ import main, report
+from tests.parity.conftest import SLOW_FOR_TINY
 from tests.parity.ladder import Line, compare, summary, to_json, to_markdown, worst
 from tests.parity.network import gradients, network
 from tests.parity.onnx_file import onnx_file
@@ -120,6 +121,7 @@ def test_bad_arguments(arguments: list[str], said: str, tmp_path: Path) -> None:
     assert not (tmp_path / "parity").exists()
 
 
+@pytest.mark.parametrize("subject", SLOW_FOR_TINY, indirect=True)
 def test_the_command(subject: Subject, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = subject.onnx.parents[2] / "model.safetensors"
     main([str(path), "--levels", "g", "--output", str(tmp_path / "parity")])
@@ -157,6 +159,7 @@ def test_loss_and_gradients(subject: Subject) -> None:
     assert any("worst gradient" in one.what for one in lines)
 
 
+@pytest.mark.parametrize("subject", SLOW_FOR_TINY, indirect=True)
 def test_samplers(subject: Subject) -> None:
     lines = list(samplers(subject))
     pairs = {"JAX · torch", "onnxruntime · torch", "diffusers · torch", "torch · torch in float64", "torch"}

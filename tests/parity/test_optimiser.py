@@ -20,6 +20,7 @@ from jax_impl.data.loader import load
 from jax_impl.model.unet import UNetModelConfig
 from jax_impl.training.objective import Problem
 from jax_impl.training.optim import clip_by_global_norm, learning_rate, make_optimizer, scale_by_adam
+from tests.parity.conftest import SLOW_FOR_TINY
 from tests.parity.ladder import Line
 from tests.parity.optimiser import (
     Course,
@@ -35,6 +36,7 @@ from torch_ref.trainer import Recipe, make_scheduler
 from torch_ref.weights import build_model, to_jax
 
 
+@pytest.mark.parametrize("subject", SLOW_FOR_TINY, indirect=True)
 def test_a_course_in_both_dtypes(subject: Subject) -> None:
     """Forty steps: enough for four learning rates, and for every quantity to move."""
     lines = list(optimiser(subject, steps=40, size=subject.config.data.size, batch=4))

@@ -160,6 +160,7 @@ def test_a_codec_and_a_second_network_are_run(
         visit.context.close()
 
 
+@pytest.mark.slow  # WebGPU in software takes half a minute for one picture.
 def test_webgpu_draws_the_same_where_it_is(
     launch: Callable[[list[str]], Any], serve: Callable[[bool], str], folder_of_models: Path, tmp_path: Path
 ) -> None:

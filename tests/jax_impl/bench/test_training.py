@@ -48,6 +48,7 @@ def test_peaks_go_by_the_device_s_name() -> None:
     assert peak_flops("an abacus", "float32") is None
 
 
+@pytest.mark.slow  # A benchmark of every way to train.
 def test_every_way_is_measured_and_written(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

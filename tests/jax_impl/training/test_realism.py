@@ -57,19 +57,17 @@ def pairs(config: Config) -> tuple[Pairs, Pairs]:
 
 
 @pytest.fixture(scope="module")
-def unbroken(config: Config, pairs: tuple[Pairs, Pairs], tmp_path_factory: pytest.TempPathFactory) -> Path:
+def unbroken(config: Config, pairs: tuple[Pairs, Pairs], once: Callable[..., Path]) -> Path:
     """Read it, don't change it."""
-    run = tmp_path_factory.mktemp("realism") / "run"
-    assert train(config, run, *pairs) == 0
-    return run
+    return once("realism_run", lambda folder: train(config, folder / "run", *pairs)) / "run"
 
 
 @pytest.fixture(scope="module")
-def weights(unbroken: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def weights(unbroken: Path, once: Callable[..., Path]) -> Path:
     """The bundle of the whole run."""
-    path = tmp_path_factory.mktemp("bundle") / "model.safetensors"
-    bundle.main(["--run", str(unbroken), "--output", str(path)])
-    return path
+    path = "model.safetensors"
+    made = once("realism_bundle", lambda folder: bundle.main(["--run", str(unbroken), "--output", str(folder / path)]))
+    return made / path
 
 
 def state_of(run: Path) -> RealismState:
