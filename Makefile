@@ -1,7 +1,8 @@
-# Two commands that each work alone on a fresh machine with Python 3.11 or 3.12 and make:
+# Three commands that each work alone on a fresh machine with Python 3.11 or 3.12 and make:
 #   make demo    set up, train a small model on the built-in scenes, export it, turn unseen sunrises into sunsets
 #   make test    set up and run the whole suite
-# Both install into .venv and reuse it; it is brought up to date when pyproject.toml or constraints.txt change.
+#   make docs    set up and build the documentation site
+# All install into .venv and reuse it; it is brought up to date when pyproject.toml or constraints.txt change.
 # On 3.13 they try: the pins are not checked there.
 
 # Where the demo writes.
@@ -26,7 +27,7 @@ INSTALL_LOG := $(VENV)/install.log
 TORCH := $(shell sed -n 's/^torch==/torch==/p' constraints.txt)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check lint types imports format install clean
+.PHONY: help demo test docs check lint types imports format install clean
 
 help: ## say what there is
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "%-14s %s\n", $$1, $$2 }'
@@ -48,6 +49,11 @@ demo: $(VENV)/.installed-all ## set up, train on the built-in scenes, export, an
 
 test: $(VENV)/.installed-dev ## set up and run the whole suite
 	@$(BIN)/python -m pytest -n $(PYTEST_WORKERS) --dist worksteal $(PYTEST_ARGS)
+
+# The variable switches off a notice about another program.
+docs: $(VENV)/.installed-docs ## set up and build the documentation site into build/docs; warnings are errors
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+	@echo "documentation: build/docs/index.html"
 
 check: lint types imports ## lint, types and import rules
 
@@ -109,3 +115,10 @@ $(VENV)/.installed-dev: pyproject.toml constraints.txt $(VENV)/.installed-torch
 	@echo "set up: the packages that the tests need"
 	@$(PIP) install -q -c constraints.txt -e '.[all,dev]' >$(INSTALL_LOG) 2>&1 || { cat $(INSTALL_LOG) >&2; exit 2; }
 	@touch $(VENV)/.installed-all $@
+
+# Needs none of the others: mkdocstrings reads the sources without importing them.
+$(VENV)/.installed-docs: pyproject.toml constraints.txt | $(BIN)/pip
+	@echo "set up: the packages that the documentation needs"
+	@$(PIP) install -q -c constraints.txt -e '.[docs]' >$(VENV)/install-docs.log 2>&1 || \
+		{ cat $(VENV)/install-docs.log >&2; exit 2; }
+	@touch $@

@@ -34,7 +34,7 @@ from jax_impl.training.checkpoint import NEWEST
 
 @dataclass(frozen=True)
 class SampleArgs:
-    """Draw pictures with the weights of a run or of a bundle."""
+    """Sample pictures with the weights of a run or of a bundle."""
 
     input: tuple[Path, ...]
     """Photos to translate, or one folder of photos; they are never overwritten."""

@@ -11,13 +11,14 @@ import pytest
 from export.edge import version
 from jax_impl.config.presets import PRESETS
 from tests.reference import modules, page, parsers
-from tests.test_english import PHRASES
+from tests.test_english import FOR_USERS, PHRASES
 
 PRONOUN = re.compile(
     r"(how many they|neighbouring|its?|the[iy]r?|them|these|those|this|that|such|whose|what of|of|for|or)\b",
     re.IGNORECASE,
 )  # fmt: skip
 """What a help text that leans on another flag's begins with."""
+USED = (*PHRASES, *FOR_USERS)
 ASIDE = re.compile(r"\s*\((default: .*|required|optional)\)$", re.DOTALL)
 """What the parser appends."""
 
@@ -32,7 +33,7 @@ def test_every_help_text_stands_alone(command: str) -> None:
         if isinstance(action.choices, dict) or action.dest in ("help", "version"):
             continue
         name, text = "/".join(action.option_strings) or action.dest, ASIDE.sub("", action.help or "").strip()
-        if not text or PRONOUN.match(text) or any(re.search(rf"\b{p}\b", text, re.IGNORECASE) for p in PHRASES):
+        if not text or PRONOUN.match(text) or any(re.search(rf"\b{p}\b", text, re.IGNORECASE) for p in USED):
             wrong.append(f"{name}: {text!r}")
     assert not wrong, "\n".join(sorted(set(wrong)))
     assert sum(len(parser._actions) for parser in listed) > 2

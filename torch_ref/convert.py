@@ -158,7 +158,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--optimizer",
         type=Path,
-        help="optimizer.safetensors with AdamW's moments: written beside a bundle, or read with the one it belongs to",
+        help="optimizer.safetensors with AdamW's moments: written together with a bundle, or read with its bundle",
     )
     parser.add_argument(
         "--like", type=Path, help="a checkpoint of the script, whose order of parameters the .pth written then has"

@@ -100,14 +100,14 @@ def _add_pictures(parser: argparse.ArgumentParser) -> None:
         "--size",
         type=int,
         metavar="PIXELS",
-        help="bring the photo to another size than that of training: its short side, or both where models want squares",
+        help="bring the photo to another size than that of training: its short side, or both where models need squares",
     )
     parser.add_argument(
         "--detail",
         choices=DETAILS,
         default="transfer",
         help="how a large photo comes back: transfer (default) changes the colours of the photo's own pixels, "
-        "enlarge resizes what the model drew",
+        "enlarge resizes what the model made",
     )
     parser.add_argument(
         "--tile",
@@ -115,7 +115,7 @@ def _add_pictures(parser: argparse.ArgumentParser) -> None:
         nargs="?",
         const=OWN_TILE,
         metavar="PIXELS",
-        help="draw a picture whose short side has so many pixels, by default as many as the photo's, in overlapping "
+        help="make a picture whose short side has so many pixels, by default as many as the photo's, in overlapping "
         "windows of the model's own size",
     )
     parser.add_argument(

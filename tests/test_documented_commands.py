@@ -1,0 +1,184 @@
+"""Every command in the README and on the pages exists and takes its flags; what their code imports exists."""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import importlib
+import re
+import shlex
+from collections.abc import Iterator
+from typing import Any, NamedTuple, NoReturn
+
+import pytest
+
+from jax_impl.config import arguments, command
+from jax_impl.config.presets import PRESETS
+from tests.reference import ROOT, parsers
+
+NOT_RUN = {
+    "README.md": ["needs CUDA or a TPU"],
+    "docs/deploying.md": ["builds a wheel and installs it on another machine"],
+    "docs/training.md": ["needs CUDA or a TPU", "needs a cluster"],
+}
+"""Blocks of commands that no test here parses, by page: the reasons that stand above them."""
+RUN_ELSEWHERE = ("docs/extending.md",)
+"""Pages whose code needs modules of their own: tests/end_to_end/test_extending.py runs it."""
+OF_TESTS = ("docs/figures.md", "docs/accelerators.md", "docs/reference.md")
+"""Pages that name flags of the programs that measure, which docs/reference.md does not have, and that page itself."""
+BLOCK = re.compile(r"(?:<!-- not run here: ([^>]*) -->\n)?^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+SHELL = ("git", "cd", "export")
+"""First words of lines that are no commands of the project."""
+SPAN = re.compile(r"`((?:\.venv/bin/)?python -m (?:jax_impl|torch_ref|export|tests)[^`]*)`")
+
+
+class Block(NamedTuple):
+    """A fenced block of a page: why it is not tried here (or ""), its language and its text."""
+
+    reason: str
+    language: str
+    text: str
+
+
+class ParsedError(Exception):
+    """Ends a command when its words have been read without a mistake."""
+
+
+def pages() -> list[str]:
+    """The README and all pages, by their paths."""
+    return ["README.md", *sorted(str(path.relative_to(ROOT)) for path in (ROOT / "docs").glob("*.md"))]
+
+
+def blocks(page: str) -> list[Block]:
+    """All fenced blocks of a page."""
+    return [Block(*found) for found in BLOCK.findall((ROOT / page).read_text(encoding="utf-8"))]
+
+
+def lines(text: str) -> Iterator[list[str]]:
+    """The words of each command, continued lines joined, without comments and leading settings of the environment."""
+    rest = ""
+    for line in text.replace("\\\n", " ").splitlines():
+        rest += line + "\n"
+        if rest.count("'") % 2:  # A quoted word that goes on.
+            continue
+        words, rest = shlex.split(rest, comments=True), ""
+        while words and re.match(r"[A-Z_]+=", words[0]):
+            words.pop(0)
+        if words and words[0].startswith("--"):  # Flags alone are flags of training; `sharp` has all stages.
+            words = ["python", "-m", "jax_impl.train", "sharp", *words]
+        if words and words[0] not in SHELL:
+            yield words
+
+
+def module_of(name: str) -> str:
+    """The module with a command's `main`: that of a package is its `__main__`."""
+    if (ROOT / name.replace(".", "/") / "__main__.py").exists():
+        return "jax_impl.bench.training" if name == "jax_impl.bench" else f"{name}.__main__"
+    assert (ROOT / f"{name.replace('.', '/')}.py").exists(), f"python -m {name}: there is no such module"
+    return name
+
+
+@pytest.fixture
+def stopped(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Commands that end with ParsedError once their words are read, and do not look for a run's or a bundle's files."""
+    read_words, make = argparse.ArgumentParser.parse_args, command._made
+
+    def parse_args(parser: argparse.ArgumentParser, *words: Any, **options: Any) -> NoReturn:
+        read_words(parser, *words, **options)
+        raise ParsedError
+
+    def made(kind: type, default: object, given: Any, prefix: str = "") -> Any:
+        settings = make(kind, default, given, prefix)
+        if not prefix:
+            raise ParsedError
+        return settings
+
+    monkeypatch.setattr(argparse.ArgumentParser, "parse_args", parse_args)
+    monkeypatch.setattr(command, "_made", made)
+    monkeypatch.setattr(arguments, "read_config", lambda _: PRESETS["seed"]())
+    monkeypatch.setattr(arguments, "read_plugins", lambda _: ())
+    monkeypatch.setattr(arguments, "_continuing", lambda config, _: config)
+
+
+def targets() -> set[str]:
+    """What make makes."""
+    return set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+
+
+@pytest.mark.usefixtures("stopped")
+@pytest.mark.parametrize("page", [page for page in pages() if page not in RUN_ELSEWHERE])
+def test_every_command_of_a_block_takes_its_flags(page: str) -> None:
+    for block in blocks(page):
+        if block.language == "sh" and not block.reason:
+            for words in lines(block.text):
+                check(words)
+
+
+def check(words: list[str]) -> None:
+    """Read a command line by the parser of the command."""
+    first, *others = words
+    if first == "make":
+        assert set(others) <= targets(), words
+        return
+    assert first in ("python", ".venv/bin/python"), f"mark the block as not run here: {words}"
+    assert others[0] == "-m", words
+    if others[-1] in ("--help", "--version"):
+        others.pop()
+    with pytest.raises(ParsedError):
+        importlib.import_module(module_of(others[1])).main(others[2:])
+
+
+@pytest.mark.parametrize("page", pages())
+def test_every_command_in_the_text_has_its_flags(page: str) -> None:
+    text = BLOCK.sub("", (ROOT / page).read_text(encoding="utf-8"))
+    for span in SPAN.findall(text):
+        _, _, name, *words = shlex.split(" ".join(span.split()))
+        module = module_of(name)
+        flags = [word.partition("=")[0] for word in words if re.match(r"--[a-z]", word)]
+        if flags:
+            preset = words[:1] if module == "jax_impl.train" and words[0] in PRESETS else []
+            known = {flag for parser in parsers(module, *preset) for flag in parser._option_string_actions}
+            assert set(flags) <= known, span
+
+
+@pytest.mark.parametrize("page", pages())
+def test_blocks_that_are_not_tried_are_listed(page: str) -> None:
+    found = blocks(page)
+    assert [block.reason for block in found if block.reason] == NOT_RUN.get(page, [])
+    plain = [block for block in found if not block.language and re.search(r"^\S*(python|make) ", block.text, re.M)]
+    assert not plain, "commands belong into a block that is marked sh"
+
+
+@pytest.mark.parametrize("page", [page for page in pages() if page not in RUN_ELSEWHERE])
+def test_names_that_code_imports_exist(page: str) -> None:
+    for block in blocks(page):
+        if block.language == "python":
+            for node in ast.walk(ast.parse(block.text)):
+                if isinstance(node, ast.ImportFrom):
+                    assert all(hasattr(importlib.import_module(str(node.module)), name.name) for name in node.names)
+
+
+def test_every_flag_that_a_page_names_exists() -> None:
+    known = set(re.findall(r"--[a-z][\w.-]*", (ROOT / "docs/reference.md").read_text(encoding="utf-8")))
+    known |= {f"--{part}{name}" for part, name in switches()}
+    known |= {flag.rpartition(".")[0] for flag in known}  # `--optim` stands for its group.
+    unknown = []
+    for page in pages():
+        text = SPAN.sub("", BLOCK.sub("", (ROOT / page).read_text(encoding="utf-8")))
+        spans = " ".join(re.findall(r"`[^`]*`", text)) if page not in OF_TESTS else ""
+        flags = re.findall(r"(?<![\w-])--[a-z][\w.-]*\w", spans)
+        unknown += [f"{page}: {flag}" for flag in flags if flag not in known and not flag.startswith("--xla")]
+    assert not unknown, "\n".join(unknown)
+
+
+def switches() -> set[tuple[str, str]]:
+    """The flags that docs/reference.md shows as one: `--part.[no-]name` is `--part.name` and `--part.no-name`."""
+    found = re.findall(r"--([\w.-]*)\[no-\]([\w-]+)", (ROOT / "docs/reference.md").read_text(encoding="utf-8"))
+    return {(part, prefix + name) for part, name in found for prefix in ("", "no-")}
+
+
+def test_the_check_sees_mistakes(stopped: None) -> None:
+    for wrong in ("python -m jax_impl.train tiny --epochs 3", "python -m export.edge model.onnx", "make tea"):
+        with pytest.raises((AssertionError, Exception)) as found:
+            check(shlex.split(wrong))
+        assert not isinstance(found.value, ParsedError)
