@@ -46,13 +46,7 @@ def finished(trained_run: Path, tmp_path: Path) -> Path:
     return shutil.copytree(trained_run, tmp_path / "finished")
 
 
-@pytest.mark.parametrize(
-    ("kind", "at"),
-    [
-        pytest.param("unet", 4, id="mid-epoch"),
-        pytest.param("seed", 3, id="end of an epoch", marks=pytest.mark.slow),  # BatchNorm's statistics too.
-    ],
-)
+@pytest.mark.parametrize(("kind", "at"), [("unet", 4), ("seed", 3)], ids=["mid-epoch", "end of an epoch"])
 def test_a_stopped_and_resumed_run_equals_the_unbroken_one(
     small_config: SmallConfig,
     kind: str,

@@ -30,8 +30,8 @@ from torch_ref.weights import build_model
 def test_the_formula_is_what_pytorch_counts(preset: str) -> None:
     config = configure(BenchArgs(width=48), preset, 64, 3, "float32")
     if isinstance(config.model, UNetModelConfig):
-        # Enlarging the colours of the affine head is a matrix product in one and an interpolation in the other.
-        config = replace(config, model=replace(config.model, head="plain", blocks=1))
+        # Enlarging colours of the affine head, or blocks, is a matrix product in one and an interpolation in the other.
+        config = replace(config, model=replace(config.model, head="plain", unfold="blocks", blocks=1))
     with torch.device("meta"):
         model = build_model(json.loads(to_json(config)))
         picture = torch.zeros(3, 3, 64, 64)

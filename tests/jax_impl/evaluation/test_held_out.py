@@ -10,7 +10,7 @@ import pytest
 from export.edge.errors import UserError
 from export.edge.pictures.files import save_picture
 from jax_impl.config.data import DataConfig
-from jax_impl.data.sources import folders
+from jax_impl.data.sources import sides
 from jax_impl.data.sources.places import by_stem
 from jax_impl.data.splits import Split
 from jax_impl.data.synthetic import render_pair
@@ -39,7 +39,7 @@ def opened(root: Path, split: Split = "val") -> HeldOut:
 
 def test_a_folder_is_read_once(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     read: list[Path] = []
-    monkeypatch.setattr(folders, "by_stem", lambda folder: read.append(folder) or by_stem(folder))
+    monkeypatch.setattr(sides, "by_stem", lambda folder: read.append(folder) or by_stem(folder))
     opened(root)
     assert sorted(read) == [root / split / side for split in ("train", "val") for side in "AB"]
 
