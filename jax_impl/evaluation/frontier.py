@@ -6,6 +6,7 @@ plane, and one is dominated where another is as good in both and better in one.
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,8 +24,8 @@ COLOUR, TEXTURE = "delta_e", JOINT
 """The axes."""
 BLURRED, GRAINY = -1.5, 1.5
 """Power of the finest octave against the targets', dB: less is called blur, more is called grain."""
-FAR = 1.4
-"""The plot ends at this times the largest values among what is not dominated, and the scored method."""
+FAR, MOST = 1.4, 0.7
+"""The plot ends at FAR times what this share of the methods stays below, and never before the scored method."""
 COPIES = 0.05
 """Share of pictures that look copied from training from which on the verdict says so."""
 
@@ -136,13 +137,14 @@ def plot(scored: Sequence[Scores], curve: Sequence[Scores], baselines: Sequence[
         for one, place in zip(curve, line, strict=True):
             axes.annotate(str(one.method.steps), place, textcoords="offset points", xytext=(4, -10), fontsize=7)
     # Points far behind would squeeze all others: they are named below the plot.
-    reach = FAR * np.max(front(_values(scored)), axis=0).clip(_values(scored[:1])[0])
+    reach = FAR * np.quantile(_values(scored), MOST, axis=0).clip(_values(scored[:1])[0])
     outside = [one for one in scored[1:] if (_values([one])[0] > reach).any()]
     for one in scored:
         if one not in outside:
             _mark(axes, one, first=one is scored[0], baseline=one in baselines)
     beyond = "; ".join(f"{s.method.title} ({x:.1f}, {y:.0f})" for s in outside for x, y in _values([s]))
-    axes.set_xlabel("ΔE2000: nearer in colour to the left" + (f"\nbeyond the plot: {beyond}" if beyond else ""))
+    lines = textwrap.wrap(f"beyond the plot: {beyond}", 110) if beyond else []
+    axes.set_xlabel("\n".join(["ΔE2000: nearer in colour to the left", *lines]))
     axes.set_ylabel("joint SWD × 10³: more lifelike below")
     axes.set_title("Colour against texture, with 95 % intervals", fontsize=11)
     axes.set_ylim(bottom=0.0)
