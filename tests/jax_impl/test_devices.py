@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jax
 import jax.numpy as jnp
 import pytest
 
@@ -48,8 +49,13 @@ def test_every_command_names_devices_that_are_not_there(root: Path, tmp_path: Pa
     assert [path.name for path in tmp_path.iterdir()] == ["photo.png"]
 
 
-def test_devices_that_are_there_are_started() -> None:
+def test_devices_that_are_there_are_started(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
+    devices, found = jax.devices, []
+    monkeypatch.setattr(jax, "devices", lambda: found.append(devices()) or found[-1])
     start_devices()
+    assert [device.platform for device in found[0]] == ["cpu"] * len(found[0])
+    assert len(found) == 1 and found[0]
+    assert capfd.readouterr() == ("", "")
 
 
 def test_out_of_memory_is_one_line_with_the_remedy() -> None:
