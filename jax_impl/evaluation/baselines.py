@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import combinations_with_replacement
 
 import numpy as np
@@ -13,6 +13,8 @@ from jax_impl.data.loader import Pairs
 
 Translate = Callable[[np.ndarray, int], np.ndarray]
 """(picture, seed) to a picture of the same size, both uint8 (height, width, 3)."""
+Draw = Callable[[np.ndarray, Sequence[int]], np.ndarray]
+"""(pictures, one seed each) to pictures of the same sizes, both uint8 (pictures, height, width, 3)."""
 RIDGE = 1e-6
 """Penalty on each squared coefficient, for each pixel; features lie in [-1, 1]."""
 DEGREE = 2

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import jax
@@ -22,14 +21,12 @@ from export.edge.pictures.kinds import pictures_in
 from export.edge.sampling.noise import start_noise
 from export.edge.translate import Options, translate
 from jax_impl.diffusion.sampling import AS_RECOMMENDED, SamplingOptions, make_sampler, resolve
-from jax_impl.evaluation.baselines import Translate, color_transfer, copy_input, mean_target, pixel_ridge
+from jax_impl.evaluation.baselines import Draw, Translate, color_transfer, copy_input, mean_target, pixel_ridge
 from jax_impl.evaluation.held_out import HeldOut
-from jax_impl.evaluation.retrieval import retrieval, ridge_with_detail
+from jax_impl.evaluation.retrieval import retrieval, with_detail
 from jax_impl.model.network import Tree
 from jax_impl.runs.folder import TrainedRun
 
-Draw = Callable[[np.ndarray, Sequence[int]], np.ndarray]
-"""(pictures, one seed each) to pictures of the same sizes, both uint8 (pictures, height, width, 3)."""
 BATCH = 8
 DETAIL = (
     ("ridge_grey_2", "ridge + retrieved grey detail, 2 px", 2.0, True),
@@ -148,12 +145,14 @@ def baselines(held_out: HeldOut) -> list[Method]:
     """Copying the input, and what can be learned from the training pairs where there are any."""
     methods = [Method("copy_input", "copying the input", each(copy_input), chance=False)]
     if held_out.train is not None:
+        train = held_out.train
+        ridge, find = pixel_ridge(train), retrieval(train)
         learned = (
-            ("mean_target", "mean training target", mean_target),
-            ("color_transfer", "colour transfer (Reinhard)", color_transfer),
-            ("pixel_ridge", "ridge on colour and place", pixel_ridge),
-            *((name, title, partial(ridge_with_detail, sigma=sigma, grey=grey)) for name, title, sigma, grey in DETAIL),
-            ("retrieval", "target of the nearest training input", retrieval),
+            ("mean_target", "mean training target", each(mean_target(train))),
+            ("color_transfer", "colour transfer (Reinhard)", each(color_transfer(train))),
+            ("pixel_ridge", "ridge on colour and place", each(ridge)),
+            *((name, title, with_detail(ridge, find, sigma, grey=grey)) for name, title, sigma, grey in DETAIL),
+            ("retrieval", "target of the nearest training input", find),
         )
-        methods += [Method(name, title, each(fit(held_out.train)), chance=False) for name, title, fit in learned]
+        methods += [Method(name, title, draw, chance=False) for name, title, draw in learned]
     return methods

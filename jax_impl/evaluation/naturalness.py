@@ -14,13 +14,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from export.edge.metrics import LUMA
 from jax_impl.evaluation.smoothing import gaussian_blur
 
 FEATURES = 36
 """Of a block: 18 at each of two scales."""
 BLOCK = 96
 """Side of a block at most, pixels."""
-_LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 _SIGMA = 7.0 / 6.0
 _SHAPES = np.arange(0.2, 10.0, 0.001)
 """The shapes that a fit chooses from, as in the authors' program."""
@@ -65,7 +65,7 @@ def distance(model: Statistics, drawn: Statistics, weights: np.ndarray) -> np.nd
 
 def block_features(pictures: np.ndarray) -> np.ndarray:
     """uint8 (pictures, height, width, 3) to float64 (pictures, blocks, 36)."""
-    luma = (pictures.astype(np.float32) @ _LUMA)[..., None]
+    luma = (pictures.astype(np.float32) @ LUMA.astype(np.float32))[..., None]
     side = min(BLOCK, min(pictures.shape[1:3]) // 2)
     half = gaussian_blur(luma, 1.0)[:, ::2, ::2]
     return np.concatenate([_of_scale(luma, side), _of_scale(half, side // 2, _counts(luma, side))], axis=2)

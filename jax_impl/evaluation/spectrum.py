@@ -9,8 +9,10 @@ from itertools import pairwise
 
 import numpy as np
 
+from export.edge.metrics import LUMA
+
 CHANNELS = ("brightness", "colour")
-_OPPONENT = np.array([[0.299, 0.587, 0.114], [0.5, -0.4187, -0.0813], [-0.1687, -0.3313, 0.5]], np.float32).T
+_OPPONENT = np.array([LUMA, [0.5, -0.4187, -0.0813], [-0.1687, -0.3313, 0.5]], np.float32).T
 """Luma and the two chroma differences of ITU-R BT.601, columns."""
 _ROUNDING = 1.0 / 12.0
 """Variance of rounding to whole levels, which keeps flat pictures comparable."""

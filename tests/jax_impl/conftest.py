@@ -34,7 +34,7 @@ def make_small_config(kind: str = "unet", **train_settings: object) -> Config:
     )
 
 
-@pytest.fixture(scope="session", autouse=True)
+@pytest.fixture(scope="package", autouse=True)
 def _traced_once() -> Iterator[None]:
     """Let runs with the same settings share one jitted step and one validation: most of their time is tracing."""
     made: dict[Any, Any] = {}

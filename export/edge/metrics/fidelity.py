@@ -14,7 +14,8 @@ _SIGMA = 1.5
 _RANGE = 255.0
 _C1 = (0.01 * _RANGE) ** 2
 _C2 = (0.03 * _RANGE) ** 2
-_LUMA = np.array([0.299, 0.587, 0.114])
+LUMA = np.array([0.299, 0.587, 0.114])
+"""Weights of red, green and blue in ITU-R BT.601's luma."""
 _ROUNDING = 1.0 / 3.0
 """Gradient energy of rounding to whole levels: in two directions, the difference of two errors of variance 1/12."""
 
@@ -53,7 +54,7 @@ def sharpness_ratio(generated: np.ndarray, target: np.ndarray) -> float:
 
 
 def _gradient_energy(picture: np.ndarray) -> float:
-    luma = picture @ _LUMA
+    luma = picture @ LUMA
     steps = (np.diff(luma, axis=axis) for axis in (0, 1))
     return sum((float(np.mean(step * step)) for step in steps if step.size), _ROUNDING)
 

@@ -7,7 +7,7 @@ from scipy.ndimage import gaussian_filter1d
 
 from jax_impl.data.loader import Pairs
 from jax_impl.evaluation.baselines import pixel_ridge
-from jax_impl.evaluation.retrieval import retrieval, ridge_with_detail
+from jax_impl.evaluation.retrieval import retrieval, with_detail
 from jax_impl.evaluation.smoothing import gaussian_blur
 
 RNG = np.random.default_rng(0)
@@ -19,11 +19,11 @@ def test_the_nearest_input_gives_its_target() -> None:
     find = retrieval(TRAIN)
     for cond, x0 in zip(COND, X0, strict=True):
         near = np.clip(cond.astype(int) + RNG.integers(-20, 21, cond.shape), 0, 255).astype(np.uint8)
-        np.testing.assert_array_equal(find(near, 0), x0)
+        np.testing.assert_array_equal(find(near[None], [0])[0], x0)
 
 
 def test_detail_joins_the_colours_of_one_picture_and_the_texture_of_the_other() -> None:
-    made = ridge_with_detail(TRAIN, 1.5, grey=False)(COND[2], 0).astype(np.float64)
+    made = with_detail(pixel_ridge(TRAIN), retrieval(TRAIN), 1.5, grey=False)(COND[2:3], [0])[0].astype(np.float64)
     ridge, found = pixel_ridge(TRAIN)(COND[2], 0).astype(np.float64), X0[2].astype(np.float64)
     wanted = ridge + found - gaussian_blur(found[None], 1.5)[0]
     inside = (wanted > 1.0) & (wanted < 254.0)
@@ -32,7 +32,7 @@ def test_detail_joins_the_colours_of_one_picture_and_the_texture_of_the_other() 
 
 
 def test_grey_detail_is_the_same_in_every_channel() -> None:
-    made = ridge_with_detail(TRAIN, 1.5, grey=True)(COND[1], 0).astype(int)
+    made = with_detail(pixel_ridge(TRAIN), retrieval(TRAIN), 1.5, grey=True)(COND[1:2], [0])[0].astype(int)
     added = made - pixel_ridge(TRAIN)(COND[1], 0)
     inside = ((made > 1) & (made < 254)).all(axis=-1)
     assert inside.sum() > 50
