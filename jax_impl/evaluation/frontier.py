@@ -10,15 +10,18 @@ import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from export.edge.disk.files import atomic_file
 from jax_impl.evaluation.scoring import Scores
 from jax_impl.evaluation.sets import JOINT, SPECTRUM
 from jax_impl.evaluation.statistics import Estimate
+from jax_impl.training.quiet import quiet_matplotlib
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 COLOUR, TEXTURE = "delta_e", JOINT
 """The axes."""
@@ -125,6 +128,9 @@ def to_json(standing: Standing) -> dict[str, object]:
 
 def plot(scored: Sequence[Scores], curve: Sequence[Scores], baselines: Sequence[Scores], path: Path) -> None:
     """Write the plane as a PNG: every method with its intervals, the front of the baselines, the steps as a line."""
+    with quiet_matplotlib():
+        from matplotlib.figure import Figure
+
     figure = Figure(figsize=(8.0, 5.5), layout="constrained")
     axes = figure.add_subplot()
     if len(baselines) > 1:
