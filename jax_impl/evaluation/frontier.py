@@ -42,8 +42,8 @@ class Standing:
     share: float
     """Of the resamples, those in which some baseline dominates it."""
     ratio: Estimate | None
-    """Its joint SWD over that of the baselines' frontier at the same ΔE2000: below 1 it is in front. None where it is
-    nearer in colour than every baseline."""
+    """Its joint SWD over that of the baselines' frontier at the same ΔE2000: below 1 it is in front, and 0 in resamples
+    where it is nearer in colour than every baseline. None where it is that over all pictures."""
 
 
 def dominated(points: np.ndarray, by: np.ndarray) -> np.ndarray:
