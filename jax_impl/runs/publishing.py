@@ -6,7 +6,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import jax
-import jax.numpy as jnp
 import optax
 
 from export.edge.errors import UserError
@@ -16,6 +15,7 @@ from jax_impl.data.sources.registry import open_source
 from jax_impl.model.network import Tree
 from jax_impl.runs.bundles import open_bundle
 from jax_impl.runs.folder import TrainedRun, open_run
+from jax_impl.runs.plan import read_plan
 from jax_impl.training.checkpoint import NEWEST
 from jax_impl.training.interfaces import NamedNetworks
 from jax_impl.training.objective import Problem
@@ -122,8 +122,7 @@ def training_facts(run: Path, trained: TrainedRun) -> dict[str, object]:
         rate *= optim.decay_factor
     if schedule != "step":
         per_epoch = round(step / epoch) if step else 1
-        epochs = trained.config.stages[trained.index].epochs or trained.config.train.epochs
-        rate = float(jnp.asarray(learning_rate(optim, per_epoch, epochs)(taken)))
+        rate = float(learning_rate(optim, per_epoch, steps_of(run, trained, per_epoch))(taken))
     return {
         "step": taken,
         "epoch": int(epoch),
@@ -137,6 +136,13 @@ def training_facts(run: Path, trained: TrainedRun) -> dict[str, object]:
         "decay_epochs": optim.decay_epochs,
         "decay_factor": optim.decay_factor,
     }
+
+
+def steps_of(run: Path, trained: TrainedRun, per_epoch: int) -> int:
+    """Steps of the stage that a checkpoint is of."""
+    train, own = trained.config.train, trained.config.stages[trained.index].epochs
+    planned = read_plan(run) if train.minutes else {}
+    return planned.get(trained.index, per_epoch * (own or train.epochs))
 
 
 def progress(run: Path, step: int, stage: int = 0) -> tuple[float, float | None]:

@@ -55,12 +55,16 @@ class Reports:
             say(line)
         return figures
 
-    def epoch(self, epoch: int, networks: NamedNetworks) -> None:
-        """Write sample pictures where they are due, and the loss plot."""
+    def epoch(self, epoch: int, networks: NamedNetworks, *, last: bool) -> None:
+        """Write sample pictures where they are due, after the `last` epoch too, and the loss plot."""
         every = self.session.config.train.sample_every
-        if every and (epoch % every == 0 or epoch == self.session.length(self.stage).epochs):
+        if every and (last or epoch % every == 0):
             attempt(SAMPLES, lambda: self._pictures(epoch, networks))
         self.plot()
+
+    def draw(self, networks: NamedNetworks) -> np.ndarray:
+        """The sample pictures, uint8 (pairs, size, size, 3)."""
+        return self.sample(networks)
 
     def plot(self) -> None:
         """Write the loss plot."""
@@ -73,7 +77,7 @@ class Reports:
 
     def _pictures(self, epoch: int, networks: NamedNetworks) -> None:
         """Rows of input, generated and target picture, as training_samples/epoch_NNNN.png."""
-        generated = self.sample(networks)
+        generated = self.draw(networks)
         rows = list(zip(np.asarray(self.shown.cond), generated, np.asarray(self.shown.x0), strict=True))
         stage = f"stage_{self.stage}_" if self.stage else ""
         path = self.session.folder / SAMPLES / f"{stage}epoch_{epoch:04d}.png"
@@ -93,8 +97,11 @@ class NoReports:
         """No figures."""
         return {}
 
-    def epoch(self, epoch: int, networks: NamedNetworks) -> None:
+    def epoch(self, epoch: int, networks: NamedNetworks, *, last: bool) -> None:
         """Do nothing."""
+
+    def draw(self, networks: NamedNetworks) -> None:
+        """No pictures."""
 
     def plot(self) -> None:
         """Do nothing."""

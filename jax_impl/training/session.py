@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,8 @@ class Session:
     overhead: Overhead = field(default_factory=Overhead)
     began: float = field(default_factory=time.monotonic)
     """When this process began to train; monotonic: a clock that is set during the run changes nothing."""
+    planned: Mapping[int, int] = field(default_factory=dict)
+    """Steps of stages whose length was found from the time that steps take, by their index."""
 
     def seconds(self) -> float:
         """Time since this process began to train."""
@@ -43,7 +46,8 @@ class Session:
         """How long the stage of that index is."""
         train = self.config.train
         per_epoch = steps_per_epoch(len(self.pairs.names), self.config.data.repeats, train.batch_size)
-        return Length(per_epoch, self.config.stages[index].epochs or train.epochs)
+        total = per_epoch * (self.config.stages[index].epochs or train.epochs)
+        return Length(per_epoch, self.planned.get(index, total) if train.minutes else total)
 
 
 @dataclass(frozen=True)
@@ -51,13 +55,14 @@ class Length:
     """How long a stage is."""
 
     per_epoch: int
-    """Steps."""
-    epochs: int
+    """Steps of an epoch."""
+    total: int
+    """All steps."""
 
     @property
-    def total(self) -> int:
-        """All its steps."""
-        return self.per_epoch * self.epochs
+    def epochs(self) -> int:
+        """Its epochs, the last of which may be cut short."""
+        return -(-self.total // self.per_epoch)
 
 
 @dataclass(frozen=True)
