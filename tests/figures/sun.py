@@ -28,7 +28,7 @@ DISC = 2.0
 NEAR = 4.0
 """Distance from the truth's that still counts as the same place, pixels."""
 PLAIN = 0.1
-"""Contrast, of 1, from which a sun is visible."""
+"""Contrast, of 1, from which an evening sun is plainly visible; half of that for a morning sun, in its brighter sky."""
 FIRST = 1000
 """The first validation scene that is looked at: far from those that training shows."""
 
@@ -42,7 +42,7 @@ class Figures:
     contrast: float
     """Contrast where the truth's sun stands, as a share of the truth's own."""
     ghost: float
-    """Contrast beyond the truth's where the morning sun stood, as a share of the input's; 0 where it is below."""
+    """How far the place of the morning sun is from the truth's contrast to the input's: 0 for the truth, 1 for a copy."""
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -68,14 +68,18 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def scenes(count: int) -> list[Scene]:
-    """The first scenes from FIRST on in which both suns are plainly visible and the evening's is the brightest disc."""
+    """The first scenes from FIRST on whose suns are plainly visible, the evening's as the brightest disc.
+
+    Where the morning sun stood, the sunset has at most half of the contrast.
+    """
     found, index = [], FIRST
     while len(found) < count:
         scene = draw_scene(scene_seed("val", index))
         sunrise, sunset = render_pair(scene.seed, SIZE)
         place, morning, evening = brightest(sunset), *suns(scene)
-        visible = contrast(sunset, evening) >= PLAIN and contrast(sunrise, morning) >= PLAIN
-        if visible and np.hypot(*(place - evening)) <= NEAR:
+        visible = contrast(sunset, evening) >= PLAIN and contrast(sunrise, morning) >= PLAIN / 2
+        gone = abs(contrast(sunset, morning)) <= 0.5 * contrast(sunrise, morning)
+        if visible and gone and np.hypot(*(place - evening)) <= NEAR:
             found.append(scene)
         index += 1
     return found
@@ -84,11 +88,11 @@ def scenes(count: int) -> list[Scene]:
 def judge(scene: Scene, sunrise: np.ndarray, drawn: np.ndarray, sunset: np.ndarray) -> Figures:
     """The figures of one scene; pictures uint8 (SIZE, SIZE, 3)."""
     morning, place = suns(scene)[0], brightest(sunset)
-    left = contrast(drawn, morning) - max(contrast(sunset, morning), 0.0)
+    own = contrast(sunset, morning)
     return Figures(
         distance=float(np.hypot(*(brightest(drawn) - place))),
         contrast=contrast(drawn, place) / contrast(sunset, place),
-        ghost=max(left, 0.0) / contrast(sunrise, morning),
+        ghost=max(contrast(drawn, morning) - own, 0.0) / (contrast(sunrise, morning) - own),
     )
 
 

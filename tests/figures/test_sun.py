@@ -16,8 +16,7 @@ def test_the_true_sunset_is_right_and_the_input_is_wrong() -> None:
     assert (true.distance, true.contrast, true.ghost) == (0.0, 1.0, 0.0)
     away = SIZE * (1.0 - 2.0 * scene.sun_x)
     assert copied.distance == pytest.approx(away, abs=NEAR) == mirrored.distance
-    # What the truth itself has there is not counted.
-    assert copied.ghost == pytest.approx(1.0, abs=0.2) and copied.contrast < 0.3
+    assert copied.ghost == pytest.approx(1.0) and copied.contrast < 0.5
 
 
 def test_a_saturated_disc_has_its_place_in_the_middle_and_its_contrast() -> None:
@@ -33,4 +32,4 @@ def test_the_scenes_have_a_sun_on_each_side_in_its_hour() -> None:
         morning, evening = suns(scene)
         sunrise, sunset = render_pair(scene.seed, SIZE)
         assert morning[1] < SIZE / 2 < evening[1]
-        assert contrast(sunrise, morning) > 0.1 < contrast(sunset, evening)
+        assert contrast(sunrise, morning) > 0.05 and contrast(sunset, evening) > 0.1
