@@ -42,7 +42,7 @@ class Figures:
     contrast: float
     """Contrast where the truth's sun stands, as a share of the truth's own."""
     ghost: float
-    """How far the place of the morning sun is from the truth's contrast to the input's: 0 for the truth, 1 for a copy."""
+    """Contrast where the morning sun stood, on a scale from 0 for the truth to 1 for a copy of the input."""
 
 
 def main(argv: Sequence[str] | None = None) -> None:
