@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 
@@ -91,7 +91,14 @@ class EvaluateArgs:
 @memory_errors("choose a smaller --data.size, or set JAX_PLATFORMS=cpu")
 def main(argv: Sequence[str] | None = None) -> None:
     """Parse the command line, score, and write the four files."""
-    args = parse(EvaluateArgs, argv, "python -m jax_impl.evaluate")
+    evaluate(parse(EvaluateArgs, argv, "python -m jax_impl.evaluate"))
+
+
+def evaluate(args: EvaluateArgs) -> dict[str, Any]:
+    """Score what the settings name, print the tables and write the four files; returns what evaluation.json holds.
+
+    Raises UserError for settings that do not go together, and for what cannot be opened.
+    """
     check(args)
     start_devices()
     metrics, features = dict(METRICS), None if args.fid is None else open_inception(args.fid)
@@ -116,13 +123,15 @@ def main(argv: Sequence[str] | None = None) -> None:
     facts = {**subject.facts, "steps": model.steps, "sampler": model.sampler, "seed": args.seed}
     table = to_markdown(judge, scored, warnings, curve, notes)
     args.output_dir.mkdir(exist_ok=True)
-    write_json(args.output_dir / "evaluation.json", report_json(judge, scored, warnings, curve, facts))
+    report = report_json(judge, scored, warnings, curve, facts)
+    write_json(args.output_dir / "evaluation.json", report)
     write_text(args.output_dir / "evaluation.md", table)
     plot(scored, curve, baselines_of(scored), args.output_dir / "frontier.png")
     sheet = args.output_dir / "contact_sheet.png"
     save_picture(sheet, contact_sheet(held_out, scored, args.shown))
     print(table)
     print(f"contact sheet: {sheet}")
+    return report
 
 
 def check(args: EvaluateArgs) -> None:

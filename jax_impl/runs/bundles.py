@@ -21,6 +21,7 @@ from safetensors.numpy import save as to_bytes
 from export.edge.disk.files import write_bytes
 from export.edge.errors import UserError
 from export.edge.model.bundles import (
+    Training,
     bundle_metadata,
     bundle_tensors,
     check_process,
@@ -53,8 +54,12 @@ class Bundle:
     """The weights of every network, by its name."""
 
 
-def write_bundle(path: Path, networks: NamedNetworks, published: Published, config: Config) -> str:
+def write_bundle(
+    path: Path, networks: NamedNetworks, published: Published, config: Config, training: Training | None = None
+) -> str:
     """Write a bundle atomically and return its digest (64 hexadecimal digits).
+
+    `training`: how far it had come, where that is known.
 
     Raises UserError where there is no denoiser among the networks.
     """
@@ -67,7 +72,7 @@ def write_bundle(path: Path, networks: NamedNetworks, published: Published, conf
     weights = {name: {key: np.asarray(leaf) for key, leaf in tree.items()} for name, tree in trees.items()}
     tensors = bundle_tensors(weights, published.alphas_cumprod)
     text = json.dumps(dataclasses.asdict(config))
-    metadata = bundle_metadata(tensors, text, plugins_of(config), weights, published.tables)
+    metadata = bundle_metadata(tensors, text, plugins_of(config), weights, published.tables, training)
     # As bytes: where the disk is full, the library raises an error of its own.
     write_bytes(path, to_bytes(tensors, metadata))
     return metadata["weights_digest"]
