@@ -218,7 +218,7 @@ def _split(weights: Mapping[str, np.ndarray], networks: object, where: str) -> d
 
 def _training(value: object, where: str) -> Training:
     match value:
-        case {"steps": int() as steps, "planned": int() as planned, "pictures": int() as pictures} if len(value) == 3:
+        case {"steps": int() as steps, "planned": int() as planned, "pictures": int() as pictures, **rest} if not rest:
             return Training(steps, planned, pictures)
     raise UserError(f"{where} says of its training {plugins.shown(value)}; bundle the run again")
 
