@@ -184,7 +184,7 @@ class Run:
         such as PyTorch, is not installed.
         """
         folder = self.folder / "artifact" if output is None else Path(output)
-        print(commands.start("export", [str(self.weights), "--output", str(folder), *words]), end="")
+        print(commands.run_apart("export", [str(self.folder), "--output", str(folder), *words]), end="")
         return folder
 
 

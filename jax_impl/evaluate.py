@@ -16,6 +16,7 @@ import numpy as np
 from export.edge.disk.files import check_output_folder, write_json, write_text
 from export.edge.errors import UserError, run
 from export.edge.model.artifact import open_artifact
+from export.edge.model.layout import DENOISER
 from export.edge.pictures.arrays import Fit
 from export.edge.pictures.files import save_picture
 from export.edge.sampling.spacing import Spacing
@@ -31,8 +32,9 @@ from jax_impl.evaluation.methods import Method, baselines, of_artifact, of_pictu
 from jax_impl.evaluation.perceptual import open_lpips
 from jax_impl.evaluation.report import RIVAL, baselines_of, contact_sheet, report_json, to_markdown
 from jax_impl.evaluation.scoring import METRICS, Metric, make_judge, score
+from jax_impl.runs.bundles import digest_of_weights
 from jax_impl.runs.folder import open_run, trained_names
-from jax_impl.runs.publishing import final_weights
+from jax_impl.runs.publishing import final_weights, published
 from jax_impl.training.checkpoint import NEWEST
 
 
@@ -190,11 +192,12 @@ def open_subject(args: EvaluateArgs) -> Subject:
         trained = open_run(args.run, args.checkpoint)
         for steps in wanted:
             resolve(trained.problem, options(args, steps))
-        weights = final_weights(trained)
+        networks = published(trained)
+        digest = digest_of_weights(networks, trained.problem.process.published())
         return Subject(
             data_config(args.data, trained.config.data.size, trained.config.data.fit),
-            lambda _, steps: of_run("model", "model", trained, weights, options(args, steps)),
-            {"run": str(args.run), "run_step": int(trained.state.step)},
+            lambda _, steps: of_run("model", "model", trained, networks[DENOISER], options(args, steps)),
+            {"run": str(args.run), "run_step": int(trained.state.step), "weights_digest": digest},
         )
     folder = cast(Path, args.pictures)
     return Subject(

@@ -56,7 +56,7 @@ COMMANDS = {
 """By the word that follows `dawn2dusk`, in the order in which they are listed."""
 
 
-def find(name: str) -> Command:
+def find_command(name: str) -> Command:
     """The command of that name, which can start here.
 
     Raises UserError, with the nearest name, for one that is not there, and for one that lacks a package.
@@ -74,14 +74,14 @@ def find(name: str) -> Command:
     return command
 
 
-def start(name: str, words: Sequence[str]) -> str:
+def run_apart(name: str, words: Sequence[str]) -> str:
     """Run a command in a process of its own; returns what it printed.
 
     The process finds modules where this one does. Raises UserError, with the last line of its errors, where it fails.
     """
     path = os.pathsep.join(place for place in sys.path if place)
     done = subprocess.run(
-        [sys.executable, "-m", find(name).module, *words],
+        [sys.executable, "-m", find_command(name).module, *words],
         env={**os.environ, "PYTHONPATH": path},
         capture_output=True,
         encoding="utf-8",
@@ -102,7 +102,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         parser.parse_args(words)
         parser.print_help()
         return
-    command = find(words[0])
+    command = find_command(words[0])
     sys.argv[1:] = words[1:]
     # As `python -m`, which starts where it is called: modules of the user lie there.
     sys.path.insert(0, os.getcwd())

@@ -54,10 +54,10 @@ def test_a_misspelt_command_gives_the_nearest(word: str, said: str, root: Path) 
 def test_a_command_that_lacks_a_package_names_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(commands.importlib.util, "find_spec", lambda name: None if name == "onnx" else name)
     with pytest.raises(UserError, match=r"export needs onnx, not installed here; install .* its extra export"):
-        commands.find("export")
+        commands.find_command("export")
 
 
 def test_a_process_of_its_own_gives_its_words_or_its_error(tmp_path: Path) -> None:
-    assert commands.start("edge", ["--version"]) == f"dawn2dusk {__version__}\n"
+    assert commands.run_apart("edge", ["--version"]) == f"dawn2dusk {__version__}\n"
     with pytest.raises(UserError, match=r"^edge failed: photo \S+none\.jpg does not exist; check the path$"):
-        commands.start("edge", ["model.onnx", str(tmp_path / "none.jpg"), str(tmp_path / "out.png")])
+        commands.run_apart("edge", ["model.onnx", str(tmp_path / "none.jpg"), str(tmp_path / "out.png")])
