@@ -9,18 +9,20 @@ import jax
 import optax
 
 from export.edge.errors import UserError
+from export.edge.model.bundles import Training
 from export.edge.model.layout import DENOISER
 from jax_impl.data.loader import LazyPairs, Pairs, open_pairs
 from jax_impl.data.sources.registry import open_source
 from jax_impl.model.network import Tree
 from jax_impl.runs.bundles import open_bundle
-from jax_impl.runs.folder import TrainedRun, open_run
+from jax_impl.runs.folder import TrainedRun, open_run, trained_names
 from jax_impl.runs.plan import read_plan
 from jax_impl.training.checkpoint import NEWEST
 from jax_impl.training.interfaces import NamedNetworks
 from jax_impl.training.objective import Problem
 from jax_impl.training.optim import learning_rate
 from jax_impl.training.report import EPOCH_LOSS, METRICS, read_log, stage_of
+from jax_impl.training.session import how_far
 from jax_impl.training.state import TrainState
 
 
@@ -70,6 +72,14 @@ def describe(trained: TrainedRun) -> str:
     if isinstance(state, TrainState):
         kind = f"averaged ({trained.config.optim.ema_decay}) " if state.ema else "raw "
     return f"{kind}weights after step {int(state.step)}{where}"
+
+
+def state_of_training(run: Path, trained: TrainedRun) -> Training | None:
+    """How far the training of a checkpoint had come; None where the run folder does not say what it is trained on."""
+    names = trained_names(run)
+    if names is None:
+        return None
+    return how_far(trained.config, len(names), trained.index, int(trained.state.step), read_plan(run))
 
 
 def final_weights(trained: TrainedRun) -> tuple[Tree, Tree]:
@@ -122,7 +132,9 @@ def training_facts(run: Path, trained: TrainedRun) -> dict[str, object]:
         rate *= optim.decay_factor
     if schedule != "step":
         per_epoch = round(step / epoch) if step else 1
-        rate = float(learning_rate(optim, per_epoch, steps_of(run, trained, per_epoch))(taken))
+        epochs = trained.config.stages[trained.index].epochs or trained.config.train.epochs
+        planned = read_plan(run) if trained.config.train.minutes else {}
+        rate = float(learning_rate(optim, per_epoch, planned.get(trained.index, per_epoch * epochs))(taken))
     return {
         "step": taken,
         "epoch": int(epoch),
@@ -136,13 +148,6 @@ def training_facts(run: Path, trained: TrainedRun) -> dict[str, object]:
         "decay_epochs": optim.decay_epochs,
         "decay_factor": optim.decay_factor,
     }
-
-
-def steps_of(run: Path, trained: TrainedRun, per_epoch: int) -> int:
-    """Steps of the stage that a checkpoint is of."""
-    train, own = trained.config.train, trained.config.stages[trained.index].epochs
-    planned = read_plan(run) if train.minutes else {}
-    return planned.get(trained.index, per_epoch * (own or train.epochs))
 
 
 def progress(run: Path, step: int, stage: int = 0) -> tuple[float, float | None]:

@@ -14,7 +14,7 @@ from export.edge.pictures.files import save_picture
 from export.edge.pictures.sheets import grid
 from jax_impl.data.loader import LazyPairs, Pairs, decode, tolerant
 from jax_impl.training.checkpoint import say
-from jax_impl.training.interfaces import Batch, GaugedStage, NamedNetworks
+from jax_impl.training.interfaces import Batch, GaugedStage, NamedNetworks, SamplePictures
 from jax_impl.training.overhead import OVERHEAD
 from jax_impl.training.report import PLOT, SAMPLES, plot_losses
 from jax_impl.training.session import Position, Session
@@ -55,11 +55,11 @@ class Reports:
             say(line)
         return figures
 
-    def epoch(self, epoch: int, networks: NamedNetworks, *, last: bool) -> None:
-        """Write sample pictures where they are due, after the `last` epoch too, and the loss plot."""
-        every = self.session.config.train.sample_every
+    def epoch(self, step: int, networks: NamedNetworks, *, last: bool) -> None:
+        """Write sample pictures where they are due, at the `last` step too, and the loss plot."""
+        epoch, every = -(-step // self.session.length(self.stage).per_epoch), self.session.config.train.sample_every
         if every and (last or epoch % every == 0):
-            attempt(SAMPLES, lambda: self._pictures(epoch, networks))
+            self._pictures(epoch, step, networks)
         self.plot()
 
     def draw(self, networks: NamedNetworks) -> np.ndarray:
@@ -75,14 +75,19 @@ class Reports:
         overhead = self.session.overhead
         attempt(OVERHEAD, lambda: overhead.write(self.session.folder, self.session.seconds()))
 
-    def _pictures(self, epoch: int, networks: NamedNetworks) -> None:
+    def _pictures(self, epoch: int, step: int, networks: NamedNetworks) -> None:
         """Rows of input, generated and target picture, as training_samples/epoch_NNNN.png."""
-        generated = self.draw(networks)
-        rows = list(zip(np.asarray(self.shown.cond), generated, np.asarray(self.shown.x0), strict=True))
+        made = SamplePictures(np.asarray(self.shown.cond), self.draw(networks), np.asarray(self.shown.x0))
         stage = f"stage_{self.stage}_" if self.stage else ""
         path = self.session.folder / SAMPLES / f"{stage}epoch_{epoch:04d}.png"
-        path.parent.mkdir(exist_ok=True)
-        save_picture(path, grid(rows, titles=("input", "generated", "target")))
+
+        def write() -> None:
+            path.parent.mkdir(exist_ok=True)
+            save_picture(path, sheet(made))
+
+        attempt(SAMPLES, write)
+        for callback in self.session.callbacks:
+            callback.on_pictures(step, made)
 
 
 class NoReports:
@@ -97,7 +102,7 @@ class NoReports:
         """No figures."""
         return {}
 
-    def epoch(self, epoch: int, networks: NamedNetworks, *, last: bool) -> None:
+    def epoch(self, step: int, networks: NamedNetworks, *, last: bool) -> None:
         """Do nothing."""
 
     def draw(self, networks: NamedNetworks) -> None:
@@ -108,6 +113,11 @@ class NoReports:
 
     def overhead(self) -> None:
         """Do nothing."""
+
+
+def sheet(made: SamplePictures) -> np.ndarray:
+    """Sample pictures on one sheet, a row for each pair; uint8 (height, width, 3)."""
+    return grid(list(zip(*made, strict=True)), titles=("input", "generated", "target"))
 
 
 def attempt(what: str, write: Callable[[], object]) -> None:

@@ -11,11 +11,12 @@ from typing import Any
 import jax
 from jax.sharding import Mesh
 
+from export.edge.model.bundles import Training
 from jax_impl.config.tree import Config
 from jax_impl.data.batches import steps_per_epoch
 from jax_impl.data.loader import LazyPairs, Pairs
 from jax_impl.model.network import count
-from jax_impl.training.interfaces import Stage
+from jax_impl.training.interfaces import Callback, Stage
 from jax_impl.training.overhead import Overhead
 
 
@@ -28,6 +29,8 @@ class Session:
     pairs: Pairs | LazyPairs
     held_out: Pairs
     mesh: Mesh
+    callbacks: tuple[Callback, ...] = ()
+    """Called by the primary process."""
     overhead: Overhead = field(default_factory=Overhead)
     began: float = field(default_factory=time.monotonic)
     """When this process began to train; monotonic: a clock that is set during the run changes nothing."""
@@ -44,10 +47,7 @@ class Session:
 
     def length(self, index: int) -> Length:
         """How long the stage of that index is."""
-        train = self.config.train
-        per_epoch = steps_per_epoch(len(self.pairs.names), self.config.data.repeats, train.batch_size)
-        total = per_epoch * (self.config.stages[index].epochs or train.epochs)
-        return Length(per_epoch, self.planned.get(index, total) if train.minutes else total)
+        return length_of(self.config, len(self.pairs.names), index, self.planned)
 
 
 @dataclass(frozen=True)
@@ -63,6 +63,20 @@ class Length:
     def epochs(self) -> int:
         """Its epochs, the last of which may be cut short."""
         return -(-self.total // self.per_epoch)
+
+
+def length_of(config: Config, pairs: int, index: int, planned: Mapping[int, int]) -> Length:
+    """How long the stage of that index is, with so many training pairs; `planned`: see `Session`."""
+    per_epoch = steps_per_epoch(pairs, config.data.repeats, config.train.batch_size)
+    total = per_epoch * (config.stages[index].epochs or config.train.epochs)
+    return Length(per_epoch, planned.get(index, total) if config.train.minutes else total)
+
+
+def how_far(config: Config, pairs: int, index: int, step: int, planned: Mapping[int, int]) -> Training:
+    """How far a run with so many training pairs has come after `step` steps of the stage of that index."""
+    totals = [length_of(config, pairs, i, planned).total for i in range(len(config.stages))]
+    steps = sum(totals[:index]) + step
+    return Training(steps, sum(totals), steps * config.train.batch_size)
 
 
 @dataclass(frozen=True)
