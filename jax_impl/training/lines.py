@@ -45,7 +45,7 @@ class Lines(Callback):
         """Say what was measured, and how long the rest will take."""
         now, done = self.clock(), step - self.first
         if done == 1:
-            self.stepped = now
+            self.stepped = self.said = now
             self.write(f"the first step took {spoken(now - self.began)}, compilation included")
             return
         each = (now - self.stepped) / (done - 1)
