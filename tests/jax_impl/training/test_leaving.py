@@ -55,11 +55,11 @@ def test_a_stopped_run_leaves_the_weights_of_its_last_step(
         nonlocal calls
         calls += 1
         if calls == 4:
+            (run / "model.safetensors").mkdir()  # It cannot be written then.
             os.kill(os.getpid(), signal.SIGTERM)
         return batch_indices(*args)
 
     monkeypatch.setattr(feed_module, "batch_indices", signalling)
-    (run / "model.safetensors").mkdir(parents=True)  # Once it cannot be written.
     assert train(config, run, load(config.data, "train"), load(config.data, "val")) == signal.SIGTERM
     (warning,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("warning: ")]
     assert "model.safetensors was not written" in warning and "python -m jax_impl.bundle" in warning
