@@ -39,7 +39,9 @@ class Lines(Callback):
         self.first, self.steps, self.estimated = step, steps, False
         self.began = self.said = self.clock()
         if step < steps:
-            self.write("compiling the training step; the first step takes longer than all others")
+            self.write(
+                "compiling the training step where that is not done yet; the first step takes longer than all others"
+            )
 
     def on_step(self, step: int, metrics: Mapping[str, float]) -> None:
         """Say what was measured, and how long the rest will take."""

@@ -52,6 +52,8 @@ def fit_to_time(
     began = time.monotonic() if position.index else session.began
     if session.config.train.minutes == 0 or position.index in session.planned:
         return session
+    if is_primary():
+        print("planning: compiling the training step and timing a few", flush=True)
     costs = measure(session, position, take_step, feed, reports)
     spent = time.monotonic() - began
     seconds = seconds_of(session, position.index)
