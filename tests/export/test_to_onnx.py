@@ -125,15 +125,16 @@ def test_the_command_prints_a_line_a_file_and_repeats_itself(
     path.write_text("an older file")
     (path.parent / "sampler.onnx").write_text("of an older file")
     (path.parent / "notes.txt").write_text("mine")
-    command = [sys.executable, "-m", "export.to_onnx", str(exported[0]), "--output", str(output)]
+    words = [str(exported[0]), "--output", str(output), "--variants", "fp16"]
+    command = [sys.executable, "-m", "export.to_onnx", *words]
     done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=True)
     assert done.stderr == ""
     lines = done.stdout.splitlines()
     assert lines[0].startswith(f"{path}  ")
-    assert len(lines) == 5  # four graphs, or why one is not there, and the folder
-    # The bundle recommends ddpm, and an 8-bit network of random weights is under its bar.
+    assert len(lines) == 4  # three graphs, or why one is not there, and the folder
+    # The bundle recommends ddpm.
     assert [line.split(":")[1].strip() for line in lines if line.startswith("left out: ")] == [
-        str(path.parent / name) for name in ("sampler.onnx", "model_int8.onnx")
+        str(path.parent / "sampler.onnx")
     ]
     same = exported[1].parents[1]
     ours = [p.relative_to(same) for p in same.rglob("*") if p.is_file() and p.name not in ("README.md", "SHA256SUMS")]

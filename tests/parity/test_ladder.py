@@ -13,11 +13,11 @@ import pytest
 from export.edge.errors import UserError
 from jax_impl.config.presets import PRESETS
 from tests.parity.__main__ import main, report
-from tests.parity.conftest import SLOW_FOR_TINY
+from tests.parity.conftest import SLOW_FOR_TINY, TRAINED
 from tests.parity.ladder import Line, compare, summary, to_json, to_markdown, worst
 from tests.parity.network import gradients, network
 from tests.parity.onnx_file import onnx_file
-from tests.parity.sampling import samplers
+from tests.parity.sampling import FEW, WALKS, Walk, samplers
 from tests.parity.subject import Subject
 
 every_preset = pytest.mark.parametrize("subject", [name for name in PRESETS if name != "realism"], indirect=True)
@@ -159,12 +159,17 @@ def test_loss_and_gradients(subject: Subject) -> None:
     assert any("worst gradient" in one.what for one in lines)
 
 
-@pytest.mark.parametrize("subject", SLOW_FOR_TINY, indirect=True)
-def test_samplers(subject: Subject) -> None:
-    lines = list(samplers(subject))
+@pytest.mark.parametrize(
+    ("subject", "walks"),
+    [("seed", FEW), *(pytest.param(name, WALKS, marks=pytest.mark.slow) for name in TRAINED)],
+    indirect=["subject"],
+    ids=["few", *(f"all of {name}" for name in TRAINED)],
+)
+def test_samplers(subject: Subject, walks: tuple[Walk, ...]) -> None:
+    lines = list(samplers(subject, walks))
     pairs = {"JAX · torch", "onnxruntime · torch", "diffusers · torch", "torch · torch in float64", "torch"}
     assert_all_pass(lines, pairs, {"float32", "float64"})
-    assert sum("DDPM, 1000 steps" in one.what for one in lines) == 4
+    assert sum(f"{walks[0]}, " in one.what for one in lines) == 4
 
 
 @pytest.mark.parametrize("subject", ["sharp"], indirect=True)
