@@ -7,6 +7,7 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from jax_impl.config.data import AugmentConfig, DataConfig
@@ -40,17 +41,24 @@ def make_small_config(kind: str = "unet", **train_settings: object) -> Config:
 
 
 def same_steps(config: Config) -> Config:
-    """The settings without those of how long to train, what to keep and what to show: no step depends on them."""
-    free = {
-        field.name: field.default for field in fields(TrainConfig) if FREE_ON_RESUME.items() <= field.metadata.items()
-    }
+    """The settings without those of how long to train, where pairs come from, what to keep and to show.
+
+    No step depends on them.
+    """
+    data, train = plain(config.data), replace(plain(config.train), sample_steps=config.train.sample_steps)
     optim = replace(config.optim, max_skipped=OptimConfig.max_skipped)
-    return replace(config, optim=optim, train=replace(config.train, **free))  # pyright: ignore
+    return replace(config, data=replace(data, tfds=DataConfig.tfds), optim=optim, train=train)
+
+
+def plain(settings: Any) -> Any:
+    """A dataclass of settings, with the defaults of all that a resumed run may change."""
+    free = (field for field in fields(settings) if FREE_ON_RESUME.items() <= field.metadata.items())
+    return replace(settings, **{field.name: field.default for field in free})
 
 
 @pytest.fixture(scope="package", autouse=True)
 def _traced_once() -> Iterator[None]:
-    """Let runs with the same settings share one jitted step, one validation and one outline of their state.
+    """Let runs with the same settings share their jitted functions and one outline of their state.
 
     Most of the time of such runs is tracing.
     """
@@ -58,7 +66,8 @@ def _traced_once() -> Iterator[None]:
 
     def kept(method: Callable[..., Any]) -> Callable[..., Any]:
         def get(self: Any, *args: Any) -> Any:
-            key = (method.__name__, type(self), getattr(self, "own", None), same_steps(self.problem.config), *args)
+            given = ((a.shape, a.tobytes()) if isinstance(a, np.ndarray) else a for a in args)
+            key = (method.__name__, type(self), getattr(self, "own", None), same_steps(self.problem.config), *given)
             if key not in made:
                 made[key] = method(self, *args)
             return made[key]
@@ -73,7 +82,7 @@ def _traced_once() -> Iterator[None]:
 
     with pytest.MonkeyPatch.context() as patch:
         for stage in (DenoisingStage, RealismStage):
-            for name in ("make_step", "make_validation"):
+            for name in ("make_step", "make_validation", *(["make_pictures"] if stage is DenoisingStage else [])):
                 patch.setattr(stage, name, kept(getattr(stage, name)))
         patch.setattr(starting, "outline", outlined)
         patch.setattr(folder, "outline_state", outlined)
