@@ -267,6 +267,26 @@ def test_what_a_new_run_starts_from_is_saved_before_its_first_step(
         train(config, tmp_path / "run", *pairs_of(config), resume=True)
 
 
+def test_a_run_that_crashed_before_its_first_checkpoint_begins_again(
+    small_config: SmallConfig, tmp_path: Path, trained_run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config, run, batch_indices = small_config(), tmp_path / "run", feed_module.batch_indices
+
+    def crash(seed: int, step: int, *more: int) -> np.ndarray:
+        if step == 2:
+            raise RuntimeError("power cut")
+        return batch_indices(seed, step, *more)
+
+    monkeypatch.setattr(feed_module, "batch_indices", crash)
+    with pytest.raises(RuntimeError):
+        train(config, run, *pairs_of(config))
+    monkeypatch.undo()
+    assert list_checkpoints(run) == [] and read_log(run)
+    assert train(config, run, *pairs_of(config), resume=True) == 0
+    assert_same_state(run, trained_run)
+    assert (run / METRICS).read_text() == (trained_run / METRICS).read_text()
+
+
 TINY_WORDS = ["tiny", "--data.synthetic-pairs", "2", "--data.synthetic-val-pairs", "1"]
 
 

@@ -144,6 +144,7 @@ def test_training_is_the_same_from_memory_from_a_stream_and_from_a_prepared_data
     )
 
 
+@pytest.mark.slow  # The batches that they follow from are the same to the bit: the test above.
 def test_statistics_of_a_bundle_are_the_same_either_way(
     trained_seed_run: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
