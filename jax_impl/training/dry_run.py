@@ -23,7 +23,7 @@ STEPS = 5
 
 
 @dataclass(frozen=True)
-class Estimate:
+class CostEstimate:
     """What a run would take; sizes in bytes, times in seconds."""
 
     parameters: int
@@ -56,7 +56,7 @@ def describe_run(session: Session) -> Iterator[str]:
         networks = on_one_device(position.stage.networks(state), session.mesh)
 
 
-def estimate(session: Session, position: Position) -> tuple[Estimate, Any]:
+def estimate(session: Session, position: Position) -> tuple[CostEstimate, Any]:
     """Compile the step of a stage and take a few; returns the state after them too."""
     length, state, mesh = session.length(position.index), position.state, session.mesh
     parameters, bytes_of_state = count_parameters(position), _bytes(state)
@@ -75,7 +75,7 @@ def estimate(session: Session, position: Position) -> tuple[Estimate, Any]:
         jax.block_until_ready(metrics)
         step_seconds = (time.perf_counter() - began) / STEPS
     terms = session.config.stages[position.index].terms(session.config)
-    found = Estimate(
+    found = CostEstimate(
         parameters=parameters,
         state=bytes_of_state,
         data=_bytes(batch),
@@ -89,7 +89,7 @@ def estimate(session: Session, position: Position) -> tuple[Estimate, Any]:
     return found, state
 
 
-def describe(found: Estimate, config: Config) -> list[str]:
+def describe(found: CostEstimate, config: Config) -> list[str]:
     """The estimate in words, a line each."""
     total = found.state + found.data + found.work
     rate = config.train.batch_size / found.step_seconds
