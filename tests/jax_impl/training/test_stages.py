@@ -27,7 +27,7 @@ from jax_impl.train import main, train
 from jax_impl.training import feed as feed_module
 from jax_impl.training.checkpoint import FOLDER, list_checkpoints
 from jax_impl.training.manifest import read_manifest
-from jax_impl.training.report import METRICS, read_log
+from jax_impl.training.report import METRICS_LOG, read_log
 from jax_impl.training.stages.registry import DenoisingStageConfig
 from jax_impl.training.state import to_arrays
 from tests.jax_impl.training.gain_stage import GainStageConfig
@@ -61,7 +61,7 @@ def assert_same_run(run: Path, other: Path) -> None:
     assert left.keys() == right.keys()
     for name, array in left.items():
         np.testing.assert_array_equal(array, right[name], err_msg=name)
-    assert (run / METRICS).read_text() == (other / METRICS).read_text()
+    assert (run / METRICS_LOG).read_text() == (other / METRICS_LOG).read_text()
 
 
 def test_each_stage_starts_from_what_the_one_before_published(unbroken: Path) -> None:
