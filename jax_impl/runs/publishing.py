@@ -62,7 +62,7 @@ def published(trained: TrainedRun) -> NamedNetworks:
     return trained.stage.publish(trained.state, lambda: _training_pairs(trained))
 
 
-def describe(trained: TrainedRun) -> str:
+def describe_weights(trained: TrainedRun) -> str:
     """What is published, in words."""
     state, stages = trained.state, trained.config.stages
     where = f" of stage {trained.index}, {stages[trained.index].stage}" if len(stages) > 1 else ""

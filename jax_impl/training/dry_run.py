@@ -13,8 +13,7 @@ import jax
 from jax_impl.config.tree import Config
 from jax_impl.diffusion.losses.registry import remarks_on_parts
 from jax_impl.training.feed import open_feed
-from jax_impl.training.mesh import describe as describe_mesh
-from jax_impl.training.mesh import on_one_device
+from jax_impl.training.mesh import describe_devices, on_one_device
 from jax_impl.training.session import Position, Session, count_parameters
 from jax_impl.training.starting import enter
 
@@ -52,7 +51,7 @@ def describe_run(session: Session) -> Iterator[str]:
         found, state = estimate(session, position)
         if len(stages) > 1:
             yield f"stage {index}      {config.stage}"
-        yield from describe(found, session.config)
+        yield from describe_cost(found, session.config)
         networks = on_one_device(position.stage.networks(state), session.mesh)
 
 
@@ -83,13 +82,13 @@ def estimate(session: Session, position: Position) -> tuple[CostEstimate, Any]:
         compile_seconds=compile_seconds,
         step_seconds=step_seconds,
         steps=length.total,
-        devices=describe_mesh(mesh),
+        devices=describe_devices(mesh),
         remarks=remarks_on_parts(terms, session.config.optim.accumulate, mesh.size),
     )
     return found, state
 
 
-def describe(found: CostEstimate, config: Config) -> list[str]:
+def describe_cost(found: CostEstimate, config: Config) -> list[str]:
     """The estimate in words, a line each."""
     total = found.state + found.data + found.work
     rate = config.train.batch_size / found.step_seconds
