@@ -88,7 +88,7 @@ def sources(data: DataConfig, memory: Pairs, file_size: int, folder: Path) -> It
         for side, picture in zip("AB", render_pair(scene_seed("train", i), file_size), strict=True):
             (photos / side).mkdir(parents=True, exist_ok=True)
             Image.fromarray(picture).save(photos / side / f"{i:05d}.jpg", quality=92)
-    plain = replace(data, path=str(photos), val_share=0.0)
+    plain = replace(data, path=str(photos), folders=(), val_share=0.0)
     yield f"folder of JPEGs of {file_size} × {file_size}", _train(plain)
     if importlib.util.find_spec("tensorflow_datasets") is None:
         print("tensorflow-datasets is not installed: prepared datasets are left out")
@@ -99,7 +99,7 @@ def sources(data: DataConfig, memory: Pairs, file_size: int, folder: Path) -> It
         place = folder / f"prepared_{size}"
         examples = tfds_builder.examples_of(open_source(plain), plain, size, lambda: None)
         tfds_builder.write_dataset(tfds_builder.builder_of(examples, place, lambda: None))
-        stored = replace(data, path="synthetic", tfds="paired_images", tfds_dir=str(place), val_share=0.0)
+        stored = replace(plain, path="synthetic", tfds="paired_images", tfds_dir=str(place))
         yield title, _train(stored)
 
 

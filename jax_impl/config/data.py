@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
+from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from export.edge.pictures.arrays import Fit
@@ -58,6 +59,9 @@ class PlaceConfig:
     layout: str = "auto"
     """How the pairs are stored: `folders`, `side-by-side`, `manifest`, or a layout that a plugin adds; `auto`
     recognises it."""
+    folders: tuple[str, ...] = field(default=(), metadata=FREE_ON_RESUME)
+    """Names of the folder of inputs and of the folder of targets, such as `morning evening`, in any letter case; by
+    default A and B, source and target, sunrise and sunset, or input and output."""
     val_share: float = 0.1
     """Share of the training pairs that is held out for validation, 0 to below 1, whole scenes at a time; only where the
     data has no validation split of its own."""
@@ -126,6 +130,7 @@ class DataConfig(TfdsConfig, SceneConfig, SquareConfig, DirectionConfig, PlaceCo
 
     def __post_init__(self) -> None:
         require(self.path != "", "data.path", self.path, "name a folder, a manifest or `synthetic`")
+        self._check_folders()
         require(8 <= self.size <= 4096, "data.size", self.size, "choose 8 to 4096 pixels")
         require(0.0 <= self.val_share < 1.0, "data.val_share", self.val_share, "choose a value from 0 to below 1")
         require_share("data.max_bad_share", self.max_bad_share)
@@ -145,6 +150,26 @@ class DataConfig(TfdsConfig, SceneConfig, SquareConfig, DirectionConfig, PlaceCo
         require(0 <= self.threads <= 256, "data.threads", self.threads, "choose 0 to 256")
         for name in ("repeats", "synthetic_pairs", "synthetic_val_pairs", "max_val_pairs"):
             require(getattr(self, name) >= 1, f"data.{name}", getattr(self, name), "choose at least 1")
+
+    def _check_folders(self) -> None:
+        shown = " ".join(self.folders)
+        plain = all(name.strip(".") and Path(name).name == name for name in self.folders)
+        require(
+            len({name.lower() for name in self.folders}) == len(self.folders) and len(self.folders) in (0, 2) and plain,
+            "data.folders",
+            shown,
+            "name two different folders inside data.path, inputs first, such as morning evening",
+        )
+        others = {"side-by-side": "two halves", "manifest": "a list"}
+        if self.folders:
+            known = others.get(self.layout)
+            require(known is None, "data.folders", shown, f"data.layout {self.layout} reads {known}; leave one out")
+            require(
+                self.tfds == "" and self.path != SYNTHETIC,
+                "data.folders",
+                shown,
+                "data.path has to name the folder that holds the two",
+            )
 
 
 def part_of(kind: type[Kind], settings: object, **changes: Any) -> Kind:

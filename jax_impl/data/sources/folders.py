@@ -21,12 +21,15 @@ class FolderLayout:
     def recognises(self, config: DataConfig) -> bool:
         """Whether there is a pair of folders; raises UserError where one of the two is missing."""
         root = root_of(config, file=True)
-        return root.is_dir() and bool(find_sides(root)[0])
+        return root.is_dir() and bool(find_sides(root, config.folders)[0])
 
     def open(self, config: DataConfig) -> Source:
         """The pairs in every split that `find_sides` finds."""
         root = root_of(config, "folders")
-        used, notes = find_sides(root)
+        used, notes = find_sides(root, config.folders)
+        if not used and config.folders:
+            a, b = config.folders
+            raise UserError(f"data.folders: {root} has no {a}/ and {b}/; name two that are there{describe_place(root)}")
         if not used:
             names = " or ".join(f"{a}/ and {b}/" for a, b in SIDES)
             raise UserError(

@@ -26,6 +26,8 @@ class AutoLayout:
 
     def open(self, config: DataConfig) -> Source:
         """Raises UserError where none recognises the place."""
+        if config.folders:
+            return SOURCES["folders"].open(config)
         for layout in reversed(list(SOURCES.values())):
             if layout.recognises(config):
                 return layout.open(config)

@@ -6,8 +6,9 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeAlias
 
-from export.edge.disk.names import partners
+from export.edge.disk.names import folded, partners
 from export.edge.errors import UserError
 from export.edge.pictures.kinds import pictures_in, unread_in
 from jax_impl.data.sources.places import by_stem, places, subfolders
@@ -15,6 +16,8 @@ from jax_impl.data.splits import SPLIT_NAMES, SPLITS
 
 SIDES = (("a", "b"), ("source", "target"), ("sunrise", "sunset"), ("input", "output"))
 """Names of the two folders, in any letter case."""
+Known: TypeAlias = tuple[tuple[str, str], ...]
+"""Such names, all letters small."""
 
 _WITH_SPLIT = re.compile(rf"({'|'.join(sorted(SPLIT_NAMES, key=len, reverse=True))})[ _-]?(.+)")
 _SHOWN = 6
@@ -31,20 +34,22 @@ class Sides:
     right: Path
 
 
-def find_sides(root: Path) -> tuple[list[Sides], list[str]]:
+def find_sides(root: Path, names: Sequence[str] = ()) -> tuple[list[Sides], list[str]]:
     """The pairs of folders at `root`, and notes on what is left out.
 
     These are A/ and B/ (or other names of SIDES) in train/, val/ and test/, or in `root` itself; train/, val/ and test/
-    in A/ and B/; or trainA/ and trainB/, train_A/ and train_B/ and so on. Raises UserError where one of two is missing.
+    in A/ and B/; or trainA/ and trainB/, train_A/ and train_B/ and so on. With `names`, of inputs and of targets, only
+    folders of these names count. Raises UserError where one of two is missing.
     """
-    named = [(split, _named(place)) for split, place in places(root)]
+    known: Known = ((folded(names[0]), folded(names[1])),) if names else SIDES
+    named = [(split, _named(place, known)) for split, place in places(root)]
     found = [Sides(split, *both) for split, both in named if both is not None]
     notes = []
     if len(found) > 1 and found[-1].split is None:
         notes.append(f"{root} has split folders; the pairs next to them are left out")
         found.pop()
     if not found:
-        found = _with_split_in_name(root)
+        found = _with_split_in_name(root, known)
     return [inner for sides in found for inner in _splits_inside(sides)], notes
 
 
@@ -76,8 +81,8 @@ def describe_place(root: Path) -> str:
     if len(folders) == 2 and (count := len(partners(folders[0][1], folders[1][1]))):
         a, b = sorted((folder.name for folder, _ in folders), key=lambda name: not _is_like_input(name))
         line += (
-            f", with {count} names in common: rename {a} to A and {b} to B (A is the input, unless --data.direction is "
-            f'reverse), such as `cd "{root}" && mv "{a}" A && mv "{b}" B`'
+            f', with {count} names in common: read them with --data.folders "{a}" "{b}", inputs first (of doctor and '
+            f'prepare: --folders), or rename them: `cd "{root}" && mv "{a}" A && mv "{b}" B`'
         )
     return line
 
@@ -98,18 +103,18 @@ def _splits_inside(sides: Sides) -> list[Sides]:
     return [Sides(split, left[split], right[split]) for split in SPLITS if split in left] or [sides]
 
 
-def _with_split_in_name(root: Path) -> list[Sides]:
+def _with_split_in_name(root: Path, known: Known) -> list[Sides]:
     """Folders such as trainA/ and trainB/, or val_sunrise/ and val_sunset/."""
     there: dict[tuple[str, str], Path] = {}
     for folder in subfolders(root):
-        match = _WITH_SPLIT.fullmatch(folder.name.lower())
-        if match and any(match[2] in names for names in SIDES):
+        match = _WITH_SPLIT.fullmatch(folded(folder.name))
+        if match and any(match[2] in names for names in known):
             key = SPLIT_NAMES[match[1]], match[2]
             if (other := there.setdefault(key, folder)) != folder:
                 raise UserError(f"{root} has both {other.name}/ and {folder.name}/; merge them")
     found = []
     for split in SPLITS:
-        for names in SIDES:
+        for names in known:
             both = [there.get((split, name)) for name in names]
             if both[0] is not None and both[1] is not None:
                 found.append(Sides(split, both[0], both[1]))
@@ -118,12 +123,12 @@ def _with_split_in_name(root: Path) -> list[Sides]:
     return found
 
 
-def _named(place: Path) -> tuple[Path, Path] | None:
+def _named(place: Path, known: Known) -> tuple[Path, Path] | None:
     """The two folders of pairs in `place`, or None; raises UserError where only one is there."""
     folders = subfolders(place)
     complete: list[tuple[Path, Path]] = []
     lonely: list[tuple[Path, str]] = []
-    for names in SIDES:
+    for names in known:
         found = [_called(name, folders) for name in names]
         if twice := next((each for each in found if len(each) > 1), None):
             raise UserError(f"{place} has both {twice[0].name}/ and {twice[1].name}/; keep one of them")
@@ -142,4 +147,4 @@ def _named(place: Path) -> tuple[Path, Path] | None:
 
 
 def _called(name: str, folders: Sequence[Path]) -> list[Path]:
-    return [folder for folder in folders if folder.name.lower() == name]
+    return [folder for folder in folders if folded(folder.name) == name]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import shlex
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -32,6 +33,8 @@ class Source:
     """Whether the pictures are computed at data.size, not stored: there is nothing to check and nothing to resize."""
     origin: str = ""
     """Something cheap that changes with the pictures; empty where that is the sizes of their files."""
+    flags: str = field(default="", compare=False)
+    """Of `jax_impl.doctor`, to find the same pairs there."""
     unread: tuple[Path, ...] = ()
     """Pictures of kinds that cannot be read here."""
     read: Callable[[Pair], Pictures] = field(default=read_pair, compare=False)
@@ -59,7 +62,7 @@ class Source:
         if count == 0:
             return notes
         what = f"{count} picture{'s' if count > 1 else ''} without a partner left out, such as {self.unmatched[0]}"
-        return (*notes, f"{what}; `python -m jax_impl.doctor {self.place}` lists all")
+        return (*notes, f"{what}; `python -m jax_impl.doctor {self.place}{self.flags}` lists all")
 
 
 class Layout(Protocol):
@@ -121,6 +124,7 @@ def make_source(
         {split: tuple(members) for split, members in splits.items()},
         tuple(unmatched),
         tuple(notes),
+        flags=" --folders " + " ".join(map(shlex.quote, config.folders)) if config.folders else "",
         origin=origin,
         read=read if config.direction == "forward" else _reversed_reader(read),
     )

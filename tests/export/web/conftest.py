@@ -7,7 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -74,3 +74,23 @@ def onnxruntime_web() -> Path:
     except UserError as error:
         _missing(str(error))
     return runtime.cache_path()
+
+
+@pytest.fixture(scope="module")
+def launch(missing: Callable[[str], None]) -> Iterator[Callable[[list[str]], Any]]:
+    """launch(flags) starts Chromium."""
+    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    chromium = shutil.which("chromium")
+    if chromium is None:
+        missing("chromium is not installed; on Debian: apt-get install chromium")
+    with sync_api.sync_playwright() as playwright:
+        yield lambda flags: playwright.chromium.launch(executable_path=chromium, args=flags)
+
+
+@pytest.fixture(scope="module")
+def browser(launch: Callable[[list[str]], Any]) -> Iterator[Any]:
+    from tests.export.web.visit import FLAGS
+
+    chromium = launch(FLAGS)
+    yield chromium
+    chromium.close()

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import shutil
-import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,15 +12,9 @@ from export.edge.model.artifact import open_artifact
 from export.edge.pictures.files import open_picture
 from export.edge.translate import Options, translate
 from export.web.build import build_page
-from export.web.serve import make_server
-from tests.export.web.visit import WIDTHS, Visit, barriers, downloaded, drop, furthest, photo
+from tests.export.web.visit import FLAGS, WIDTHS, Visit, barriers, downloaded, drop, furthest, photo, served
 
-sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-CHROMIUM = shutil.which("chromium")
-FLAGS = [
-    *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
-    *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
-]
+pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 IN_SOFTWARE = ["--enable-unsafe-webgpu", "--use-webgpu-adapter=swiftshader", "--enable-features=Vulkan"]
 """WebGPU without a graphics card."""
 SEED = 2**33 + 7
@@ -36,52 +27,11 @@ def site(folder_of_models: Path, onnxruntime_web: Path, tmp_path_factory: pytest
     return folder
 
 
-@contextlib.contextmanager
-def served(site: Path) -> Iterator[Callable[[bool], str]]:
-    """Yields switch: switch(True) starts the server of a site and switch(False) ends it; both return its address."""
-    running: list[tuple[Any, threading.Thread]] = []
-    port = 0
-
-    def switch(on: bool) -> str:
-        nonlocal port
-        if on and not running:
-            server = make_server(site, port=port)
-            port = server.server_port
-            thread = threading.Thread(target=server.serve_forever)
-            thread.start()
-            running.append((server, thread))
-        elif not on and running:
-            server, thread = running.pop()
-            server.shutdown()
-            server.server_close()
-            thread.join()
-        return f"http://127.0.0.1:{port}/"
-
-    yield switch
-    switch(False)
-
-
 @pytest.fixture(scope="module")
 def serve(site: Path) -> Iterator[Callable[[bool], str]]:
     """As `served` yields it."""
     with served(site) as switch:
         yield switch
-
-
-@pytest.fixture(scope="module")
-def launch(missing: Callable[[str], None]) -> Iterator[Callable[[list[str]], Any]]:
-    """launch(flags) starts Chromium."""
-    if CHROMIUM is None:
-        missing("chromium is not installed; on Debian: apt-get install chromium")
-    with sync_api.sync_playwright() as playwright:
-        yield lambda flags: playwright.chromium.launch(executable_path=CHROMIUM, args=flags)
-
-
-@pytest.fixture(scope="module")
-def browser(launch: Callable[[list[str]], Any]) -> Iterator[Any]:
-    chromium = launch(FLAGS)
-    yield chromium
-    chromium.close()
 
 
 @pytest.fixture

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import threading
+from collections.abc import Callable, Iterator
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -10,7 +13,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from export.web.serve import make_server
+
 axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe-playwright-python is not installed")
+FLAGS = [
+    *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
+    *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
+]
 WIDTHS = {"desktop": (1280, 800), "phone": (390, 844)}
 PATIENCE = 30_000
 """Milliseconds before something that should happen has not."""
@@ -91,3 +100,28 @@ def barriers(page: Any) -> list[str]:
 def furthest(a: np.ndarray, b: np.ndarray) -> int:
     assert a.shape == b.shape
     return int(np.abs(a.astype(int) - b).max())
+
+
+@contextlib.contextmanager
+def served(site: Path) -> Iterator[Callable[[bool], str]]:
+    """Yields switch: switch(True) starts the server of a site and switch(False) ends it; both return its address."""
+    running: list[tuple[Any, threading.Thread]] = []
+    port = 0
+
+    def switch(on: bool) -> str:
+        nonlocal port
+        if on and not running:
+            server = make_server(site, port=port)
+            port = server.server_port
+            thread = threading.Thread(target=server.serve_forever)
+            thread.start()
+            running.append((server, thread))
+        elif not on and running:
+            server, thread = running.pop()
+            server.shutdown()
+            server.server_close()
+            thread.join()
+        return f"http://127.0.0.1:{port}/"
+
+    yield switch
+    switch(False)

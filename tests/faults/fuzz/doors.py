@@ -27,7 +27,7 @@ from jax_impl.config.as_json import from_json
 from jax_impl.config.data import DataConfig
 from jax_impl.data.sources import open_source
 from jax_impl.runs.bundles import read_bundle
-from tests.faults.fuzz import commands, trees, values
+from tests.faults.fuzz import commands, environments, trees, values
 from tests.faults.fuzz.material import Material, bundled, ordered, sealed
 from tests.faults.fuzz.mutate import examples, mutate
 from torch_ref.convert import from_pth, to_pth
@@ -41,6 +41,7 @@ _SUFFIXES = {
     "config": "json",
     "networks": "json",
     "tree": "json",
+    "environment": "json",
     "bundle": "safetensors",
     "optimizer": "safetensors",
 }
@@ -59,7 +60,7 @@ def inputs(door: str, material: Material, count: int, seed: int) -> list[bytes]:
         return [json.dumps(each).encode() for each in _filled(made, count)]
     whole = material.files[door]
     strategy = _strategy(door, material)
-    wanted = count // 4 if strategy is not None else 0
+    wanted = (count if door == "environment" else count // 4) if strategy is not None else 0
     found = _filled(examples(strategy, wanted, seed), wanted) if strategy is not None and wanted else []
     while len(found) < count:
         mutant = mutate(rng.choice(whole), rng, rng.choice(whole))
@@ -80,6 +81,8 @@ def _strategy(door: str, material: Material) -> st.SearchStrategy[bytes] | None:
         return values.csv_texts()
     if door == "tree":
         return trees.lists()
+    if door == "environment":
+        return environments.environments()
     if door == "jsonl":
         return values.jsonl_texts()
     if door == "sums":
@@ -173,6 +176,15 @@ def _tree(path: Path, material: Material) -> str | None:
     return trees.walk(path.read_bytes(), kinds)
 
 
+def _environment(path: Path, material: Material) -> str | None:
+    kind, detail = environments.ask(path.read_bytes(), material.folder)
+    if kind == "refused in one line":
+        raise commands.RefusedError(kind)
+    if kind != "fine":
+        raise commands.UntidyError(f"{kind}: {detail}")
+    return None
+
+
 def _sums(path: Path, material: Material) -> str | None:
     (material.folder / "sums" / "SHA256SUMS").write_bytes(path.read_bytes())
     return None if check_sums(material.folder / "sums") == 3 else SILENT
@@ -244,6 +256,6 @@ def _optimizer(path: Path, material: Material) -> None:
 
 
 _WALKS: dict[str, Callable[[Path, Material], str | None]] = {
-    "picture": _picture, "csv": _pairs, "jsonl": _pairs, "tree": _tree, "sums": _sums,
+    "picture": _picture, "csv": _pairs, "jsonl": _pairs, "tree": _tree, "environment": _environment, "sums": _sums,
     "networks": _networks, "config": _config, "bundle": _bundle, "optimizer": _optimizer, "onnx": _onnx, "pth": _pth,
 }  # fmt: skip

@@ -25,7 +25,7 @@ from jax_impl.config.presets import PRESETS
 from jax_impl.config.tree import Config
 from tests.edge.conftest import graph, metadata
 from tests.export.conftest import write_bundle
-from tests.faults.fuzz import trees
+from tests.faults.fuzz import environments, trees
 from torch_ref.convert import to_pth
 from torch_ref.optimizer import Training, fresh, write_training
 from torch_ref.original import settings
@@ -66,6 +66,7 @@ def make_material(folder: Path) -> Material:
             b'[{"source": "a.png", "target": ".\\\\b.png"}, {"source": "b.png", "target": "a.png"}]',
         ],
         "tree": [json.dumps(trees.WHOLE).encode()],
+        "environment": [environments.WHOLE],
         "sums": [_artifact_folder(folder / "sums")],
         "networks": [_networks(folder / "networks")],
         "config": [json.dumps(config, indent=2).encode(), to_json(Config()).encode()],
@@ -76,6 +77,8 @@ def make_material(folder: Path) -> Material:
     }
     (folder / "model.onnx").write_bytes(files["onnx"][0])
     (folder / "model.safetensors").write_bytes(files["bundle"][0])
+    (folder / "data" / "whole.csv").write_bytes(files["csv"][0])
+    environments.start(folder)
     return Material(folder, files, config, held)
 
 

@@ -5,6 +5,7 @@ SHARES = {
     "csv": 9,
     "jsonl": 8,
     "tree": 5,
+    "environment": 3,
     "sums": 4,
     "networks": 3,
     "config": 10,

@@ -1,11 +1,11 @@
 // The exported network as a function, run by onnxruntime-web: on WebGPU where there is one, else in WebAssembly.
 
 import { stateSize } from './codec.js';
+import { limitMemory, threadsFor } from './limits.js';
 import { PhotoError } from './photos.js';
 import { withCoordinates } from './pictures.js';
 
 const ORT = new URL('./ort/', import.meta.url).href;
-const MOST_THREADS = 8;
 /** The network that every model has. */
 export const DENOISER = 'denoiser';
 
@@ -27,9 +27,11 @@ async function hasWebGpu() {
  * refuses, WebAssembly takes over; what came of it is returned. `denoise(x, cond, t, rows, columns, name)` takes two
  * Float32Arrays of planes and a whole number, and runs the network of that name. `encode(planes, height, width)` and
  * `decode(planes, rows, columns)` are the codec without its statistics. `onBytes(done, total)` is called during the
- * download. Throws PhotoError when a file cannot be had or is not the one that the page was built with.
+ * download. `limits`, of limits.js, are set for good. Throws PhotoError when a file cannot be had or is not the one that
+ * the page was built with.
  */
-export async function openNetwork(model, variant, backend, onBytes) {
+export async function openNetwork(model, variant, backend, limits, onBytes) {
+  if (limits.memory) limitMemory(limits.memory);
   const files = { [DENOISER]: variant, ...variant.others, ...model.codec.files };
   const total = Object.values(files).reduce((sum, { bytes }) => sum + bytes, 0);
   const data = {};
@@ -40,7 +42,7 @@ export async function openNetwork(model, variant, backend, onBytes) {
   }
   if (backend === 'webgpu' || (backend === 'auto' && (await hasWebGpu()))) {
     try {
-      const network = await openOn('webgpu', data, model);
+      const network = await openOn('webgpu', data, model, limits);
       // Shaders are compiled when they first run: whether they can be is known after that.
       const side = model.size_multiple;
       const { rows, columns, count } = stateSize(model.codec, { height: side, width: side });
@@ -54,14 +56,13 @@ export async function openNetwork(model, variant, backend, onBytes) {
       console.warn('WebGPU could not run the model; WebAssembly takes over.', error);
     }
   }
-  return openOn('wasm', data, model);
+  return openOn('wasm', data, model, limits);
 }
 
-async function openOn(backend, data, { coordinates }) {
+async function openOn(backend, data, { coordinates }, limits) {
   const ort = await import(`./ort/ort.${backend}.min.mjs`);
   ort.env.wasm.wasmPaths = ORT;
-  // Without the headers that isolate the page there is no memory to share, so no second thread.
-  ort.env.wasm.numThreads = self.crossOriginIsolated ? Math.min(self.navigator.hardwareConcurrency || 1, MOST_THREADS) : 1;
+  ort.env.wasm.numThreads = threadsFor(limits);
   ort.env.logLevel = 'error';
   const sessions = {};
   for (const [name, bytes] of Object.entries(data)) {

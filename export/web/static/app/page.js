@@ -1,15 +1,18 @@
 // The page: what happens when. The work itself is the worker's.
 
 import { showExamples } from './examples.js';
+import { TRIES, describeTry } from './limits.js';
 import { keep } from './offline.js';
 import { Settings } from './settings.js';
 import { Stage } from './stage.js';
 
 const $ = (id) => document.getElementById(id);
 
-const worker = new Worker(new URL('./worker.js', import.meta.url), { type: 'module' });
 const stage = new Stage($);
 let settings;
+let worker = null;
+let attempt = 0; // Of TRIES.
+let opened = false;
 let state = 'idle'; // idle, photo (one is shown, nothing drawn of it), running, done
 let photo = null; // {blob, name} of the photo on the stage
 let run = { id: 0, photo: null, before: 'idle', steps: 0, started: 0 };
@@ -40,11 +43,39 @@ function complain(message) {
   $('alert').hidden = message === '';
 }
 
+/** A worker in place of the one before: what that had of the memory is free then. */
+function hire() {
+  worker?.terminate();
+  const mine = new Worker(new URL('./worker.js', import.meta.url), { type: 'module' });
+  worker = mine;
+  opened = false;
+  mine.onmessage = ({ data }) => {
+    if (mine !== worker) return;
+    if (data.id === undefined || data.id === 0 || data.id === run.id) answers[data.kind](data);
+  };
+  mine.onerror = () => {
+    if (mine !== worker) return;
+    const message = 'This browser could not start the page’s worker. Use a current version of it, and reload.';
+    // A thread that does not start ends so, too.
+    if (self.crossOriginIsolated && attempt === 0 && !opened) return answers.full({ id: 0, message, memory: false });
+    mustOpen = true;
+    answers.error({ id: state === 'running' ? run.id : 0, message });
+  };
+}
+
 function open() {
   const { variant, backend } = settings.engine();
+  if (mustOpen) hire();
   $('engine').textContent = '';
   mustOpen = false;
-  worker.postMessage({ kind: 'open', model: settings.model, variant, backend });
+  const less = backend === 'auto' && attempt > 0 ? 'wasm' : backend;
+  worker.postMessage({ kind: 'open', model: settings.model, variant, backend: less, attempt });
+}
+
+function draw() {
+  $('progress').removeAttribute('value');
+  $('pace').textContent = 'Opening the photo …';
+  worker.postMessage({ kind: 'draw', id: run.id, photo: run.photo.blob, settings: run.wishes });
 }
 
 function start(chosen) {
@@ -59,10 +90,8 @@ function start(chosen) {
   }
   if (mustOpen) open();
   run = { id: run.id + 1, photo: chosen, before: state, steps: 0, started: 0, wishes };
-  $('progress').removeAttribute('value');
-  $('pace').textContent = 'Opening the photo …';
   enter('running');
-  worker.postMessage({ kind: 'draw', id: run.id, photo: chosen.blob, settings: wishes });
+  draw();
 }
 
 /** After a failure or a cancel: back to what was there, or to the photo alone when it is already on the stage. */
@@ -82,6 +111,7 @@ const answers = {
     $('pace').textContent = `Loading the model, ${megabytes(done)} of ${megabytes(total)} MB`;
   },
   ready({ backend, threads }) {
+    opened = true;
     const names = { webgpu: 'WebGPU', wasm: threads > 1 ? `WebAssembly, ${threads} threads` : 'WebAssembly, one thread' };
     $('engine').textContent = `Runs on ${names[backend]}.`;
     document.body.dataset.backend = backend;
@@ -102,12 +132,12 @@ const answers = {
     const left = Math.ceil(((performance.now() - run.started) / index / 1000) * (run.steps - index));
     $('pace').textContent = index < run.steps ? `Step ${index} of ${run.steps}, about ${left} s left` : 'Finishing …';
   },
-  async done({ blob, width, height, seconds }) {
+  async done({ blob, width, height, seconds, reduced }) {
     const name = photo.name.replace(/\.[^.]*$/, '') || 'photo';
     await stage.showResult(blob);
     $('download').href = stage.resultUrl;
     $('download').download = `${name}-sunset-${run.wishes.seedText}.png`;
-    $('facts').textContent = `${width} × ${height} in ${seconds.toFixed(1)} s`;
+    $('facts').textContent = `${width} × ${height}${reduced ? ', reduced,' : ''} in ${seconds.toFixed(1)} s`;
     say('The sunset is ready. Move the slider to compare, or download it.');
     enter('done');
     stage.reveal();
@@ -116,20 +146,27 @@ const answers = {
     giveUp();
     say('Cancelled.');
   },
+  full({ id, message, memory }) {
+    if (attempt + 1 === TRIES.length) return answers.error({ id, message });
+    attempt += 1;
+    $('note').textContent = describeTry(attempt, settings.model.size, memory);
+    $('note').hidden = false;
+    mustOpen = true;
+    open();
+    if (state !== 'running') return;
+    if (run.steps > 0) {
+      stage.showPhotoAlone();
+      run.before = 'photo';
+    }
+    Object.assign(run, { id: run.id + 1, steps: 0 });
+    draw();
+  },
   error({ id, message }) {
     if (id === 0) mustOpen = true;
     if (id === 0 && state === 'running') return; // The run that waits for the model fails with the same words.
     complain(message);
     if (id !== 0) giveUp();
   },
-};
-
-worker.onmessage = ({ data }) => {
-  if (data.id === undefined || data.id === 0 || data.id === run.id) answers[data.kind](data);
-};
-worker.onerror = () => {
-  complain('This browser could not start the page’s worker. Use a current version of it, and reload.');
-  if (state === 'running') giveUp();
 };
 
 function choose(file) {

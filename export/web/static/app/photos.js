@@ -6,14 +6,18 @@ import { sizeFromHeader } from './sizes.js';
 /** Something the person at the page can mend; its message is shown as it is. */
 export class PhotoError extends Error {}
 
+/** A photo that this device may have no memory for. */
+export class LargePhotoError extends PhotoError {}
+
 const HEADER_BYTES = 1 << 20; // A JPEG's size may stand behind a large thumbnail.
 
 /**
- * The picture in a Blob, upright by its EXIF orientation, in sRGB, transparency laid over white.
+ * {picture, reduced}: the picture in a Blob, upright by its EXIF orientation, in sRGB, transparency laid over white; of a
+ * photo of more than so many `pixels` a smaller copy, which is reduced.
  *
  * Throws PhotoError when it is no picture this browser reads, is damaged, or is too large for the device.
  */
-export async function decode(blob) {
+export async function decode(blob, pixels = Infinity) {
   if (blob.size === 0) throw new PhotoError('This file is empty. Choose another photo.');
   const size = sizeFromHeader(new Uint8Array(await blob.slice(0, HEADER_BYTES).arrayBuffer()));
   if (size !== null) refuseHuge(size);
@@ -29,7 +33,8 @@ export async function decode(blob) {
   }
   try {
     refuseHuge(bitmap);
-    return fromImageData(pixels(bitmap));
+    const scale = Math.min(1, Math.sqrt(pixels / (bitmap.width * bitmap.height)));
+    return { picture: fromImageData(read(bitmap, scale)), reduced: scale < 1 };
   } finally {
     bitmap.close();
   }
@@ -43,16 +48,17 @@ function refuseHuge({ width, height }) {
   }
 }
 
-function pixels(bitmap) {
-  const { width, height } = bitmap;
+function read(bitmap, scale) {
+  const [width, height] = [bitmap.width, bitmap.height].map((side) => Math.max(1, Math.round(scale * side)));
   try {
     const context = new OffscreenCanvas(width, height).getContext('2d', { willReadFrequently: true });
     context.fillStyle = 'white';
     context.fillRect(0, 0, width, height);
-    context.drawImage(bitmap, 0, 0);
+    context.imageSmoothingQuality = 'high';
+    context.drawImage(bitmap, 0, 0, width, height);
     return context.getImageData(0, 0, width, height);
   } catch {
-    throw new PhotoError(`This photo, ${width} × ${height} pixels, is too large for this device. Choose a smaller one.`);
+    throw new LargePhotoError(`This photo, ${width} × ${height} pixels, is too large for this device. Choose a smaller one.`);
   }
 }
 

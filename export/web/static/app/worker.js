@@ -1,21 +1,24 @@
 // All the work, off the page's own thread: open the network, decode the photo, draw, encode.
 //
-// In:  {kind: 'open', model, variant, backend} · {kind: 'draw', id, photo, settings} · {kind: 'cancel', id}
+// In:  {kind: 'open', model, variant, backend, attempt} · {kind: 'draw', id, photo, settings} · {kind: 'cancel', id}
 // Out: {kind: 'loading', done, total} · {kind: 'ready', backend, threads} · {kind: 'start', id, steps, width, height}
-//      {kind: 'step', id, index, image} · {kind: 'done', id, blob, width, height, seconds} · {kind: 'cancelled', id}
-//      {kind: 'error', id, message}
+//      {kind: 'step', id, index, image} · {kind: 'cancelled', id}
+//      {kind: 'done', id, blob, width, height, seconds, reduced}: whether the photo has lost pixels
+//      {kind: 'error', id, message} · {kind: 'full', id, message, memory}: the next of TRIES may do, in a worker of its own
 
 import { fromState, stateSize, toState } from './codec.js';
 import { toPhotoSize } from './detail.js';
+import { TRIES, isMemory, threadsFor } from './limits.js';
 import { DENOISER, openNetwork } from './network.js';
 import { START, normal } from './noise.js';
-import { PhotoError, decode, encode } from './photos.js';
+import { LargePhotoError, PhotoError, decode, encode } from './photos.js';
 import { covered, cut, fromPlanes, planar, toImageData, toPlanes, working } from './pictures.js';
 import { guided, iterate, makePlan, startState } from './sampler.js';
 
 let model;
 let opening = null; // The network last asked for: a promise.
 let current = 0; // The run that may go on.
+let limits = TRIES[0];
 
 self.onmessage = ({ data }) => {
   if (data.kind === 'cancel') current = 0;
@@ -23,19 +26,20 @@ self.onmessage = ({ data }) => {
   if (data.kind === 'draw') draw(data);
 };
 
-async function open({ model: received, variant, backend }) {
+async function open({ model: received, variant, backend, attempt }) {
   model = received;
+  limits = TRIES[attempt];
   const before = opening;
   opening = (async () => {
     await before?.then((network) => network.close()).catch(() => {});
-    return openNetwork(model, variant, backend, (done, total) => self.postMessage({ kind: 'loading', done, total }));
+    return openNetwork(model, variant, backend, limits, (done, total) => self.postMessage({ kind: 'loading', done, total }));
   })();
   const mine = opening;
   try {
     const { backend: used, threads } = await mine;
     if (mine === opening) self.postMessage({ kind: 'ready', backend: used, threads });
   } catch (error) {
-    if (mine === opening) self.postMessage({ kind: 'error', id: 0, message: describe(error) });
+    if (mine === opening) self.postMessage(failure(0, error));
   }
 }
 
@@ -44,7 +48,7 @@ async function draw({ id, photo, settings }) {
   try {
     await drawOn(await opening, id, photo, settings);
   } catch (error) {
-    self.postMessage(error === CANCELLED ? { kind: 'cancelled', id } : { kind: 'error', id, message: describe(error) });
+    self.postMessage(error === CANCELLED ? { kind: 'cancelled', id } : failure(id, error));
   }
 }
 
@@ -57,10 +61,10 @@ async function breathe(id) {
 }
 
 async function drawOn(network, id, photo, { seed, steps, sampler, spacing, guidance }) {
-  const picture = await decode(photo);
+  const { picture, reduced } = await decode(photo, limits.pixels);
   const started = performance.now();
   const plan = makePlan(model, steps, sampler, spacing);
-  const inner = working(picture, model.size, model.fit, model.size_multiple);
+  const inner = working(picture, Math.round(model.size * limits.share), model.fit, model.size_multiple);
   const { width, height } = inner;
   const { codec } = model;
   const size = stateSize(codec, inner);
@@ -96,13 +100,19 @@ async function drawOn(network, id, photo, { seed, steps, sampler, spacing, guida
   const blob = await encode(result);
   await breathe(id);
   const seconds = (performance.now() - started) / 1000;
-  self.postMessage({ kind: 'done', id, blob, width: result.width, height: result.height, seconds });
+  self.postMessage({ kind: 'done', id, blob, width: result.width, height: result.height, seconds, reduced });
+}
+
+function failure(id, error) {
+  const memory = isMemory(error) || error instanceof LargePhotoError;
+  // Threads fail in ways of their own, such as a memory that Safari cannot hand from one to another.
+  const threads = id === 0 && threadsFor(limits) > 1 && !(error instanceof PhotoError);
+  return { kind: memory || threads ? 'full' : 'error', id, message: describe(error), memory };
 }
 
 function describe(error) {
   if (error instanceof PhotoError) return error.message;
-  // An array that cannot be had: the settings have been judged before, so nothing else is out of range.
-  if (error instanceof RangeError) return 'This photo is too large for this device. Choose a smaller one.';
   console.error(error);
+  if (isMemory(error)) return 'This device has too little memory for this photo. Close other tabs, or choose a smaller one.';
   return `This device could not draw the picture (${error?.message ?? error}). Reload the page, or try fewer pixels.`;
 }
