@@ -27,6 +27,7 @@ from jax_impl.training.session import outline
 from jax_impl.training.stages import denoising
 from jax_impl.training.stages.denoising import DenoisingStage
 from jax_impl.training.stages.realism import RealismStage
+from jax_impl.training.step import make_statistics_step
 
 
 def make_small_config(kind: str = "unet", **train_settings: object) -> Config:
@@ -90,12 +91,19 @@ def _traced_once() -> Iterator[None]:
             made[key] = make_sampler(problem, chosen, kept)
         return made[key]
 
+    def statistics(problem: Problem) -> Any:
+        key = ("statistics", same_steps(problem.config))
+        if key not in made:
+            made[key] = make_statistics_step(problem)
+        return made[key]
+
     with pytest.MonkeyPatch.context() as patch:
         for stage in (DenoisingStage, RealismStage):
             for name in ("make_step", "make_validation"):
                 patch.setattr(stage, name, kept(getattr(stage, name)))
         for module in (sample, methods, denoising):
             patch.setattr(module, "make_sampler", sampler)
+        patch.setattr(denoising, "make_statistics_step", statistics)
         patch.setattr(starting, "outline", outlined)
         patch.setattr(folder, "outline_state", outlined)
         yield
