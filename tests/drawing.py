@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from jax_impl.config.tree import Config
@@ -18,10 +19,10 @@ def drawn(config: Config, seed: int = 0) -> tuple[Network, Tree, Tree]:
     """
     rng, (network, *trees) = np.random.default_rng(seed), outline(config)
 
-    def draw(name: str, shape: tuple[int, ...]) -> np.ndarray:
+    def draw(name: str, shape: tuple[int, ...]) -> jax.Array:
         spread = np.prod(shape[:-1]) ** -0.5 if len(shape) > 1 else 0.1
         start = float(name.endswith((".scale", ".var")))
-        return np.asarray(start + spread * rng.standard_normal(shape), np.float32)
+        return jnp.asarray((start + spread * rng.standard_normal(shape)).astype(np.float32))
 
     def fill(tree: Any) -> Tree:
         return jax.tree.unflatten(jax.tree.structure(tree), [draw(n, leaf.shape) for n, leaf in flatten(tree).items()])
