@@ -16,6 +16,7 @@ from jax_impl.data.loader import LazyPairs, Pairs, open_held_out_pairs, open_pai
 from jax_impl.data.sources.registry import open_source
 from jax_impl.devices import LESS_TRAINING, memory_errors, start_devices
 from jax_impl.runs.folder import check_resume, read_config
+from jax_impl.runs.plan import read_plan
 from jax_impl.training import board
 from jax_impl.training.compiled import keep_programs
 from jax_impl.training.dry_run import describe_run
@@ -120,7 +121,8 @@ def train(
     it at the same time; the primary one alone validates and writes anything but its part of a
     checkpoint.
     """
-    session = Session(config, folder, pairs, held_out, make_mesh(config), tuple(callbacks))
+    planned = read_plan(folder) if resume else {}
+    session = Session(config, folder, pairs, held_out, make_mesh(config), tuple(callbacks), planned=planned)
     begun = None if resume else begin(session, init_from)
     with run_lock(folder) if is_primary() else nullcontext():
         check_folder(session, resume)

@@ -59,18 +59,18 @@ def estimate(session: Session, position: Position) -> tuple[CostEstimate, Any]:
     """Compile the step of a stage and take a few; returns the state after them too."""
     length, state, mesh = session.length(position.index), position.state, session.mesh
     parameters, bytes_of_state = count_parameters(position), _bytes(state)
-    take_step = position.stage.make_step(length.per_epoch, length.epochs, mesh)
+    take_step = position.stage.make_step(length.per_epoch, mesh)
     with open_feed(session.pairs, session.config, mesh) as feed:
-        batch = feed.batch(0)
+        batch, total = feed.batch(0), length.total
         began = time.perf_counter()
-        compiled = cast(Any, take_step).lower(state, *batch).compile()
+        compiled = cast(Any, take_step).lower(state, *batch, total).compile()
         compile_seconds = time.perf_counter() - began
         memory = compiled.memory_analysis()
-        state, metrics = compiled(state, *batch)
+        state, metrics = compiled(state, *batch, total)
         jax.block_until_ready(metrics)
         began = time.perf_counter()
         for step in range(1, STEPS + 1):
-            state, metrics = compiled(state, *feed.batch(step))
+            state, metrics = compiled(state, *feed.batch(step), total)
         jax.block_until_ready(metrics)
         step_seconds = (time.perf_counter() - began) / STEPS
     terms = session.config.stages[position.index].terms(session.config)

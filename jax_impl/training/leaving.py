@@ -23,7 +23,7 @@ def leave_bundle(session: Session, position: Position) -> None:
         return
     try:
         networks = position.stage.publish(state, lambda: session.pairs)
-        far = how_far(config, len(session.pairs.names), position.index, int(state.step))
+        far = how_far(config, len(session.pairs.names), position.index, int(state.step), session.planned)
         write_bundle(path, networks, config.diffusion.create().published(), config, far)
     except (OSError, UserError) as error:
         reason = describe_os_error(error) if isinstance(error, OSError) else error

@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 
-from jax_impl import sample
 from jax_impl.config.data import AugmentConfig, DataConfig
 from jax_impl.config.fields import FREE_ON_RESUME
 from jax_impl.config.tree import Config, DiffusionConfig, OptimConfig, TrainConfig
@@ -19,7 +18,7 @@ from jax_impl.diffusion.sampling import SamplerConfig, make_sampler
 from jax_impl.evaluation import methods
 from jax_impl.model.seed_unet import SeedModelConfig
 from jax_impl.model.unet import UNetModelConfig
-from jax_impl.runs import folder
+from jax_impl.runs import folder, translator
 from jax_impl.train import train
 from jax_impl.training import starting
 from jax_impl.training.objective import Problem
@@ -101,7 +100,7 @@ def _traced_once() -> Iterator[None]:
         for stage in (DenoisingStage, RealismStage):
             for name in ("make_step", "make_validation"):
                 patch.setattr(stage, name, kept(getattr(stage, name)))
-        for module in (sample, methods, denoising):
+        for module in (translator, methods, denoising):
             patch.setattr(module, "make_sampler", sampler)
         patch.setattr(denoising, "make_statistics_step", statistics)
         patch.setattr(starting, "outline", outlined)
