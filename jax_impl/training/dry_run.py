@@ -13,6 +13,7 @@ import jax
 from jax_impl.config.tree import Config
 from jax_impl.diffusion.losses.registry import remarks_on_parts
 from jax_impl.training.feed import open_feed
+from jax_impl.training.lines import spoken
 from jax_impl.training.mesh import describe_devices, on_one_device
 from jax_impl.training.session import Position, Session, count_parameters
 from jax_impl.training.starting import enter
@@ -98,7 +99,7 @@ def describe_cost(found: CostEstimate, config: Config) -> list[str]:
         f"{_mib(found.data)}, a step's work {_mib(found.work)}",
         f"a step       {found.step_seconds * 1000:.1f} ms, {rate:.1f} pairs/s, after {found.compile_seconds:.1f} s of "
         "compilation",
-        f"the run      {found.steps:,} steps, {_duration(found.steps * found.step_seconds)}, not counting validation, "
+        f"the run      {found.steps:,} steps, {spoken(found.steps * found.step_seconds)}, not counting validation, "
         "sample pictures and checkpoints",
         *found.remarks,
     ]
@@ -111,11 +112,3 @@ def _bytes(tree: object) -> int:
 
 def _mib(size: int) -> str:
     return f"{size / 2**20:,.1f} MiB"
-
-
-def _duration(seconds: float) -> str:
-    """Hours and minutes, or seconds under two minutes."""
-    if seconds < 120:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    return f"{minutes // 60} h {minutes % 60} min" if minutes >= 60 else f"{minutes} min"
