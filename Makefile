@@ -36,13 +36,11 @@ demo: $(VENV)/.installed-all ## set up, train on the built-in scenes, export, an
 	@if [ -e "$(OUT)" ] && [ ! -e "$(OUT)/.demo" ]; then \
 		echo "error: $(OUT) holds something else than an earlier demo; remove it, or name another folder with OUT=" >&2; \
 		exit 2; fi; rm -rf "$(OUT)"; mkdir -p "$(OUT)"; touch "$(OUT)/.demo"
-	@echo "demo 1/4: train a small model on the built-in scenes"
+	@echo "demo 1/3: train a small model on the built-in scenes"
 	@$(BIN)/python -m jax_impl.train tiny --output-dir "$(OUT)" $(DEMO_TRAIN)
-	@echo "demo 2/4: bundle its averaged weights, settings and noise schedule"
-	@$(BIN)/python -m jax_impl.bundle --run "$(OUT)" --output "$(OUT)/model.safetensors"
-	@echo "demo 3/4: export ONNX files, each checked"
-	@$(BIN)/python -m export.to_onnx "$(OUT)/model.safetensors" --output "$(OUT)/artifact"
-	@echo "demo 4/4: turn sunrises it was not trained on into sunsets with that file"
+	@echo "demo 2/3: export ONNX files, each checked"
+	@$(BIN)/python -m export.to_onnx "$(OUT)" --output "$(OUT)/artifact"
+	@echo "demo 3/3: turn sunrises it was not trained on into sunsets with that file"
 	@$(BIN)/python -m jax_impl.evaluate --artifact "$(OUT)/artifact/onnx/model.onnx" \
 		--data.path synthetic --split val --output-dir "$(OUT)/evaluation"
 	@echo "sunrise | generated sunset | true sunset | simple baselines: $(OUT)/evaluation/contact_sheet.png"

@@ -11,6 +11,8 @@ from typing import Any
 from export.edge.disk.reading import parse_json, read_text
 from export.edge.errors import UserError
 from export.edge.markdown import table
+from export.edge.model.bundles import Training
+from export.edge.version import __version__
 from export.publish import Outcome
 from export.scoring import STEPS
 from torch_ref.weights import Bundle
@@ -36,6 +38,8 @@ class Facts:
     """Largest difference of model.onnx from torch."""
     evaluation: Mapping[str, Any] | None
     parity: Mapping[str, Any] | None
+    title: str = ""
+    """Of the card: what the model is called; empty for none."""
 
 
 def read_report(
@@ -80,17 +84,19 @@ def card(bundle: Bundle, facts: Facts) -> str:
         *(f"{key}: {json.dumps(value)}" for key, value in front.items()),
         "tags: [diffusion, image-to-image, onnx]",
         "---",
-        "# Paired picture translation by diffusion",
+        f"# {f'{facts.title}: paired' if facts.title else 'Paired'} picture translation by diffusion",
         "",
         f"Turns a picture into its counterpart by a conditional diffusion model ({model['architecture']}, "
         f"{parameters:,} parameters, trained at {data['size']} × {data['size']}, predicts {diffusion['prediction']}).",
         "",
+        "| a painted picture | its translation |",
+        "|---|---|",
+        "| ![input](golden/input.png) | ![output](golden/output.png) |",
+        "",
         f"**Licence:** {facts.licence}.",
         "",
         "## Run it",
-        "```",
-        "python -m export.edge onnx/model.onnx photo.jpg result.png",
-        "```",
+        *_running(),
         "",
         f"Recommended: {diffusion['sample_steps']} steps of {diffusion['sampler']}; `sampler_config.json` has all that "
         "a sampler in another language needs.",
@@ -101,7 +107,7 @@ def card(bundle: Bundle, facts: Facts) -> str:
             "`onnx/sampler.onnx` holds the whole loop: inputs `cond`, in [-1, 1], and `noise`, standard normal, both "
             "float32 (batch, 3, height, width); output `picture`, of the same shape, in [0, 1].",
         ]
-    lines += ["", "## Training data", *_training(bundle.config), "", "## Evaluation", *evaluation]
+    lines += ["", "## Training", *_training(bundle.config, bundle.training), "", "## Evaluation", *evaluation]
     lines += ["", "## Precision", *_precision(facts), "", "## Parity", *parity]
     lines += [
         "",
@@ -113,7 +119,20 @@ def card(bundle: Bundle, facts: Facts) -> str:
     return "\n".join(lines)
 
 
-def _training(config: Mapping[str, Any]) -> list[str]:
+def _running() -> list[str]:
+    """How to install what runs the model, and the command."""
+    return [
+        "The wheel of dawn2dusk with the extra `edge` needs onnxruntime, numpy and Pillow. In the source folder of "
+        "dawn2dusk, `python -m hatchling build -t wheel` writes it into `dist`.",
+        "",
+        "```",
+        f"pip install 'dawn2dusk-{__version__}-py3-none-any.whl[edge]'",
+        "python -m export.edge onnx/model.onnx photo.jpg result.png",
+        "```",
+    ]
+
+
+def _training(config: Mapping[str, Any], far: Training | None) -> list[str]:
     """What the bundle knows; of a folder its name alone, as the rest is about the machine."""
     data, train = config["data"], config.get("train", {})
     path = data.get("path")
@@ -128,6 +147,8 @@ def _training(config: Mapping[str, Any]) -> list[str]:
         known.append(f"- Direction: {data['direction']}.")
     if {"epochs", "batch_size"} <= set(train):
         known.append(f"- At most {train['epochs']} epochs in batches of {train['batch_size']}.")
+    if far is not None:
+        known.append(f"- {far.steps:,} of {far.planned:,} planned steps; {far.pictures:,} pairs seen, repeats counted.")
     return known
 
 

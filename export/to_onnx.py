@@ -1,4 +1,4 @@
-"""`python -m export.to_onnx model.safetensors --output artifact/`: trained weights as a folder of ONNX files."""
+"""`python -m export.to_onnx runs/mine --output artifact/`: trained weights as a folder of ONNX files."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from export import codec_graph
 from export.denoiser_graph import build_graph
 from export.edge import plugins
 from export.edge.command import Parser
-from export.edge.disk.files import atomic_file, check_input_file, check_output_folder, write_text
+from export.edge.disk.files import atomic_file, check_output_folder, write_text
 from export.edge.disk.sums import check_sums
 from export.edge.errors import UserError, run
 from export.edge.model import artifact
 from export.edge.model.artifact import open_artifact
 from export.edge.model.codec import SIDES
-from export.edge.model.layout import DENOISER, FOLDER, model_file, write_networks
+from export.edge.model.layout import BUNDLE, DENOISER, FOLDER, model_file, write_networks
 from export.edge.model.metadata import sources_of
 from export.edge.model.variants import REFERENCE, VARIANTS, Variant
 from export.edge.sampling.spacing import SPACINGS
@@ -31,6 +31,7 @@ from export.makers import Exported
 from export.model_card import NOT_STATED, Facts, card, evaluation_lines, parity_lines, read_report
 from export.probes import listed, probe_pictures
 from export.publish import Outcome, publish, publish_sampler, write
+from export.run_weights import RunWeights, find_weights, is_run
 from export.scoring import working_side
 from export.verify import BAR, compare
 from torch_ref.weights import Bundle, load_bundle
@@ -78,19 +79,22 @@ def main(argv: Sequence[str] | None = None) -> None:
     """The command line. Raises UserError for a path that cannot be used and for a graph that is not exact."""
     words = plugins.take(argv, "export")
     args = _parser().parse_args(words)
-    check_input_file(args.bundle, "bundle")
+    source = find_weights(args.source)
     check_output_folder(args.output, "--output")
+    if is_run(args.output):
+        inside = args.output / "artifact"
+        raise UserError(f"--output {args.output} is the folder of a run; name another, such as {inside}")
     if args.output.is_dir():
         check_output_folder(args.output / FOLDER, "--output")
     if args.no_sampler and (args.steps, args.sampler, args.spacing) != (None, None, None):
         raise UserError("--steps, --sampler and --spacing are for sampler.onnx, which --no-sampler leaves out")
-    bundle = load_bundle(args.bundle)
-    evaluation = _report(args.evaluation, "--evaluation", evaluation_lines, bundle)
+    bundle = load_bundle(source.bundle)
+    evaluation = _evaluation(args.evaluation, source, bundle)
     parity = _report(args.parity, "--parity", parity_lines, bundle)
     own = None if args.calibrate is None else listed(args.calibrate, "--calibrate")
 
     with staged(args.output) as new:
-        held, difference = _export_networks(args, bundle, new)
+        held, difference = _export_networks(args, source.bundle, bundle, new)
         model, path = open_artifact(new), model_file(new)
         side = working_side(model)
         calibration, tried = probe_pictures(own, side, model.fit)
@@ -99,25 +103,25 @@ def main(argv: Sequence[str] | None = None) -> None:
             outcomes.append(publish_sampler(path.parent, args.steps, args.sampler, args.spacing, tried[0]))
             _tell(args.output, new, outcomes[-1])
         names = [name for name in held[DENOISER] if name != REFERENCE]
-        source = Exported(onnx.load(path), model, bundle.model, calibration)
-        for name, outcome in zip(names, publish(path.parent, names, source, tried), strict=True):
+        made = Exported(onnx.load(path), model, bundle.model, calibration)
+        for name, outcome in zip(names, publish(path.parent, names, made, tried), strict=True):
             outcomes.append(outcome)
             _tell(args.output, new, outcome)
             if not outcome.published:
                 del held[DENOISER][name]
         write_networks(new, held)
-        shutil.copyfile(args.bundle, new / "model.safetensors")
+        shutil.copyfile(source.bundle, new / BUNDLE)
         write_configs(new, bundle, model)
         write_golden(new, model)
-        facts = Facts(args.license, outcomes, difference, evaluation, parity)
+        facts = Facts(args.license, outcomes, difference, evaluation, parity, args.title or source.name)
         write_text(new / "README.md", card(bundle, facts))
     print(f"{args.output}  {check_sums(args.output)} files, known by their digests in SHA256SUMS")
 
 
 def _export_networks(
-    args: argparse.Namespace, bundle: Bundle, new: Path
+    args: argparse.Namespace, path: Path, bundle: Bundle, new: Path
 ) -> tuple[dict[str, dict[str, Variant]], float]:
-    """Write the denoiser, and the networks from which the tables start, each in float32.
+    """Write the denoiser, and the networks from which the tables start, each in float32; `path` is the bundle's.
 
     Returns what `networks.json` shall say, with the variants that are still to be made, and the largest difference
     from torch.
@@ -132,9 +136,9 @@ def _export_networks(
     write_networks(new, held)
     differences = [_export_codec(bundle, codec, args.output, new)] if codec else []
     for name in (*sources, DENOISER):  # The denoiser is opened with the others.
-        model = bundle if name == DENOISER else load_bundle(args.bundle, name)
-        path, difference = export(model, new, held[name][REFERENCE].file)
-        _say(args.output, new, f"onnx/{path.name}", f"largest difference from torch {difference:.1e}")
+        model = bundle if name == DENOISER else load_bundle(path, name)
+        file, difference = export(model, new, held[name][REFERENCE].file)
+        _say(args.output, new, f"onnx/{file.name}", f"largest difference from torch {difference:.1e}")
         differences.append(difference)
     return held, max(differences)
 
@@ -157,7 +161,7 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m export.to_onnx",
         description="Write trained weights as a folder of checked ONNX files, with all that belongs to them.",
     )
-    parser.add_argument("bundle", type=Path, help="the bundle, model.safetensors")
+    parser.add_argument("source", type=Path, help="the folder of a run, or a bundle, model.safetensors")
     parser.add_argument(
         "--output", type=Path, default=Path("artifact"), help="folder to write, whole or not at all (default: artifact)"
     )
@@ -184,9 +188,26 @@ def _parser() -> argparse.ArgumentParser:
         "--spacing", choices=SPACINGS, help="timesteps of sampler.onnx; default: what the model recommends"
     )
     parser.add_argument("--license", default=NOT_STATED, help="license named on the model card, such as cc-by-4.0")
-    parser.add_argument("--evaluation", type=Path, metavar="JSON", help="evaluation.json, for the model card")
+    parser.add_argument("--title", default="", help="title of the model card; default: the name of the run folder")
+    parser.add_argument(
+        "--evaluation",
+        type=Path,
+        metavar="JSON",
+        help="evaluation.json, for the model card; default: evaluation/evaluation.json of the run folder",
+    )
     parser.add_argument("--parity", type=Path, metavar="JSON", help="parity.json, for the model card")
     return parser
+
+
+def _evaluation(path: Path | None, source: RunWeights, bundle: Bundle) -> dict[str, Any] | None:
+    """The evaluation that is named, or else that of the run, which is left out, with a note, where it is another's."""
+    if path is not None or source.report is None:
+        return _report(path, "--evaluation", evaluation_lines, bundle)
+    try:
+        return _report(source.report, "evaluation", evaluation_lines, bundle)
+    except UserError as error:
+        print(f"note: {error}; the model card is written without it", flush=True)
+        return None
 
 
 def _report(

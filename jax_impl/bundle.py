@@ -16,7 +16,7 @@ from jax_impl.config.command import parse
 from jax_impl.devices import memory_errors, start_devices
 from jax_impl.runs.bundles import write_bundle, write_optimizer
 from jax_impl.runs.folder import open_run
-from jax_impl.runs.publishing import adam_state, choose_average, describe, published, training_facts
+from jax_impl.runs.publishing import adam_state, choose_average, describe, published, state_of_training, training_facts
 from jax_impl.training.checkpoint import NEWEST
 
 
@@ -50,7 +50,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     start_devices()
     trained = choose_average(open_run(args.run, args.checkpoint), args.ema_decay)
     facts = training_facts(args.run, trained) if args.optimizer is not None else {}
-    digest = write_bundle(args.output, published(trained), trained.problem.process.published(), trained.config)
+    process = trained.problem.process.published()
+    digest = write_bundle(
+        args.output, published(trained), process, trained.config, state_of_training(args.run, trained)
+    )
     print(f"{args.output}: {describe(trained)}, digest {digest[:16]}")
     if args.optimizer is not None:
         adam = adam_state(trained.state.opt_state)

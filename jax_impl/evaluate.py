@@ -9,13 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 
 from export.edge.disk.files import check_output_folder, write_json, write_text
 from export.edge.errors import UserError, run
 from export.edge.model.artifact import open_artifact
+from export.edge.model.layout import DENOISER
 from export.edge.pictures.arrays import Fit
 from export.edge.pictures.files import save_picture
 from export.edge.sampling.spacing import Spacing
@@ -31,8 +32,9 @@ from jax_impl.evaluation.methods import Method, baselines, of_artifact, of_pictu
 from jax_impl.evaluation.perceptual import open_lpips
 from jax_impl.evaluation.report import RIVAL, baselines_of, contact_sheet, report_json, to_markdown
 from jax_impl.evaluation.scoring import METRICS, Metric, make_judge, score
+from jax_impl.runs.bundles import digest_of_weights
 from jax_impl.runs.folder import open_run, trained_names
-from jax_impl.runs.publishing import final_weights
+from jax_impl.runs.publishing import final_weights, published
 from jax_impl.training.checkpoint import NEWEST
 
 
@@ -91,7 +93,14 @@ class EvaluateArgs:
 @memory_errors("choose a smaller --data.size, or set JAX_PLATFORMS=cpu")
 def main(argv: Sequence[str] | None = None) -> None:
     """Parse the command line, score, and write the four files."""
-    args = parse(EvaluateArgs, argv, "python -m jax_impl.evaluate")
+    evaluate(parse(EvaluateArgs, argv, "python -m jax_impl.evaluate"))
+
+
+def evaluate(args: EvaluateArgs) -> dict[str, Any]:
+    """Score what the settings name, print the tables and write the four files; returns what evaluation.json holds.
+
+    Raises UserError for settings that do not go together, and for what cannot be opened.
+    """
     check(args)
     start_devices()
     metrics, features = dict(METRICS), None if args.fid is None else open_inception(args.fid)
@@ -116,13 +125,15 @@ def main(argv: Sequence[str] | None = None) -> None:
     facts = {**subject.facts, "steps": model.steps, "sampler": model.sampler, "seed": args.seed}
     table = to_markdown(judge, scored, warnings, curve, notes)
     args.output_dir.mkdir(exist_ok=True)
-    write_json(args.output_dir / "evaluation.json", report_json(judge, scored, warnings, curve, facts))
+    report = report_json(judge, scored, warnings, curve, facts)
+    write_json(args.output_dir / "evaluation.json", report)
     write_text(args.output_dir / "evaluation.md", table)
     plot(scored, curve, baselines_of(scored), args.output_dir / "frontier.png")
     sheet = args.output_dir / "contact_sheet.png"
     save_picture(sheet, contact_sheet(held_out, scored, args.shown))
     print(table)
     print(f"contact sheet: {sheet}")
+    return report
 
 
 def check(args: EvaluateArgs) -> None:
@@ -181,11 +192,12 @@ def open_subject(args: EvaluateArgs) -> Subject:
         trained = open_run(args.run, args.checkpoint)
         for steps in wanted:
             resolve(trained.problem, options(args, steps))
-        weights = final_weights(trained)
+        networks = published(trained)
+        digest = digest_of_weights(networks, trained.problem.process.published())
         return Subject(
             data_config(args.data, trained.config.data.size, trained.config.data.fit),
-            lambda _, steps: of_run("model", "model", trained, weights, options(args, steps)),
-            {"run": str(args.run), "run_step": int(trained.state.step)},
+            lambda _, steps: of_run("model", "model", trained, networks[DENOISER], options(args, steps)),
+            {"run": str(args.run), "run_step": int(trained.state.step), "weights_digest": digest},
         )
     folder = cast(Path, args.pictures)
     return Subject(

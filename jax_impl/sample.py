@@ -3,32 +3,26 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 from tqdm import tqdm
 
-from export.edge.detail import to_photo_size
 from export.edge.disk.folders import Job, left_out, plan_jobs
 from export.edge.errors import UserError, run
-from export.edge.pictures.arrays import check_size, to_float, working, working_sides
+from export.edge.pictures.arrays import working_sides
 from export.edge.pictures.files import open_photo, picture_size, save_picture
-from export.edge.pictures.frames import check_frames, kept_steps, save_frames
+from export.edge.pictures.frames import check_frames, save_frames
 from export.edge.pictures.tags import Tags
-from export.edge.sampling.noise import start_noise
 from export.edge.sampling.spacing import Spacing
 from jax_impl.config.command import parse
 from jax_impl.config.tree import Config
 from jax_impl.devices import memory_errors, start_devices
-from jax_impl.diffusion.samplers import Sampled
-from jax_impl.diffusion.sampling import SamplingOptions, make_sampler, resolve
-from jax_impl.model.codec import codec_of
+from jax_impl.diffusion.sampling import SamplingOptions
 from jax_impl.runs.publishing import open_weights
+from jax_impl.runs.translator import Translator, make_translator
 from jax_impl.training.checkpoint import NEWEST
 
 
@@ -90,20 +84,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     start_devices()
     problem, params, stats = open_weights(args.run, args.weights, args.checkpoint)
     options = SamplingOptions(args.sampler, args.steps, args.spacing, args.guidance, args.eta)
-    config = resolve(problem, options)
-    kept = kept_steps(len(config.plan)) if args.save_intermediate else ()
-    sample = make_sampler(problem, config, kept)
-    size = problem.config.data.size
-    if args.size is not None:
-        size = check_size(args.size, problem.config.size_multiple)
-    sampler = PhotoSampler(
-        sample=partial(sample, params, stats),
-        config=problem.config,
-        size=size,
-        seed=args.seed,
-        saved={i: int(config.plan.t[i]) for i in kept},
-        alone=len(jobs) == 1,
-    )
+    translator = make_translator(problem, params, stats, options, size=args.size, keep=args.save_intermediate)
+    sampler = PhotoSampler(translator, seed=args.seed, alone=len(jobs) == 1)
+    size = translator.size
     skipped = 0
     with tqdm(total=len(jobs), unit="picture", disable=None) as bar:
         for batch in batches_of_one_size(jobs, problem.config, size, args.batch_size):
@@ -130,13 +113,12 @@ class Photo:
     output: Path
 
 
-def open_at_size(job: Job, config: Config, size: int) -> Photo:
-    """Open the photo of a job and bring it to `size` as training brings its pictures to data.size."""
+def open_at_size(job: Job, translator: Translator) -> Photo:
+    """Open the photo of a job and bring it to the translator's size as training brings its pictures to data.size."""
     source, output = job
     picture, tags = open_photo(source)
-    fit = config.data.fit
-    inner = working(picture, size, fit, config.size_multiple)
-    return Photo(inner, lambda result: to_photo_size(picture, inner, result, fit), tags, output)
+    inner = translator.inner(picture)
+    return Photo(inner, lambda result: translator.outer(picture, inner, result), tags, output)
 
 
 def batches_of_one_size(jobs: Sequence[Job], config: Config, size: int, most: int) -> Iterator[list[Job]]:
@@ -158,14 +140,8 @@ def batches_of_one_size(jobs: Sequence[Job], config: Config, size: int, most: in
 class PhotoSampler:
     """Opens the photos of a batch, samples a picture for each, and writes it."""
 
-    sample: Callable[[jax.Array, jax.Array, jax.Array], Sampled]
-    """(cond, noise, keys), float32 (batch, height, width, 3) twice and (batch,), to samples."""
-    config: Config
-    size: int
-    """Side that photos are brought to, pixels."""
+    translator: Translator
     seed: int
-    saved: Mapping[int, int]
-    """The steps whose states are saved, and their timesteps; empty for none."""
     alone: bool
     """Whether there is one photo only: its states need no folder of their own."""
 
@@ -175,7 +151,7 @@ class PhotoSampler:
         groups: dict[tuple[int, ...], list[Photo]] = {}
         for job in jobs:
             try:
-                photo = open_at_size(job, self.config, self.size)
+                photo = open_at_size(job, self.translator)
             except UserError as error:
                 faults.append(str(error))  # The error itself would keep this batch in memory.
             else:
@@ -186,22 +162,16 @@ class PhotoSampler:
         return faults
 
     def _write(self, photos: Sequence[Photo]) -> None:
-        cond = np.stack([to_float(photo.inner) for photo in photos])
-        noise = jnp.asarray(start_noise(self.seed, self.config.codec.state_shape((1, *cond.shape[1:]))))
-        noises = jnp.broadcast_to(noise, (len(photos), *noise.shape[1:]))
-        keys = jnp.broadcast_to(jax.random.key(self.seed), (len(photos),))
-        drawn = self.sample(jnp.asarray(cond), noises, keys)
-        results, frames = np.asarray(drawn.x0), np.asarray(drawn.frames)
-        begun = np.asarray(codec_of(self.config.codec).decode(noise))[0]
+        made = self.translator(np.stack([photo.inner for photo in photos]), self.seed)
         for b, photo in enumerate(photos):
-            result = photo.restore(results[b])
+            result = photo.restore(made.results[b])
             photo.output.parent.mkdir(exist_ok=True)
             save_picture(photo.output, result, photo.tags)
-            if self.saved:
-                states = [(i, t, frames[k, b]) for k, (i, t) in enumerate(self.saved.items())]
+            if self.translator.saved:
+                states = [(i, t, made.frames[k, b]) for k, (i, t) in enumerate(self.translator.saved.items())]
                 folder = intermediate_folder(photo.output, self.alone)
                 folder.parent.mkdir(exist_ok=True)
-                save_frames(folder, begun, states, result)
+                save_frames(folder, made.start, states, result)
 
 
 def intermediate_folder(output: Path, alone: bool) -> Path:

@@ -19,6 +19,7 @@ from jax_impl.runs.folder import check_resume, read_config
 from jax_impl.training import board
 from jax_impl.training.compiled import keep_programs
 from jax_impl.training.dry_run import describe_run
+from jax_impl.training.interfaces import Callback
 from jax_impl.training.leadership import is_primary
 from jax_impl.training.lock import LOCK, run_lock
 from jax_impl.training.loop import describe_finished, is_finished, train_stages
@@ -31,22 +32,26 @@ DETERMINISTIC = "--xla_gpu_deterministic_ops=true"
 """XLA's flag against operations whose sums depend on chance; it also keeps it from timing kernels to choose one."""
 
 
-@memory_errors(LESS_TRAINING)
 def main(argv: Sequence[str] | None = None) -> None:
     """Parse the command line and train."""
-    args = parse(sys.argv[1:] if argv is None else argv)
+    number = launch(parse(sys.argv[1:] if argv is None else argv))
+    if number:
+        sys.exit(128 + number)
+
+
+@memory_errors(LESS_TRAINING)
+def launch(args: TrainArgs, callbacks: Sequence[Callback] = ()) -> int:
+    """Start JAX, with other processes where that is asked for, and train; returns what `train` does."""
     if args.train.deterministic:
         make_deterministic()
     keep_programs()
     join(args.coordinator, args.processes, args.process, detect=args.distributed)
     start_devices()
     with process_group():
-        number = start(args)
-    if number:
-        sys.exit(128 + number)
+        return start(args, callbacks)
 
 
-def start(args: TrainArgs) -> int:
+def start(args: TrainArgs, callbacks: Sequence[Callback] = ()) -> int:
     """Check the settings, open the data and train; returns what `train` does."""
     # Another process that trains there is named before the data are read.
     early = (args.output_dir / LOCK).exists() and not args.dry_run and is_primary()
@@ -61,7 +66,15 @@ def start(args: TrainArgs) -> int:
         if args.dry_run:
             print("\n".join(describe_run(Session(config, args.output_dir, pairs, held_out, make_mesh(config)))))
             return 0
-        return train(config, args.output_dir, pairs, held_out, resume=args.resume, init_from=args.init_from)
+        return train(
+            config,
+            args.output_dir,
+            pairs,
+            held_out,
+            resume=args.resume,
+            init_from=args.init_from,
+            callbacks=callbacks,
+        )
 
 
 def make_deterministic() -> None:
@@ -95,6 +108,7 @@ def train(
     *,
     resume: bool = False,
     init_from: Path | None = None,
+    callbacks: Sequence[Callback] = (),
 ) -> int:
     """Train the stages of the settings, leaving checkpoints and pictures in `folder`.
 
@@ -106,7 +120,7 @@ def train(
     it at the same time; the primary one alone validates and writes anything but its part of a
     checkpoint.
     """
-    session = Session(config, folder, pairs, held_out, make_mesh(config))
+    session = Session(config, folder, pairs, held_out, make_mesh(config), tuple(callbacks))
     begun = None if resume else begin(session, init_from)
     with run_lock(folder) if is_primary() else nullcontext():
         check_folder(session, resume)

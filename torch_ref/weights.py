@@ -24,7 +24,14 @@ from export.edge import plugins
 from export.edge.disk.files import write_bytes
 from export.edge.disk.reading import parse_json
 from export.edge.errors import UserError
-from export.edge.model.bundles import bundle_metadata, bundle_tensors, check_process, check_schedule, open_contents
+from export.edge.model.bundles import (
+    Training,
+    bundle_metadata,
+    bundle_tensors,
+    check_process,
+    check_schedule,
+    open_contents,
+)
 from export.edge.model.codec import of_settings
 from export.edge.model.layout import DENOISER
 from export.edge.sampling.tables import MOST_TIMESTEPS, Tables
@@ -73,6 +80,8 @@ class Bundle:
     """The weights of every network of the bundle, by its name, in JAX's names and layouts."""
     tables: Tables | None = None
     """The samplers of a process that is not gaussian diffusion."""
+    training: Training | None = None
+    """How far training had come; None where the bundle does not say."""
 
 
 @dataclass(frozen=True)
@@ -168,7 +177,16 @@ def load_bundle(path: Path, network: str = DENOISER) -> Bundle:
         raise UserError(f"bundle {path}: {error}") from error
     model = build_model(config)
     model.load_state_dict(state)
-    return Bundle(model.eval(), held.alphas_cumprod, config, held.weights_digest, held.plugins, held.networks, tables)
+    return Bundle(
+        model.eval(),
+        held.alphas_cumprod,
+        config,
+        held.weights_digest,
+        held.plugins,
+        held.networks,
+        tables,
+        held.training,
+    )
 
 
 def from_bundle(path: Path | str) -> Denoiser:

@@ -20,9 +20,13 @@ class Parser(argparse.ArgumentParser):
     there is to choose from depends on it.
     """
 
-    def __init__(self, *, prog: str, description: str | None = None, epilog: str | None = None) -> None:
+    def __init__(
+        self, *, prog: str, description: str | None = None, epilog: str | None = None, loads: bool = True
+    ) -> None:
+        """`loads`: whether the command loads modules of the user."""
         super().__init__(prog=prog, description=description, epilog=epilog)
-        self.add_argument(plugins.FLAG, metavar="MODULE", help=plugins.HELP)
+        if loads:
+            self.add_argument(plugins.FLAG, metavar="MODULE", help=plugins.HELP)
         self.add_argument("--version", action="version", version=VERSION, help="print the version and exit")
 
     def error(self, message: str) -> NoReturn:

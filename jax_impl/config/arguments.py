@@ -67,14 +67,26 @@ def parse(argv: Sequence[str]) -> TrainArgs:
         run = Path(_typed(words, "--output-dir") or TrainArgs.output_dir)
         start, record = read_config(run), read_plugins(run)
     else:
-        start = PRESETS[preset or DEFAULT_PRESET]()
         weights = _typed(words, "--init-from")
-        if weights is not None and start.stages[0].warm:
-            start = _continuing(start, Path(weights))
+        start = of_preset(preset or DEFAULT_PRESET, None if weights is None else Path(weights))
     default = TrainArgs(**_settings(start))
     args = read(TrainArgs, words, f"{PROGRAM} {preset or ''}".rstrip(), default=default, about=_about(preset))
     find_layout(args.data, record)
     return args
+
+
+def of_preset(name: str, weights: Path | None = None) -> Config:
+    """The settings of a preset; of one for trained networks, with the network of the bundle that it starts from.
+
+    Raises UserError for a name that no preset has.
+    """
+    start = PRESETS.find(name, "preset")()
+    return start if weights is None or not start.stages[0].warm else _continuing(start, weights)
+
+
+def args_of(config: Config, output_dir: Path, *, resume: bool = False, init_from: Path | None = None) -> TrainArgs:
+    """What the command would read for these settings."""
+    return TrainArgs(**_settings(config), output_dir=output_dir, resume=resume, init_from=init_from)
 
 
 def _about(preset: str | None) -> str:

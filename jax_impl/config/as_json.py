@@ -7,6 +7,7 @@ import difflib
 import json
 import types
 import typing
+from collections.abc import Mapping
 from typing import Any, Literal
 
 from export.edge import plugins
@@ -46,6 +47,31 @@ def from_tree(tree: object, record: plugins.Record = ()) -> Config:
     from jax_impl.config.tree import Config
 
     return typing.cast(Config, _build(Config, migrated(tree), "config", record))
+
+
+def with_settings(config: Config, changes: Mapping[str, Any]) -> Config:
+    """The settings with some of them changed, each by its dotted name, such as {"train.epochs": 5}.
+
+    Values are as in JSON; tuples and paths are taken too. Raises UserError for an unknown name, with the nearest known
+    one, and for a value that the setting does not take.
+    """
+    tree = json.loads(to_json(config))
+    for name, value in changes.items():
+        *path, last = name.split(".")
+        place = tree
+        for key in path:
+            place = place.setdefault(key, {})
+            if not isinstance(place, dict):
+                raise UserError(f"{name} is not a setting: {key} has no parts")
+        place[last] = json.loads(json.dumps(value, default=_plain))
+    return from_tree(tree)
+
+
+def _plain(value: object) -> object:
+    """What JSON has no word for: settings as objects, all else as text, such as a path."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return dataclasses.asdict(value)
+    return str(value)
 
 
 def entry(base: type[Base], text: str, where: str) -> Base:

@@ -18,9 +18,10 @@ import jax.numpy as jnp
 import numpy as np
 from safetensors.numpy import save as to_bytes
 
-from export.edge.disk.files import write_bytes
+from export.edge.disk.files import weights_digest, write_bytes
 from export.edge.errors import UserError
 from export.edge.model.bundles import (
+    Training,
     bundle_metadata,
     bundle_tensors,
     check_process,
@@ -53,8 +54,12 @@ class Bundle:
     """The weights of every network, by its name."""
 
 
-def write_bundle(path: Path, networks: NamedNetworks, published: Published, config: Config) -> str:
+def write_bundle(
+    path: Path, networks: NamedNetworks, published: Published, config: Config, training: Training | None = None
+) -> str:
     """Write a bundle atomically and return its digest (64 hexadecimal digits).
+
+    `training`: how far it had come, where that is known.
 
     Raises UserError where there is no denoiser among the networks.
     """
@@ -63,14 +68,22 @@ def write_bundle(path: Path, networks: NamedNetworks, published: Published, conf
             f"the last stage, {config.stages[-1].stage}, publishes {', '.join(networks) or 'no network'} and no "
             f"{DENOISER}; let it publish the one that it starts from"
         )
-    trees = {name: flatten(params) | flatten(stats) for name, (params, stats) in networks.items()}
-    weights = {name: {key: np.asarray(leaf) for key, leaf in tree.items()} for name, tree in trees.items()}
-    tensors = bundle_tensors(weights, published.alphas_cumprod)
-    text = json.dumps(dataclasses.asdict(config))
-    metadata = bundle_metadata(tensors, text, plugins_of(config), weights, published.tables)
+    tensors, text = _tensors(networks, published), json.dumps(dataclasses.asdict(config))
+    metadata = bundle_metadata(tensors, text, plugins_of(config), networks, published.tables, training)
     # As bytes: where the disk is full, the library raises an error of its own.
     write_bytes(path, to_bytes(tensors, metadata))
     return metadata["weights_digest"]
+
+
+def digest_of_weights(networks: NamedNetworks, published: Published) -> str:
+    """The `weights_digest` of a bundle with these networks, 64 hexadecimal digits."""
+    return weights_digest(_tensors(networks, published))
+
+
+def _tensors(networks: NamedNetworks, published: Published) -> dict[str, np.ndarray]:
+    trees = {name: flatten(params) | flatten(stats) for name, (params, stats) in networks.items()}
+    weights = {name: {key: np.asarray(leaf) for key, leaf in tree.items()} for name, tree in trees.items()}
+    return bundle_tensors(weights, published.alphas_cumprod)
 
 
 def write_optimizer(path: Path, mu: Tree, nu: Tree, facts: Mapping[str, object]) -> None:

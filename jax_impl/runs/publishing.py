@@ -10,17 +10,19 @@ import jax.numpy as jnp
 import optax
 
 from export.edge.errors import UserError
+from export.edge.model.bundles import Training
 from export.edge.model.layout import DENOISER
 from jax_impl.data.loader import LazyPairs, Pairs, open_pairs
 from jax_impl.data.sources.registry import open_source
 from jax_impl.model.network import Tree
 from jax_impl.runs.bundles import open_bundle
-from jax_impl.runs.folder import TrainedRun, open_run
+from jax_impl.runs.folder import TrainedRun, open_run, trained_names
 from jax_impl.training.checkpoint import NEWEST
 from jax_impl.training.interfaces import NamedNetworks
 from jax_impl.training.objective import Problem
 from jax_impl.training.optim import learning_rate
 from jax_impl.training.report import EPOCH_LOSS, METRICS, read_log, stage_of
+from jax_impl.training.session import how_far
 from jax_impl.training.state import TrainState
 
 
@@ -70,6 +72,12 @@ def describe(trained: TrainedRun) -> str:
     if isinstance(state, TrainState):
         kind = f"averaged ({trained.config.optim.ema_decay}) " if state.ema else "raw "
     return f"{kind}weights after step {int(state.step)}{where}"
+
+
+def state_of_training(run: Path, trained: TrainedRun) -> Training | None:
+    """How far the training of a checkpoint had come; None where the run folder does not say what it is trained on."""
+    names = trained_names(run)
+    return None if names is None else how_far(trained.config, len(names), trained.index, int(trained.state.step))
 
 
 def final_weights(trained: TrainedRun) -> tuple[Tree, Tree]:

@@ -55,6 +55,34 @@ class StageState(Protocol):
         ...
 
 
+class SamplePictures(NamedTuple):
+    """A few pairs and what the network makes of their inputs, each uint8 (pairs, size, size, 3)."""
+
+    cond: np.ndarray
+    generated: np.ndarray
+    x0: np.ndarray
+
+
+class Callback:
+    """What a program learns of a training while it runs; a subclass overrides the methods that it needs.
+
+    The primary process calls them between two steps, so they should be quick. An exception ends the training, which
+    goes on from its newest checkpoint when it is resumed.
+    """
+
+    def on_start(self, step: int, steps: int) -> None:
+        """A stage goes on after `step` of its `steps` steps."""
+
+    def on_step(self, step: int, metrics: Mapping[str, float]) -> None:
+        """`step` was taken, counted from 1 in its stage; `metrics` is its record in metrics.jsonl, with `loss`."""
+
+    def on_epoch(self, step: int, metrics: Mapping[str, float]) -> None:
+        """An epoch ended with `step`; `metrics` is its record, with `train_loss` and, of held-out pairs, `val_loss`."""
+
+    def on_pictures(self, step: int, pictures: SamplePictures) -> None:
+        """Sample pictures were made after `step`."""
+
+
 Metrics = dict[str, jax.Array]
 StepFunction = Callable[[Any, Batch, "jax.Array | None"], tuple[Any, Metrics]]
 """(state, pairs, indices) to the next state and the step's figures.

@@ -13,6 +13,7 @@ from jax_impl.training.guard import describe_skipped
 from jax_impl.training.interfaces import GaugedStage, Stage, StageState
 from jax_impl.training.interrupt import StopSignal
 from jax_impl.training.leadership import is_primary
+from jax_impl.training.leaving import leave_bundle
 from jax_impl.training.mesh import describe as describe_mesh
 from jax_impl.training.mesh import on_one_device
 from jax_impl.training.progress import Progress
@@ -29,12 +30,15 @@ def train_stages(session: Session, position: Position) -> int:
         while True:
             end, signal = train_stage(session, position, feed, stop)
             print(describe_skipped(end.state), end="")
-            if is_short(session, end):
+            short, last = is_short(session, end), end.index + 1 == len(session.config.stages)
+            if short or last:
+                leave_bundle(session, end)
+            if short:
                 where = f"step {int(end.state.step)} of {session.length(end.index).total}{of_stage(session, end.index)}"
                 reason = "stopped" if signal else "time is up"
                 print(f"{reason} after {where}; go on with: {resuming(session.folder)}")
                 return signal
-            if end.index + 1 == len(session.config.stages):
+            if last:
                 print(f"run folder: {session.folder}")
                 return 0
             position = following(session, end)

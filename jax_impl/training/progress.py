@@ -12,7 +12,7 @@ from tqdm import tqdm
 from export.edge.errors import UserError
 from jax_impl.training.checkpoint import list_checkpoints
 from jax_impl.training.guard import IN_A_ROW, NON_FINITE, SPIKE
-from jax_impl.training.interfaces import Metrics
+from jax_impl.training.interfaces import Callback, Metrics
 from jax_impl.training.leadership import is_primary
 from jax_impl.training.report import EPOCH_LOSS, MetricsLog, NoLog
 from jax_impl.training.session import Position, Session
@@ -35,12 +35,16 @@ class Progress:
         self.skipped = 0
         """Steps skipped since this process began to train the stage."""
         self.log, hidden = NoLog(), True
+        self.callbacks: tuple[Callback, ...] = ()
         if is_primary():
+            self.callbacks = session.callbacks
             self.log = MetricsLog(session.folder, self.first, self.config.train.tensorboard, self.stage)
             hidden = None
         self.bar = tqdm(total=self.length.total, initial=self.first, unit="step", dynamic_ncols=True, disable=hidden)
         self.started = self.saved = time.monotonic()
         self._pending: tuple[int, Metrics] | None = None
+        for callback in self.callbacks:
+            callback.on_start(self.first, self.length.total)
 
     def step(self, step: int, metrics: Metrics) -> None:
         """Take the metrics of a step that the device may still be computing, and log those of the one before."""
@@ -64,7 +68,10 @@ class Progress:
             spike = {"spike_loss": figures["loss"]} if marks[SPIKE] else {}
             figures = {"learning_rate": figures["learning_rate"], **marks, **spike}
             self.skipped += 1
-        self.log.write(step, {"epoch": step / self.length.per_epoch, **figures})
+        record = {"epoch": step / self.length.per_epoch, **figures}
+        self.log.write(step, record)
+        for callback in self.callbacks:
+            callback.on_step(step, record)
         self.bar.set_postfix_str(f"{shown}, {self.skipped} skipped" if self.skipped else shown, refresh=False)
         if self.in_a_row > self.config.optim.max_skipped:
             raise UserError(self._diverged(step, marks))
@@ -86,6 +93,8 @@ class Progress:
             record["val_loss"] = val_loss
         record |= {name: value for name, value in gauges.items() if math.isfinite(value)}
         self.log.write(step, record)
+        for callback in self.callbacks:
+            callback.on_epoch(step, record)
         self.bar.write(", ".join(f"{name} {value:.4g}" for name, value in record.items()))
 
     def out_of_time(self) -> bool:

@@ -14,7 +14,7 @@ from export.edge.pictures.files import save_picture
 from export.edge.pictures.sheets import grid
 from jax_impl.data.loader import LazyPairs, Pairs, decode, tolerant
 from jax_impl.training.checkpoint import say
-from jax_impl.training.interfaces import Batch, GaugedStage, NamedNetworks
+from jax_impl.training.interfaces import Batch, GaugedStage, NamedNetworks, SamplePictures
 from jax_impl.training.overhead import OVERHEAD
 from jax_impl.training.report import PLOT, SAMPLES, plot_losses
 from jax_impl.training.session import Position, Session
@@ -59,7 +59,7 @@ class Reports:
         """Write sample pictures where they are due, and the loss plot."""
         every = self.session.config.train.sample_every
         if every and (epoch % every == 0 or epoch == self.session.length(self.stage).epochs):
-            attempt(SAMPLES, lambda: self._pictures(epoch, networks))
+            self._pictures(epoch, networks)
         self.plot()
 
     def plot(self) -> None:
@@ -73,12 +73,17 @@ class Reports:
 
     def _pictures(self, epoch: int, networks: NamedNetworks) -> None:
         """Rows of input, generated and target picture, as training_samples/epoch_NNNN.png."""
-        generated = self.sample(networks)
-        rows = list(zip(np.asarray(self.shown.cond), generated, np.asarray(self.shown.x0), strict=True))
+        made = SamplePictures(np.asarray(self.shown.cond), self.sample(networks), np.asarray(self.shown.x0))
         stage = f"stage_{self.stage}_" if self.stage else ""
         path = self.session.folder / SAMPLES / f"{stage}epoch_{epoch:04d}.png"
-        path.parent.mkdir(exist_ok=True)
-        save_picture(path, grid(rows, titles=("input", "generated", "target")))
+
+        def write() -> None:
+            path.parent.mkdir(exist_ok=True)
+            save_picture(path, sheet(made))
+
+        attempt(SAMPLES, write)
+        for callback in self.session.callbacks:
+            callback.on_pictures(epoch * self.session.length(self.stage).per_epoch, made)
 
 
 class NoReports:
@@ -101,6 +106,11 @@ class NoReports:
 
     def overhead(self) -> None:
         """Do nothing."""
+
+
+def sheet(made: SamplePictures) -> np.ndarray:
+    """Sample pictures on one sheet, a row for each pair; uint8 (height, width, 3)."""
+    return grid(list(zip(*made, strict=True)), titles=("input", "generated", "target"))
 
 
 def attempt(what: str, write: Callable[[], object]) -> None:

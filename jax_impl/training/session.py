@@ -10,11 +10,12 @@ from typing import Any
 import jax
 from jax.sharding import Mesh
 
+from export.edge.model.bundles import Training
 from jax_impl.config.tree import Config
 from jax_impl.data.batches import steps_per_epoch
 from jax_impl.data.loader import LazyPairs, Pairs
 from jax_impl.model.network import count
-from jax_impl.training.interfaces import Stage
+from jax_impl.training.interfaces import Callback, Stage
 from jax_impl.training.overhead import Overhead
 
 
@@ -27,6 +28,8 @@ class Session:
     pairs: Pairs | LazyPairs
     held_out: Pairs
     mesh: Mesh
+    callbacks: tuple[Callback, ...] = ()
+    """Called by the primary process."""
     overhead: Overhead = field(default_factory=Overhead)
     began: float = field(default_factory=time.monotonic)
     """When this process began to train; monotonic: a clock that is set during the run changes nothing."""
@@ -41,9 +44,7 @@ class Session:
 
     def length(self, index: int) -> Length:
         """How long the stage of that index is."""
-        train = self.config.train
-        per_epoch = steps_per_epoch(len(self.pairs.names), self.config.data.repeats, train.batch_size)
-        return Length(per_epoch, self.config.stages[index].epochs or train.epochs)
+        return length_of(self.config, len(self.pairs.names), index)
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,19 @@ class Length:
     def total(self) -> int:
         """All its steps."""
         return self.per_epoch * self.epochs
+
+
+def length_of(config: Config, pairs: int, index: int) -> Length:
+    """How long the stage of that index is, with so many training pairs."""
+    per_epoch = steps_per_epoch(pairs, config.data.repeats, config.train.batch_size)
+    return Length(per_epoch, config.stages[index].epochs or config.train.epochs)
+
+
+def how_far(config: Config, pairs: int, index: int, step: int) -> Training:
+    """How far a run with so many training pairs has come after `step` steps of the stage of that index."""
+    totals = [length_of(config, pairs, i).total for i in range(len(config.stages))]
+    steps = sum(totals[:index]) + step
+    return Training(steps, sum(totals), steps * config.train.batch_size)
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from export.edge.errors import UserError
+from export.edge.model.layout import BUNDLE
 from jax_impl.model import network
 from jax_impl.runs.bundles import warm_start
 from jax_impl.runs.folder import CONFIG, DATA, began_warm, check_data, write_config, write_data
@@ -110,6 +111,8 @@ def record(session: Session, position: Position, *, warm: bool) -> None:
             writer.finish(position.state, 0.0)
     if not is_primary():
         return
+    # What an earlier process left: it would be older than the checkpoints to come.
+    (session.folder / BUNDLE).unlink(missing_ok=True)
     if not (session.folder / DATA).exists():
         write_data(session.folder, session.pairs, session.held_out, warm=warm)
     write_config(session.folder, session.config)

@@ -3,7 +3,8 @@
 Tensors of a bundle: SCHEDULE, and float32 weights by dotted name. Those of another network than the denoiser begin with
 that network's prefix. Metadata, all texts: `format`, `format_version`; `config`, the tree of settings as JSON;
 `networks`, JSON, the prefix of each network by name; `plugins`, JSON, see `export.edge.plugins.Record`;
-`weights_digest` and `digest`. Version 1 lacks `networks` and `plugins`: it holds a denoiser, and needs no plugin.
+`weights_digest` and `digest`; perhaps `tables` and `training`, see OPTIONAL. Version 1 lacks `networks` and `plugins`:
+it holds a denoiser, and needs no plugin.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -27,12 +28,25 @@ FORMAT = "dawn2dusk"
 FORMAT_VERSION = "2"
 SEALED = {"1": ("config",), "2": ("config", "networks", "plugins")}
 """By version, the metadata that `digest` covers, with OPTIONAL."""
-OPTIONAL = ("tables",)
-"""Metadata that not every bundle has: the samplers' tables of a process that is not gaussian diffusion."""
+OPTIONAL = ("tables", "training")
+"""Metadata that not every bundle has: the samplers' tables of a process that is not gaussian diffusion; JSON of
+`Training`."""
 SCHEDULE = "schedule.alphas_cumprod"
 ONE_NETWORK = json.dumps({DENOISER: ""})
 OPTIMIZER_FORMAT = "dawn2dusk-optimizer"
 OPTIMIZER_VERSION = "1"
+
+
+@dataclass(frozen=True)
+class Training:
+    """How far training had come when its weights were bundled."""
+
+    steps: int
+    """Training steps that were taken, in all stages together."""
+    planned: int
+    """Steps that the settings plan, likewise."""
+    pictures: int
+    """Pairs that these steps have seen, repeats counted."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +63,8 @@ class Contents:
     weights_digest: str
     tables: str | None = None
     """Those of samplers, JSON, see `check_process`."""
+    training: Training | None = None
+    """How far training had come; None where the bundle does not say."""
 
     @property
     def weights(self) -> Mapping[str, np.ndarray]:
@@ -71,8 +87,9 @@ def bundle_metadata(
     record: plugins.Record = (),
     networks: Iterable[str] = (DENOISER,),
     tables: Tables | None = None,
+    training: Training | None = None,
 ) -> dict[str, str]:
-    """The metadata of a bundle with these tensors, this configuration (JSON), these networks and samplers."""
+    """The metadata of a bundle with these tensors, configuration (JSON), networks, samplers and state of training."""
     metadata = {
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
@@ -81,6 +98,7 @@ def bundle_metadata(
         "plugins": json.dumps(record),
         "weights_digest": weights_digest(tensors),
         **({} if tables is None else {"tables": write_tables(tables)}),
+        **({} if training is None else {"training": json.dumps(asdict(training))}),
     }
     return metadata | {"digest": digest_of(metadata)}
 
@@ -128,6 +146,7 @@ def open_contents(path: Path, what: str, metadata: Mapping[str, str], tensors: M
         plugins.record(_parsed(metadata.get("plugins", "[]"), where), f"{where}: plugins"),
         metadata["weights_digest"],
         metadata.get("tables"),
+        _training(_parsed(metadata["training"], where), where) if "training" in metadata else None,
     )
 
 
@@ -195,6 +214,13 @@ def _split(weights: Mapping[str, np.ndarray], networks: object, where: str) -> d
             raise UserError(f"{where} holds {key}, which is of none of its networks; bundle the run again")
         split[name][key.removeprefix(prefix)] = value
     return split
+
+
+def _training(value: object, where: str) -> Training:
+    match value:
+        case {"steps": int() as steps, "planned": int() as planned, "pictures": int() as pictures, **rest} if not rest:
+            return Training(steps, planned, pictures)
+    raise UserError(f"{where} says of its training {plugins.shown(value)}; bundle the run again")
 
 
 def _parsed(text: str, where: str) -> object:

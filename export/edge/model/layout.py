@@ -26,10 +26,12 @@ NETWORKS_FILE = "networks.json"
 SAMPLER = "sampler.onnx"
 """In the same folder as the networks: the whole sampling loop in one graph."""
 SUMS = "SHA256SUMS"
+BUNDLE = "model.safetensors"
+"""The weights with all that belongs to them: in the folder of a run and in that of an artifact."""
 ARTIFACT_FILES = (
     *(f"{FOLDER}/{variant.file}" for variant in VARIANTS.values()),
     f"{FOLDER}/{SAMPLER}",
-    "model.safetensors",
+    BUNDLE,
     "config.json",
     "preprocessor_config.json",
     "sampler_config.json",
