@@ -33,6 +33,7 @@ from jax_impl.runs.translator import Translator, make_translator, translate_all
 from jax_impl.train import launch
 from jax_impl.training.checkpoint import NEWEST, last_stage, list_checkpoints
 from jax_impl.training.interfaces import Callback
+from jax_impl.training.lines import Lines
 from jax_impl.training.report import read_log
 from jax_impl.training.starting import check_new
 
@@ -78,7 +79,7 @@ def fit(
         store_pairs(folder / PAIRS, inputs, targets)
     else:
         config = with_settings(config, {**(settings or {}), "data.path": pairs})
-    launch(args_of(config, folder, init_from=weights), (*notebook_callbacks(), *callbacks))
+    launch(args_of(config, folder, init_from=weights), (*_shown(), *callbacks))
     return Run(folder)
 
 
@@ -114,7 +115,7 @@ class Run:
         A finished run is left as it is, unless `settings` has more epochs. Raises UserError as `fit` does.
         """
         config = with_settings(self.config, settings or {})
-        launch(args_of(config, self.folder, resume=True), (*notebook_callbacks(), *callbacks))
+        launch(args_of(config, self.folder, resume=True), (*_shown(), *callbacks))
         return self
 
     @memory_errors()
@@ -186,6 +187,11 @@ class Run:
         folder = self.folder / "artifact" if output is None else Path(output)
         print(commands.run_apart("export", [str(self.folder), "--output", str(folder), *words]), end="")
         return folder
+
+
+def _shown() -> Sequence[Callback]:
+    """What shows training: in a notebook a line and pictures in place, else lines of text."""
+    return notebook_callbacks() or [Lines()]
 
 
 @functools.lru_cache(maxsize=1)

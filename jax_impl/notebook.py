@@ -10,6 +10,7 @@ from typing import Any
 from PIL import Image
 
 from jax_impl.training.interfaces import Callback, SamplePictures
+from jax_impl.training.lines import spoken
 from jax_impl.training.reports import sheet
 
 SECONDS = 1.0
@@ -50,7 +51,7 @@ class Notebook(Callback):
         self.shown = now
         left = (self.steps - step) * (now - self.began) / max(step - self.first, 1)
         loss = f", loss {metrics['loss']:.4f}" if "loss" in metrics else ""
-        self._show(f"step {step} of {self.steps}{loss}{self.losses}, {_words(left)} left")
+        self._show(f"step {step} of {self.steps}{loss}{self.losses}, {spoken(left)} left")
 
     def on_epoch(self, step: int, metrics: Mapping[str, float]) -> None:
         """Keep the losses of the epoch on the line."""
@@ -77,7 +78,3 @@ class Line:
 
     def __repr__(self) -> str:
         return self.text
-
-
-def _words(seconds: float) -> str:
-    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"

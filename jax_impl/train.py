@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
 
+import jax
+
 from export.edge.disk.names import check_text
 from export.edge.errors import UserError, run
 from jax_impl.config.arguments import TrainArgs, parse
@@ -16,11 +18,13 @@ from jax_impl.data.loader import LazyPairs, Pairs, open_held_out_pairs, open_pai
 from jax_impl.data.sources.registry import open_source
 from jax_impl.devices import LESS_TRAINING, memory_errors, start_devices
 from jax_impl.runs.folder import check_resume, read_config
+from jax_impl.runs.plan import read_plan
 from jax_impl.training import board
 from jax_impl.training.compiled import keep_programs
 from jax_impl.training.dry_run import describe_run
 from jax_impl.training.interfaces import Callback
 from jax_impl.training.leadership import is_primary
+from jax_impl.training.lines import Lines
 from jax_impl.training.lock import LOCK, run_lock
 from jax_impl.training.loop import describe_finished, is_finished, train_stages
 from jax_impl.training.mesh import make_mesh
@@ -31,10 +35,13 @@ from jax_impl.training.starting import begin, check_folder, check_new, newest, r
 DETERMINISTIC = "--xla_gpu_deterministic_ops=true"
 """XLA's flag against operations whose sums depend on chance; it also keeps it from timing kernels to choose one."""
 
+SLOW_SIZE = 64
+"""Pictures of this side or more take the network `seed` long on a CPU, pixels."""
+
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Parse the command line and train."""
-    number = launch(parse(sys.argv[1:] if argv is None else argv))
+    number = launch(parse(sys.argv[1:] if argv is None else argv), (Lines(),))
     if number:
         sys.exit(128 + number)
 
@@ -63,6 +70,11 @@ def start(args: TrainArgs, callbacks: Sequence[Callback] = ()) -> int:
         pairs, held_out = open_pairs(source, config.data), open_held_out_pairs(source, config.data)
         where, size = "streamed" if isinstance(pairs, LazyPairs) else "in memory", config.data.size
         print(f"{len(pairs.names)} training pairs {where}, {len(held_out.names)} held out, {size} × {size}")
+        if config.model.architecture == "seed" and size >= SLOW_SIZE and jax.default_backend() == "cpu":
+            print(
+                "note: this network is that of the original script, made for accelerators; --dry-run says how long it "
+                "takes on this CPU. The preset `tiny` is made for CPUs"
+            )
         if args.dry_run:
             print("\n".join(describe_run(Session(config, args.output_dir, pairs, held_out, make_mesh(config)))))
             return 0
@@ -120,7 +132,8 @@ def train(
     it at the same time; the primary one alone validates and writes anything but its part of a
     checkpoint.
     """
-    session = Session(config, folder, pairs, held_out, make_mesh(config), tuple(callbacks))
+    planned = read_plan(folder) if resume else {}
+    session = Session(config, folder, pairs, held_out, make_mesh(config), tuple(callbacks), planned=planned)
     begun = None if resume else begin(session, init_from)
     with run_lock(folder) if is_primary() else nullcontext():
         check_folder(session, resume)

@@ -51,16 +51,16 @@ class Race:
         start_devices()
         self.steps_a_call = steps_a_call
         self.device, size, rows = jax.devices()[0], config.data.size, config.train.batch_size
-        schedule = learning_rate(config.optim, 1000, config.train.epochs)
-        optimizer = make_optimizer(config.optim, schedule)
+        self.total = 1000 * config.train.epochs
+        optimizer = make_optimizer(config.optim, learning_rate(config.optim, 1000, 1000))
         network, self.state = create(config, optimizer)
         problem = Problem.of(network, config)
         pictures = np.random.default_rng(0).integers(0, 256, (2, rows, size, size, 3), np.uint8)
         self.batch, self.indices = Batch(*map(jnp.asarray, pictures)), jnp.arange(rows)
-        step = cast(Any, repeated(make_train_step(problem, optimizer, schedule), steps_a_call))
+        step = cast(Any, repeated(make_train_step(problem, 1000), steps_a_call))
         parameters = count(self.state.params)
         began = time.perf_counter()
-        self.step = step.lower(self.state, self.batch, self.indices).compile()
+        self.step = step.lower(self.state, self.batch, self.indices, self.total).compile()
         compile_seconds = time.perf_counter() - began
         memory, cost = self.step.memory_analysis(), self.step.cost_analysis()
         self.facts: dict[str, Any] = {
@@ -84,7 +84,7 @@ class Race:
         began = time.perf_counter()
         metrics: Metrics = {}
         for _ in range(-(-steps // self.steps_a_call)):
-            self.state, metrics = self.step(self.state, self.batch, self.indices)
+            self.state, metrics = self.step(self.state, self.batch, self.indices, self.total)
         fetch(metrics)
         return time.perf_counter() - began
 
@@ -124,8 +124,8 @@ def repeated(step: StepFunction, times: int) -> StepFunction:
     if times == 1:
         return step
 
-    def steps(state: Any, pairs: Batch, indices: jax.Array | None) -> tuple[Any, Metrics]:
-        state, metrics = jax.lax.scan(lambda state, _: step(state, pairs, indices), state, length=times)
+    def steps(state: Any, pairs: Batch, indices: jax.Array | None, total: jax.Array | int) -> tuple[Any, Metrics]:
+        state, metrics = jax.lax.scan(lambda state, _: step(state, pairs, indices, total), state, length=times)
         return state, jax.tree.map(lambda each: each[-1], metrics)
 
     return cast(StepFunction, jax.jit(steps, donate_argnums=0))

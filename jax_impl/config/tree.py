@@ -110,6 +110,9 @@ class TrainConfig:
     """Epochs between two sample pictures; 0 for none."""
     sample_steps: int = field(default=50, metadata=FREE_ON_RESUME)
     """Sampling steps of the pictures that training writes, from 1 to diffusion.timesteps."""
+    minutes: float = field(default=0.0, metadata=FREE_ON_RESUME)
+    """Training time in minutes, compilation included: the first steps are timed once, and the stages and their
+    learning-rate schedules get the length that fits, divided among stages as their epochs are; 0 for the epochs."""
     max_minutes: float = field(default=0.0, metadata=FREE_ON_RESUME)
     """Longest training time in minutes: the run then writes a checkpoint and ends; 0 for no limit."""
     tensorboard: bool = field(default=False, metadata=FREE_ON_RESUME)
@@ -121,8 +124,15 @@ class TrainConfig:
         for name in ("epochs", "batch_size", "fsdp_devices", "checkpoint_every", "keep_checkpoints", "sample_steps"):
             require(getattr(self, name) >= 1, f"train.{name}", getattr(self, name), "choose at least 1")
         require(0 <= self.seed < 2**32, "train.seed", self.seed, "choose 0 to 4294967295")
-        for name in ("devices", "sample_every", "keep_best", "keep_every", "max_minutes", "checkpoint_minutes"):
+        times = ("minutes", "max_minutes", "checkpoint_minutes")
+        for name in ("devices", "sample_every", "keep_best", "keep_every", *times):
             require(getattr(self, name) >= 0, f"train.{name}", getattr(self, name), "choose 0 or more")
+        require(
+            self.max_minutes == 0 or self.minutes <= self.max_minutes,
+            "train.minutes",
+            self.minutes,
+            f"choose at most train.max_minutes ({self.max_minutes:g}), or 0",
+        )
 
 
 @dataclass(frozen=True)

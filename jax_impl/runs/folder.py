@@ -204,7 +204,11 @@ def check_resume(saved: Config, wanted: Config) -> list[str]:
                 f"{name} is {after!r} but the run was started with {before!r}; resume with its own configuration, or "
                 + new
             )
-        if name.endswith(".epochs") and wanted.optim.schedule == "cosine":
+        if name == "train.minutes" and after:
+            remarks.append(
+                f"{name} is {after} and was {before}: stages that have a length keep it; this is for those to come"
+            )
+        if name.endswith(".epochs") and wanted.optim.schedule == "cosine" and not wanted.train.minutes:
             remarks.append(
                 f"{name} is {after} and was {before}: from here on the learning rate is that of a run of {after} "
                 "epochs, a cosine to zero at their end"

@@ -6,7 +6,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import jax
-import jax.numpy as jnp
 import optax
 
 from export.edge.errors import UserError
@@ -17,6 +16,7 @@ from jax_impl.data.sources.registry import open_source
 from jax_impl.model.network import Tree
 from jax_impl.runs.bundles import open_bundle
 from jax_impl.runs.folder import TrainedRun, open_run, trained_names
+from jax_impl.runs.plan import read_plan
 from jax_impl.training.checkpoint import NEWEST
 from jax_impl.training.interfaces import NamedNetworks
 from jax_impl.training.objective import Problem
@@ -77,7 +77,9 @@ def describe(trained: TrainedRun) -> str:
 def state_of_training(run: Path, trained: TrainedRun) -> Training | None:
     """How far the training of a checkpoint had come; None where the run folder does not say what it is trained on."""
     names = trained_names(run)
-    return None if names is None else how_far(trained.config, len(names), trained.index, int(trained.state.step))
+    if names is None:
+        return None
+    return how_far(trained.config, len(names), trained.index, int(trained.state.step), read_plan(run))
 
 
 def final_weights(trained: TrainedRun) -> tuple[Tree, Tree]:
@@ -131,7 +133,8 @@ def training_facts(run: Path, trained: TrainedRun) -> dict[str, object]:
     if schedule != "step":
         per_epoch = round(step / epoch) if step else 1
         epochs = trained.config.stages[trained.index].epochs or trained.config.train.epochs
-        rate = float(jnp.asarray(learning_rate(optim, per_epoch, epochs)(taken)))
+        planned = read_plan(run) if trained.config.train.minutes else {}
+        rate = float(learning_rate(optim, per_epoch, planned.get(trained.index, per_epoch * epochs))(taken))
     return {
         "step": taken,
         "epoch": int(epoch),

@@ -13,6 +13,7 @@ import jax
 from jax_impl.config.tree import Config
 from jax_impl.diffusion.losses.registry import remarks_on_parts
 from jax_impl.training.feed import open_feed
+from jax_impl.training.lines import spoken
 from jax_impl.training.mesh import describe as describe_mesh
 from jax_impl.training.mesh import on_one_device
 from jax_impl.training.session import Position, Session, count_parameters
@@ -60,18 +61,18 @@ def estimate(session: Session, position: Position) -> tuple[Estimate, Any]:
     """Compile the step of a stage and take a few; returns the state after them too."""
     length, state, mesh = session.length(position.index), position.state, session.mesh
     parameters, bytes_of_state = count_parameters(position), _bytes(state)
-    take_step = position.stage.make_step(length.per_epoch, length.epochs, mesh)
+    take_step = position.stage.make_step(length.per_epoch, mesh)
     with open_feed(session.pairs, session.config, mesh) as feed:
-        batch = feed.batch(0)
+        batch, total = feed.batch(0), length.total
         began = time.perf_counter()
-        compiled = cast(Any, take_step).lower(state, *batch).compile()
+        compiled = cast(Any, take_step).lower(state, *batch, total).compile()
         compile_seconds = time.perf_counter() - began
         memory = compiled.memory_analysis()
-        state, metrics = compiled(state, *batch)
+        state, metrics = compiled(state, *batch, total)
         jax.block_until_ready(metrics)
         began = time.perf_counter()
         for step in range(1, STEPS + 1):
-            state, metrics = compiled(state, *feed.batch(step))
+            state, metrics = compiled(state, *feed.batch(step), total)
         jax.block_until_ready(metrics)
         step_seconds = (time.perf_counter() - began) / STEPS
     terms = session.config.stages[position.index].terms(session.config)
@@ -99,7 +100,7 @@ def describe(found: Estimate, config: Config) -> list[str]:
         f"{_mib(found.data)}, a step's work {_mib(found.work)}",
         f"a step       {found.step_seconds * 1000:.1f} ms, {rate:.1f} pairs/s, after {found.compile_seconds:.1f} s of "
         "compilation",
-        f"the run      {found.steps:,} steps, {_duration(found.steps * found.step_seconds)}, not counting validation, "
+        f"the run      {found.steps:,} steps, {spoken(found.steps * found.step_seconds)}, not counting validation, "
         "sample pictures and checkpoints",
         *found.remarks,
     ]
@@ -112,11 +113,3 @@ def _bytes(tree: object) -> int:
 
 def _mib(size: int) -> str:
     return f"{size / 2**20:,.1f} MiB"
-
-
-def _duration(seconds: float) -> str:
-    """Hours and minutes, or seconds under two minutes."""
-    if seconds < 120:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    return f"{minutes // 60} h {minutes % 60} min" if minutes >= 60 else f"{minutes} min"

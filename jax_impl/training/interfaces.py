@@ -84,11 +84,12 @@ class Callback:
 
 
 Metrics = dict[str, jax.Array]
-StepFunction = Callable[[Any, Batch, "jax.Array | None"], tuple[Any, Metrics]]
-"""(state, pairs, indices) to the next state and the step's figures.
+StepFunction = Callable[[Any, Batch, "jax.Array | None", "jax.Array | int"], tuple[Any, Metrics]]
+"""(state, pairs, indices, total) to the next state and the step's figures.
 
-pairs and indices: as `Feed.batch` returns them. The state given is consumed. The figures are scalars, among them
-`loss`, `learning_rate` and the marks of `guard.check_step`.
+pairs and indices: as `Feed.batch` returns them. total: steps of the stage, a whole number, for what goes by the length
+of training, such as a learning rate; the compiled program is the same for any. The state given is consumed. The figures
+are scalars, among them `loss`, `learning_rate` and the marks of `guard.check_step`.
 """
 NamedNetworks = Mapping[str, tuple[Any, Any]]
 """Networks by name, each its parameters and its BatchNorm statistics, trees of arrays."""
@@ -106,8 +107,8 @@ class Stage(Protocol):
         """
         ...
 
-    def make_step(self, per_epoch: int, epochs: int, mesh: Mesh) -> StepFunction:
-        """The jitted training step of a stage that long, for a state and batches that lie on `mesh`."""
+    def make_step(self, per_epoch: int, mesh: Mesh) -> StepFunction:
+        """The jitted training step, for a state and batches that lie on `mesh`; per_epoch: steps of an epoch."""
         ...
 
     def networks(self, state: Any) -> NamedNetworks:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import shlex
+
 from export.edge.errors import UserError, describe_os_error
 from export.edge.model.layout import BUNDLE
 from jax_impl.runs.bundles import write_bundle
 from jax_impl.training.checkpoint import say
 from jax_impl.training.leadership import is_primary
 from jax_impl.training.mesh import on_one_device
+from jax_impl.training.report import PLOT, SAMPLES
 from jax_impl.training.session import Position, Session, how_far
 
 
@@ -23,10 +26,13 @@ def leave_bundle(session: Session, position: Position) -> None:
         return
     try:
         networks = position.stage.publish(state, lambda: session.pairs)
-        far = how_far(config, len(session.pairs.names), position.index, int(state.step))
+        far = how_far(config, len(session.pairs.names), position.index, int(state.step), session.planned)
         write_bundle(path, networks, config.diffusion.create().published(), config, far)
     except (OSError, UserError) as error:
         reason = describe_os_error(error) if isinstance(error, OSError) else error
         say(f"warning: {path} was not written ({reason}); `python -m jax_impl.bundle` writes it from the checkpoint")
         return
-    print(f"weights: {path}")
+    folder = shlex.quote(str(session.folder))
+    print(f"weights: {path}; sample pictures: {session.folder / SAMPLES}; curves: {session.folder / PLOT}")
+    print(f"next: python -m jax_impl.sample --run {folder} --input photo.jpg --output result.png")
+    print(f"  or: python -m export.to_onnx {folder} --output artifact")

@@ -16,6 +16,7 @@ from jax_impl.training.leadership import is_primary
 from jax_impl.training.leaving import leave_bundle
 from jax_impl.training.mesh import describe as describe_mesh
 from jax_impl.training.mesh import on_one_device
+from jax_impl.training.planning import fit_to_time
 from jax_impl.training.progress import Progress
 from jax_impl.training.reports import NoReports, Reports
 from jax_impl.training.session import Position, Session, count_parameters
@@ -28,7 +29,7 @@ def train_stages(session: Session, position: Position) -> int:
     """Train from a position to the end of the last stage; returns 0, or the signal that ended it early."""
     with StopSignal() as stop, open_feed(session.pairs, session.config, session.mesh) as feed:
         while True:
-            end, signal = train_stage(session, position, feed, stop)
+            session, end, signal = train_stage(session, position, feed, stop)
             print(describe_skipped(end.state), end="")
             short, last = is_short(session, end), end.index + 1 == len(session.config.stages)
             if short or last:
@@ -44,28 +45,33 @@ def train_stages(session: Session, position: Position) -> int:
             position = following(session, end)
 
 
-def train_stage(session: Session, position: Position, feed: Feed, stop: StopSignal) -> tuple[Position, int]:
-    """Train one stage to its end, or until a signal or the end of the time; returns where, and that signal or 0."""
+def train_stage(session: Session, position: Position, feed: Feed, stop: StopSignal) -> tuple[Session, Position, int]:
+    """Train one stage to its end, or until a signal or the end of the time.
+
+    Returns the session, with the length that the stage was given where `train.minutes` asks for one, where training
+    came, and that signal or 0.
+    """
     index, stage, state = position.index, position.stage, position.state
+    take_step = stage.make_step(session.length(index).per_epoch, session.mesh)
+    reports = (Reports if is_primary() else NoReports)(session, position)
+    session = fit_to_time(session, position, take_step, feed, (reports.validate, reports.draw))
     length, first, signal = session.length(index), int(state.step), 0
     print(describe_start(session, position))
-    take_step = stage.make_step(length.per_epoch, length.epochs, session.mesh)
-    reports = (Reports if is_primary() else NoReports)(session, position)
     consensus = Consensus(session.mesh)
     with open_writer(session, position) as writer:
         progress = Progress(session, position)
         for step in range(first + 1, length.total + 1):
-            state, metrics = take_step(state, *feed.batch(step - 1))
+            state, metrics = take_step(state, *feed.batch(step - 1), length.total)
             progress.step(step, metrics)
             asked = (stop.number, progress.out_of_time(), progress.time_to_save())
             signal, late, due = consensus.maximum(asked)
             epoch, val_loss = step / length.per_epoch, None
-            if step % length.per_epoch == 0:
+            if step % length.per_epoch == 0 or step == length.total:
                 progress.flush()
                 networks = on_one_device(stage.networks(state), session.mesh)
                 val_loss = reports.validate(networks)
                 progress.epoch(step, val_loss, reports.gauge(watched(session, stage, state), networks))
-                reports.epoch(int(epoch), networks)
+                reports.epoch(step, networks, last=step == length.total)
                 due = due or epoch % session.config.train.checkpoint_every == 0
             ending = step == length.total or signal or late
             if ending or due:
@@ -77,7 +83,7 @@ def train_stage(session: Session, position: Position, feed: Feed, stop: StopSign
             reports.plot()
         progress.close()
         reports.overhead()
-    return end, signal
+    return session, end, signal
 
 
 def watched(session: Session, stage: Stage, state: StageState) -> Any:
@@ -118,6 +124,7 @@ def describe_finished(session: Session, position: Position) -> str:
     length, folder = session.length(position.index), shlex.quote(str(session.folder))
     own = session.config.stages[position.index].epochs is not None
     longer = "more epochs for its last stage (--stages)" if own else f"--train.epochs above {length.epochs}"
+    longer = f"--train.minutes 0 and {longer}" if session.config.train.minutes else longer
     return (
         f"run {session.folder} is finished after step {int(position.state.step)} ({length.epochs} epochs of "
         f"{length.per_epoch} steps{of_stage(session, position.index)}): nothing is left to do. To train longer, resume "

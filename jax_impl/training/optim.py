@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -14,37 +15,27 @@ from jax_impl.config.tree import OptimConfig
 Good = jax.Array | bool
 
 
-def learning_rate(config: OptimConfig, steps_per_epoch: int, epochs: int) -> optax.Schedule:
+def learning_rate(config: OptimConfig, steps_per_epoch: int, total: int | jax.Array) -> Callable[[Any], jax.Array]:
     """Learning rate as a function of the step counted from 0.
 
     `step`: times decay_factor every decay_epochs, like torch's StepLR; `cosine`: half a
     cosine from its full value to zero at the last step (Loshchilov & Hutter 2017, eq. 5).
-    Either one after a linear rise over warmup_steps.
+    Either one after a linear rise over warmup_steps. `total`: steps of the stage, which may be
+    traced, so that one program serves runs of any length; optax's own schedules want it as a constant.
     """
-    total = steps_per_epoch * epochs
-    if config.schedule == "cosine":
-        main = optax.cosine_decay_schedule(config.learning_rate, max(total - config.warmup_steps, 1))
-    else:
-        # Constants per piece: exponential_decay loses three digits to float32.
-        boundaries = {
-            epoch * steps_per_epoch - config.warmup_steps: config.decay_factor
-            for epoch in range(config.decay_epochs, epochs, config.decay_epochs)
-        }
-        main = optax.piecewise_constant_schedule(config.learning_rate, boundaries)
-    if config.warmup_steps == 0:
-        return _mixed(main)
-    # The first step already moves: n steps of warm-up take the values 1/n, 2/n, … 1.
-    # optax's linear_schedule divides integers, which gives float32 even under x64: 2e-6 of the rate.
-    first = config.learning_rate / config.warmup_steps
-    return _mixed(optax.join_schedules([lambda step: first * (step + 1.0), main], [config.warmup_steps]))
+    warmup, peak = config.warmup_steps, config.learning_rate
 
-
-def _mixed(schedule: optax.Schedule) -> optax.Schedule:
-    """The schedule, which may mix whole numbers with others, as optax's own do, wherever that is refused."""
-
-    def rate(step: Any) -> Any:
-        with jax.numpy_dtype_promotion("standard"):
-            return schedule(step)
+    def rate(step: Any) -> jax.Array:
+        # In the default float: whole numbers divided by each other give float32 even under x64, 2e-6 of the rate off.
+        now = jnp.asarray(step, float)
+        if config.schedule == "cosine":
+            length = jnp.maximum(jnp.asarray(total, float) - warmup, 1.0)
+            main = peak * 0.5 * (1.0 + jnp.cos(jnp.pi * jnp.clip(now - warmup, 0.0, length) / length))
+        else:
+            drops = jnp.asarray(jnp.asarray(step) // (config.decay_epochs * steps_per_epoch), float)
+            main = peak * jnp.power(config.decay_factor, drops)
+        # The first step already moves: n steps of warm-up take the values 1/n, 2/n, … 1.
+        return main if warmup == 0 else jnp.where(now < warmup, peak / warmup * (now + 1.0), main)
 
     return rate
 

@@ -85,8 +85,9 @@ class Progress:
             raise UserError(
                 f"validation loss is {val_loss} after step {step}: training has diverged; {self._remedy(step)}"
             )
-        record: dict[str, float] = {"epoch": step // self.length.per_epoch}
-        train_loss = self.log.mean_since(step - self.length.per_epoch, "loss")
+        done, more = divmod(step, self.length.per_epoch)
+        record: dict[str, float] = {"epoch": step / self.length.per_epoch if more else done}
+        train_loss = self.log.mean_since(step - (more or self.length.per_epoch), "loss")
         if train_loss is not None:
             record[EPOCH_LOSS] = train_loss
         if val_loss is not None:

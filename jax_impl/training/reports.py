@@ -55,12 +55,16 @@ class Reports:
             say(line)
         return figures
 
-    def epoch(self, epoch: int, networks: NamedNetworks) -> None:
-        """Write sample pictures where they are due, and the loss plot."""
-        every = self.session.config.train.sample_every
-        if every and (epoch % every == 0 or epoch == self.session.length(self.stage).epochs):
-            self._pictures(epoch, networks)
+    def epoch(self, step: int, networks: NamedNetworks, *, last: bool) -> None:
+        """Write sample pictures where they are due, at the `last` step too, and the loss plot."""
+        epoch, every = -(-step // self.session.length(self.stage).per_epoch), self.session.config.train.sample_every
+        if every and (last or epoch % every == 0):
+            self._pictures(epoch, step, networks)
         self.plot()
+
+    def draw(self, networks: NamedNetworks) -> np.ndarray:
+        """The sample pictures, uint8 (pairs, size, size, 3)."""
+        return self.sample(networks)
 
     def plot(self) -> None:
         """Write the loss plot."""
@@ -71,9 +75,9 @@ class Reports:
         overhead = self.session.overhead
         attempt(OVERHEAD, lambda: overhead.write(self.session.folder, self.session.seconds()))
 
-    def _pictures(self, epoch: int, networks: NamedNetworks) -> None:
+    def _pictures(self, epoch: int, step: int, networks: NamedNetworks) -> None:
         """Rows of input, generated and target picture, as training_samples/epoch_NNNN.png."""
-        made = SamplePictures(np.asarray(self.shown.cond), self.sample(networks), np.asarray(self.shown.x0))
+        made = SamplePictures(np.asarray(self.shown.cond), self.draw(networks), np.asarray(self.shown.x0))
         stage = f"stage_{self.stage}_" if self.stage else ""
         path = self.session.folder / SAMPLES / f"{stage}epoch_{epoch:04d}.png"
 
@@ -83,7 +87,7 @@ class Reports:
 
         attempt(SAMPLES, write)
         for callback in self.session.callbacks:
-            callback.on_pictures(epoch * self.session.length(self.stage).per_epoch, made)
+            callback.on_pictures(step, made)
 
 
 class NoReports:
@@ -98,8 +102,11 @@ class NoReports:
         """No figures."""
         return {}
 
-    def epoch(self, epoch: int, networks: NamedNetworks) -> None:
+    def epoch(self, step: int, networks: NamedNetworks, *, last: bool) -> None:
         """Do nothing."""
+
+    def draw(self, networks: NamedNetworks) -> None:
+        """No pictures."""
 
     def plot(self) -> None:
         """Do nothing."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,8 @@ class Session:
     overhead: Overhead = field(default_factory=Overhead)
     began: float = field(default_factory=time.monotonic)
     """When this process began to train; monotonic: a clock that is set during the run changes nothing."""
+    planned: Mapping[int, int] = field(default_factory=dict)
+    """Steps of stages whose length was found from the time that steps take, by their index."""
 
     def seconds(self) -> float:
         """Time since this process began to train."""
@@ -44,7 +47,7 @@ class Session:
 
     def length(self, index: int) -> Length:
         """How long the stage of that index is."""
-        return length_of(self.config, len(self.pairs.names), index)
+        return length_of(self.config, len(self.pairs.names), index, self.planned)
 
 
 @dataclass(frozen=True)
@@ -52,24 +55,26 @@ class Length:
     """How long a stage is."""
 
     per_epoch: int
-    """Steps."""
-    epochs: int
+    """Steps of an epoch."""
+    total: int
+    """All steps."""
 
     @property
-    def total(self) -> int:
-        """All its steps."""
-        return self.per_epoch * self.epochs
+    def epochs(self) -> int:
+        """Its epochs, the last of which may be cut short."""
+        return -(-self.total // self.per_epoch)
 
 
-def length_of(config: Config, pairs: int, index: int) -> Length:
-    """How long the stage of that index is, with so many training pairs."""
+def length_of(config: Config, pairs: int, index: int, planned: Mapping[int, int]) -> Length:
+    """How long the stage of that index is, with so many training pairs; `planned`: see `Session`."""
     per_epoch = steps_per_epoch(pairs, config.data.repeats, config.train.batch_size)
-    return Length(per_epoch, config.stages[index].epochs or config.train.epochs)
+    total = per_epoch * (config.stages[index].epochs or config.train.epochs)
+    return Length(per_epoch, planned.get(index, total) if config.train.minutes else total)
 
 
-def how_far(config: Config, pairs: int, index: int, step: int) -> Training:
+def how_far(config: Config, pairs: int, index: int, step: int, planned: Mapping[int, int]) -> Training:
     """How far a run with so many training pairs has come after `step` steps of the stage of that index."""
-    totals = [length_of(config, pairs, i).total for i in range(len(config.stages))]
+    totals = [length_of(config, pairs, i, planned).total for i in range(len(config.stages))]
     steps = sum(totals[:index]) + step
     return Training(steps, sum(totals), steps * config.train.batch_size)
 

@@ -18,22 +18,26 @@ from jax_impl.training.guard import check_step
 from jax_impl.training.interfaces import Batch, Metrics, StepFunction
 from jax_impl.training.mesh import divided, gathered, replicated, rows, single_device
 from jax_impl.training.objective import Problem, diffusion_loss
+from jax_impl.training.optim import learning_rate, make_optimizer
 from jax_impl.training.state import TrainState
 
 
-def make_train_step(
-    problem: Problem, optimizer: optax.GradientTransformation, schedule: optax.Schedule, mesh: Mesh | None = None
-) -> StepFunction:
-    """A jitted `train_step(state, pairs, indices)`; the state given is consumed.
+def make_train_step(problem: Problem, per_epoch: int, mesh: Mesh | None = None) -> StepFunction:
+    """A jitted `train_step(state, pairs, indices, total)`; the state given is consumed.
 
     pairs: the whole training set, on every device; indices: int32 (batch,), the pairs of
-    this step; or the batch itself, and None. All randomness follows from the state's key and
+    this step; or the batch itself, and None; total: int32 scalar, steps of the stage, which the
+    learning rate goes by with per_epoch, steps of an epoch. All randomness follows from the state's key and
     step. On a mesh the state is divided as `mesh.state_sharding` says, and indices, or the
     batch, by rows; metrics are on every device. Without one, everything is on one device.
     """
     config, mesh = problem.config, mesh or single_device()
 
-    def train_step(state: TrainState, pairs: Batch, indices: jax.Array | None) -> tuple[TrainState, Metrics]:
+    def train_step(
+        state: TrainState, pairs: Batch, indices: jax.Array | None, total: jax.Array
+    ) -> tuple[TrainState, Metrics]:
+        schedule = learning_rate(config.optim, per_epoch, total)
+        optimizer = make_optimizer(config.optim, schedule)
         key = jax.random.fold_in(state.key, state.step)
         drawn = draw_batch(config, key, pairs, indices)
         drawn = jax.lax.with_sharding_constraint(drawn, rows(mesh))

@@ -103,7 +103,7 @@ def start(weights: Path, words: list[str]) -> tuple[Problem, optax.GradientTrans
     """What `jax_impl.train --init-from` does with these words before its first step."""
     args = parse([*words, "--init-from", str(weights)])
     config = args.settings()
-    optimizer = make_optimizer(config.optim, learning_rate(config.optim, PER_EPOCH, config.train.epochs))
+    optimizer = make_optimizer(config.optim, learning_rate(config.optim, PER_EPOCH, PER_EPOCH * config.train.epochs))
     network, shapes = outline(config, optimizer)
     assert args.init_from is not None
     params, stats = warm_start(args.init_from, config, shapes.params, shapes.stats)[DENOISER]

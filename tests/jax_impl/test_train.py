@@ -322,9 +322,9 @@ def test_a_finished_run_says_so_and_goes_on_where_more_epochs_are_asked_for(
     longer = replace(config, train=replace(config.train, epochs=2))
     assert train(longer, run, *pairs, resume=True) == 0
     rates = [record["learning_rate"] for record in read_log(run) if "learning_rate" in record]
-    expected = [float(learning_rate(config.optim, len(rates) // 2, 1)(step)) for step in range(len(rates) // 2)]
-    whole = learning_rate(config.optim, len(rates) // 2, 2)
-    expected += [float(whole(step)) for step in range(len(rates) // 2, len(rates))]
+    half = len(rates) // 2
+    short, whole = (learning_rate(config.optim, half, total) for total in (half, len(rates)))
+    expected = [float((short if step < half else whole)(step)) for step in range(len(rates))]
     np.testing.assert_allclose(rates, expected, rtol=1e-6)
 
 

@@ -162,7 +162,7 @@ def _torch_loss(
     if alphas is None:
         ((plan,),) = (tables.values() for tables in (subject.bundle.tables or {}).values())
         t = torch.full_like(t, int(plan.t[0]))
-        x_t, goal = reference.start_by_table(plan, cond, eps), x0
+        x_t, goal = reference.start_by_table(plan, cond[:, : x0.shape[1]], eps), x0
         one = torch.ones_like(x0[:, :1, :1, :1])
         levels = 0.0 * one, plan.start_from_noise * one
     else:

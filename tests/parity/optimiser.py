@@ -183,7 +183,7 @@ def train_in_jax(
     """The course through the product's own step; `of` makes the optimiser, so that a fault can be planted there."""
     config = course.config
     with jax.enable_x64(dtype == "float64"):
-        schedule = learning_rate(config.optim, course.per_epoch, config.train.epochs)
+        schedule = learning_rate(config.optim, course.per_epoch, course.per_epoch * config.train.epochs)
         optimizer = of(config.optim, schedule)
         # Copies: the step consumes its state, and the subject's weights are wanted again.
         params, stats = (jax.tree.map(lambda a: jnp.asarray(np.array(a, dtype)), tree) for tree in (params, stats))

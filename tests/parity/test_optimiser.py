@@ -170,7 +170,7 @@ def test_the_learning_rate_of_every_step_is_torch_s(schedule: str, warmup: int, 
         optimizer.step()
         scheduler.step()
     with jax.enable_x64(True):
-        ours = jax.jit(jax.vmap(learning_rate(config.optim, per_epoch, 30)))(jnp.arange(steps, dtype=jnp.int32))
+        ours = jax.jit(jax.vmap(learning_rate(config.optim, per_epoch, steps)))(jnp.arange(steps, dtype=jnp.int32))
     assert ours.dtype == np.float64
     np.testing.assert_allclose(ours, theirs, rtol=1e-10, atol=1e-14)
 

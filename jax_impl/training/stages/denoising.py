@@ -7,7 +7,6 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from jax.sharding import Mesh
 
 from export.edge.model.layout import DENOISER
@@ -42,11 +41,12 @@ class DenoisingStage:
         config = self.problem.config
         params, stats = before[DENOISER] if DENOISER in before else build(config, init_key)[1:]
         # The state does not depend on the length of the schedule.
-        return with_params(params, stats, config, self._optimizer(1, 1)[0], key)
+        optimizer = make_optimizer(config.optim, learning_rate(config.optim, 1, 1))
+        return with_params(params, stats, config, optimizer, key)
 
-    def make_step(self, per_epoch: int, epochs: int, mesh: Mesh) -> StepFunction:
+    def make_step(self, per_epoch: int, mesh: Mesh) -> StepFunction:
         """AdamW on the losses of the settings."""
-        return make_train_step(self.problem, *self._optimizer(per_epoch, epochs), mesh)
+        return make_train_step(self.problem, per_epoch, mesh)
 
     def networks(self, state: TrainState) -> NamedNetworks:
         """The denoiser, with weights that fit its statistics."""
@@ -71,11 +71,6 @@ class DenoisingStage:
         if state.ema and state.stats:
             return {DENOISER: (state.ema, estimate_statistics(self.problem, state.ema, state.stats, open_pairs()))}
         return {DENOISER: (state.ema or state.params, state.stats)}
-
-    def _optimizer(self, per_epoch: int, epochs: int) -> tuple[optax.GradientTransformation, optax.Schedule]:
-        optim = self.problem.config.optim
-        schedule = learning_rate(optim, per_epoch, epochs)
-        return make_optimizer(optim, schedule), schedule
 
 
 def estimate_statistics(problem: Problem, params: Tree, stats: Tree, pairs: Pairs | LazyPairs) -> Tree:

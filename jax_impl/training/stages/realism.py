@@ -82,13 +82,10 @@ class RealismStage:
         weights = discriminator.fresh(config.codec.channels, self.adversary.width, discriminator_key)
         return RealismState(network, mean, weights, self._opponent(self.adversary.learning_rate).init(weights))
 
-    def make_step(self, per_epoch: int, epochs: int, mesh: Mesh) -> StepFunction:
+    def make_step(self, per_epoch: int, mesh: Mesh) -> StepFunction:
         """One step of the denoiser and, where there is one, of the discriminator."""
-        optimizer, schedule = self._optimizer(per_epoch, epochs)
         opponent = self._opponent(self.adversary.learning_rate) if self.adversary else None
-        return make_realism_step(
-            self.problem, (optimizer, schedule), self.adversary, opponent, total=per_epoch * epochs, mesh=mesh
-        )
+        return make_realism_step(self.problem, partial(self._optimizer, per_epoch), self.adversary, opponent, mesh=mesh)
 
     def networks(self, state: RealismState) -> NamedNetworks:
         """The denoiser, with weights that fit its statistics."""
@@ -122,9 +119,9 @@ class RealismStage:
         """The average of the denoiser's weights, with statistics that belong to it."""
         return self._plain.publish(state.network, open_pairs)
 
-    def _optimizer(self, per_epoch: int, epochs: int) -> tuple[optax.GradientTransformation, optax.Schedule]:
+    def _optimizer(self, per_epoch: int, total: int | jax.Array) -> tuple[optax.GradientTransformation, optax.Schedule]:
         optim = self.problem.config.optim
-        schedule = learning_rate(optim, per_epoch, epochs)
+        schedule = learning_rate(optim, per_epoch, total)
         return make_optimizer(optim, schedule, BETAS), schedule
 
     def _opponent(self, rate: float) -> optax.GradientTransformationExtraArgs:

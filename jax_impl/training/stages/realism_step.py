@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -37,26 +37,26 @@ DISCRIMINATOR_STREAM = 1001
 
 def make_realism_step(
     problem: Problem,
-    optimizer: tuple[optax.GradientTransformation, optax.Schedule],
+    optimizer_of: Callable[[jax.Array], tuple[optax.GradientTransformation, optax.Schedule]],
     adversary: AdversarialConfig | None,
     opponent: optax.GradientTransformationExtraArgs | None,
     *,
-    total: int,
     mesh: Mesh,
 ) -> StepFunction:
-    """A jitted `step(state, pairs, indices)` on a `RealismState`, as `step.make_train_step` describes it.
+    """A jitted `step(state, pairs, indices, total)` on a `RealismState`, as `step.make_train_step` describes it.
 
-    optimizer: the denoiser's, with its learning rate; opponent: the discriminator's; total: steps of the stage. A step
-    in which anything of either network is not finite is skipped for both.
+    optimizer_of: the denoiser's, with its learning rate, for a stage of so many steps; opponent: the discriminator's. A
+    step in which anything of either network is not finite is skipped for both.
     """
-    config, (move, schedule) = problem.config, optimizer
+    config = problem.config
 
-    def step(state: Any, pairs: Batch, indices: jax.Array | None) -> tuple[Any, Metrics]:
+    def step(state: Any, pairs: Batch, indices: jax.Array | None, total: jax.Array) -> tuple[Any, Metrics]:
+        move, schedule = optimizer_of(total)
         network = state.network
         key = jax.random.fold_in(network.key, network.step)
         drawn = jax.lax.with_sharding_constraint(draw_batch(config, key, pairs, indices), rows(mesh))
         weights = gathered(mesh, state.discriminator)
-        progress = network.step.astype(drawn.x0.dtype) / total
+        progress = network.step.astype(drawn.x0.dtype) / jnp.asarray(total, drawn.x0.dtype)
         aux = {
             PROGRESS: progress,
             MEAN: gathered(mesh, state.mean),

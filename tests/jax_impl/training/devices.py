@@ -59,7 +59,7 @@ def setting(model: str, devices: int, fsdp: int = 1, accumulate: int = 1) -> Con
 
 
 def parts(config: Config) -> tuple[Problem, Any, Callable, TrainState]:
-    schedule = learning_rate(config.optim, STEPS, 1)
+    schedule = learning_rate(config.optim, STEPS, STEPS)
     optimizer = make_optimizer(config.optim, schedule)
     network, state = create(config, optimizer)
     if jax.config.jax_enable_x64:
@@ -80,14 +80,14 @@ def pairs() -> Pairs:
 
 def trained(config: Config, steps: int = STEPS) -> Run:
     mesh = make_mesh(config)
-    problem, optimizer, schedule, state = parts(config)
-    state = put_state(state, mesh)
-    step = make_train_step(problem, optimizer, schedule, mesh)
+    problem, _, _, state = parts(config)
+    state, total = put_state(state, mesh), np.int32(STEPS)
+    step = make_train_step(problem, STEPS, mesh)
     with open_feed(pairs(), config, mesh) as feed:
-        compiled = step.lower(state, *feed.batch(0)).compile()  # type: ignore[attr-defined]
+        compiled = step.lower(state, *feed.batch(0), total).compile()  # type: ignore[attr-defined]
         for n in range(steps):
             # Compiled once: it refuses a state that is not divided as the first one was.
-            state, _ = compiled(state, *feed.batch(n))
+            state, _ = compiled(state, *feed.batch(n), total)
     return Run(vector(state), compiled.memory_analysis().argument_size_in_bytes, state)
 
 

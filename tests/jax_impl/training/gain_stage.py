@@ -56,11 +56,12 @@ class GainStage:
         zero = jnp.zeros((), jnp.int32)
         return GainState(zero, Guard(zero, zero, zero, jnp.zeros(())), before["denoiser"], jax.random.uniform(key))
 
-    def make_step(self, per_epoch: int, epochs: int, mesh: Mesh) -> Callable:
-        rate = self.own.rate / (per_epoch * epochs)
-
+    def make_step(self, per_epoch: int, mesh: Mesh) -> Callable:
         @jax.jit
-        def step(state: GainState, pairs: Batch, indices: jax.Array | None) -> tuple[GainState, Metrics]:
+        def step(
+            state: GainState, pairs: Batch, indices: jax.Array | None, total: jax.Array
+        ) -> tuple[GainState, Metrics]:
+            rate = self.own.rate / total
             chosen = pairs if indices is None else Batch(pairs.cond[indices], pairs.x0[indices])
             loss, grad = jax.value_and_grad(_loss)(state.gain, chosen)
             metrics = {"loss": loss, "grad_norm": jnp.abs(grad), "learning_rate": jnp.asarray(rate)}

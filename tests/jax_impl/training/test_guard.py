@@ -32,7 +32,7 @@ class Setup(NamedTuple):
     pairs: Batch
 
     def take(self, state: TrainState) -> tuple[TrainState, dict[str, float]]:
-        after, metrics = self.step(jax.tree.map(jnp.copy, state), self.pairs, jnp.arange(2))
+        after, metrics = self.step(jax.tree.map(jnp.copy, state), self.pairs, jnp.arange(2), 6)
         return after, fetch(metrics)
 
 
@@ -41,12 +41,11 @@ def setup(small_config: SmallConfig) -> Setup:
     """Of the seed's network, which has statistics beside its weights."""
     config = small_config("seed")
     config = replace(config, optim=replace(config.optim, spike_factor=2.0))
-    schedule = learning_rate(config.optim, 3, 2)
-    optimizer = make_optimizer(config.optim, schedule)
+    optimizer = make_optimizer(config.optim, learning_rate(config.optim, 3, 6))
     network, state = create(config, optimizer)
     problem = Problem.of(network, config)
     pairs = load(config.data, "train")
-    return Setup(state, make_train_step(problem, optimizer, schedule), Batch(pairs.cond, pairs.x0))
+    return Setup(state, make_train_step(problem, 3), Batch(pairs.cond, pairs.x0))
 
 
 def bits(state: TrainState) -> dict[str, bytes]:

@@ -36,7 +36,7 @@ def test_two_hundred_steps_against_torch(clip_norm: float) -> None:
             steplr.step()
 
     with jax.enable_x64(True):
-        optimizer = make_optimizer(config, learning_rate(config, per_epoch, epochs))
+        optimizer = make_optimizer(config, learning_rate(config, per_epoch, per_epoch * epochs))
         params = {k: jnp.asarray(v) for k, v in start.items()}
         state = optimizer.init(params)
         step = jax.jit(optimizer.update)
@@ -48,14 +48,14 @@ def test_two_hundred_steps_against_torch(clip_norm: float) -> None:
 
 
 def test_step_decay_changes_at_the_first_step_of_its_epoch() -> None:
-    schedule = learning_rate(OptimConfig(learning_rate=1.0, decay_epochs=2), 5, 6)
+    schedule = learning_rate(OptimConfig(learning_rate=1.0, decay_epochs=2), 5, 30)
     values = [float(schedule(n)) for n in range(30)]
     assert values == [1.0] * 10 + [0.5] * 10 + [0.25] * 10
 
 
 def test_cosine_ends_at_zero_after_a_linear_rise() -> None:
     config = OptimConfig(learning_rate=1.0, schedule="cosine", warmup_steps=4)
-    schedule = learning_rate(config, 10, 2)
+    schedule = learning_rate(config, 10, 20)
     values = [float(schedule(n)) for n in range(21)]
     assert values[:5] == pytest.approx([0.25, 0.5, 0.75, 1.0, 1.0])
     assert all(b < a for a, b in itertools.pairwise(values[5:]))

@@ -44,14 +44,13 @@ def setup(
         optim=OptimConfig(learning_rate=3e-3, ema_decay=0.9, more_ema_decays=(0.15,)),
         train=TrainConfig(batch_size=4),
     )
-    schedule = learning_rate(config.optim, 100, 1)
-    optimizer = make_optimizer(config.optim, schedule)
+    optimizer = make_optimizer(config.optim, learning_rate(config.optim, 100, 100))
     network, state = create(config, optimizer)
     problem = Problem.of(network, config)
     rng = np.random.default_rng(0)
     x0 = np.repeat(np.repeat(rng.integers(0, 256, (4, 2, 2, 3)), 8, 1), 8, 2).astype(np.uint8)
     pairs = Batch(jnp.asarray(255 - x0), jnp.asarray(x0))
-    return problem, state, make_train_step(problem, optimizer, schedule), pairs
+    return problem, state, partial(make_train_step(problem, 100), total=100), pairs
 
 
 @pytest.mark.parametrize(("kind", "prediction"), [("unet", "v"), ("seed", "x0")])
