@@ -57,7 +57,7 @@ def single_device() -> Mesh:
     return Mesh(np.array(jax.local_devices()[:1]).reshape(1, 1), (DATA, FSDP))
 
 
-def describe(mesh: Mesh) -> str:
+def describe_devices(mesh: Mesh) -> str:
     """A mesh in words."""
     there = jax.device_count()
     if mesh.size == there == 1:
