@@ -38,7 +38,7 @@ PICTURES: Shape = ("batch", 3, "height", "width")
 
 
 @dataclass(frozen=True)
-class Recipe:
+class LoopSettings:
     """How the graph draws."""
 
     plan: Plan
@@ -81,11 +81,11 @@ def build(
             "choose --sampler ddim, dpmpp or heun"
         )
     clamp, threshold, guidance = (json.loads(held[key]) for key in ("clamp", "threshold", "guidance"))
-    recipe = Recipe(plan, codec, clamp, threshold, guidance, held.get("coordinates") == "true")
+    settings = LoopSettings(plan, codec, clamp, threshold, guidance, held.get("coordinates") == "true")
     outer, graphs = Nodes(), dict(others or {})
     # A turn of the loop sees the names outside it.
     state = _encoded(outer, codec, graphs)
-    cond = _placed(outer, state) if recipe.placed else state
+    cond = _placed(outer, state) if settings.placed else state
     zero = numpy_helper.from_array(np.zeros(1, np.float32))
     none = outer.add("ConstantOfShape", outer.add("Shape", "noise"), value=zero)
     weights = denoiser.graph.initializer
@@ -100,11 +100,11 @@ def build(
             outer.constants.extend(weights)
             weights = []
     start = _start(outer, plan, source)
-    body = _body(denoiser.graph, weights, recipe, cond, start)
+    body = _body(denoiser.graph, weights, settings, cond, start)
     turns, always = outer.constant("turns", np.array(len(plan), np.int64)), outer.constant("always", np.array(True))
     x, _ = outer.add_many("Loop", [turns, always, start, none], 2, body=body)
     _unit(outer, _decoded(outer, codec, graphs, x))
-    shape = recipe.shape
+    shape = settings.shape
     graph = helper.make_graph(
         outer.nodes, "sampler", [_picture("cond"), _picture("noise", shape)], [_picture("picture")], outer.constants
     )
@@ -212,14 +212,14 @@ def _placed(outer: Nodes, cond: str) -> str:
 
 
 def _body(
-    denoiser: onnx.GraphProto, weights: Iterable[onnx.TensorProto], recipe: Recipe, cond: str, start: str
+    denoiser: onnx.GraphProto, weights: Iterable[onnx.TensorProto], settings: LoopSettings, cond: str, start: str
 ) -> onnx.GraphProto:
     """One turn: (number, go on, x_t, x0 of the turn before) to (go on, next x_t, x0).
 
     `weights`: the initializers of the denoiser, unless they are outside; `cond`, `start`: the names outside of the
     guiding picture that the network takes and of the state at the beginning.
     """
-    plan = recipe.plan
+    plan = settings.plan
     body = Nodes(prefix=OWN + "turn.")
     turn, go_on, previous = (body.prefix + name for name in ("number", "go_on", "previous"))
     # Shaped (turns, 1): a gathered row is already the vector of one that spreads over the batch.
@@ -231,8 +231,8 @@ def _body(
     for node in denoiser.node:
         body.nodes.append(renamed(node, {"cond": cond}))
     out = "prediction"
-    if recipe.guidance != 1.0:
-        out = _guided(body, denoiser, recipe, cond)
+    if settings.guidance != 1.0:
+        out = _guided(body, denoiser, settings, cond)
 
     def row(name: str) -> str:
         column = body.constant(name, getattr(plan, name).astype(np.float32))
@@ -247,7 +247,7 @@ def _body(
 
     x0_raw = body.add("Mul", row("x0_from_output"), out)
     x0_raw = weighted(x0_raw, {"x0_from_x": "x_t", "x0_from_start": start})
-    x0 = body.add("Identity", bounded(body, x0_raw, recipe.clamp, recipe.threshold))
+    x0 = body.add("Identity", bounded(body, x0_raw, settings.clamp, settings.threshold))
     moved = body.add("Mul", row("next_from_x0"), x0)
     others = {"next_from_x": "x_t", "next_from_previous": previous, "next_from_start": start}
     after = body.add("Identity", weighted(moved, others))
@@ -258,21 +258,21 @@ def _body(
         [
             helper.make_tensor_value_info(turn, TensorProto.INT64, []),
             helper.make_tensor_value_info(go_on, TensorProto.BOOL, []),
-            *(_picture(name, recipe.shape) for name in ("x_t", previous)),
+            *(_picture(name, settings.shape) for name in ("x_t", previous)),
         ],
         [
             helper.make_tensor_value_info(still, TensorProto.BOOL, []),
-            *(_picture(name, recipe.shape) for name in (after, x0)),
+            *(_picture(name, settings.shape) for name in (after, x0)),
         ],
         [*body.constants, *weights],
     )
 
 
-def _guided(body: Nodes, denoiser: onnx.GraphProto, recipe: Recipe, cond: str) -> str:
+def _guided(body: Nodes, denoiser: onnx.GraphProto, settings: LoopSettings, cond: str) -> str:
     """A second call of the network, on a hidden guiding picture; the name of the guided output."""
     value = numpy_helper.from_array(np.array([HIDDEN], np.float32))
     picture = body.add("ConstantOfShape", body.add("Shape", "x_t"), value=value)
-    if recipe.placed:
+    if settings.placed:
         bounds = (body.constant(name, np.array([place], np.int64)) for name, place in (("3", 3), ("5", 5), ("1", 1)))
         picture = body.add("Concat", picture, body.add("Slice", cond, *bounds), axis=1)
     own = {name for node in denoiser.node for name in node.output}
@@ -283,7 +283,7 @@ def _guided(body: Nodes, denoiser: onnx.GraphProto, recipe: Recipe, cond: str) -
         body.nodes.append(twin)
     hidden = names["prediction"]
     change = body.add("Sub", "prediction", hidden)
-    gain = body.constant("guidance", np.array(recipe.guidance, np.float32))
+    gain = body.constant("guidance", np.array(settings.guidance, np.float32))
     return body.add("Add", hidden, body.add("Mul", gain, change))
 
 

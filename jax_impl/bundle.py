@@ -16,7 +16,14 @@ from jax_impl.config.command import parse
 from jax_impl.devices import memory_errors, start_devices
 from jax_impl.runs.bundles import write_bundle, write_optimizer
 from jax_impl.runs.folder import open_run
-from jax_impl.runs.publishing import adam_state, choose_average, describe, published, state_of_training, training_facts
+from jax_impl.runs.publishing import (
+    adam_state,
+    choose_average,
+    describe_weights,
+    published,
+    state_of_training,
+    training_facts,
+)
 from jax_impl.training.checkpoint import NEWEST
 
 
@@ -54,7 +61,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     digest = write_bundle(
         args.output, published(trained), process, trained.config, state_of_training(args.run, trained)
     )
-    print(f"{args.output}: {describe(trained)}, digest {digest[:16]}")
+    print(f"{args.output}: {describe_weights(trained)}, digest {digest[:16]}")
     if args.optimizer is not None:
         adam = adam_state(trained.state.opt_state)
         write_optimizer(args.optimizer, adam.mu, adam.nu, {**facts, "weights_digest": digest})

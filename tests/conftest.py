@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib.util
 import os
 import subprocess
@@ -61,6 +62,9 @@ settings.register_profile(
 settings.load_profile("repeatable")
 
 
+# Tracing and exporting make many small objects among the millions that imports leave.
+gc.set_threshold(20_000, 20, 20)
+
 LONGEST_FIRST = ("tests/parity/", "tests/faults/", "tests/end_to_end/", "tests/test_", "tests/jax_impl/t")
 """Where what takes long lies: begun first, it does not keep one worker busy when the other has nothing left to do."""
 
@@ -73,6 +77,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         return next(starts, len(LONGEST_FIRST))
 
     items.sort(key=place)
+    gc.freeze()
 
 
 def pytest_make_parametrize_id(val: object) -> None:

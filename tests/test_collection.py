@@ -9,6 +9,7 @@ import sys
 import pytest
 
 
+@pytest.mark.slow  # Imports everything again; pytest-xdist compares what its workers collect in every run.
 def test_another_collection_finds_the_tests_of_this_one(request: pytest.FixtureRequest) -> None:
     """At another time of day, by other hashes of strings; compared with what this process has collected."""
     here, config = [item.nodeid for item in request.session.items], request.config

@@ -20,7 +20,7 @@ PLACES = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "Makefile", ".ci/run",
 SUFFIXES = {".md", ".py", ".js", ".mjs", ".html", ".css", ".toml", ".yml", ""}
 FOR_USERS = (r"beside", r"bears?", r"wants?", r"told", r"draw(s|n|ing)?", r"drew")
 """Further ones, for the README, the pages and the help texts: samples are made, not drawn."""
-GENERATED = ("accelerators.md", "reference.md")
+GENERATED = ("accelerators.md", "messages.md", "reference.md")
 """Pages that programs write."""
 MOST_WORDS = 30
 """In a sentence of the README and the pages; tables, lists of flags and code have no sentences."""

@@ -89,6 +89,7 @@ def test_no_modules_import_each_other_in_a_circle(root: Path) -> None:
     assert all(place[imported] < place[name] for name, others in imports.items() for imported in others)
 
 
+@pytest.mark.slow  # CI runs the linter itself; the test above it needs no process.
 def test_the_linter_finds_nothing(root: Path) -> None:
     done = lint_imports(root)
     assert done.returncode == 0, done.stdout + done.stderr

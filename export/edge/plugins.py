@@ -45,7 +45,7 @@ def loading() -> str | None:
 def take(argv: Sequence[str] | None, group: Group) -> list[str]:
     """Load the modules that a command line names, and return its other words; None is that of this process."""
     names, rest = split(sys.argv[1:] if argv is None else argv)
-    load(names, group)
+    load_plugins(names, group)
     return rest
 
 
@@ -64,7 +64,7 @@ def split(words: Sequence[str]) -> tuple[list[str], list[str]]:
     return names, rest
 
 
-def load(names: Sequence[str], group: Group) -> None:
+def load_plugins(names: Sequence[str], group: Group) -> None:
     """Import the named modules, and those that installed packages name as entry points of the group's GROUPS.
 
     The folder that the command was started in is searched too. Raises UserError for one that cannot be imported.

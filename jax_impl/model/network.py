@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import jax
@@ -11,6 +12,7 @@ from flax import nnx
 
 from jax_impl.config.tree import Config
 from jax_impl.model.blocks import Dtype
+from jax_impl.model.registry import NetworkConfig
 from jax_impl.shapes import Cond, Features, RandomKey, Timesteps
 
 Tree = Any
@@ -52,29 +54,38 @@ class Network:
 
 def build(config: Config, key: RandomKey) -> tuple[Network, Tree, Tree]:
     """Make the network of `config.model` with fresh weights: (network, params, stats)."""
-    model = config.model
+    return _build(config.model, config.diffusion.timesteps, config.codec.channels, key)
 
+
+def outline(config: Config) -> tuple[Network, Tree, Tree]:
+    """The network, and trees of its parameters' and statistics' shapes and dtypes; no weights are drawn."""
+    network, params, stats = _outline(config.model, config.diffusion.timesteps, config.codec.channels)
+    return network, *jax.tree.map(lambda leaf: leaf, (params, stats))  # Trees of the caller's own.
+
+
+@lru_cache(maxsize=8)
+def _outline(model: NetworkConfig, timesteps: int, channels: int) -> tuple[Network, Tree, Tree]:
+    """Kept, since a run asks several times, and tracing a network takes seconds."""
+    networks = []
+
+    def trees() -> tuple[Tree, Tree]:
+        network, params, stats = _build(model, timesteps, channels, jax.random.key(0))
+        networks.append(network)
+        return params, stats
+
+    params, stats = jax.eval_shape(trees)
+    return networks[0], params, stats
+
+
+def _build(model: NetworkConfig, timesteps: int, channels: int, key: RandomKey) -> tuple[Network, Tree, Tree]:
     def make(dtype: Dtype = None) -> nnx.Module:
-        return model.create(config.diffusion.timesteps, nnx.Rngs(key), dtype, config.codec.channels)
+        return model.create(timesteps, nnx.Rngs(key), dtype, channels)
 
     graph, params, stats = nnx.split(make(), nnx.Param, nnx.BatchStat)
     training_graph = graph
     if model.compute_dtype != "float32":
         training_graph = nnx.graphdef(nnx.eval_shape(lambda: make(jnp.dtype(model.compute_dtype))))
     return Network(graph, training_graph), nnx.to_pure_dict(params), nnx.to_pure_dict(stats)
-
-
-def outline(config: Config) -> tuple[Network, Tree, Tree]:
-    """The network, and trees of its parameters' and statistics' shapes and dtypes; no weights are drawn."""
-    networks = []
-
-    def trees() -> tuple[Tree, Tree]:
-        network, params, stats = build(config, jax.random.key(0))
-        networks.append(network)
-        return params, stats
-
-    params, stats = jax.eval_shape(trees)
-    return networks[0], params, stats
 
 
 def count(params: Tree) -> int:

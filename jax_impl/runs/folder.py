@@ -21,7 +21,7 @@ from jax_impl.config.tree import Config
 from jax_impl.data.loader import LazyPairs, Pairs
 from jax_impl.data.sources.registry import SOURCES
 from jax_impl.model.network import outline
-from jax_impl.runs.sealed_json import DIGEST, read_sealed, write_sealed
+from jax_impl.runs.sealed_json import DIGEST, read_sealed_json, write_sealed_json
 from jax_impl.training.checkpoint import NEWEST, check_wanted, last_stage, restore
 from jax_impl.training.interfaces import Stage
 from jax_impl.training.objective import Problem
@@ -58,7 +58,7 @@ def write_config(run: Path, config: Config) -> None:
     brought, layout = plugins_of(config), config.data.layout
     if module := SOURCES.plugin_of(layout):
         brought += ((SOURCES.kind, layout, module),)
-    write_sealed(run / CONFIG, dataclasses.asdict(config) | ({PLUGINS: brought} if brought else {}))
+    write_sealed_json(run / CONFIG, dataclasses.asdict(config) | ({PLUGINS: brought} if brought else {}))
 
 
 def read_config(run: Path) -> Config:
@@ -66,12 +66,12 @@ def read_config(run: Path) -> Config:
     path = run / CONFIG
     if not path.is_file():
         raise UserError(f"run {run} has no {CONFIG}; name the folder given to training as --output-dir")
-    return _from_file(path, read_sealed(path, "configuration"))
+    return _from_file(path, read_sealed_json(path, "configuration"))
 
 
 def read_plugins(run: Path) -> plugins.Record:
     """Which entries of a run's configuration a user's modules registered, its data layout included."""
-    return plugins.record(read_sealed(run / CONFIG, "configuration").get(PLUGINS, []), PLUGINS)
+    return plugins.record(read_sealed_json(run / CONFIG, "configuration").get(PLUGINS, []), PLUGINS)
 
 
 def read_settings(path: Path) -> Config:
@@ -115,7 +115,7 @@ def write_data(run: Path, pairs: Pairs | LazyPairs, held_out: Pairs, *, warm: bo
     `warm` notes that it began with given weights, which only its checkpoints hold.
     """
     begun = {"warm_start": True} if warm else {}
-    write_sealed(run / DATA, {"train": _fingerprint(pairs), "val": _fingerprint(held_out), **begun})
+    write_sealed_json(run / DATA, {"train": _fingerprint(pairs), "val": _fingerprint(held_out), **begun})
 
 
 def check_data(run: Path, pairs: Pairs | LazyPairs, held_out: Pairs) -> None:
@@ -133,7 +133,7 @@ def check_data(run: Path, pairs: Pairs | LazyPairs, held_out: Pairs) -> None:
             f"run {run} has no {DATA}, which says what it was trained on; restore it from a copy, or start a new run "
             "from its weights with --init-from"
         )
-    before = read_sealed(path, "record of the pairs")
+    before = read_sealed_json(path, "record of the pairs")
     for split, now in (("train", pairs), ("val", held_out)):
         noted, found = before.get(split, {}), _fingerprint(now)
         # Digests of another kind say nothing: the run may have held in memory what now streams in.
@@ -148,7 +148,7 @@ def check_data(run: Path, pairs: Pairs | LazyPairs, held_out: Pairs) -> None:
 def began_warm(run: Path) -> bool:
     """Whether a run began with given weights, so that it cannot be begun again from its seed."""
     try:
-        return bool(read_sealed(run / DATA, "record of the pairs").get("warm_start"))
+        return bool(read_sealed_json(run / DATA, "record of the pairs").get("warm_start"))
     except UserError:
         return False
 
@@ -156,7 +156,7 @@ def began_warm(run: Path) -> bool:
 def trained_names(run: Path) -> tuple[str, ...] | None:
     """Names of the pairs that a run was trained on; None where its folder does not say."""
     try:
-        return tuple(read_sealed(run / DATA, "record of the pairs")["train"]["names"])
+        return tuple(read_sealed_json(run / DATA, "record of the pairs")["train"]["names"])
     except (UserError, KeyError, TypeError):
         return None
 

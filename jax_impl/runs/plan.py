@@ -6,14 +6,14 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from export.edge.errors import UserError
-from jax_impl.runs.sealed_json import read_sealed, write_sealed
+from jax_impl.runs.sealed_json import read_sealed_json, write_sealed_json
 
 PLAN = "plan.json"
 
 
 def write_plan(run: Path, planned: Mapping[int, int]) -> None:
     """Note in the run folder the steps of each stage that is planned, by its index; atomically."""
-    write_sealed(run / PLAN, {"steps": {str(index): total for index, total in sorted(planned.items())}})
+    write_sealed_json(run / PLAN, {"steps": {str(index): total for index, total in sorted(planned.items())}})
 
 
 def read_plan(run: Path) -> Mapping[int, int]:
@@ -24,7 +24,7 @@ def read_plan(run: Path) -> Mapping[int, int]:
     path = run / PLAN
     if not path.is_file():
         return {}
-    steps = read_sealed(path, "plan").get("steps", ())
+    steps = read_sealed_json(path, "plan").get("steps", ())
     if not isinstance(steps, dict) or not all(type(n) is int and n >= 1 and i.isdecimal() for i, n in steps.items()):
         raise UserError(f"plan {path} is damaged (it names no steps); restore it from a copy")
     return {int(index): total for index, total in steps.items()}

@@ -21,7 +21,7 @@ from jax_impl.training.checkpoint import NEWEST
 from jax_impl.training.interfaces import NamedNetworks
 from jax_impl.training.objective import Problem
 from jax_impl.training.optim import learning_rate
-from jax_impl.training.report import EPOCH_LOSS, METRICS, read_log, stage_of
+from jax_impl.training.report import EPOCH_LOSS, METRICS_LOG, read_log, stage_of
 from jax_impl.training.session import how_far
 from jax_impl.training.state import TrainState
 
@@ -64,7 +64,7 @@ def published(trained: TrainedRun) -> NamedNetworks:
     return trained.stage.publish(trained.state, lambda: _training_pairs(trained))
 
 
-def describe(trained: TrainedRun) -> str:
+def describe_weights(trained: TrainedRun) -> str:
     """What is published, in words."""
     state, stages = trained.state, trained.config.stages
     where = f" of stage {trained.index}, {stages[trained.index].stage}" if len(stages) > 1 else ""
@@ -160,5 +160,5 @@ def progress(run: Path, step: int, stage: int = 0) -> tuple[float, float | None]
             epoch = record.get("epoch") if record["step"] == step else None
             loss = record.get(EPOCH_LOSS, loss)
     if not epoch:
-        raise UserError(f"run {run} has no line for step {step} in its {METRICS}; bundle it without --optimizer")
+        raise UserError(f"run {run} has no line for step {step} in its {METRICS_LOG}; bundle it without --optimizer")
     return epoch, loss

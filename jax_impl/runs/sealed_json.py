@@ -15,12 +15,12 @@ from export.edge.errors import UserError
 DIGEST = "digest"
 
 
-def write_sealed(path: Path, tree: Mapping[str, Any]) -> None:
+def write_sealed_json(path: Path, tree: Mapping[str, Any]) -> None:
     """Write a tree with the digest of what it says, atomically."""
     write_json(path, {**tree, DIGEST: _digest(tree)})
 
 
-def read_sealed(path: Path, what: str) -> dict[str, Any]:
+def read_sealed_json(path: Path, what: str) -> dict[str, Any]:
     """The tree in a file, without its digest. Raises UserError for a file that is missing, damaged or no object."""
     try:
         tree = parse_json(read_text(path, what))

@@ -14,8 +14,7 @@ from jax_impl.config.tree import Config
 from jax_impl.diffusion.losses.registry import remarks_on_parts
 from jax_impl.training.feed import open_feed
 from jax_impl.training.lines import spoken
-from jax_impl.training.mesh import describe as describe_mesh
-from jax_impl.training.mesh import on_one_device
+from jax_impl.training.mesh import describe_devices, on_one_device
 from jax_impl.training.session import Position, Session, count_parameters
 from jax_impl.training.starting import enter
 
@@ -24,7 +23,7 @@ STEPS = 5
 
 
 @dataclass(frozen=True)
-class Estimate:
+class CostEstimate:
     """What a run would take; sizes in bytes, times in seconds."""
 
     parameters: int
@@ -53,11 +52,11 @@ def describe_run(session: Session) -> Iterator[str]:
         found, state = estimate(session, position)
         if len(stages) > 1:
             yield f"stage {index}      {config.stage}"
-        yield from describe(found, session.config)
+        yield from describe_cost(found, session.config)
         networks = on_one_device(position.stage.networks(state), session.mesh)
 
 
-def estimate(session: Session, position: Position) -> tuple[Estimate, Any]:
+def estimate(session: Session, position: Position) -> tuple[CostEstimate, Any]:
     """Compile the step of a stage and take a few; returns the state after them too."""
     length, state, mesh = session.length(position.index), position.state, session.mesh
     parameters, bytes_of_state = count_parameters(position), _bytes(state)
@@ -76,7 +75,7 @@ def estimate(session: Session, position: Position) -> tuple[Estimate, Any]:
         jax.block_until_ready(metrics)
         step_seconds = (time.perf_counter() - began) / STEPS
     terms = session.config.stages[position.index].terms(session.config)
-    found = Estimate(
+    found = CostEstimate(
         parameters=parameters,
         state=bytes_of_state,
         data=_bytes(batch),
@@ -84,13 +83,13 @@ def estimate(session: Session, position: Position) -> tuple[Estimate, Any]:
         compile_seconds=compile_seconds,
         step_seconds=step_seconds,
         steps=length.total,
-        devices=describe_mesh(mesh),
+        devices=describe_devices(mesh),
         remarks=remarks_on_parts(terms, session.config.optim.accumulate, mesh.size),
     )
     return found, state
 
 
-def describe(found: Estimate, config: Config) -> list[str]:
+def describe_cost(found: CostEstimate, config: Config) -> list[str]:
     """The estimate in words, a line each."""
     total = found.state + found.data + found.work
     rate = config.train.batch_size / found.step_seconds

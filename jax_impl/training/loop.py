@@ -14,8 +14,7 @@ from jax_impl.training.interfaces import GaugedStage, Stage, StageState
 from jax_impl.training.interrupt import StopSignal
 from jax_impl.training.leadership import is_primary
 from jax_impl.training.leaving import leave_bundle
-from jax_impl.training.mesh import describe as describe_mesh
-from jax_impl.training.mesh import on_one_device
+from jax_impl.training.mesh import describe_devices, on_one_device
 from jax_impl.training.planning import fit_to_time
 from jax_impl.training.progress import Progress
 from jax_impl.training.reports import NoReports, Reports
@@ -139,7 +138,7 @@ def describe_start(session: Session, position: Position) -> str:
     length, config = session.length(position.index), session.config
     name = f"{of_stage(session, position.index)}: ".removeprefix(" of ").removeprefix(": ")
     size, time = f"{count_parameters(position):,} parameters", f"{length.epochs} epochs of {length.per_epoch} steps"
-    start = f"{name}{size}, {time}, on {describe_mesh(session.mesh)}"
+    start = f"{name}{size}, {time}, on {describe_devices(session.mesh)}"
     return "\n".join(
         (
             start,

@@ -57,7 +57,7 @@ def single_device() -> Mesh:
     return Mesh(np.array(jax.local_devices()[:1]).reshape(1, 1), (DATA, FSDP))
 
 
-def describe(mesh: Mesh) -> str:
+def describe_devices(mesh: Mesh) -> str:
     """A mesh in words."""
     there = jax.device_count()
     if mesh.size == there == 1:
@@ -148,4 +148,11 @@ def to_host(array: jax.Array) -> np.ndarray:
 
 def on_one_device(tree: Tree, mesh: Mesh) -> Tree:
     """Arrays to compute with in one process alone; all processes call it at the same time."""
-    return tree if mesh.size == 1 else jax.tree.map(to_host, tree)
+    return tree if mesh.size == 1 else jax.tree.map(brought_here, tree)
+
+
+def brought_here(array: jax.Array) -> np.ndarray | jax.Array:
+    """All of an array or of a key, which numpy cannot hold, in this process; all processes call it at the same time."""
+    if jnp.issubdtype(array.dtype, jax.dtypes.prng_key):
+        return jax.random.wrap_key_data(to_host(jax.random.key_data(array)))  # type: ignore[arg-type]
+    return to_host(array)

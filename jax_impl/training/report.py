@@ -16,7 +16,7 @@ from export.edge.errors import UserError, describe_os_error
 from jax_impl.training.board import Board
 from jax_impl.training.quiet import quiet_matplotlib
 
-METRICS = "metrics.jsonl"
+METRICS_LOG = "metrics.jsonl"
 SAMPLES = "training_samples"
 PLOT = "training_loss.png"
 EPOCH_LOSS = "train_loss"
@@ -41,7 +41,7 @@ class MetricsLog:
     """
 
     def __init__(self, run: Path, step: int, tensorboard: bool, stage: int = 0) -> None:
-        self.path, self.stage = run / METRICS, stage
+        self.path, self.stage = run / METRICS_LOG, stage
         self.recent: list[dict[str, float]] = []
         with atomic_file(self.path) as temporary, temporary.open("w", encoding="utf-8") as kept:
             for record in _records(run):
@@ -143,7 +143,7 @@ def read_log(run: Path) -> list[dict[str, float]]:
 
 def _records(run: Path) -> Iterator[dict[str, float]]:
     """The records of `read_log`, one at a time."""
-    path = run / METRICS
+    path = run / METRICS_LOG
     if not path.exists():
         return
     with path.open(encoding="utf-8", errors="replace") as lines:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TypeVar
 
 import jax
@@ -11,6 +12,7 @@ import optax
 
 from jax_impl.config.tree import Config
 from jax_impl.model.network import Network, Tree, build
+from jax_impl.model.network import outline as outline_network
 from jax_impl.training.interfaces import Guard, StageState
 
 State = TypeVar("State", bound=StageState)
@@ -50,15 +52,9 @@ def create(config: Config, optimizer: optax.GradientTransformation) -> tuple[Net
 
 def outline(config: Config, optimizer: optax.GradientTransformation) -> tuple[Network, TrainState]:
     """The network, and a state of shapes and dtypes alone: all that restoring needs, without drawing weights."""
-    networks = []
-
-    def shapes() -> TrainState:
-        network, state = create(config, optimizer)
-        networks.append(network)
-        return state
-
-    state = jax.eval_shape(shapes)
-    return networks[0], state
+    network, params, stats = outline_network(config)
+    start = partial(with_params, config=config, optimizer=optimizer)
+    return network, jax.eval_shape(start, params, stats, key=jax.random.key(config.train.seed))
 
 
 def with_params(

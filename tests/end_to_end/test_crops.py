@@ -41,22 +41,38 @@ def speckle(random: np.random.Generator, height: int, width: int) -> np.ndarray:
     return random.integers(100, 156, (height, width, 3), np.uint8)
 
 
-def test_it_knows_where_it_is_at_another_size_and_onnxruntime_draws_what_jax_draws(run: Path, tmp_path: Path) -> None:
-    weights, artifact, photo = tmp_path / "model.safetensors", tmp_path / "artifact", tmp_path / "photo.png"
+WORDS = ["--size", "64", "--steps", "3", "--seed", "5"]
+"""At twice as many rows of sky as a picture of the training set has, and four times as many as a crop."""
+
+
+@pytest.fixture(scope="module")
+def photo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("photo") / "photo.png"
+    Image.fromarray(speckle(np.random.default_rng(1), 64, 96)).save(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def in_jax(run: Path, photo: Path) -> np.ndarray:
+    """The picture that the network makes of the photo, float64 (64, 96, 3)."""
+    path = photo.with_name("jax.png")
+    sample.main(["--run", str(run), "--input", str(photo), "--output", str(path), *WORDS])
+    return open_picture(path).astype(float)
+
+
+def test_it_knows_where_it_is_at_another_size(in_jax: np.ndarray) -> None:
+    assert in_jax.shape == (64, 96, 3)
+    rows, wanted = in_jax.mean(axis=(1, 2)), np.linspace(30, 225, 64)
+    assert np.corrcoef(rows, wanted)[0, 1] > 0.97
+    assert np.sqrt(np.mean((in_jax - wanted[:, None, None]) ** 2)) < 0.5 * wanted.std()
+
+
+@pytest.mark.slow  # Exported networks with coordinates are compared in tests/export and tests/parity.
+def test_onnxruntime_draws_what_jax_draws(run: Path, photo: Path, in_jax: np.ndarray, tmp_path: Path) -> None:
+    weights, artifact = tmp_path / "model.safetensors", tmp_path / "artifact"
     bundle.main(["--run", str(run), "--output", str(weights)])
     to_onnx.main([str(weights), "--output", str(artifact), "--variants", "fp32", "--no-sampler"])
     model = artifact / "onnx" / "model.onnx"
     assert open_artifact(model).coordinates
-    Image.fromarray(speckle(np.random.default_rng(1), 64, 96)).save(photo)
-
-    words = ["--size", "64", "--steps", "3", "--seed", "5"]
-    edge.main([str(model), str(photo), str(tmp_path / "edge.png"), *words])
-    sample.main(["--run", str(run), "--input", str(photo), "--output", str(tmp_path / "jax.png"), *words])
-    on_edge, in_jax = (open_picture(tmp_path / name).astype(float) for name in ("edge.png", "jax.png"))
-    assert on_edge.shape == (64, 96, 3)
-    assert np.abs(on_edge - in_jax).max() <= 1
-
-    # Twice as many rows of sky as a picture of the training set has, and four times as many as a crop.
-    rows, wanted = on_edge.mean(axis=(1, 2)), np.linspace(30, 225, 64)
-    assert np.corrcoef(rows, wanted)[0, 1] > 0.97
-    assert np.sqrt(np.mean((on_edge - wanted[:, None, None]) ** 2)) < 0.5 * wanted.std()
+    edge.main([str(model), str(photo), str(tmp_path / "edge.png"), *WORDS])
+    assert np.abs(open_picture(tmp_path / "edge.png").astype(float) - in_jax).max() <= 1

@@ -29,6 +29,14 @@ TRAINING = [
     *("--train.epochs", "1", "--train.batch-size", "2", "--train.sample-steps", "2"),
 ]
 JAX = ["--plugin", "my_preset"]
+LAYOUT = ["--plugin", "my_layout"]
+COMMANDS = """
+import importlib, json, sys
+for module, *words in json.load(sys.stdin):
+    print("begun:", module)
+    importlib.import_module(module).main(words)
+"""
+"""Several commands in one process, each of which would take seconds to import the same."""
 EXPORT = ["--plugin", "my_torch_network", "--plugin", "my_torch_codec", "--plugin", "my_variant"]
 
 
@@ -41,7 +49,7 @@ class Desk:
     """A folder with the page's modules and some pairs, in which commands are started."""
 
     def __init__(self, folder: Path, root: Path) -> None:
-        self.folder = folder
+        self.folder, self.said = folder, ""
         self.environment = {**os.environ, "PYTHONPATH": str(root)}
         for name, code in modules(root).items():
             (folder / name).write_text(code, encoding="utf-8")
@@ -57,6 +65,15 @@ class Desk:
             stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         )  # fmt: skip
 
+    def run_all(self, *commands: list[str]) -> str:
+        """What commands print, one after the other in one process; each has to succeed."""
+        done = subprocess.run(
+            [sys.executable, "-c", COMMANDS], cwd=self.folder, env=self.environment, text=True,
+            input=json.dumps(commands), capture_output=True, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout + done.stderr
+
     def run(self, *words: str, status: int = 0) -> str:
         """What a command prints, which has to end with this status."""
         process = self.start(*words)
@@ -68,7 +85,7 @@ class Desk:
 
 @pytest.fixture(scope="module")
 def desk(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Desk:
-    """With a trained run, which was stopped once in its first stage, and what was made of it."""
+    """With a trained run, which was stopped once in its first stage, and what every command made of it."""
     desk = Desk(tmp_path_factory.mktemp("desk"), root)
     # Long enough to be stopped; --resume then makes it short.
     stopped = desk.start(*TRAINING[:-6], "--train.epochs", "1000", *TRAINING[-4:])
@@ -79,11 +96,19 @@ def desk(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Desk:
     out, err = stopped.communicate(timeout=300)
     assert stopped.returncode == 128 + signal.SIGTERM, out + err
     epochs = str(int(json.loads(log.read_text().splitlines()[-1])["epoch"]) + 1)
-    desk.run(
-        "jax_impl.train", *JAX, "--plugin", "my_layout", "--resume", "--output-dir", "run", "--train.epochs", epochs
+    Image.fromarray(render_pair(99, 16)[0]).save(desk.folder / "photo.png")
+    scored = ("--data.path", "photos", "--data.val-share", "0.25", "--output-dir", "evaluation")
+    desk.said = desk.run_all(
+        ["jax_impl.train", *JAX, *LAYOUT, "--resume", "--output-dir", "run", "--train.epochs", epochs],
+        ["jax_impl.bundle", *JAX, "--run", "run", "--output", "model.safetensors"],
+        ["jax_impl.sample", *JAX, "--weights", "model.safetensors", "--input", "photo.png", "--output", "jax.png"],
+        ["jax_impl.doctor", *LAYOUT, "photos"],
+        ["jax_impl.evaluate", *JAX, *LAYOUT, "--run", "run", *scored],
     )
-    desk.run("jax_impl.bundle", *JAX, "--run", "run", "--output", "model.safetensors")
-    desk.run("export.to_onnx", *EXPORT, "model.safetensors", "--output", "artifact", "--variants", "fp32", "rounded")
+    desk.said += desk.run_all(
+        ["export.to_onnx", *EXPORT, "model.safetensors", "--output", "artifact", "--variants", "fp32", "rounded"],
+        ["export.verify", *EXPORT, "artifact"],
+    )
     return desk
 
 
@@ -105,8 +130,6 @@ def test_both_stages_were_trained_with_both_losses(desk: Desk) -> None:
 
 def test_jax_the_device_and_both_variants_make_the_same_picture(desk: Desk) -> None:
     photo = desk.folder / "photo.png"
-    Image.fromarray(render_pair(99, 16)[0]).save(photo)
-    desk.run("jax_impl.sample", *JAX, "--weights", "model.safetensors", "--input", "photo.png", "--output", "jax.png")
     desk.run("export.edge", "artifact", "photo.png", "edge.png")
     desk.run("export.edge", "artifact", "photo.png", "rounded.png", "--variant", "rounded")
     jax, edge, rounded = (
@@ -119,13 +142,11 @@ def test_jax_the_device_and_both_variants_make_the_same_picture(desk: Desk) -> N
 
 def test_the_other_commands_work_with_it(desk: Desk) -> None:
     assert "rounded" in desk.run("export.edge", "info", "artifact")
-    verified = desk.run("export.verify", *EXPORT, "artifact")
+    verified = desk.said.partition("begun: export.verify")[2]
     assert all(name in verified for name in ("model_rounded.onnx", "codec: largest", "sampler.onnx: largest"))
     desk.run("export.web", "--artifact", "artifact", "--output", "site")
     assert any((desk.folder / "site").glob("app-*/onnx/codec_decode.onnx"))
-    assert "am-pm" in desk.run("jax_impl.doctor", "--plugin", "my_layout", "photos")
-    scored = ("--data.path", "photos", "--data.val-share", "0.25", "--output-dir", "evaluation")
-    desk.run("jax_impl.evaluate", *JAX, "--plugin", "my_layout", "--run", "run", *scored)
+    assert "am-pm" in desk.said.partition("begun: jax_impl.doctor")[2].partition("begun: ")[0]
     assert (desk.folder / "evaluation" / "contact_sheet.png").exists()
 
 

@@ -52,7 +52,8 @@ def write_pairs(root: Path, layout: str) -> str:
 
 SMALL = [
     "--data.size", "16", "--data.repeats", "1", "--model.patch", "4", "--model.width", "8", "--model.groups", "4",
-    "--model.blocks", "1", "--train.epochs", "2", "--train.batch-size", "4", "--train.sample-steps", "2",
+    "--model.multipliers", "1", "--model.blocks", "1", "--train.epochs", "1", "--train.batch-size", "4",
+    "--train.sample-steps", "2",
 ]  # fmt: skip
 
 
@@ -98,7 +99,7 @@ def test_from_pairs_to_a_picture(tmp_path: Path, capsys: pytest.CaptureFixture[s
     train.main(["tiny", *data, *SMALL, "--output-dir", str(run)])
     assert "8 training pairs in memory, 2 held out" in capsys.readouterr().out
     bundle.main(["--run", str(run), "--output", str(weights)])
-    to_onnx.main([str(weights), "--output", str(artifact)])
+    to_onnx.main([str(weights), "--output", str(artifact), "--variants", "fp16"])
     verify.main([str(artifact)])
     model = artifact / "onnx" / "model.onnx"
 

@@ -18,7 +18,7 @@ from export import bench, to_onnx, verify
 from export.edge.__main__ import main as edge
 from export.edge.disk.sums import check_sums
 from export.edge.errors import UserError, run
-from export.edge.model.layout import NETWORKS_FILE, SUMS
+from export.edge.model.layout import NETWORKS_FILE, SUMS, variants
 from export.edge.model.variants import VARIANTS
 from export.edge.pictures.files import open_picture, save_picture
 from export.makers import MAKERS
@@ -117,12 +117,10 @@ def test_the_edge_opens_it(artifact: Path, tmp_path: Path, capsys: pytest.Captur
         edge([str(artifact), str(photo), str(tmp_path / "none.png"), "--variant", "int8"])
 
 
-def test_it_is_timed(artifact: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bench, "LARGE", (60, 45))
-    words = ["--threads", "1", "--steps", "1", "--rounds", "1", "--pictures", "1", "--no-original"]
-    bench.main([str(artifact), *words, "--output", str(tmp_path / "bench.json")])
-    titles = [line["title"] for line in json.loads((tmp_path / "bench.json").read_text())["lines"]]
-    assert titles == ["fp32, model.onnx", "short, model_short.onnx", "PyTorch, eager"]
+def test_it_is_timed(artifact: Path) -> None:
+    lines = bench.plan(variants(artifact), artifact / "model.safetensors", [1], 1, with_original=False)
+    assert [line.title for line in lines] == ["fp32, model.onnx", "short, model_short.onnx", "PyTorch, eager"]
+    assert lines[1].model == artifact / "onnx" / "model_short.onnx"
 
 
 def test_the_page_offers_it(artifact: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from jax_impl.runs.folder import CONFIG
-from jax_impl.training.report import METRICS
+from jax_impl.training.report import METRICS_LOG
 from tests.faults.processes import (
     STEPS_PER_EPOCH,
     Arrays,
@@ -71,7 +71,7 @@ def begin(folder: Path, epochs: int, warm: bool = True) -> Campaign:
 
 def logged(run: Path) -> int:
     """Bytes in the log."""
-    return (run / METRICS).stat().st_size if (run / METRICS).exists() else 0
+    return (run / METRICS_LOG).stat().st_size if (run / METRICS_LOG).exists() else 0
 
 
 def kill_once(campaign: Campaign, run: Path, aim: str, rng: random.Random) -> bool:

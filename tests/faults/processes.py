@@ -14,7 +14,7 @@ import numpy as np
 from orbax.checkpoint import v1 as ocp
 
 from jax_impl.runs.folder import CONFIG, open_run
-from jax_impl.training.report import METRICS
+from jax_impl.training.report import METRICS_LOG
 from jax_impl.training.state import to_arrays
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -171,8 +171,8 @@ def unlike_run(run: Path, unbroken: Path) -> str | None:
     """In what a run ended otherwise than the unbroken one: its state, or its log."""
     if difference := unlike(arrays_of(run), arrays_of(unbroken)):
         return difference
-    if (run / METRICS).read_bytes() != (unbroken / METRICS).read_bytes():
-        return f"{METRICS} differs"
+    if (run / METRICS_LOG).read_bytes() != (unbroken / METRICS_LOG).read_bytes():
+        return f"{METRICS_LOG} differs"
     return None
 
 

@@ -44,10 +44,10 @@ def test_every_mutation_changes_the_folder(mutation, tmp_path: Path) -> None:
 def test_a_damaged_run(unbroken: Campaign, tmp_path: Path) -> None:
     run = unbroken.unbroken
     judge = RunJudge(run)
-    rows = campaign("run", run, run_names(run), judge, 20, random.Random(0), tmp_path)
+    rows = campaign("run", run, run_names(run), judge, 12, random.Random(0), tmp_path)
     rows.append(impostors(run, judge, tmp_path))
     assert [failure for row in rows for failure in row.failures] == []
-    assert sum(row.tried for row in rows) == 30
+    assert sum(row.tried for row in rows) == 22
     assert FELL_BACK in rows[0].outcome
 
 

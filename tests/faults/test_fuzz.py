@@ -79,5 +79,5 @@ def test_whole_inputs_go_through(material: Material, tmp_path: Path) -> None:
 def test_what_becomes_of_a_process_is_seen(code: str, kind: str, tmp_path: Path) -> None:
     script = f'import os, time; print(\'["ready", ""]\', flush=True); {code}'
     worker = Worker(tmp_path, (sys.executable, "-c", script))
-    assert worker.answer(0.5 if kind == "hang" else 30.0)[0] == kind
+    assert worker.answer(0.1 if kind == "hang" else 30.0)[0] == kind
     worker.close()

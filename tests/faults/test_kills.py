@@ -6,6 +6,8 @@ import random
 import signal
 from pathlib import Path
 
+import pytest
+
 from tests.faults.conftest import EPOCHS
 from tests.faults.kills import Campaign, kill_often, kill_once, logged, rows
 from tests.faults.processes import STEPS_PER_EPOCH, committed, train
@@ -33,6 +35,7 @@ def test_killed_in_a_save_and_stopped_in_another_time(unbroken: Campaign, tmp_pa
     assert unbroken.commits >= EPOCHS
 
 
+@pytest.mark.slow  # Two processes; tests/jax_impl/test_train.py shows the same after a crash within one.
 def test_killed_before_the_first_checkpoint(unbroken: Campaign, tmp_path: Path) -> None:
     run = tmp_path / "run"
     process = train(run, unbroken.words)

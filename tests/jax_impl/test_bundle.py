@@ -24,7 +24,7 @@ from jax_impl.model.seed_unet import SeedModelConfig
 from jax_impl.runs.folder import TrainedRun, open_run, write_config
 from jax_impl.runs.publishing import training_facts
 from jax_impl.training.optim import learning_rate, make_optimizer
-from jax_impl.training.report import METRICS, MetricsLog
+from jax_impl.training.report import METRICS_LOG, MetricsLog
 from jax_impl.training.retention import Retention
 from jax_impl.training.state import outline
 from jax_impl.training.writer import save
@@ -128,7 +128,7 @@ def test_averaged_weights_have_no_moments(tmp_path: Path) -> None:
 
 
 def test_a_log_that_does_not_know_the_checkpoint(trained: TrainedRun, tmp_path: Path) -> None:
-    (tmp_path / METRICS).write_text('{"step": 10, "epoch": 2.5, "loss": 0.1}\n')
+    (tmp_path / METRICS_LOG).write_text('{"step": 10, "epoch": 2.5, "loss": 0.1}\n')
     with pytest.raises(UserError, match=r"has no line for step 11 in its metrics\.jsonl; bundle it without"):
         training_facts(tmp_path, trained)
 

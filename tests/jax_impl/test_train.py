@@ -24,7 +24,7 @@ from jax_impl.train import main, train
 from jax_impl.training import feed as feed_module
 from jax_impl.training.checkpoint import DAMAGED, list_checkpoints
 from jax_impl.training.optim import learning_rate
-from jax_impl.training.report import METRICS, PLOT, read_log
+from jax_impl.training.report import METRICS_LOG, PLOT, read_log
 from jax_impl.training.state import to_arrays
 
 SmallConfig = Callable[..., Config]
@@ -74,7 +74,7 @@ def test_a_stopped_and_resumed_run_equals_the_unbroken_one(
     monkeypatch.undo()
     assert train(config, tmp_path / "run", *pairs, resume=True) == 0
     assert_same_state(tmp_path / "run", unbroken)
-    assert (tmp_path / "run" / METRICS).read_text() == (unbroken / METRICS).read_text()
+    assert (tmp_path / "run" / METRICS_LOG).read_text() == (unbroken / METRICS_LOG).read_text()
 
 
 @pytest.mark.slow  # Two trainings; resuming and saving have tests of their own.
@@ -90,7 +90,7 @@ def test_checkpoints_by_the_minute_change_no_numbers_and_are_resumed_from(
         checkpoint.manifest.unlink()
     train(small_config(checkpoint_minutes=0), run, *pairs, resume=True)
     assert_same_state(run, trained_run)
-    assert (run / METRICS).read_text() == (trained_run / METRICS).read_text()
+    assert (run / METRICS_LOG).read_text() == (trained_run / METRICS_LOG).read_text()
 
 
 def test_what_is_damaged_is_set_aside_by_who_trains_and_the_steps_are_taken_again(
@@ -107,7 +107,7 @@ def test_what_is_damaged_is_set_aside_by_who_trains_and_the_steps_are_taken_agai
     assert f"damaged checkpoint {newest.folder.name}: " in capsys.readouterr().err
     assert (newest.folder.parent / DAMAGED / newest.folder.name).is_dir()
     assert_same_state(run, trained_run)
-    assert (run / METRICS).read_text() == (trained_run / METRICS).read_text()
+    assert (run / METRICS_LOG).read_text() == (trained_run / METRICS_LOG).read_text()
 
 
 def test_where_none_is_whole_nothing_is_moved_or_begun_again(
@@ -175,7 +175,7 @@ def test_without_held_out_pairs_it_trains_all_the_same(small_config: SmallConfig
     config = small_config(epochs=1)
     pairs, held_out = pairs_of(config)
     train(config, tmp_path / "run", pairs, nothing_like(held_out))
-    assert "val_loss" not in (tmp_path / "run" / METRICS).read_text()
+    assert "val_loss" not in (tmp_path / "run" / METRICS_LOG).read_text()
     assert (tmp_path / "run" / "training_samples" / "epoch_0001.png").exists()
 
 
@@ -213,7 +213,7 @@ def test_too_many_skipped_steps_end_the_run_and_leave_its_checkpoints_alone(
         train(config, run, pairs, nothing_like(held_out))
     # The only checkpoint that was due, after step 3, came while steps were being skipped.
     assert list_checkpoints(run) == []
-    text = (run / METRICS).read_text()
+    text = (run / METRICS_LOG).read_text()
     assert "NaN" not in text and "Infinity" not in text
     records = read_log(run)
     assert [r["in_a_row"] for r in records if "in_a_row" in r] == [1, 2, 3, 4]
@@ -241,7 +241,7 @@ def test_a_run_that_skipped_resumes_exactly_and_keeps_what_came_before(
         train(fewer, tmp_path / "run", pairs, nothing, resume=True)
     assert train(config, tmp_path / "run", pairs, nothing, resume=True) == 0
     assert_same_state(tmp_path / "run", tmp_path / "unbroken")
-    assert (tmp_path / "run" / METRICS).read_text() == (tmp_path / "unbroken" / METRICS).read_text()
+    assert (tmp_path / "run" / METRICS_LOG).read_text() == (tmp_path / "unbroken" / METRICS_LOG).read_text()
 
 
 def test_what_a_new_run_starts_from_is_saved_before_its_first_step(
@@ -265,6 +265,26 @@ def test_what_a_new_run_starts_from_is_saved_before_its_first_step(
     list_checkpoints(tmp_path / "run")[0].manifest.unlink()
     with pytest.raises(UserError, match="began with the weights of a bundle"):
         train(config, tmp_path / "run", *pairs_of(config), resume=True)
+
+
+def test_a_run_that_crashed_before_its_first_checkpoint_begins_again(
+    small_config: SmallConfig, tmp_path: Path, trained_run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config, run, batch_indices = small_config(), tmp_path / "run", feed_module.batch_indices
+
+    def crash(seed: int, step: int, *more: int) -> np.ndarray:
+        if step == 2:
+            raise RuntimeError("power cut")
+        return batch_indices(seed, step, *more)
+
+    monkeypatch.setattr(feed_module, "batch_indices", crash)
+    with pytest.raises(RuntimeError):
+        train(config, run, *pairs_of(config))
+    monkeypatch.undo()
+    assert list_checkpoints(run) == [] and read_log(run)
+    assert train(config, run, *pairs_of(config), resume=True) == 0
+    assert_same_state(run, trained_run)
+    assert (run / METRICS_LOG).read_text() == (trained_run / METRICS_LOG).read_text()
 
 
 TINY_WORDS = ["tiny", "--data.synthetic-pairs", "2", "--data.synthetic-val-pairs", "1"]

@@ -39,7 +39,7 @@ EPOCHS = 10
 PICTURES = 16
 PROBES = 10
 """Steps from whose gradient norms the clipping bound is chosen."""
-METRICS = ("loss", "grad_norm", "learning_rate")
+LOGGED = ("loss", "grad_norm", "learning_rate")
 ROUNDING = "float64 rounding over the whole run; a constant that is wrong in its sixth digit leaves more"
 YARDSTICK = "a yardstick of JAX · torch; three times more than this would let even zeros pass"
 MEASURED = "three times what PyTorch drifts from itself, the larger of both yardsticks"
@@ -195,7 +195,7 @@ def train_in_jax(
         log = []
         for n in range(course.steps):
             state, metrics = step(state, batches.Drawn(*course.batch(n, dtype)))
-            log.append([float(metrics[name]) for name in METRICS])
+            log.append([float(metrics[name]) for name in LOGGED])
         mu, nu = (optax.tree.get(state.opt_state, name) for name in ("mu", "nu"))
         trees = {"parameters": state.params, "first moments": mu, "second moments": nu}
         trees |= {"running statistics": state.stats, "averaged parameters": state.ema}
@@ -212,7 +212,7 @@ def train_in_torch(
     for n in range(course.steps):
         cond, x0, t, eps = (part.flip(0) if reverse else part for part in _drawn(course, n, dtype))
         metrics = trainer.step(cond, x0, t, eps)
-        log.append([float(metrics[name]) for name in METRICS])
+        log.append([float(metrics[name]) for name in LOGGED])
     state, tree = trainer.model.state_dict(), _tree(course)
     mu, nu = trainer.moments()
     arrays: dict[str, dict[str, np.ndarray]] = {}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from unittest.mock import patch
 
@@ -51,28 +51,34 @@ class Walk:
         return f"{name}, {self.steps} step{'s'[: self.steps - 1]}{more}"
 
 
-def samplers(subject: Subject) -> Iterator[Line]:
+WALKS = (
+    Walk("ddpm", 1000),
+    Walk("ddim", 1),
+    Walk("ddim", 2),
+    Walk("ddim", 10),
+    Walk("ddim", 10, 0.5),
+    Walk("ddim", 50),
+    Walk("ddim", 250),
+    Walk("heun", 10),
+    Walk("dpmpp", 20),
+    Walk("dpmpp", 20, spacing="logsnr", threshold=0.9),
+)
+"""What the table shows."""
+FEW = (Walk("ddpm", 250), Walk("ddim", 2), Walk("ddim", 10, 0.5), Walk("heun", 4), WALKS[-1])
+"""Each sampler and each option at least once."""
+
+
+def samplers(subject: Subject, walks: Sequence[Walk] = WALKS) -> Iterator[Line]:
     """The clean estimate of the last call, before it is bounded, by JAX, torch, onnxruntime and diffusers.
 
-    Of a process without a schedule, its own tables, which diffusers does not know.
+    Of a process without a schedule, its own tables in place of `walks`; diffusers does not know them.
     """
     if subject.bundle.tables is not None:
         for sampler, tables in subject.bundle.tables.items():
             for steps in tables:
                 yield from short_walk(subject, Walk(sampler, steps))
         return
-    for walk in (
-        Walk("ddpm", 1000),
-        Walk("ddim", 1),
-        Walk("ddim", 2),
-        Walk("ddim", 10),
-        Walk("ddim", 10, 0.5),
-        Walk("ddim", 50),
-        Walk("ddim", 250),
-        Walk("heun", 10),
-        Walk("dpmpp", 20),
-        Walk("dpmpp", 20, spacing="logsnr", threshold=0.9),
-    ):
+    for walk in walks:
         yield from (long_walk if walk.steps > 50 else short_walk)(subject, walk)
 
 

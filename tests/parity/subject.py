@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import torch
+from filelock import FileLock
 
 from export.edge.errors import UserError
 from export.edge.model.artifact import Artifact, open_artifact
@@ -43,16 +45,28 @@ class Subject:
     params: Tree
     stats: Tree
     bundle: Bundle
-    onnx: Path
-    """The exported file."""
-    artifact: Artifact
-    """The same, opened."""
+    folder: Path
+    """Where the exported file goes."""
     alphas_cumprod: np.ndarray | None
     """float64 (T,); None where the process has tables and no schedule."""
     cond: np.ndarray
     """Held-out guiding pictures, float32 (count, size, size, 3) in [-1, 1]."""
     x0: np.ndarray
     """Their targets."""
+
+    @cached_property
+    def onnx(self) -> Path:
+        """The exported file, which takes seconds to make."""
+        path = self.folder / "artifact/onnx/model.onnx"
+        with FileLock(self.folder / "export.lock"):
+            if not path.exists():
+                export(self.bundle, self.folder / "artifact")
+        return path
+
+    @cached_property
+    def artifact(self) -> Artifact:
+        """The same, opened."""
+        return open_artifact(self.onnx)
 
     @property
     def config(self) -> Config:
@@ -160,9 +174,9 @@ def train(trainer: Trainer, config: Config) -> None:
 def from_bundle(path: Path, folder: Path, size: int | None = None) -> Subject:
     """The weights in a bundle, compared on pictures of size x size pixels (default: the size of training).
 
-    The ONNX file goes to `folder`, unless it is there. The pictures are the built-in scenes held out, whatever the
-    weights were trained on: the data of the run need not be there. Raises UserError for a file that is no bundle and a
-    size that the network cannot take.
+    The ONNX file goes to `folder`, where a level asks for it. The pictures are the built-in scenes held out, whatever
+    the weights were trained on: the data of the run need not be there. Raises UserError for a file that is no bundle
+    and a size that the network cannot take.
     """
     bundle = load_bundle(path)
     config = from_tree(bundle.config)
@@ -175,13 +189,10 @@ def from_bundle(path: Path, folder: Path, size: int | None = None) -> Subject:
         raise UserError(f"--size {size} is no multiple of {config.model.size_multiple}; choose one")
     config = replace(config, data=replace(config.data, path="synthetic", size=size))
     network, params, stats = with_weights(config, to_jax(bundle.model.state_dict(), bundle.config))
-    onnx = folder / "artifact/onnx/model.onnx"
-    if not onnx.exists():
-        export(bundle, folder / "artifact")
     held_out = load(config.data, "val")
     cond, x0 = (pictures[:4].astype(np.float32) / 127.5 - 1.0 for pictures in (held_out.cond, held_out.x0))
     problem = Problem.of(network, config, Published(bundle.alphas_cumprod, bundle.tables))
-    return Subject(problem, params, stats, bundle, onnx, open_artifact(onnx), bundle.alphas_cumprod, cond, x0)
+    return Subject(problem, params, stats, bundle, folder, bundle.alphas_cumprod, cond, x0)
 
 
 def with_weights(config: Config, weights: dict[str, np.ndarray]) -> tuple[Network, Tree, Tree]:

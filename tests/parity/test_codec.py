@@ -12,10 +12,11 @@ import torch
 
 from jax_impl.config.tree import Config
 from jax_impl.model.codec import PatchesCodecConfig, codec_of
-from jax_impl.model.network import build, flatten, outline
+from jax_impl.model.network import flatten
 from jax_impl.model.registry import NetworkConfig
 from jax_impl.model.seed_unet import SeedModelConfig
 from jax_impl.model.unet import UNetModelConfig
+from tests.drawing import drawn
 from torch_ref.codec import codec_of as codec_in_torch
 from torch_ref.weights import build_model, from_jax
 
@@ -25,12 +26,7 @@ MODELS = [SeedModelConfig(width=4), UNetModelConfig(width=8, groups=4, multiplie
 @pytest.mark.parametrize("model", MODELS, ids=lambda model: model.architecture)
 def test_networks_on_states_agree(model: NetworkConfig) -> None:
     config = Config(model=model, codec=PatchesCodecConfig(std=(0.5,) * 12, mean=(0.1,) * 12))
-    # In one program each: by itself, JAX compiles one for every shape.
-    network = outline(config)[0]
-    params, stats = jax.jit(lambda key: build(config, key)[1:])(jax.random.key(0))
-    # Nothing at the zeros that it starts with.
-    random = np.random.default_rng(1)
-    params = jax.tree.map(lambda leaf: np.asarray(leaf + 0.1 * random.normal(size=leaf.shape), np.float32), params)
+    network, params, stats = drawn(config)
     settings = dataclasses.asdict(config)
     in_torch = build_model(settings).eval()
     weights = {name: np.array(leaf) for name, leaf in (flatten(params) | flatten(stats)).items()}

@@ -115,7 +115,7 @@ def check_against_the_exact_moments(pixels: np.ndarray, sampler: str, eta: float
 
 
 @pytest.mark.parametrize("by", DRAW)
-@pytest.mark.parametrize("steps", [20, 100])
+@pytest.mark.parametrize("steps", [20, pytest.param(100, marks=pytest.mark.slow)])
 @pytest.mark.parametrize(("sampler", "eta"), [("original", 0.0), ("ddim", 0.0), ("ddim", 1.0), ("ddpm", 0.0)])
 def test_drawn_pixels_have_the_exact_moments(by: str, sampler: Any, eta: float, steps: int) -> None:
     check_against_the_exact_moments(DRAW[by](sampler, eta, steps, "eps", SHAPE), sampler, eta, steps)

@@ -13,11 +13,11 @@ import pytest
 from export.edge.errors import UserError
 from jax_impl.config.presets import PRESETS
 from tests.parity.__main__ import main, report
-from tests.parity.conftest import SLOW_FOR_TINY
+from tests.parity.conftest import SLOW_FOR_TINY, TRAINED
 from tests.parity.ladder import Line, compare, summary, to_json, to_markdown, worst
 from tests.parity.network import gradients, network
 from tests.parity.onnx_file import onnx_file
-from tests.parity.sampling import samplers
+from tests.parity.sampling import FEW, WALKS, Walk, samplers
 from tests.parity.subject import Subject
 
 every_preset = pytest.mark.parametrize("subject", [name for name in PRESETS if name != "realism"], indirect=True)
@@ -123,14 +123,14 @@ def test_bad_arguments(arguments: list[str], said: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("subject", SLOW_FOR_TINY, indirect=True)
 def test_the_command(subject: Subject, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    path = subject.onnx.parents[2] / "model.safetensors"
-    main([str(path), "--levels", "g", "--output", str(tmp_path / "parity")])
+    path = subject.folder / "model.safetensors"
+    main([str(path), "--levels", "b", "--output", str(tmp_path / "parity")])
     table = json.loads((tmp_path / "parity" / "parity.json").read_text())
     assert table["passed"] is True
     assert table["weights_digest"] == subject.bundle.weights_digest
-    assert {entry["level"] for entry in table["lines"]} == {"g"}
+    assert {entry["level"] for entry in table["lines"]} == {"b"}
     assert f"{len(table['lines'])} lines" in capsys.readouterr().out
-    assert "| g ONNX file |" in (tmp_path / "parity" / "parity.md").read_text()
+    assert "| b whole network |" in (tmp_path / "parity" / "parity.md").read_text()
     with pytest.raises(UserError, match="--size 12"):
         main([str(path), "--size", "12", "--output", str(tmp_path / "other")])
 
@@ -159,12 +159,17 @@ def test_loss_and_gradients(subject: Subject) -> None:
     assert any("worst gradient" in one.what for one in lines)
 
 
-@pytest.mark.parametrize("subject", SLOW_FOR_TINY, indirect=True)
-def test_samplers(subject: Subject) -> None:
-    lines = list(samplers(subject))
+@pytest.mark.parametrize(
+    ("subject", "walks"),
+    [("seed", FEW), *(pytest.param(name, WALKS, marks=pytest.mark.slow) for name in TRAINED)],
+    indirect=["subject"],
+    ids=["few", *(f"all of {name}" for name in TRAINED)],
+)
+def test_samplers(subject: Subject, walks: tuple[Walk, ...]) -> None:
+    lines = list(samplers(subject, walks))
     pairs = {"JAX · torch", "onnxruntime · torch", "diffusers · torch", "torch · torch in float64", "torch"}
     assert_all_pass(lines, pairs, {"float32", "float64"})
-    assert sum("DDPM, 1000 steps" in one.what for one in lines) == 4
+    assert sum(f"{walks[0]}, " in one.what for one in lines) == 4
 
 
 @pytest.mark.parametrize("subject", ["sharp"], indirect=True)
@@ -173,13 +178,18 @@ def test_a_process_of_tables(subject: Subject, tmp_path: Path) -> None:
     lines = list(samplers(subject))
     assert_all_pass(lines, pairs, {"float32", "float64"})
     assert all(one.what.startswith("one pass, 1 step") for one in lines)
-    path = str(subject.onnx.parents[2] / "model.safetensors")
+    path = str(subject.folder / "model.safetensors")
     with pytest.raises(UserError, match="level d needs a noise schedule, and the process one-pass has none"):
         main([path, "--levels", "bd", "--output", str(tmp_path / "parity")])
     assert not (tmp_path / "parity").exists()
 
 
-@every_preset
+@pytest.mark.parametrize(
+    "subject",
+    # tests/end_to_end/test_whole_path.py exports and compares a network of `tiny`.
+    [pytest.param(name, marks=pytest.mark.slow if name == "tiny" else ()) for name in PRESETS if name != "realism"],
+    indirect=True,
+)
 def test_onnx_file(subject: Subject) -> None:
     lines = list(onnx_file(subject, size=subject.config.data.size))
     assert_all_pass(lines, {"onnxruntime · torch", "onnxruntime · JAX"}, {"float32"})

@@ -65,7 +65,7 @@ def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make_config: Any) ->
     monkeypatch.setattr(NETWORKS, "_entries", dict(NETWORKS))
     (tmp_path / f"{MODULE}.py").write_text(TOY)
     monkeypatch.chdir(tmp_path)
-    plugins.load([MODULE], "torch")
+    plugins.load_plugins([MODULE], "torch")
     model = {"architecture": "pointwise", "compute_dtype": "bfloat16", "channels": 4}
     yield make_config("unet") | {"model": model}
     del sys.modules[MODULE]

@@ -14,7 +14,7 @@ from PIL import Image
 
 from export.edge.errors import UserError
 from export.edge.pictures import kinds
-from export.edge.pictures.files import open_photo, open_picture, picture_size
+from export.edge.pictures.files import open_photo, open_picture, picture_size, save_picture
 
 HEIC = b"\0\0\0\x1cftypheic\0\0\0\0mif1heicmiaf\0\0\1\x7dmeta"
 """How a true one begins."""
@@ -78,6 +78,39 @@ def test_heic_is_read_with_its_library(tmp_path: Path, smooth: np.ndarray) -> No
     (tmp_path / "a.heic").write_bytes((tmp_path / "a.heic").read_bytes()[:-40])
     with pytest.raises(UserError, match=r"damaged or cut short|not a picture that can be read"):
         open_picture(tmp_path / "a.heic")
+
+
+UPRIGHT = {
+    1: lambda picture: picture,
+    2: np.fliplr,
+    3: lambda picture: np.rot90(picture, 2),
+    4: np.flipud,
+    5: lambda picture: picture.transpose(1, 0, 2),
+    6: lambda picture: np.rot90(picture, -1),
+    7: lambda picture: np.rot90(picture, 2).transpose(1, 0, 2),
+    8: np.rot90,
+}
+"""What the orientations of EXIF do to a stored picture (CIPA DC-008, 4.6.4)."""
+
+
+@pytest.mark.parametrize("orientation", UPRIGHT)
+@pytest.mark.parametrize("kind", ["AVIF", "HEIC"])
+def test_a_turned_picture_is_upright_after_one_turn(
+    tmp_path: Path, smooth: np.ndarray, kind: str, orientation: int
+) -> None:
+    if (name := kinds.decoder(kind)) is None:
+        pytest.skip(f"{kind} is not read here; {kinds.remedy(kind)}")
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    path = tmp_path / f"a.{kind.lower()}"
+    # Given the bytes, both libraries write the boxes irot and imir, as a phone does.
+    Image.fromarray(smooth).save(path, name, quality=95, exif=exif.tobytes())
+    assert (b"irot" in path.read_bytes() or b"imir" in path.read_bytes()) == (orientation > 1)
+    picture, tags = open_photo(path)
+    assert near(picture, UPRIGHT[orientation](smooth))
+    assert picture_size(path) == picture.shape[:2]
+    save_picture(tmp_path / "again.png", picture, tags)
+    assert (open_picture(tmp_path / "again.png") == picture).all()
 
 
 @pytest.mark.usefixtures("without_decoders")

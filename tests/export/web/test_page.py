@@ -222,8 +222,14 @@ def test_the_page_works_without_its_server(visit: Visit, serve: Callable[[bool],
         serve(True)
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", WIDTHS)
+# What fits follows from the width, and what can be read from the colours.
+@pytest.mark.parametrize(
+    ("width", "scheme"),
+    [
+        *((width, "light") for width in WIDTHS),
+        *(pytest.param(width, "dark", marks=() if width == "phone" else pytest.mark.slow) for width in WIDTHS),
+    ],
+)
 def test_it_fits_and_reads_at_every_width(visit: Visit, width: str, scheme: str, tmp_path: Path) -> None:
     page = visit.page
     page.set_viewport_size(dict(zip(("width", "height"), WIDTHS[width], strict=True)))

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from tests.faults.fuzz.campaign import campaign
+from tests.faults.fuzz.shares import SHARES
 from tests.faults.table import table
 
 
@@ -16,8 +17,11 @@ def main() -> None:
     parser.add_argument("--inputs", type=int, default=20_000)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--folder", type=Path, default=Path("runs/fuzz"), help="where failing inputs are kept")
+    parser.add_argument(
+        "--doors", nargs="+", choices=tuple(SHARES), default=tuple(SHARES), metavar="DOOR", help="all by default"
+    )
     args = parser.parse_args()
-    rows = campaign(args.inputs, args.seed, args.folder)
+    rows = campaign(args.inputs, args.seed, args.folder, args.doors)
     print(table(rows))
     for row in rows:
         print("\n".join(row.failures), end="\n" if row.failures else "")

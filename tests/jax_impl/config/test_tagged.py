@@ -79,7 +79,7 @@ def loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Config]:
         monkeypatch.setattr(registry, "_entries", dict(registry))
     (tmp_path / f"{MODULE}.py").write_text(TOY)
     monkeypatch.chdir(tmp_path)
-    plugins.load([MODULE], "jax")
+    plugins.load_plugins([MODULE], "jax")
     yield PRESETS["small"]()
     del sys.modules[MODULE]
 

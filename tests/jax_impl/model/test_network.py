@@ -19,6 +19,7 @@ from jax_impl.model.network import Network, build, count, flatten, outline
 from jax_impl.model.registry import NetworkConfig
 from jax_impl.model.seed_unet import SeedModelConfig
 from jax_impl.model.unet import UNetModelConfig
+from tests.drawing import drawn
 
 NETWORKS = [
     SeedModelConfig(width=4),
@@ -29,11 +30,8 @@ NETWORKS = [
 
 @cache
 def built(model: NetworkConfig) -> tuple[Network, dict, dict]:
-    """The network with its first weights and statistics."""
-    network = outline(Config(data=DataConfig(size=16), model=model))[0]
-    # In one program: a program for every shape would take longer to compile.
-    make = jax.jit(lambda key: build(Config(data=DataConfig(size=16), model=model), key)[1:])
-    return network, *make(jax.random.key(0))
+    """The network with some weights and statistics."""
+    return drawn(Config(data=DataConfig(size=16), model=model))
 
 
 def perturbed(tree: dict, scale: float = 0.1) -> dict:

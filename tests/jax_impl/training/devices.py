@@ -9,6 +9,7 @@ import json
 import sys
 import tempfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -28,9 +29,10 @@ from jax_impl.training.mesh import make_mesh, put_state, state_sharding
 from jax_impl.training.objective import Problem
 from jax_impl.training.optim import learning_rate, make_optimizer
 from jax_impl.training.retention import Retention
-from jax_impl.training.state import TrainState, create, to_arrays
+from jax_impl.training.state import TrainState, to_arrays, with_params
 from jax_impl.training.step import make_train_step, update
 from jax_impl.training.writer import save
+from tests.drawing import drawn
 
 STEPS, BATCH, SIDE = 20, 8, 8
 FEW = 6
@@ -61,7 +63,9 @@ def setting(model: str, devices: int, fsdp: int = 1, accumulate: int = 1) -> Con
 def parts(config: Config) -> tuple[Problem, Any, Callable, TrainState]:
     schedule = learning_rate(config.optim, STEPS, STEPS)
     optimizer = make_optimizer(config.optim, schedule)
-    network, state = create(config, optimizer)
+    network, params, stats = drawn(config)
+    start = jax.jit(partial(with_params, config=config, optimizer=optimizer))
+    state = start(params, stats, key=jax.random.key(0))
     if jax.config.jax_enable_x64:
         state = jax.tree.map(doubled, state)
     return Problem.of(network, config), optimizer, schedule, state

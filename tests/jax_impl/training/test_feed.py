@@ -26,7 +26,9 @@ from jax_impl.runs.folder import DATA, check_data, open_run, write_data
 from jax_impl.runs.publishing import final_weights
 from jax_impl.train import train
 from jax_impl.training.feed import Batches, Feed, Order, Shard, open_feed
+from jax_impl.training.stages import denoising
 from jax_impl.training.state import to_arrays
+from jax_impl.training.step import make_statistics_step
 from tests.compiling import known
 
 COUNT, BATCH = 11, 4
@@ -144,11 +146,13 @@ def test_training_is_the_same_from_memory_from_a_stream_and_from_a_prepared_data
     )
 
 
+@pytest.mark.slow  # The batches that they follow from are the same to the bit: the test above.
 def test_statistics_of_a_bundle_are_the_same_either_way(
     trained_seed_run: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # To the bit, if XLA writes the loops of both programs as it does for a user.
     monkeypatch.setattr(jax, "jit", partial(jax.jit, compiler_options=known({"xla_cpu_use_fusion_emitters": True})))
+    monkeypatch.setattr(denoising, "make_statistics_step", make_statistics_step)  # Not one that is jitted already.
     trained = open_run(trained_seed_run)
     data = dataclasses.replace(trained.config.data, in_memory_mb=0)
     streamed = dataclasses.replace(trained, config=dataclasses.replace(trained.config, data=data))

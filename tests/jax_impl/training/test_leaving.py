@@ -8,6 +8,7 @@ import signal
 from collections.abc import Callable
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 from safetensors import safe_open
@@ -18,6 +19,7 @@ from jax_impl.config.tree import Config
 from jax_impl.data.loader import load
 from jax_impl.train import train
 from jax_impl.training import feed as feed_module
+from jax_impl.training.mesh import brought_here
 
 
 def read(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
@@ -67,3 +69,9 @@ def test_a_stopped_run_leaves_the_weights_of_its_last_step(
     monkeypatch.undo()
     bundle.main(["--run", str(run), "--output", str(run / "model.safetensors")])
     assert training_of(run / "model.safetensors") == {"steps": 4, "planned": 6, "pictures": 8}
+
+
+def test_a_state_with_a_key_is_brought_to_one_process() -> None:
+    key = jax.random.key(7)
+    assert (jax.random.key_data(brought_here(key)) == jax.random.key_data(key)).all()  # type: ignore[arg-type]
+    assert isinstance(brought_here(jax.numpy.ones(3)), np.ndarray)

@@ -26,7 +26,7 @@ from jax_impl.runs.bundles import open_bundle, read_bundle
 from jax_impl.runs.folder import open_run
 from jax_impl.train import train
 from jax_impl.training import feed as feed_module
-from jax_impl.training.report import METRICS, read_log
+from jax_impl.training.report import METRICS_LOG, read_log
 from jax_impl.training.stages.overfitting import OVERFITTING
 from jax_impl.training.stages.realism import RealismState
 from jax_impl.training.stages.realism_config import RealismStageConfig
@@ -118,7 +118,7 @@ def test_a_killed_run_resumes_to_the_bit(
     assert left_arrays.keys() == right.keys()
     for name, array in left_arrays.items():
         np.testing.assert_array_equal(array, right[name], err_msg=name)
-    assert (tmp_path / "run" / METRICS).read_text() == (unbroken / METRICS).read_text()
+    assert (tmp_path / "run" / METRICS_LOG).read_text() == (unbroken / METRICS_LOG).read_text()
 
 
 def test_the_bundle_holds_the_denoiser_alone_and_starts_without_noise(weights: Path) -> None:

@@ -13,7 +13,7 @@ from PIL import Image
 
 from export.edge.errors import UserError
 from jax_impl.training.overhead import OVERHEAD
-from jax_impl.training.report import METRICS, PLOT, SAMPLES, MetricsLog, Thinned, plot_losses, read_log
+from jax_impl.training.report import METRICS_LOG, PLOT, SAMPLES, MetricsLog, Thinned, plot_losses, read_log
 
 
 def test_reopening_drops_later_records_and_torn_lines(tmp_path: Path) -> None:
@@ -21,7 +21,7 @@ def test_reopening_drops_later_records_and_torn_lines(tmp_path: Path) -> None:
     for step in range(1, 6):
         log.write(step, {"epoch": step / 2, "loss": 1.0 / step})
     log.close()
-    with (tmp_path / METRICS).open("a") as file:
+    with (tmp_path / METRICS_LOG).open("a") as file:
         file.write('{"step": 6, "lo')
     log = MetricsLog(tmp_path, 3, tensorboard=False)
     log.write(4, {"epoch": 2.0, "loss": 9.0})
@@ -58,7 +58,7 @@ def test_epoch_means_need_the_open_epoch_alone_and_survive_a_resume(tmp_path: Pa
     assert len(log.recent) == at % 4
     write_epochs(log, at + 1, 12)
     log.close()
-    assert (broken / METRICS).read_text() == (whole / METRICS).read_text()
+    assert (broken / METRICS_LOG).read_text() == (whole / METRICS_LOG).read_text()
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
@@ -69,7 +69,7 @@ def test_what_is_not_json_is_neither_written_nor_read(tmp_path: Path, value: flo
         log.write(2, {"epoch": 1.0, "loss": value})
     log.close()
     assert log.mean_since(0, "loss") == 1.0
-    with (tmp_path / METRICS).open("ab") as file:
+    with (tmp_path / METRICS_LOG).open("ab") as file:
         file.write(json.dumps({"step": 2, "epoch": 1.0, "loss": value}).encode() + b"\n\xff\0\n[2]\n")
     assert [r["step"] for r in read_log(tmp_path)] == [1]
 
@@ -130,7 +130,7 @@ def test_a_run_leaves_its_reports(trained_run: Path) -> None:
     epochs = [r for r in read_log(trained_run) if "val_loss" in r]
     assert [r["epoch"] for r in epochs] == [1, 2]
     assert {"loss", "mse", "mae", "grad_norm", "learning_rate", "epoch"} <= set(
-        json.loads((trained_run / METRICS).read_text().splitlines()[0])
+        json.loads((trained_run / METRICS_LOG).read_text().splitlines()[0])
     )
     pictures = sorted((trained_run / SAMPLES).iterdir())
     assert [p.name for p in pictures] == ["epoch_0001.png", "epoch_0002.png"]

@@ -22,12 +22,12 @@ from jax_impl.data.loader import Pairs, load
 from jax_impl.model.network import flatten
 from jax_impl.runs.bundles import read_bundle
 from jax_impl.runs.folder import open_run, read_config
-from jax_impl.runs.sealed_json import read_sealed, write_sealed
+from jax_impl.runs.sealed_json import read_sealed_json, write_sealed_json
 from jax_impl.train import main, train
 from jax_impl.training import feed as feed_module
 from jax_impl.training.checkpoint import FOLDER, list_checkpoints
 from jax_impl.training.manifest import read_manifest
-from jax_impl.training.report import METRICS, read_log
+from jax_impl.training.report import METRICS_LOG, read_log
 from jax_impl.training.stages.registry import DenoisingStageConfig
 from jax_impl.training.state import to_arrays
 from tests.jax_impl.training.gain_stage import GainStageConfig
@@ -61,7 +61,7 @@ def assert_same_run(run: Path, other: Path) -> None:
     assert left.keys() == right.keys()
     for name, array in left.items():
         np.testing.assert_array_equal(array, right[name], err_msg=name)
-    assert (run / METRICS).read_text() == (other / METRICS).read_text()
+    assert (run / METRICS_LOG).read_text() == (other / METRICS_LOG).read_text()
 
 
 def test_each_stage_starts_from_what_the_one_before_published(unbroken: Path) -> None:
@@ -157,9 +157,9 @@ def test_the_stages_belong_to_what_a_resumed_run_may_not_change(unbroken: Path, 
 
 
 def test_a_run_from_before_there_were_stages_has_one(unbroken: Path, tmp_path: Path) -> None:
-    tree = read_sealed(unbroken / "config.json", "configuration")
+    tree = read_sealed_json(unbroken / "config.json", "configuration")
     del tree["stages"]
-    write_sealed(tmp_path / "config.json", tree)
+    write_sealed_json(tmp_path / "config.json", tree)
     assert read_config(tmp_path).stages == (DenoisingStageConfig(),)
 
 

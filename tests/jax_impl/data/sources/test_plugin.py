@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from export.edge.errors import UserError
+from jax_impl import train
 from jax_impl.config.data import DataConfig
 from jax_impl.data.loader import lazy_pairs, load
 from jax_impl.data.sources import SOURCES, Pair, make_source, open_source
@@ -107,7 +108,7 @@ def test_what_a_reader_must_not_return_is_named(plugin: Path) -> None:
         load(config, "train")
 
 
-def test_train_and_doctor_take_it_by_the_plugin_flag(folder: Path, root: Path) -> None:
+def test_doctor_takes_it_by_the_plugin_flag(folder: Path, root: Path) -> None:
     words = ["--plugin", "npz_layout", "--layout", "npz", "--size", "16", "--json", "report.json"]
     done = command(folder, root, "jax_impl.doctor", "data/pairs.npz", *words, "--align", "aligned")
     assert done.returncode == 0, done.stderr
@@ -116,14 +117,20 @@ def test_train_and_doctor_take_it_by_the_plugin_flag(folder: Path, root: Path) -
     assert re.search(r"000\d \(input\)  ->  000\d \(target\)", done.stdout) and (folder / "doctor.png").exists()
     assert len(list((folder / "aligned" / "train" / "A").iterdir())) == 9
 
+
+def test_without_the_flag_it_is_unknown(folder: Path) -> None:
+    words = ["--data.path", str(folder / "data" / "pairs.npz"), "--data.layout", "npz"]
+    with pytest.raises(UserError, match=r"data\.layout is 'npz': choose one of auto, .* with --plugin"):
+        train.main(["tiny", *words, "--output-dir", str(folder / "run")])
+    assert not (folder / "run").exists()
+
+
+@pytest.mark.slow  # A training in a process; that of tests/end_to_end/test_extending.py has a layout of this kind too.
+def test_train_takes_it_by_the_plugin_flag(folder: Path, root: Path) -> None:
     small = ["--data.path", "data/pairs.npz", "--data.layout", "npz", "--data.size", "16", "--data.repeats", "1"]
     small += ["--model.patch", "4", "--model.width", "8", "--model.groups", "4", "--model.blocks", "1"]
     small += ["--model.multipliers", "1"]
     small += ["--train.epochs", "1", "--train.batch-size", "3", "--output-dir", "run"]
-    done = command(folder, root, "jax_impl.train", "tiny", *small)
-    assert done.returncode == 2 and re.search(
-        r"data\.layout is 'npz': choose one of auto, .* with --plugin", done.stderr
-    )
     done = command(folder, root, "jax_impl.train", "tiny", "--plugin", "npz_layout", *small)
     assert done.returncode == 0, done.stderr
     assert "9 training pairs in memory, 1 held out" in done.stdout and (folder / "run" / "data.json").exists()
