@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from tests.faults.fuzz.campaign import campaign
@@ -11,7 +12,7 @@ from tests.faults.fuzz.shares import SHARES
 from tests.faults.table import table
 
 
-def main() -> None:
+def main(argv: Sequence[str] | None = None) -> None:
     """Print the table and every failure; status 1 when there is one."""
     parser = argparse.ArgumentParser(prog="python -m tests.faults.fuzz", description="Broken inputs over all doors.")
     parser.add_argument("--inputs", type=int, default=20_000)
@@ -20,7 +21,7 @@ def main() -> None:
     parser.add_argument(
         "--doors", nargs="+", choices=tuple(SHARES), default=tuple(SHARES), metavar="DOOR", help="all by default"
     )
-    args = parser.parse_args()
+    args = parser.parse_args(argv)
     rows = campaign(args.inputs, args.seed, args.folder, args.doors)
     print(table(rows))
     for row in rows:
