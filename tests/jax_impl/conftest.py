@@ -51,7 +51,9 @@ def same_steps(config: Config) -> Config:
     No step depends on them.
     """
     data = replace(plain(config.data), tfds=DataConfig.tfds)
-    return replace(config, data=data, optim=plain(config.optim), train=plain(config.train))
+    # Some processes have but one step.
+    train = replace(plain(config.train), sample_steps=1)
+    return replace(config, data=data, optim=plain(config.optim), train=train)
 
 
 def plain(settings: Any) -> Any:

@@ -361,4 +361,8 @@ def test_a_dry_run_says_what_the_run_would_take_and_writes_nothing(
     assert int(parameters.split()[1].replace(",", "")) > 1000
     assert "pictures 0.0 MiB" in memory and "pairs/s" in step
     assert " 2 steps, " in run
+    main([*words, "--output-dir", str(tmp_path / "run"), "--dry-run", "--train.minutes", "0.5"])
+    step, run = capsys.readouterr().out.splitlines()[-2:]
+    fitting = int(run.split()[2].replace(",", "")) * float(step.split()[2]) / 1000
+    assert fitting == pytest.approx(30.0, rel=0.1)
     assert list(tmp_path.iterdir()) == []
