@@ -15,7 +15,7 @@ from jax_impl.diffusion.losses.registry import remarks_on_parts
 from jax_impl.training.feed import open_feed
 from jax_impl.training.lines import spoken
 from jax_impl.training.mesh import describe_devices, on_one_device
-from jax_impl.training.planning import seconds_of
+from jax_impl.training.planning import Costs, seconds_of, steps_in
 from jax_impl.training.session import Position, Session, count_parameters
 from jax_impl.training.starting import enter
 
@@ -75,9 +75,8 @@ def estimate(session: Session, position: Position) -> tuple[CostEstimate, Any]:
             state, metrics = compiled(state, *feed.batch(step), total)
         jax.block_until_ready(metrics)
         step_seconds = (time.perf_counter() - began) / STEPS
-    steps, seconds = length.total, seconds_of(session, position.index)
-    if seconds:
-        steps = max(1, int(seconds / step_seconds))
+    seconds = seconds_of(session, position.index)
+    fitting = steps_in(session, position.index, seconds, Costs(step_seconds, epoch=0.0))
     terms = session.config.stages[position.index].terms(session.config)
     found = CostEstimate(
         parameters=parameters,
@@ -86,7 +85,7 @@ def estimate(session: Session, position: Position) -> tuple[CostEstimate, Any]:
         work=memory.temp_size_in_bytes if memory is not None else 0,
         compile_seconds=compile_seconds,
         step_seconds=step_seconds,
-        steps=steps,
+        steps=fitting if seconds else length.total,
         devices=describe_devices(mesh),
         remarks=remarks_on_parts(terms, session.config.optim.accumulate, mesh.size),
     )
