@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from export.edge.errors import UserError
 from export.edge.model import artifact
 from export.edge.model.codec import STATE, of_settings
-from export.edge.model.metadata import FORMAT, FORMAT_VERSION, LATER_KEYS, VALUE_RANGE
+from export.edge.model.metadata import FORMAT, FORMAT_VERSION, LATER_KEYS, LIKENESS, VALUE_RANGE
 from export.edge.sampling.tables import write_tables
 from torch_ref.weights import Bundle
 
@@ -40,7 +40,8 @@ def build_graph(bundle: Bundle) -> onnx.ModelProto:
 
 
 def metadata(bundle: Bundle) -> dict[str, str]:
-    """All that a sampler needs in addition to the graph: METADATA_KEYS and LATER_KEYS of `export.edge.model.metadata`.
+    """All that a sampler needs in addition to the graph: METADATA_KEYS, LATER_KEYS and, where the
+    bundle has it, LIKENESS of `export.edge.model.metadata`.
 
     Raises UserError when the bundle's config lacks one of the settings; older bundles lack
     the later ones.
@@ -73,6 +74,7 @@ def metadata(bundle: Bundle) -> dict[str, str]:
             "weights_digest": bundle.weights_digest,
             "config": json.dumps(model),
             "plugins": json.dumps(bundle.plugins),
+            **({} if bundle.likeness is None else {LIKENESS: bundle.likeness.to_json()}),
             "file_digest": artifact.UNSEALED,
         }
     except (KeyError, TypeError) as error:

@@ -20,6 +20,7 @@ from jax_impl.runs.publishing import (
     adam_state,
     choose_average,
     describe_weights,
+    likeness_of_inputs,
     published,
     state_of_training,
     training_facts,
@@ -58,9 +59,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     trained = choose_average(open_run(args.run, args.checkpoint), args.ema_decay)
     facts = training_facts(args.run, trained) if args.optimizer is not None else {}
     process = trained.problem.process.published()
-    digest = write_bundle(
-        args.output, published(trained), process, trained.config, state_of_training(args.run, trained)
-    )
+    networks, far = published(trained), state_of_training(args.run, trained)
+    likeness = likeness_of_inputs(args.run, trained)
+    digest = write_bundle(args.output, networks, process, trained.config, far, likeness)
     print(f"{args.output}: {describe_weights(trained)}, digest {digest[:16]}")
     if args.optimizer is not None:
         adam = adam_state(trained.state.opt_state)

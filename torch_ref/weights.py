@@ -24,6 +24,7 @@ from export.edge import plugins
 from export.edge.disk.files import write_bytes
 from export.edge.disk.reading import parse_json
 from export.edge.errors import UserError
+from export.edge.metrics.likeness import Likeness
 from export.edge.model.bundles import (
     Training,
     bundle_metadata,
@@ -82,6 +83,8 @@ class Bundle:
     """The samplers of a process that is not gaussian diffusion."""
     training: Training | None = None
     """How far training had come; None where the bundle does not say."""
+    likeness: Likeness | None = None
+    """What the training inputs look like; None where the bundle does not say."""
 
 
 @dataclass(frozen=True)
@@ -186,6 +189,7 @@ def load_bundle(path: Path, network: str = DENOISER) -> Bundle:
         held.networks,
         tables,
         held.training,
+        held.likeness,
     )
 
 

@@ -20,6 +20,7 @@ from export.edge.detail import DETAILS
 from export.edge.disk.files import check_input_file
 from export.edge.disk.folders import Job, left_out, plan_jobs, translate_all
 from export.edge.errors import UserError, run
+from export.edge.metrics import likeness
 from export.edge.model.artifact import Artifact, check_sha256, open_artifact
 from export.edge.model.layout import model_file
 from export.edge.pictures.arrays import check_size
@@ -195,11 +196,18 @@ def _translate_folder(arguments: argparse.Namespace, jobs: Sequence[Job]) -> Non
     if arguments.tile not in (None, OWN_TILE):
         check_tile(model, arguments.tile)
     arguments.output.mkdir(exist_ok=True)
-    progress = Progress(noun="photo")
+    progress, away = Progress(noun="photo"), dict[str, float | None]()
+
+    def draw(photo: Path, picture: np.ndarray) -> np.ndarray:
+        away[photo.name] = model.unlikeness(picture)
+        return _draw(arguments, model, picture)
+
     try:
-        skipped = translate_all(lambda picture: _draw(arguments, model, picture), jobs, progress)
+        skipped = translate_all(draw, jobs, progress)
     finally:
         progress.close()
+    if note := likeness.describe_all(away):
+        print(f"note: {note}", file=sys.stderr)
     done = len(jobs) - skipped
     print(f"{arguments.output}: {done} of {len(jobs)} photos in {time.perf_counter() - started:.1f} s")
     if skipped:
@@ -240,6 +248,8 @@ def _translate_photo(arguments: argparse.Namespace) -> None:
     finally:
         progress.close()
     save_picture(arguments.output, result, tags)
+    if note := likeness.describe(arguments.photo.name, model.unlikeness(picture)):
+        print(f"note: {note}", file=sys.stderr)
     if arguments.save_intermediate is not None:
         save_frames(arguments.save_intermediate, start[0], states, result)
     if arguments.film is not None:

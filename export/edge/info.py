@@ -15,6 +15,8 @@ from export.edge.model.layout import SUMS, model_file, variants
 from export.edge.model.metadata import FORMAT
 from export.edge.model.onnx_file import onnx_versions
 
+LIKE_ANY = "it does not know what its training inputs look like"
+
 
 def describe(path: Path, expect_sha256: str | None = None) -> dict[str, Any]:
     """What can be said of a model file or an artifact folder, ready for JSON.
@@ -44,6 +46,7 @@ def describe(path: Path, expect_sha256: str | None = None) -> dict[str, Any]:
         "threshold": model.threshold,
         "guidance": model.guidance,
         "cond_dropout": model.cond_dropout,
+        "knows_inputs": model.likeness is not None,
         "weights_digest": model.weights_digest,
         "digest": "OK",
         "sha256": sha256_file(file),
@@ -74,6 +77,7 @@ def block(known: dict[str, Any]) -> str:
         "predicts": f"{known['prediction']}, clamp {clamp}{threshold}",
         "recommended": f"{known['sampler']}, {steps}, {known['spacing']} spacing",
         "guidance": f"{known['guidance']:g}{hidden}",
+        "photos": "it can say which are unlike its training inputs" if known["knows_inputs"] else LIKE_ANY,
         "weights": known["weights_digest"],
         "digest": known["digest"],
         "sha256": known["sha256"],

@@ -79,6 +79,16 @@ class Model:
             image.info["icc_profile"] = profile  # The numbers are still of that colour space.
         return image
 
+    def unlikeness(self, picture: np.ndarray | Image.Image | Path | str) -> float | None:
+        """How far a picture is from the pictures that the model was trained on, as a share of the limit.
+
+        Up to 1 is like them. Above 1 is unlike: expect wrong colours. None where the model does not know them: it was
+        exported from an older bundle, or was trained on fewer than 10 different inputs. `picture`: as for `translate`.
+
+        Raises UserError for a picture that cannot be read.
+        """
+        return self.artifact.unlikeness(array_of(picture))
+
 
 def load(
     path: Path | str, variant: str | None = None, *, threads: int | None = None, expect_sha256: str | None = None

@@ -133,6 +133,7 @@ def _settings(model: Artifact) -> dict[str, Any]:
     values["alphas_cumprod"] = None if schedule is None else schedule.tolist()
     values["tables"] = None if tables is None else json.loads(write_tables(tables))
     values["codec"] = model.codec.as_entry()
+    values["likeness"] = None if model.likeness is None else model.likeness.as_entry()
     return {**values, "timesteps": model.timesteps, "samplers": list(model.samplers), "spacings": list(SPACINGS)}
 
 

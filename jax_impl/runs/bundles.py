@@ -20,6 +20,7 @@ from safetensors.numpy import save as to_bytes
 
 from export.edge.disk.files import weights_digest, write_bytes
 from export.edge.errors import UserError
+from export.edge.metrics.likeness import Likeness
 from export.edge.model.bundles import (
     Training,
     bundle_metadata,
@@ -55,11 +56,16 @@ class Bundle:
 
 
 def write_bundle(
-    path: Path, networks: NamedNetworks, published: Published, config: Config, training: Training | None = None
+    path: Path,
+    networks: NamedNetworks,
+    published: Published,
+    config: Config,
+    training: Training | None = None,
+    likeness: Likeness | None = None,
 ) -> str:
     """Write a bundle atomically and return its digest (64 hexadecimal digits).
 
-    `training`: how far it had come, where that is known.
+    `training`: how far it had come, where that is known. `likeness`: of its inputs, likewise.
 
     Raises UserError where there is no denoiser among the networks.
     """
@@ -69,7 +75,7 @@ def write_bundle(
             f"{DENOISER}; let it publish the one that it starts from"
         )
     tensors, text = _tensors(networks, published), json.dumps(dataclasses.asdict(config))
-    metadata = bundle_metadata(tensors, text, plugins_of(config), networks, published.tables, training)
+    metadata = bundle_metadata(tensors, text, plugins_of(config), networks, published.tables, training, likeness)
     # As bytes: where the disk is full, the library raises an error of its own.
     write_bytes(path, to_bytes(tensors, metadata))
     return metadata["weights_digest"]

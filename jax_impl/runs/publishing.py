@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,13 +10,15 @@ import jax
 import optax
 
 from export.edge.errors import UserError
+from export.edge.metrics.likeness import Likeness
 from export.edge.model.bundles import Training
 from export.edge.model.layout import DENOISER
-from jax_impl.data.loader import LazyPairs, Pairs, open_pairs
+from jax_impl.data.loader import LazyPairs, Pairs, lazy_pairs, open_pairs
 from jax_impl.data.sources.registry import open_source
 from jax_impl.model.network import Tree
 from jax_impl.runs.bundles import open_bundle
 from jax_impl.runs.folder import TrainedRun, open_run, trained_names
+from jax_impl.runs.likeness import likeness_of
 from jax_impl.runs.plan import read_plan
 from jax_impl.training.checkpoint import NEWEST
 from jax_impl.training.interfaces import NamedNetworks
@@ -80,6 +83,23 @@ def state_of_training(run: Path, trained: TrainedRun) -> Training | None:
     if names is None:
         return None
     return how_far(trained.config, len(names), trained.index, int(trained.state.step), read_plan(run))
+
+
+def likeness_of_inputs(run: Path, trained: TrainedRun) -> Likeness | None:
+    """What the training inputs look like; None, with a note, where they are not there any more or are others."""
+    try:
+        pairs = lazy_pairs(open_source(trained.config.data), trained.config.data, "train")
+    except UserError as error:
+        return _unknown(error)
+    names = trained_names(run)
+    # A bad pair was replaced by another, whose name is then there twice.
+    if names is not None and not (len(names) == len(pairs.names) and set(names) <= set(pairs.names)):
+        return _unknown(f"data.path {trained.config.data.path} has other pairs than those of training")
+    return likeness_of(pairs)
+
+
+def _unknown(reason: object) -> None:
+    print(f"note: the bundle cannot say which photos are unlike the training inputs: {reason}", file=sys.stderr)
 
 
 def final_weights(trained: TrainedRun) -> tuple[Tree, Tree]:

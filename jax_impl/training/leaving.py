@@ -7,6 +7,7 @@ import shlex
 from export.edge.errors import UserError, describe_os_error
 from export.edge.model.layout import BUNDLE
 from jax_impl.runs.bundles import write_bundle
+from jax_impl.runs.likeness import likeness_of
 from jax_impl.training.checkpoint import say
 from jax_impl.training.leadership import is_primary
 from jax_impl.training.mesh import on_one_device
@@ -27,7 +28,8 @@ def leave_bundle(session: Session, position: Position) -> None:
     try:
         networks = position.stage.publish(state, lambda: session.pairs)
         far = how_far(config, len(session.pairs.names), position.index, int(state.step), session.planned)
-        write_bundle(path, networks, config.diffusion.create().published(), config, far)
+        published, likeness = config.diffusion.create().published(), likeness_of(session.pairs)
+        write_bundle(path, networks, published, config, far, likeness)
     except (OSError, UserError) as error:
         reason = describe_os_error(error) if isinstance(error, OSError) else error
         say(f"warning: {path} was not written ({reason}); `python -m jax_impl.bundle` writes it from the checkpoint")

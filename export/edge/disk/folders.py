@@ -75,10 +75,10 @@ def _identity(path: Path) -> tuple[int, int]:
     return status.st_dev, status.st_ino
 
 
-def translate_all(draw: Callable[[np.ndarray], np.ndarray], jobs: Sequence[Job], progress: Progress) -> int:
+def translate_all(draw: Callable[[Path, np.ndarray], np.ndarray], jobs: Sequence[Job], progress: Progress) -> int:
     """Write a translation of every photo that can be translated; returns how many could not.
 
-    `draw` turns one photo into its translation, both uint8 (height, width, 3). Each
+    `draw` turns one photo, a path and uint8 (height, width, 3), into its translation, the same. Each
     UserError is a line of `progress`; an error of the operating system, such as a full
     disk, ends it all. Results appear whole or not at all, as they are made.
     """
@@ -88,7 +88,7 @@ def translate_all(draw: Callable[[np.ndarray], np.ndarray], jobs: Sequence[Job],
             picture, tags = open_photo(photo)
             if tags.note:
                 progress.say(f"note: {tags.note}")
-            save_picture(output, draw(picture), tags)
+            save_picture(output, draw(photo, picture), tags)
         except UserError as error:
             skipped += 1
             progress.say(f"skipped: {error}")

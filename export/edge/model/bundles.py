@@ -3,8 +3,8 @@
 Tensors of a bundle: SCHEDULE, and float32 weights by dotted name. Those of another network than the denoiser begin with
 that network's prefix. Metadata, all texts: `format`, `format_version`; `config`, the tree of settings as JSON;
 `networks`, JSON, the prefix of each network by name; `plugins`, JSON, see `export.edge.plugins.Record`;
-`weights_digest` and `digest`; perhaps `tables` and `training`, see OPTIONAL. Version 1 lacks `networks` and `plugins`:
-it holds a denoiser, and needs no plugin.
+`weights_digest` and `digest`; perhaps `tables`, `training` and `likeness`, see OPTIONAL. Version 1 lacks `networks` and
+`plugins`: it holds a denoiser, and needs no plugin.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from export.edge import plugins
 from export.edge.disk.files import weights_digest
 from export.edge.disk.reading import parse_json
 from export.edge.errors import UserError
+from export.edge.metrics.likeness import Likeness, read_likeness
 from export.edge.model.layout import DENOISER
 from export.edge.sampling.tables import Tables, read_tables, timesteps_of, write_tables
 
@@ -28,9 +29,9 @@ FORMAT = "dawn2dusk"
 FORMAT_VERSION = "2"
 SEALED = {"1": ("config",), "2": ("config", "networks", "plugins")}
 """By version, the metadata that `digest` covers, with OPTIONAL."""
-OPTIONAL = ("tables", "training")
+OPTIONAL = ("tables", "training", "likeness")
 """Metadata that not every bundle has: the samplers' tables of a process that is not gaussian diffusion; JSON of
-`Training`."""
+`Training`; that of `export.edge.metrics.likeness.Likeness`."""
 SCHEDULE = "schedule.alphas_cumprod"
 ONE_NETWORK = json.dumps({DENOISER: ""})
 OPTIMIZER_FORMAT = "dawn2dusk-optimizer"
@@ -65,6 +66,8 @@ class Contents:
     """Those of samplers, JSON, see `check_process`."""
     training: Training | None = None
     """How far training had come; None where the bundle does not say."""
+    likeness: Likeness | None = None
+    """What the training inputs look like; None where the bundle does not say."""
 
     @property
     def weights(self) -> Mapping[str, np.ndarray]:
@@ -88,8 +91,9 @@ def bundle_metadata(
     networks: Iterable[str] = (DENOISER,),
     tables: Tables | None = None,
     training: Training | None = None,
+    likeness: Likeness | None = None,
 ) -> dict[str, str]:
-    """The metadata of a bundle with these tensors, configuration (JSON), networks, samplers and state of training."""
+    """The metadata of a bundle with these tensors, configuration (JSON), networks and so on."""
     metadata = {
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
@@ -99,6 +103,7 @@ def bundle_metadata(
         "weights_digest": weights_digest(tensors),
         **({} if tables is None else {"tables": write_tables(tables)}),
         **({} if training is None else {"training": json.dumps(asdict(training))}),
+        **({} if likeness is None else {"likeness": likeness.to_json()}),
     }
     return metadata | {"digest": digest_of(metadata)}
 
@@ -147,6 +152,7 @@ def open_contents(path: Path, what: str, metadata: Mapping[str, str], tensors: M
         metadata["weights_digest"],
         metadata.get("tables"),
         _training(_parsed(metadata["training"], where), where) if "training" in metadata else None,
+        read_likeness(metadata["likeness"], f"{where}: likeness") if "likeness" in metadata else None,
     )
 
 

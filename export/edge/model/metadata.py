@@ -14,9 +14,10 @@ import numpy as np
 
 from export.edge.disk.reading import parse_json
 from export.edge.errors import UserError
+from export.edge.metrics.likeness import Likeness, read_likeness
 from export.edge.model.codec import IDENTITY_CODEC, Codec, read_codec
 from export.edge.model.layout import DENOISER
-from export.edge.pictures.arrays import FITS, LARGEST_SIZE
+from export.edge.pictures.arrays import FITS, LARGEST_SIZE, working
 from export.edge.sampling.coordinates import placed
 from export.edge.sampling.guidance import check_guidance
 from export.edge.sampling.loop import Denoise
@@ -57,6 +58,8 @@ LATER_KEYS = {
 was trained with, see `export.edge.plugins.Record`."""
 PROCESS_KEYS = ("alphas_cumprod", "tables")
 """Exactly one of them is there: the schedule of gaussian diffusion, or the samplers' tables of another process."""
+LIKENESS = "likeness"
+"""May be there or not: what the training inputs look like."""
 MOST_TEXT = 64 * MOST_TIMESTEPS
 """Characters of one entry; a number of the schedule takes 25."""
 
@@ -102,6 +105,8 @@ class Artifact:
     """Of the file."""
     tables: Tables | None = None
     """The samplers of a process that is not gaussian diffusion."""
+    likeness: Likeness | None = None
+    """What the training inputs look like; None where the file does not say."""
 
     others: Mapping[str, Denoise] = field(default_factory=dict)
     """The networks of `sources` by name, of the same form as denoise."""
@@ -127,6 +132,15 @@ class Artifact:
     def samplers(self) -> tuple[str, ...]:
         """Names of the samplers that can run it."""
         return SAMPLERS if self.tables is None else tuple(self.tables)
+
+    def unlikeness(self, picture: np.ndarray) -> float | None:
+        """How far a picture is from the training inputs; above 1 is unlike them. None where the file does not say.
+
+        `picture`: uint8 (height, width, 3), of any size.
+        """
+        if self.likeness is None:
+            return None
+        return self.likeness.distance(working(picture, self.size, self.fit, self.size_multiple))
 
     def plan(
         self, steps: int | None = None, sampler: str | None = None, eta: float = 0.0, *, spacing: str | None = None
@@ -173,7 +187,8 @@ def read_metadata(metadata: Mapping[str, str], denoise: Denoise, path: Path) -> 
     if len(process) > 1:
         raise UserError(f"model {path} has both {' and '.join(process)}; export it again")
     metadata = LATER_KEYS | dict(metadata)
-    if long := [key for key in [*LATER_KEYS, *METADATA_KEYS, *process] if len(metadata[key]) > MOST_TEXT]:
+    ours = [*LATER_KEYS, *METADATA_KEYS, *process, LIKENESS]
+    if long := [key for key in ours if len(metadata.get(key, "")) > MOST_TEXT]:
         raise UserError(f"model {path}: {min(long)} has more than {MOST_TEXT:,} characters; export it again")
 
     def choice(key: str, allowed: tuple[str, ...]) -> str:
@@ -214,6 +229,7 @@ def read_metadata(metadata: Mapping[str, str], denoise: Denoise, path: Path) -> 
         codec=read_codec(metadata["codec"], f"model {path}: codec"),
         format_version=metadata["format_version"],
         tables=tables,
+        likeness=read_likeness(metadata[LIKENESS], f"model {path}: {LIKENESS}") if LIKENESS in metadata else None,
     )
     try:
         artifact.plan()

@@ -5,8 +5,8 @@ import { pathToFileURL } from 'node:url';
 import { readFileSync } from 'node:fs';
 
 const load = (name) => import(new URL(name, pathToFileURL(`${process.argv[2]}/`)));
-const [noise, spacing, sampler, pictures, resample, detail, sizes] = await Promise.all(
-  ['noise.js', 'spacing.js', 'sampler.js', 'pictures.js', 'resample.js', 'detail.js', 'sizes.js'].map(load),
+const [noise, spacing, sampler, pictures, resample, detail, sizes, likeness] = await Promise.all(
+  ['noise.js', 'spacing.js', 'sampler.js', 'pictures.js', 'resample.js', 'detail.js', 'sizes.js', 'likeness.js'].map(load),
 );
 const picture = ([height, width, data]) => ({ data: Uint8ClampedArray.from(data), width, height });
 
@@ -28,6 +28,8 @@ const answer = {
   planes: ({ given }) => pictures.toPlanes(picture(given)),
   placed: ({ values, height, width }) => pictures.withCoordinates(Float32Array.from(values), height, width),
   levels: ({ values, height, width }) => pictures.fromPlanes(Float32Array.from(values), height, width).data,
+  features: ({ given }) => likeness.features(picture(given)),
+  distance: ({ known, given }) => likeness.distance(known, picture(given)),
   size: ({ bytes }) => sizes.sizeFromHeader(Uint8Array.from(bytes)),
   async bridge({ model, steps, name, cond, noise, gain }) {
     // As the page samples, with a network of two operations that answers as the one in the test that asks.

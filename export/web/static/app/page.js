@@ -43,6 +43,13 @@ function complain(message) {
   $('alert').hidden = message === '';
 }
 
+/** Say where a photo is unlike those of training; `unlike`: how far it is from them, null where nobody knows. */
+function warn(unlike) {
+  const times = unlike === null ? 0 : unlike;
+  $('unlike').textContent = `This photo is unlike the pictures that the model was trained on (${times.toFixed(1)} times the limit): expect wrong colours.`;
+  $('unlike').hidden = !(times > 1);
+}
+
 /** A worker in place of the one before: what that had of the memory is free then. */
 function hire() {
   worker?.terminate();
@@ -81,6 +88,7 @@ function draw() {
 function start(chosen) {
   if (state === 'running') return;
   complain('');
+  warn(null);
   let wishes;
   try {
     wishes = settings.read();
@@ -132,12 +140,13 @@ const answers = {
     const left = Math.ceil(((performance.now() - run.started) / index / 1000) * (run.steps - index));
     $('pace').textContent = index < run.steps ? `Step ${index} of ${run.steps}, about ${left} s left` : 'Finishing …';
   },
-  async done({ blob, width, height, seconds, reduced }) {
+  async done({ blob, width, height, seconds, reduced, unlike }) {
     const name = photo.name.replace(/\.[^.]*$/, '') || 'photo';
     await stage.showResult(blob);
     $('download').href = stage.resultUrl;
     $('download').download = `${name}-sunset-${run.wishes.seedText}.png`;
     $('facts').textContent = `${width} × ${height}${reduced ? ', reduced,' : ''} in ${seconds.toFixed(1)} s`;
+    warn(unlike);
     say('The sunset is ready. Move the slider to compare, or download it.');
     enter('done');
     stage.reveal();

@@ -3,11 +3,13 @@
 // In:  {kind: 'open', model, variant, backend, attempt} · {kind: 'draw', id, photo, settings} · {kind: 'cancel', id}
 // Out: {kind: 'loading', done, total} · {kind: 'ready', backend, threads} · {kind: 'start', id, steps, width, height}
 //      {kind: 'step', id, index, image} · {kind: 'cancelled', id}
-//      {kind: 'done', id, blob, width, height, seconds, reduced}: whether the photo has lost pixels
+//      {kind: 'done', id, blob, width, height, seconds, reduced, unlike}: whether the photo has lost pixels, and
+//       how far it is from the training inputs, above 1 where it is unlike them, null where nobody knows
 //      {kind: 'error', id, message} · {kind: 'full', id, message, memory}: the next of TRIES may do, in a worker of its own
 
 import { fromState, stateSize, toState } from './codec.js';
 import { toPhotoSize } from './detail.js';
+import { distance } from './likeness.js';
 import { TRIES, isMemory, threadsFor } from './limits.js';
 import { DENOISER, openNetwork } from './network.js';
 import { START, normal } from './noise.js';
@@ -64,8 +66,10 @@ async function drawOn(network, id, photo, { seed, steps, sampler, spacing, guida
   const { picture, reduced } = await decode(photo, limits.pixels);
   const started = performance.now();
   const plan = makePlan(model, steps, sampler, spacing);
-  const inner = working(picture, Math.round(model.size * limits.share), model.fit, model.size_multiple);
+  const sized = (share) => working(picture, Math.round(model.size * share), model.fit, model.size_multiple);
+  const inner = sized(limits.share);
   const { width, height } = inner;
+  const unlike = model.likeness && distance(model.likeness, limits.share === 1 ? inner : sized(1));
   const { codec } = model;
   const size = stateSize(codec, inner);
   const cond = await toState(toPlanes(inner), codec, inner, network);
@@ -100,7 +104,7 @@ async function drawOn(network, id, photo, { seed, steps, sampler, spacing, guida
   const blob = await encode(result);
   await breathe(id);
   const seconds = (performance.now() - started) / 1000;
-  self.postMessage({ kind: 'done', id, blob, width: result.width, height: result.height, seconds, reduced });
+  self.postMessage({ kind: 'done', id, blob, width: result.width, height: result.height, seconds, reduced, unlike });
 }
 
 function failure(id, error) {
