@@ -13,8 +13,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import export.edge
 from export.edge.__main__ import main
 from export.edge.errors import UserError
+from export.edge.metrics.likeness import features, fit
 from export.edge.model.artifact import open_artifact
 from export.edge.pictures.arrays import resize, working
 from export.edge.pictures.files import open_picture
@@ -240,3 +242,31 @@ def test_a_full_disk_leaves_nothing_behind(make_model: MakeModel, photo: Path, t
     )  # fmt: skip
     assert ended.returncode == 2 and ended.stderr.splitlines()[-1].startswith("error: "), ended.stderr
     assert listing(tmp_path) == before
+
+
+def test_photos_unlike_the_training_inputs_are_named(
+    make_model: MakeModel, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rng, photos = np.random.default_rng(0), tmp_path / "photos"
+    photos.mkdir()
+    for name, low in (("dark.png", 0), ("light.png", 190)):
+        Image.fromarray(rng.integers(low, low + 60, (40, 70, 3), np.uint8)).save(photos / name)
+    dark = (rng.integers(0, 60, (40, 70, 3), np.uint8) for _ in range(20))
+    known = fit(np.stack([features(working(picture, 32, "crop", 8)) for picture in dark]))
+    assert known is not None
+    model = str(make_model(likeness=known.to_json()))
+
+    def notes(source: Path, output: str) -> list[str]:
+        main([model, str(source), str(tmp_path / output)])
+        return [line for line in capsys.readouterr().err.splitlines() if line.startswith("note: ")]
+
+    away = open_artifact(Path(model)).unlikeness(open_picture(photos / "light.png"))
+    assert away is not None and away > 1
+    (line,) = notes(photos / "light.png", "a.png")
+    assert line.startswith(f"note: light.png is unlike the pictures that this model was trained on ({away:.1f} times")
+    assert notes(photos / "dark.png", "b.png") == []
+    (line,) = notes(photos, "out")
+    assert line.startswith("note: 1 of 2 photos are unlike") and f"light.png ({away:.1f});" in line
+    assert export.edge.load(model).unlikeness(photos / "light.png") == away
+    main(["info", model])
+    assert "it can say which are unlike its training inputs" in capsys.readouterr().out

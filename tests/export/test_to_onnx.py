@@ -15,10 +15,14 @@ import onnxruntime
 import pytest
 import torch
 from onnx import numpy_helper
+from safetensors import safe_open
+from safetensors.numpy import save_file
 
 from export import denoiser_graph, to_onnx
 from export.edge.errors import UserError
+from export.edge.metrics.likeness import features, fit
 from export.edge.model.artifact import open_artifact
+from export.edge.model.bundles import bundle_metadata, bundle_tensors
 from export.edge.model.metadata import LATER_KEYS, METADATA_KEYS
 from torch_ref.weights import load_bundle
 
@@ -234,3 +238,18 @@ def test_what_older_bundles_lack_is_recommended_as_soon_as_they_have_it(exported
     bundle.config["diffusion"].update(spacing="logsnr", threshold=0.995, sampler="dpmpp")
     held = denoiser_graph.metadata(bundle)
     assert (held["spacing"], held["threshold"], held["sampler"]) == ("logsnr", "0.995", "dpmpp")
+
+
+def test_what_training_inputs_look_like_travels_with_the_bundle(exported: tuple[Path, Path], tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    known = fit(np.stack([features(rng.integers(0, 60, (24, 24, 3), np.uint8)) for _ in range(20)]))
+    with safe_open(exported[0], framework="numpy") as file:
+        config, networks = file.metadata()["config"], load_bundle(exported[0]).networks
+    tensors = bundle_tensors(networks, load_bundle(exported[0]).alphas_cumprod)
+    held = bundle_metadata(tensors, config, likeness=known)
+    path = tmp_path / "model.safetensors"
+    save_file(tensors, path, held)
+    assert known is not None and denoiser_graph.metadata(load_bundle(path))["likeness"] == known.to_json()
+    save_file(tensors, path, held | {"likeness": held["likeness"].replace("[", "[1,", 1)})
+    with pytest.raises(UserError, match="its config does not match its digest"):
+        load_bundle(path)

@@ -35,8 +35,8 @@ _FLOOR = 1.0 / 64.0
 """Added to a spread of brightness, of 1, before its logarithm."""
 _TOLERANCE = np.repeat([0.04, 0.15], [3 * GRID * GRID, 2 * GRID * GRID])
 """Deviation that a feature may always have: that of a fixed camera is nearly none."""
-_LEAST = 1e-3
-"""Least variance of a direction, in squared deviations."""
+_LEAST = 0.1
+"""Least variance of a direction, in squared deviations: pictures that hardly differ must not make a narrow gate."""
 _LARGEST = 1e6
 
 
@@ -116,7 +116,7 @@ def fit(found: np.ndarray) -> Likeness | None:
     for fold in range(FOLDS):
         out = np.arange(count) % FOLDS == fold
         apart[out] = _unscaled(found[~out]).parts(found[out])
-    along, left = MARGIN * np.quantile(apart, QUANTILE, axis=0)
+    along, left = np.maximum(MARGIN * np.quantile(apart, QUANTILE, axis=0), 1.0)
     whole = _unscaled(found)
     return Likeness(
         whole.mean.round(4),

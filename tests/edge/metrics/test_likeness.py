@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from typing import Any
 
@@ -65,8 +66,8 @@ def test_features_are_those_of_a_loop_over_blocks() -> None:
     light = square.mean(axis=2)
     edges = [0, 5, 11, 16, 22]
     colours, spreads, changes = [], [], []
-    for top, bottom in zip(edges, edges[1:], strict=False):
-        for left, right in zip(edges, edges[1:], strict=False):
+    for top, bottom in itertools.pairwise(edges):
+        for left, right in itertools.pairwise(edges):
             red, green, blue = square[top:bottom, left:right].reshape(-1, 3).mean(axis=0)
             colours += [(red + green + blue) / 3, red - blue, (red + blue) / 2 - green]
             spreads.append(np.log(light[top:bottom, left:right].std() + 1 / 64))
@@ -93,6 +94,12 @@ def test_what_travels_is_small_and_the_same_again(known: Likeness) -> None:
     assert read.to_json() == text and read.distance(sky(7)) == known.distance(sky(7))
 
 
+def test_pictures_that_hardly_differ_leave_room() -> None:
+    one = sky(3) // 2
+    known = fit(np.stack([features(one + np.uint8(n)) for n in range(20)]))
+    assert known is not None and known.distance(one + np.uint8(20)) < 1.0 < known.distance(255 - one)
+
+
 def damaged(**changes: Any) -> str:
     held = json.loads(fitted(12).to_json())
     return json.dumps({key: value for key, value in (held | changes).items() if value is not None})
@@ -101,14 +108,14 @@ def damaged(**changes: Any) -> str:
 @pytest.mark.parametrize(
     "text",
     [
-        "[]", "1", "{", "{}", damaged(rest=None), damaged(more=1), damaged(mean=[0.0]), damaged(rest=0), damaged(rest=[1]),
-        damaged(reach=[]), damaged(reach=[1, 1, -1]), damaged(components=[[0.0] * FEATURES]), damaged(rest="much"),
-        damaged(scale=[0.0] * FEATURES), damaged(mean=[1e300] * FEATURES), damaged(mean=None, rest=1e999),
-        damaged(mean=[[0.0]] * FEATURES), damaged(mean={"a": 1}), damaged(components=[[1], [1, 2], 3]),
+        "[]", "1", "{", "{}", damaged(rest=None), damaged(more=1), damaged(mean=[0.0]), damaged(rest=0),
+        damaged(rest=[1]), damaged(reach=[]), damaged(reach=[1, 1, -1]), damaged(components=[[0.0] * FEATURES]),
+        damaged(rest="much"), damaged(scale=[0.0] * FEATURES), damaged(mean=[1e300] * FEATURES),
+        damaged(mean=None, rest=1e999), damaged(mean=[[0.0]] * FEATURES), damaged(mean={"a": 1}), damaged(components=[[1], [1, 2], 3]),
     ],
 )  # fmt: skip
 def test_what_makes_no_sense_is_refused(text: str) -> None:
-    with pytest.raises(UserError, match="^model x: likeness does not describe pictures .*; export it again$"):
+    with pytest.raises(UserError, match=r"^model x: likeness does not describe pictures .*; export it again$"):
         read_likeness(text, "model x: likeness")
 
 

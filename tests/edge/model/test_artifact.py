@@ -16,9 +16,11 @@ import pytest
 from onnx import TensorProto, helper
 
 from export.edge.errors import UserError
+from export.edge.metrics.likeness import features, fit
 from export.edge.model import artifact
 from export.edge.model.layout import write_networks
 from export.edge.model.variants import VARIANTS, Variant
+from export.edge.pictures.arrays import working
 
 MakeModel = Callable[..., Path]
 
@@ -36,6 +38,18 @@ def test_what_older_files_lack_has_its_old_meaning(make_model: MakeModel) -> Non
     assert (model.spacing, model.threshold, model.coordinates) == ("trailing", 0.0, False)
     model = artifact.open_artifact(make_model(spacing="logsnr", threshold="0.995", sampler="dpmpp"))
     assert (model.spacing, model.threshold, model.sampler) == ("logsnr", 0.995, "dpmpp")
+
+
+def test_what_training_inputs_look_like_is_there_or_not(make_model: MakeModel) -> None:
+    rng = np.random.default_rng(0)
+    known = fit(np.stack([features(rng.integers(0, 60, (32, 32, 3), np.uint8)) for _ in range(20)]))
+    assert known is not None
+    dark, light = (rng.integers(low, low + 60, (40, 70, 3), np.uint8) for low in (0, 190))
+    assert artifact.open_artifact(make_model()).unlikeness(dark) is None
+    model = artifact.open_artifact(make_model(likeness=known.to_json()))
+    assert model.unlikeness(light) == known.distance(working(light, 32, "crop", 8)) > 2
+    with pytest.raises(UserError, match=r"model\.onnx: likeness does not describe pictures .*; export it again$"):
+        artifact.open_artifact(make_model(likeness=known.to_json().replace("[", "[0,", 1)))
 
 
 def test_the_schedule_crosses_to_the_last_bit(make_model: MakeModel) -> None:

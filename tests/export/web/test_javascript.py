@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from export.edge.detail import to_photo_size
+from export.edge.metrics import likeness
 from export.edge.pictures.arrays import FITS, to_float, to_uint8, working
 from export.edge.sampling.coordinates import with_coordinates
 from export.edge.sampling.guidance import guided
@@ -156,6 +157,17 @@ def test_working_pictures_are_the_same(ask: Ask, fit: str) -> None:
     found = ask([{"ask": "working", "given": as_json(p), "size": 28, "fit": fit, "multiple": 8} for p in given])
     for source, inner in zip(given, found, strict=True):
         assert inner == as_json(working(source, 28, fit, 8))
+
+
+def test_likeness_is_the_same(ask: Ask) -> None:
+    given = [picture(height, width) for height, width in ((32, 32), (24, 40), (41, 33), (3, 2))]
+    given += [np.full((9, 9, 3), level, np.uint8) for level in (0, 7, 255)]
+    known = likeness.fit(np.stack([likeness.features(picture(32, 32, seed)) for seed in range(100, 140)]))
+    assert known is not None
+    found = ask([{"ask": "features", "given": as_json(source)} for source in given])
+    np.testing.assert_allclose(found, [likeness.features(source) for source in given], rtol=0, atol=1e-5)
+    found = ask([{"ask": "distance", "known": known.as_entry(), "given": as_json(source)} for source in given])
+    np.testing.assert_allclose(found, [known.distance(source) for source in given], rtol=1e-5)
 
 
 @pytest.mark.parametrize("fit", FITS)

@@ -6,8 +6,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
+from export.edge.metrics.likeness import features, fit
 from export.edge.model.artifact import open_artifact
 from export.edge.pictures.files import open_picture
 from export.edge.translate import Options, translate
@@ -75,6 +77,24 @@ def test_a_photo_becomes_what_export_edge_makes_of_it(visit: Visit, folder_of_mo
         wanted = translate(model, open_picture(source), Options(5, sampler, "logsnr"), seed=SEED)
         assert furthest(downloaded(page)[1], wanted) <= 2
     assert visit.complaints == []
+
+
+def test_a_photo_unlike_the_training_inputs_is_named(visit: Visit, tmp_path: Path) -> None:
+    rng, page = np.random.default_rng(0), visit.page
+    known = fit(np.stack([features(rng.integers(0, 60, (24, 24, 3), np.uint8)) for _ in range(20)]))
+    assert known is not None
+
+    def changed(route: Any) -> None:
+        answer = route.fetch()
+        route.fulfill(response=answer, json={**answer.json(), "likeness": known.as_entry()})
+
+    page.route("**/model.json", changed)
+    visit.arrive()
+    page.set_input_files("#file", photo(tmp_path / "photo.png"))
+    visit.state("done")
+    text = page.locator("#unlike").text_content() or ""
+    assert page.locator("#unlike").is_visible() and "unlike the pictures" in text and "expect wrong colours" in text
+    assert barriers(page) == []
 
 
 def test_orientation_and_variants_are_followed(visit: Visit, folder_of_models: Path, tmp_path: Path) -> None:
