@@ -35,7 +35,7 @@ _FLOOR = 1.0 / 64.0
 """Added to a spread of brightness, of 1, before its logarithm."""
 _TOLERANCE = np.repeat([0.04, 0.15], [3 * GRID * GRID, 2 * GRID * GRID])
 """Deviation that a feature may always have: that of a fixed camera is nearly none."""
-_LEAST = 0.1
+_LEAST = 0.02
 """Least variance of a direction, in squared deviations: pictures that hardly differ must not make a narrow gate."""
 _LARGEST = 1e6
 
