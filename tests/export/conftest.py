@@ -23,7 +23,8 @@ UNET: dict[str, Any] = {
     "width": 8,
     "multipliers": [1, 2],
     "blocks": 1,
-    "groups": 4,
+    # At the bottom of the smallest picture a group is one value.
+    "groups": 8,
     "head": "affine",
 }
 ATTENTION = {"attention_levels": [1], "head_channels": 4, "cross_attention": True}
