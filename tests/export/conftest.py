@@ -27,8 +27,9 @@ UNET: dict[str, Any] = {
     "groups": 8,
     "head": "affine",
 }
-# On one level: the exporter takes longer for every layer. Others have more levels; the parity suite attends to cond too.
-ATTENTION = {"multipliers": [1], "attention_levels": [0], "head_channels": 4}
+# On one level: the exporter takes time for every layer. Others have more levels; the parity suite attends to cond too.
+# Groups of one value would give the bias alone, whatever the coordinates of the smallest picture.
+ATTENTION = {"multipliers": [1], "groups": 4, "attention_levels": [0], "head_channels": 4}
 MODELS: dict[str, dict[str, Any]] = {
     "seed": {"architecture": "seed", "width": 4, "output_activation": "none"},
     "unet": UNET,
