@@ -17,10 +17,10 @@ from export.edge.disk.sums import check_sums
 from export.edge.errors import UserError, run
 from export.edge.model.artifact import Artifact, open_artifact, open_network, read_sealed
 from export.edge.model.codec import SIDES
-from export.edge.model.layout import DENOISER, FOLDER, SAMPLER, SUMS, model_file, networks, variants
+from export.edge.model.layout import DENOISER, FOLDER, SAMPLER, SUMS, model_file, networks, photo_file, variants
 from export.folder import GOLDEN_BAR, check_golden
-from export.probes import listed, opened, probe_pictures
-from export.publish import SAMPLER_BAR, sampler_difference
+from export.probes import listed, opened, paint_photos, probe_pictures
+from export.publish import PHOTO_BAR, SAMPLER_BAR, photo_difference, sampler_difference
 from export.scoring import STEPS, score_files, working_side
 from torch_ref.weights import Bundle, load_bundle
 
@@ -125,6 +125,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         print(f"{SAMPLER}: largest difference from the host loop {difference:.1e}, allowed {SAMPLER_BAR:.0e}")
         if not difference <= SAMPLER_BAR:
             raise UserError(f"{onnx / SAMPLER} draws other pictures than the host loop; export the bundle again")
+    check_photo_graphs(args.source, working_side(model))
     levels = check_golden(args.source)
     print(f"golden picture: largest difference {levels} of 255 levels, allowed {GOLDEN_BAR}")
     if levels > GOLDEN_BAR:
@@ -151,6 +152,21 @@ def check_codec(bundle: Path, folder: Path) -> None:
     print(f"codec: largest difference {difference:.1e}, allowed {BAR:.0e}")
     if difference > BAR:
         raise UserError(f"the codec files of {folder} differ from torch by {difference:.1e}; export the bundle again")
+
+
+def check_photo_graphs(folder: Path, side: int) -> None:
+    """Print how far an artifact's whole translations in one graph are from `export.edge`'s, for painted photos.
+
+    Raises UserError where that is more than PHOTO_BAR.
+    """
+    photos = paint_photos(side)
+    for name in variants(folder):
+        if not (path := folder / FOLDER / photo_file(name)).is_file():
+            continue
+        levels = photo_difference(folder, name, photos)
+        print(f"{path.name}: largest difference from export.edge {levels} of 255 levels, allowed {PHOTO_BAR}")
+        if levels > PHOTO_BAR:
+            raise UserError(f"{path} makes other pictures than export.edge; export the bundle again")
 
 
 def check_variants(
