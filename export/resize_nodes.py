@@ -222,6 +222,8 @@ def _filtered(picture: Value, other: Value, window: Window, axis: int) -> Value:
         return levels.floor().call("Clip", 0.0, 255.0).to(np.uint8).reshape(by.count, lines, 3)
 
     made = looped(picture.nodes, f"axis{axis}", (other + strip - 1) // strip, turn)
+    # For onnx.reference too, which joins what the turns give along its first axis and adds none.
+    made = made.reshape(-1, window.count, strip, 3)
     if axis == 0:
         return made.transpose(1, 0, 2, 3).reshape(window.count, -1, 3).part(0, other, 1)
     return made.transpose(0, 2, 1, 3).reshape(-1, window.count, 3).part(0, other, 0)

@@ -57,7 +57,7 @@ def test_a_changed_or_missing_file_is_named(name: str, artifact: Path) -> None:
     data = bytearray((artifact / name).read_bytes())
     data[len(data) // 2] ^= 1
     (artifact / name).write_bytes(data)
-    with pytest.raises(UserError, match=f"{name} is damaged"):
+    with pytest.raises(UserError, match=f"{name} is changed or damaged"):
         check_sums(artifact)
     (artifact / name).unlink()
     with pytest.raises(UserError, match=f"{name} does not exist"):

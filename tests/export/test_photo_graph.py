@@ -13,6 +13,7 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
+from onnx.reference import ReferenceEvaluator
 
 from export import photo_graph, publish, sampler_graph, verify
 from export.edge.__main__ import main as edge
@@ -113,6 +114,15 @@ def test_it_stands_alone_and_old_runtimes_read_it(model: Path) -> None:
     # A square of 32 pixels, and eight times as many for the widest photo, each three numbers.
     noise = 4 * 3 * 8 * 32 * 32
     assert len(made.SerializeToString()) < noise + len(onnx.load(model / "onnx/model.onnx").SerializeToString()) + 2**18
+
+
+def test_the_reference_evaluator_makes_the_same(tmp_path: Path) -> None:
+    """That of the onnx package, which shares no code with onnxruntime; for a small photo and a smaller one."""
+    write_model(tmp_path, {"size": "8", "steps": "1"})
+    evaluator = ReferenceEvaluator(str(tmp_path / "onnx/photo.onnx"))
+    for picture in (photo(20, 30), photo(5, 4)):
+        (found,) = evaluator.run(None, {"photo": picture, "noise": np.zeros(0, np.float32)})
+        assert np.abs(np.asarray(found).astype(int) - translate(open_artifact(tmp_path), picture)).max() <= 2
 
 
 def test_it_has_codecs_other_networks_and_their_variants(two_networks: Path) -> None:

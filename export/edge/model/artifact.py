@@ -141,7 +141,10 @@ def read_sealed(path: Path, expect_sha256: str | None = None) -> bytes:
         raise UserError(f"model {path} has the SHA-256 {found}, not the expected {wanted}; get the file that has")
     start, claimed = _find_mark(data, path)
     if _digest(data, start) != claimed:
-        raise UserError(f"model {path} is damaged: its content does not match its digest; get a fresh copy of it")
+        raise UserError(
+            f"model {path} is changed or damaged since export: its content does not match its digest; get a fresh copy "
+            "of it, or, where a tool changed it on purpose, check it with export.verify ARTIFACT FILE --seal"
+        )
     check_self_contained(data, path)
     return data
 
