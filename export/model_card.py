@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from export import photo_card
 from export.edge.disk.reading import parse_json, read_text
 from export.edge.errors import UserError
 from export.edge.markdown import table
 from export.edge.model.bundles import Training
+from export.edge.model.layout import PHOTO
 from export.edge.version import __version__
 from export.publish import Outcome
 from export.scoring import STEPS
@@ -107,6 +109,8 @@ def card(bundle: Bundle, facts: Facts) -> str:
             "`onnx/sampler.onnx` holds the whole loop: inputs `cond`, in [-1, 1], and `noise`, standard normal, both "
             "float32 (batch, 3, height, width); output `picture`, of the same shape, in [0, 1].",
         ]
+    if photos := sorted(name for name in published if name.startswith(PHOTO)):
+        lines += ["", *photo_card.lines(photos)]
     lines += ["", "## Training", *_training(bundle.config, bundle.training), "", "## Evaluation", *evaluation]
     lines += ["", "## Precision", *_precision(facts), "", "## Parity", *parity]
     lines += [

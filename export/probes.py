@@ -50,6 +50,12 @@ def paint_probe(seed: int, size: int) -> np.ndarray:
     return np.floor(np.clip(picture, 0.0, 1.0) * 255.0 + 0.5).astype(np.uint8)
 
 
+def paint_photos(side: int) -> list[np.ndarray]:
+    """Painted photos that are larger and smaller than a model's size, uint8 (height, width, 3), none of them square."""
+    large = paint_probe(2 * COUNT, 4 * side)
+    return [large[:, side // 2 : 3 * side], large[: side // 2 + 1, : side // 3 + 1]]
+
+
 def probe_pictures(paths: Sequence[Path] | None, side: int, fit: str) -> tuple[list[np.ndarray], list[np.ndarray]]:
     """Guiding pictures to calibrate on and to judge by, at most COUNT each, uint8 (side, side, 3).
 

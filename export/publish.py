@@ -10,21 +10,25 @@ import numpy as np
 import onnx
 import onnxruntime
 
-from export import precision, sampler_graph
+from export import photo_graph, precision, sampler_graph
 from export.edge.errors import UserError
 from export.edge.model import artifact
 from export.edge.model.artifact import open_artifact
-from export.edge.model.layout import DENOISER, SAMPLER, model_file, networks
+from export.edge.model.layout import DENOISER, SAMPLER, model_file, networks, photo_file, variants
+from export.edge.model.photo import open_photo_graph
 from export.edge.model.variants import REFERENCE, VARIANTS, Variant
 from export.edge.pictures.arrays import to_float
 from export.edge.sampling.guidance import guided
 from export.edge.sampling.loop import generate
 from export.edge.sampling.noise import start_noise
+from export.edge.translate import Options, translate
 from export.makers import MAKERS, Exported
 from export.scoring import Score, nchw, score_files
 
 SAMPLER_BAR = 5e-4
 """Largest difference of a picture in [0, 1] from the host loop's."""
+PHOTO_BAR = 2
+"""Largest difference of a whole translation in one graph from `export.edge`, levels of 255."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +37,7 @@ class Outcome:
 
     name: str
     score: Score | None
-    """Absent for the sampler."""
+    """Absent for the sampler and for whole translations."""
     exact: Score | None
     """That of float32, measured in turns with it."""
     note: str
@@ -82,9 +86,7 @@ def publish_sampler(
     """
     base, path = folder / VARIANTS[REFERENCE].file, folder / SAMPLER
     try:
-        root = folder.parent
-        others = {name: onnx.load(model_file(root, network=name)) for name in networks(root) if name != DENOISER}
-        graph = sampler_graph.build(onnx.load(base), steps, sampler, spacing, others)
+        graph = sampler_graph.build(onnx.load(base), steps, sampler, spacing, _others(folder.parent))
     except UserError as error:
         if steps is not None or sampler is not None or spacing is not None:
             raise
@@ -95,6 +97,49 @@ def publish_sampler(
         path.unlink()
         return Outcome(SAMPLER, None, None, f"it differs from the host loop by {difference:.1e}", False)
     return Outcome(SAMPLER, None, None, f"largest difference from the host loop {difference:.1e}", True)
+
+
+def publish_photo(
+    folder: Path, name: str, steps: int | None, sampler: str | None, spacing: str | None, tried: Sequence[np.ndarray]
+) -> Outcome:
+    """Make the whole translation with a variant of the denoiser, in `folder`; kept where its pictures are the edge's.
+
+    `tried`: photos, uint8 (height, width, 3). Raises UserError as `publish_sampler` does.
+    """
+    root, path = folder.parent, folder / photo_file(name)
+    there = variants(root)
+    if name not in there:
+        return Outcome(path.name, None, None, f"there is no {networks(root)[DENOISER][name].file} to put in it", False)
+    try:
+        loop = sampler_graph.build(onnx.load(there[name]), steps, sampler, spacing, _others(root))
+    except UserError as error:
+        if steps is not None or sampler is not None or spacing is not None:
+            raise
+        return Outcome(path.name, None, None, str(error), False)
+    write(path, photo_graph.build(loop, half=name != REFERENCE))
+    levels = photo_difference(root, name, tried)
+    if levels > PHOTO_BAR:
+        path.unlink()
+        return Outcome(path.name, None, None, f"it differs from export.edge by {levels} of 255 levels", False)
+    return Outcome(path.name, None, None, f"largest difference from export.edge {levels} of 255 levels", True)
+
+
+def _others(root: Path) -> dict[str, onnx.ModelProto]:
+    """The graphs of an artifact's other networks and of its codec."""
+    return {name: onnx.load(model_file(root, network=name)) for name in networks(root) if name != DENOISER}
+
+
+def photo_difference(root: Path, name: str, photos: Sequence[np.ndarray]) -> int:
+    """How far a whole translation in one graph is from `export.edge` with the same variant, levels of 255.
+
+    Raises UserError where the two do not belong together.
+    """
+    graph, model = open_photo_graph(root, variant=name), open_artifact(root, variant=name)
+    if graph.weights_digest != model.weights_digest:
+        raise UserError(f"{graph.path} was made from other weights than the model; export the bundle again")
+    options = Options(graph.steps, graph.sampler, graph.spacing)
+    pairs = ((graph.translate(photo), translate(model, photo, options)) for photo in photos)
+    return max(int(np.abs(found.astype(int) - wanted.astype(int)).max()) for found, wanted in pairs)
 
 
 def sampler_difference(folder: Path, picture: np.ndarray) -> float:

@@ -29,8 +29,8 @@ from export.edge.sampling.table import SAMPLERS
 from export.folder import staged, write_configs, write_golden
 from export.makers import Exported
 from export.model_card import NOT_STATED, Facts, card, evaluation_lines, parity_lines, read_report
-from export.probes import listed, probe_pictures
-from export.publish import Outcome, publish, publish_sampler, write
+from export.probes import listed, paint_photos, probe_pictures
+from export.publish import Outcome, publish, publish_photo, publish_sampler, write
 from export.run_weights import RunWeights, find_weights, is_run
 from export.scoring import working_side
 from export.verify import BAR, compare
@@ -86,8 +86,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         raise UserError(f"--output {args.output} is the folder of a run; name another, such as {inside}")
     if args.output.is_dir():
         check_output_folder(args.output / FOLDER, "--output")
-    if args.no_sampler and (args.steps, args.sampler, args.spacing) != (None, None, None):
-        raise UserError("--steps, --sampler and --spacing are for sampler.onnx, which --no-sampler leaves out")
+    if args.no_sampler and not args.photo and (args.steps, args.sampler, args.spacing) != (None, None, None):
+        raise UserError("--steps, --sampler and --spacing are for sampler.onnx and photo.onnx, and both are left out")
     bundle = load_bundle(source.bundle)
     evaluation = _evaluation(args.evaluation, source, bundle)
     parity = _report(args.parity, "--parity", parity_lines, bundle)
@@ -109,6 +109,10 @@ def main(argv: Sequence[str] | None = None) -> None:
             _tell(args.output, new, outcome)
             if not outcome.published:
                 del held[DENOISER][name]
+        photos = paint_photos(side)
+        for name in dict.fromkeys(args.photo):
+            outcomes.append(publish_photo(path.parent, name, args.steps, args.sampler, args.spacing, photos))
+            _tell(args.output, new, outcomes[-1])
         write_networks(new, held)
         shutil.copyfile(source.bundle, new / BUNDLE)
         write_configs(new, bundle, model)
@@ -179,14 +183,19 @@ def _parser() -> argparse.ArgumentParser:
         help="pictures like those to translate: int8 learns its values from half of them, all are tried on the "
         "other half (default: painted ones)",
     )
+    parser.add_argument(
+        "--photo",
+        nargs="*",
+        choices=VARIANTS,
+        default=[REFERENCE],
+        help="variants of which a whole translation is written as one graph, photo.onnx, photo_int8.onnx and so on; "
+        "none for no such file (default: fp32)",
+    )
     parser.add_argument("--no-sampler", action="store_true", help="leave out sampler.onnx, the whole loop in one graph")
-    parser.add_argument("--steps", type=int, help="sampling steps of sampler.onnx; default: what the model recommends")
-    parser.add_argument(
-        "--sampler", choices=SAMPLERS, help="sampler of sampler.onnx; default: what the model recommends"
-    )
-    parser.add_argument(
-        "--spacing", choices=SPACINGS, help="timesteps of sampler.onnx; default: what the model recommends"
-    )
+    where = "of sampler.onnx and photo.onnx; default: what the model recommends"
+    parser.add_argument("--steps", type=int, help=f"sampling steps {where}")
+    parser.add_argument("--sampler", choices=SAMPLERS, help=f"sampler {where}")
+    parser.add_argument("--spacing", choices=SPACINGS, help=f"timesteps {where}")
     parser.add_argument("--license", default=NOT_STATED, help="license named on the model card, such as cc-by-4.0")
     parser.add_argument("--title", default="", help="title of the model card; default: the name of the run folder")
     parser.add_argument(

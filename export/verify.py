@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,11 +18,12 @@ from export.edge.disk.sums import check_sums
 from export.edge.errors import UserError, run
 from export.edge.model.artifact import Artifact, open_artifact, open_network, read_sealed
 from export.edge.model.codec import SIDES
-from export.edge.model.layout import DENOISER, FOLDER, SAMPLER, SUMS, model_file, networks, variants
+from export.edge.model.layout import DENOISER, FOLDER, SAMPLER, SUMS, model_file, networks, photo_file, variants
 from export.folder import GOLDEN_BAR, check_golden
-from export.probes import listed, opened, probe_pictures
-from export.publish import SAMPLER_BAR, sampler_difference
+from export.probes import listed, opened, paint_photos, probe_pictures
+from export.publish import PHOTO_BAR, SAMPLER_BAR, photo_difference, sampler_difference
 from export.scoring import STEPS, score_files, working_side
+from export.seal import SEAL_BAR, reseal
 from torch_ref.weights import Bundle, load_bundle
 
 BAR = 1e-5
@@ -94,7 +96,18 @@ def main(argv: Sequence[str] | None = None) -> None:
         "pictures of every variant, the sampling loop, the golden picture. Or compare one ONNX file with torch.",
     )
     parser.add_argument("source", type=Path, help="the artifact's folder, or a bundle, model.safetensors")
-    parser.add_argument("model", type=Path, nargs="?", help="with a bundle: the exported file, onnx/model.onnx")
+    parser.add_argument(
+        "model",
+        type=Path,
+        nargs="?",
+        help="with a bundle: the exported file, onnx/model.onnx; with --seal: the changed file",
+    )
+    parser.add_argument(
+        "--seal",
+        action="store_true",
+        help="with an artifact's folder and a model file that another tool changed, such as a simplifier: compare its "
+        "pictures with the artifact's, and write its new digest into it where they are the same",
+    )
     parser.add_argument("--pictures", type=Path, metavar="DIR", help="guiding pictures (default: painted ones)")
     parser.add_argument("--targets", type=Path, metavar="DIR", help="the true pictures, named like those of --pictures")
     parser.add_argument("--steps", type=int, help=f"sampling steps of a scored picture (default {STEPS})")
@@ -103,6 +116,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parser.parse_args(words)
     if args.threads is not None and args.threads < 1:
         raise UserError(f"--threads {args.threads} is less than 1; give at least one or leave it out")
+    if args.seal:
+        seal_changed(args)
+        return
     if args.expect_sha256 is not None:
         read_sealed(model_file(args.source) if args.model is None else args.model, args.expect_sha256)
     if args.model is not None:
@@ -125,10 +141,20 @@ def main(argv: Sequence[str] | None = None) -> None:
         print(f"{SAMPLER}: largest difference from the host loop {difference:.1e}, allowed {SAMPLER_BAR:.0e}")
         if not difference <= SAMPLER_BAR:
             raise UserError(f"{onnx / SAMPLER} draws other pictures than the host loop; export the bundle again")
+    check_photo_graphs(args.source, working_side(model))
     levels = check_golden(args.source)
     print(f"golden picture: largest difference {levels} of 255 levels, allowed {GOLDEN_BAR}")
     if levels > GOLDEN_BAR:
         raise UserError(f"{args.source} draws another golden picture than when it was made; export the bundle again")
+
+
+def seal_changed(args: argparse.Namespace) -> None:
+    """Seal `args.model` again and print what it was compared with. Raises UserError as `export.seal.reseal` does."""
+    if args.model is None or not args.source.is_dir():
+        raise UserError("--seal needs an artifact's folder and the changed model file; give both")
+    pictures, _ = _pictures(args.pictures, None, open_artifact(args.source))
+    name, levels = reseal(args.source, args.model, pictures, args.threads)
+    print(f"{args.model}: sealed; largest difference from {name} {levels} of 255 levels, allowed {SEAL_BAR}")
 
 
 def against_torch(bundle_path: Path, model_path: Path, threads: int | None, network: str = DENOISER) -> None:
@@ -151,6 +177,21 @@ def check_codec(bundle: Path, folder: Path) -> None:
     print(f"codec: largest difference {difference:.1e}, allowed {BAR:.0e}")
     if difference > BAR:
         raise UserError(f"the codec files of {folder} differ from torch by {difference:.1e}; export the bundle again")
+
+
+def check_photo_graphs(folder: Path, side: int) -> None:
+    """Print how far an artifact's whole translations in one graph are from `export.edge`'s, for painted photos.
+
+    Raises UserError where that is more than PHOTO_BAR.
+    """
+    photos = paint_photos(side)
+    for name in variants(folder):
+        if not (path := folder / FOLDER / photo_file(name)).is_file():
+            continue
+        levels = photo_difference(folder, name, photos)
+        print(f"{path.name}: largest difference from export.edge {levels} of 255 levels, allowed {PHOTO_BAR}")
+        if levels > PHOTO_BAR:
+            raise UserError(f"{path} makes other pictures than export.edge; export the bundle again")
 
 
 def check_variants(

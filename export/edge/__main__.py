@@ -23,6 +23,7 @@ from export.edge.errors import UserError, run
 from export.edge.metrics import likeness
 from export.edge.model.artifact import Artifact, check_sha256, open_artifact
 from export.edge.model.layout import model_file
+from export.edge.model.photo import FIXED, PhotoGraph, open_photo_graph, photo_path
 from export.edge.pictures.arrays import check_size
 from export.edge.pictures.files import open_photo, save_picture
 from export.edge.pictures.film import check_film, frame, most_frames, save_film
@@ -65,6 +66,11 @@ def _parser() -> argparse.ArgumentParser:
         help="which model of the folder: fp32 (default), fp16, int8, or another that its networks.json names",
     )
     parser.add_argument("--threads", type=int, help="processor threads; default: one for each physical core")
+    parser.add_argument(
+        "--graph",
+        action="store_true",
+        help="translate by photo.onnx, the whole way in one graph, in which steps, size and all but the seed are fixed",
+    )
     _add_sampling(parser)
     _add_pictures(parser)
     return parser
@@ -141,8 +147,10 @@ def _check(arguments: argparse.Namespace) -> list[Job]:
     jobs = plan_jobs([arguments.photo], arguments.output)
     if arguments.save_intermediate is not None:
         check_frames(arguments.save_intermediate, arguments.photo)
-    model = model_file(arguments.model, arguments.variant)
+    model = (photo_path if arguments.graph else model_file)(arguments.model, arguments.variant)
     check_input_file(model, "model")
+    if arguments.graph:
+        _check_graph_options(arguments)
     written = {"output": arguments.output}
     if arguments.film is not None:
         written["film"] = check_film(arguments.film)
@@ -161,6 +169,14 @@ def _check(arguments: argparse.Namespace) -> list[Job]:
     if not 0.0 <= arguments.eta <= 1.0:
         raise UserError(f"--eta {arguments.eta} is outside 0 ... 1; choose a number inside")
     return jobs
+
+
+def _check_graph_options(arguments: argparse.Namespace) -> None:
+    """Raise UserError for an option that photo.onnx cannot take."""
+    for name, usual in FIXED.items():
+        if (value := getattr(arguments, name)) != usual:
+            option = f"--{name.replace('_', '-')} {value}"
+            raise UserError(f"{option} cannot be had with --graph, in which all but the seed is fixed; leave one out")
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -189,12 +205,12 @@ def _translate_folder(arguments: argparse.Namespace, jobs: Sequence[Job]) -> Non
     for line in left_out([arguments.photo]):
         print(f"note: {line}", file=sys.stderr)
     model = _open_model(arguments)
-    # Options that suit no photo are named once, not once for each photo.
-    model.plan(arguments.steps, arguments.sampler, arguments.eta, spacing=arguments.spacing)
-    if arguments.size is not None:
-        check_size(arguments.size, model.size_multiple)
-    if arguments.tile not in (None, OWN_TILE):
-        check_tile(model, arguments.tile)
+    if isinstance(model, Artifact):  # Options that suit no photo are named once, not once for each photo.
+        model.plan(arguments.steps, arguments.sampler, arguments.eta, spacing=arguments.spacing)
+        if arguments.size is not None:
+            check_size(arguments.size, model.size_multiple)
+        if arguments.tile not in (None, OWN_TILE):
+            check_tile(model, arguments.tile)
     arguments.output.mkdir(exist_ok=True)
     progress, away = Progress(noun="photo"), dict[str, float | None]()
 
@@ -257,17 +273,20 @@ def _translate_photo(arguments: argparse.Namespace) -> None:
     print(f"{arguments.output} ({width} x {height}) in {time.perf_counter() - started:.1f} s")
 
 
-def _open_model(arguments: argparse.Namespace) -> Artifact:
-    return open_artifact(arguments.model, arguments.threads, arguments.expect_sha256, arguments.variant)
+def _open_model(arguments: argparse.Namespace) -> Artifact | PhotoGraph:
+    opened = open_photo_graph if arguments.graph else open_artifact
+    return opened(arguments.model, arguments.threads, arguments.expect_sha256, arguments.variant)
 
 
 def _draw(
     arguments: argparse.Namespace,
-    model: Artifact,
+    model: Artifact | PhotoGraph,
     picture: np.ndarray,
     on_step: Callable[[Call, int], None] | None = None,
     on_window: Callable[[int, int], None] | None = None,
 ) -> np.ndarray:
+    if isinstance(model, PhotoGraph):
+        return model.translate(picture, arguments.seed)
     options = Options(
         steps=arguments.steps,
         sampler=arguments.sampler,

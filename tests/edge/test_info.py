@@ -68,7 +68,7 @@ def test_damage_is_found_wherever_it_is(artifact: Path, name: str) -> None:
     data = bytearray((artifact / name).read_bytes())
     data[len(data) // 2] ^= 1
     (artifact / name).write_bytes(data)
-    with pytest.raises(UserError, match=f"{name} is damaged"):
+    with pytest.raises(UserError, match=f"{name} is changed or damaged"):
         describe(artifact)
 
 

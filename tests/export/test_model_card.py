@@ -36,7 +36,10 @@ PARITY: dict[str, Any] = {"lines": [LINE, LINE | {"absolute": 3e-6}], "passed": 
 def test_the_card(exported: tuple[Path, Path]) -> None:
     bundle = load_bundle(exported[0])
     bundle.config["data"]["path"] = "/home/someone/secret/webcam"
-    outcomes = [Outcome("sampler.onnx", None, None, "largest difference from the host loop 1.0e-07", True)]
+    outcomes = [
+        Outcome("sampler.onnx", None, None, "largest difference from the host loop 1.0e-07", True),
+        Outcome("photo.onnx", None, None, "largest difference from export.edge 1 of 255 levels", True),
+    ]
     text = card(bundle, Facts("cc-by-4.0", outcomes, 2e-7, EVALUATION, PARITY))
     assert text.startswith('---\nlicense: "cc-by-4.0"\n')
     for part in (
@@ -46,6 +49,8 @@ def test_the_card(exported: tuple[Path, Path]) -> None:
         "2 comparisons, all within their bounds",
         "called `webcam`",
         "`onnx/sampler.onnx` holds the whole loop",
+        "The whole translation in one graph: `onnx/photo.onnx`.",
+        "Swift (not run by us):",
     ):
         assert part in text
     assert "someone" not in text
@@ -64,6 +69,7 @@ def test_a_card_without_reports_is_honest(exported: tuple[Path, Path]) -> None:
     ):
         assert part in text
     assert "sampler.onnx" not in text
+    assert "photo.onnx" not in text
 
 
 def test_reports_that_are_not_about_these_weights(tmp_path: Path) -> None:

@@ -11,14 +11,18 @@ import onnx
 import onnxruntime
 import pytest
 import torch
+from onnx.reference import ReferenceEvaluator
 
 from export import sampler_graph
 from export.edge.errors import UserError
 from export.edge.model.artifact import open_artifact, seal
+from export.edge.model.metadata import LATER_KEYS
 from export.edge.sampling.guidance import guided
 from export.edge.sampling.loop import bounded, iterate
 from export.edge.sampling.noise import normal
 from export.edge.sampling.table import coefficients
+from tests.edge.conftest import graph as tiny_graph
+from tests.edge.conftest import metadata
 from torch_ref import diffusion
 from torch_ref.guidance import guided as guided_in_torch
 from torch_ref.weights import load_bundle
@@ -100,6 +104,18 @@ def test_it_draws_what_the_host_loop_and_torch_draw(
             )  # fmt: skip
         in_torch = (last_in_torch.x / 2.0 + 0.5).clamp(0.0, 1.0).numpy()
         np.testing.assert_allclose(found, in_torch, rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("steps", [1, 3])
+def test_the_reference_evaluator_draws_the_same(steps: int) -> None:
+    """That of the onnx package, which shares no code with onnxruntime."""
+    denoiser = tiny_graph()
+    onnx.helper.set_model_props(denoiser, metadata(**LATER_KEYS))
+    model = sampler_graph.build(denoiser, steps=steps)
+    shape = (1, 3, 32, 32)
+    feeds = {"cond": np.tanh(normal(1, 0, shape)), "noise": normal(2, 0, shape)}
+    (found,), (wanted,) = ReferenceEvaluator(model).run(None, feeds), session(model).run(None, feeds)
+    np.testing.assert_allclose(np.asarray(found), np.asarray(wanted), rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize("share", [0.0001, 0.37, 0.995, 1.0])

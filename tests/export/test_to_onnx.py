@@ -135,10 +135,11 @@ def test_the_command_prints_a_line_a_file_and_repeats_itself(
     assert done.stderr == ""
     lines = done.stdout.splitlines()
     assert lines[0].startswith(f"{path}  ")
-    assert len(lines) == 4  # three graphs, or why one is not there, and the folder
+    assert len(lines) == 5  # four graphs, or why one is not there, and the folder
     # The bundle recommends ddpm.
     assert [line.split(":")[1].strip() for line in lines if line.startswith("left out: ")] == [
-        str(path.parent / "sampler.onnx")
+        str(path.parent / "sampler.onnx"),
+        str(path.parent / "photo.onnx"),
     ]
     same = exported[1].parents[1]
     ours = [p.relative_to(same) for p in same.rglob("*") if p.is_file() and p.name not in ("README.md", "SHA256SUMS")]

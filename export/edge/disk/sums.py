@@ -46,5 +46,8 @@ def check_sums(folder: Path) -> int:
         if not file.resolve().is_relative_to(root):
             raise UserError(f"{file} is a link that leads out of {folder}; put the file itself there")
         if sha256_file(file) != digest:
-            raise UserError(f"{file} is damaged: its content does not match its digest in {SUMS}; get a fresh copy")
+            raise UserError(
+                f"{file} is changed or damaged since export: its content does not match its digest in {SUMS}; get a "
+                "fresh copy"
+            )
     return len(listed)

@@ -93,9 +93,9 @@ def open_codec(codec: Codec, files: Mapping[str, Path], weights_digest: str, thr
     """The codec with what runs it, from its files ENCODE and DECODE. Raises UserError as `open_artifact` does."""
     sides = {}
     for name in SIDES:
-        session, metadata = _open(files[name], threads)
+        session, metadata = open_sealed(files[name], threads)
         given, made = ({value: ("tensor(float)", 4)} for value in SIDES[name])
-        _check_graph(session, files[name], given, made)
+        check_graph(session, files[name], given, made)
         if (found := metadata.get("format", "")) != codecs.FORMAT:
             raise UserError(
                 f"model {files[name]} has the format {found!r}, expected {codecs.FORMAT!r}; export the bundle again"
@@ -108,16 +108,16 @@ def open_codec(codec: Codec, files: Mapping[str, Path], weights_digest: str, thr
 
 def open_network(path: Path, threads: int | None = None, expect_sha256: str | None = None) -> Artifact:
     """Open one file alone, as `open_artifact` does, without its codec and the networks from which its tables start."""
-    if threads is not None and threads < 1:
-        raise UserError(f"threads {threads} is less than 1; give at least one or leave it out")
-    session, metadata = _open(path, threads, expect_sha256)
+    session, metadata = open_sealed(path, threads, expect_sha256)
     check_format(metadata, path)
-    _check_graph(session, path, INPUTS, OUTPUTS)
+    check_graph(session, path, INPUTS, OUTPUTS)
     return read_metadata(metadata, denoiser(session, path), path)
 
 
-def _open(path: Path, threads: int | None, expect_sha256: str | None = None) -> tuple[Any, Mapping[str, str]]:
-    """A sealed file's session and its metadata."""
+def open_sealed(path: Path, threads: int | None, expect_sha256: str | None = None) -> tuple[Any, Mapping[str, str]]:
+    """A sealed file's session and its metadata. Raises UserError as `open_artifact` does."""
+    if threads is not None and threads < 1:
+        raise UserError(f"threads {threads} is less than 1; give at least one or leave it out")
     session = _open_session(read_sealed(path, expect_sha256), path, threads)
     try:
         return session, session.get_modelmeta().custom_metadata_map
@@ -141,7 +141,10 @@ def read_sealed(path: Path, expect_sha256: str | None = None) -> bytes:
         raise UserError(f"model {path} has the SHA-256 {found}, not the expected {wanted}; get the file that has")
     start, claimed = _find_mark(data, path)
     if _digest(data, start) != claimed:
-        raise UserError(f"model {path} is damaged: its content does not match its digest; get a fresh copy of it")
+        raise UserError(
+            f"model {path} is changed or damaged since export: its content does not match its digest; get a fresh copy "
+            "of it, or, where a tool changed it on purpose, check it with export.verify ARTIFACT FILE --seal"
+        )
     check_self_contained(data, path)
     return data
 
@@ -207,7 +210,8 @@ Values = Mapping[str, tuple[str, int]]
 """Type and rank of each input or output."""
 
 
-def _check_graph(session: Any, path: Path, inputs: Values, outputs: Values) -> None:
+def check_graph(session: Any, path: Path, inputs: Values, outputs: Values) -> None:
+    """Raise UserError for a session with other inputs or outputs."""
     for role, wanted, nodes in (("inputs", inputs, session.get_inputs), ("outputs", outputs, session.get_outputs)):
         try:
             have = {node.name: (node.type, len(node.shape)) for node in nodes()}

@@ -25,12 +25,22 @@ DENOISER = "denoiser"
 NETWORKS_FILE = "networks.json"
 SAMPLER = "sampler.onnx"
 """In the same folder as the networks: the whole sampling loop in one graph."""
+PHOTO = "photo"
+"""What the files of whole translations begin with, see `export.edge.model.photo`."""
 SUMS = "SHA256SUMS"
 BUNDLE = "model.safetensors"
 """The weights with all that belongs to them: in the folder of a run and in that of an artifact."""
+
+
+def photo_file(variant: str) -> str:
+    """The name of the file that holds a whole translation with this variant of the denoiser."""
+    return f"{PHOTO}.onnx" if variant == REFERENCE else f"{PHOTO}_{variant}.onnx"
+
+
 ARTIFACT_FILES = (
     *(f"{FOLDER}/{variant.file}" for variant in VARIANTS.values()),
     f"{FOLDER}/{SAMPLER}",
+    *(f"{FOLDER}/{photo_file(name)}" for name in VARIANTS),
     BUNDLE,
     "config.json",
     "preprocessor_config.json",
@@ -51,8 +61,10 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 def ours(folder: Path) -> tuple[str, ...]:
     """ARTIFACT_FILES and the files that a folder's own `networks.json` names. Raises UserError as `networks` does."""
-    named = (variant.file for variants in networks(folder).values() for variant in variants.values())
-    return tuple(dict.fromkeys((*ARTIFACT_FILES, *(f"{FOLDER}/{file}" for file in named))))
+    held = networks(folder)
+    named = (variant.file for variants in held.values() for variant in variants.values())
+    whole = (photo_file(name) for name in held[DENOISER])
+    return tuple(dict.fromkeys((*ARTIFACT_FILES, *(f"{FOLDER}/{file}" for file in (*named, *whole)))))
 
 
 def networks(folder: Path) -> dict[str, dict[str, Variant]]:
@@ -87,10 +99,11 @@ def write_networks(folder: Path, held: Mapping[str, Mapping[str, Variant]]) -> N
 
 def _check(held: Mapping[str, Mapping[str, Variant]], path: Path) -> None:
     files = [variant.file.lower() for variants in held.values() for variant in variants.values()]
-    if len(set(files)) < len(files) or len(files) > _MOST_FILES or SAMPLER in files:
+    taken = {SAMPLER, *(photo_file(name).lower() for name in held.get(DENOISER, {}))}
+    if len(set(files)) < len(files) or len(files) > _MOST_FILES or taken.intersection(files):
         raise UserError(
-            f"{path} would name a file twice, {SAMPLER}, or more than {_MOST_FILES} files ({shown(files)}); give each "
-            "variant a file of its own and export again"
+            f"{path} would name a file twice, {SAMPLER}, {PHOTO}*.onnx, or more than {_MOST_FILES} files "
+            f"({shown(files)}); give each variant a file of its own and export again"
         )
     if lacking := [name for name in dict.fromkeys((DENOISER, *held)) if REFERENCE not in held.get(name, {})]:
         raise UserError(f"{path} names no {REFERENCE} of the network {lacking[0]}; export the bundle again")

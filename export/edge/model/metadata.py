@@ -168,7 +168,8 @@ def check_format(metadata: Mapping[str, str], path: Path) -> None:
     found = metadata.get("format", "")
     if found != FORMAT:
         raise UserError(
-            f"model {path} has the format {found!r}, expected {FORMAT!r}; give a file model*.onnx of export.to_onnx"
+            f"model {path} has the format {found!r}, expected {FORMAT!r}; give a file model*.onnx of "
+            "export.to_onnx, or a file photo*.onnx with --graph"
         )
     version = metadata.get("format_version", "")
     if version not in FORMAT_VERSIONS:

@@ -18,6 +18,12 @@ FITS: tuple[str, ...] = get_args(Fit)
 LARGEST_SIZE = 4096
 """Largest side that pictures are brought to for a network, pixels."""
 
+MOST_WORKING = 8
+"""The picture that a network sees has at most so many times the pixels of the square of its size."""
+
+REDUCING_GAP = 4.0
+"""From twice this many times the size on, a photo is first averaged over blocks of pixels, to no less than this."""
+
 PAD = 128
 """Grey of the letterbox bars: the middle of the value range, so near to zero for the network."""
 
@@ -77,7 +83,7 @@ def working(picture: np.ndarray, size: int, fit: str, multiple: int) -> np.ndarr
     if fit != "crop":
         return fit_square(picture, height, fit)
     # From eight times the size on, in a sixth of the time and within two levels of doing without.
-    return _resample(picture, height, width, None, reducing_gap=4.0)
+    return _resample(picture, height, width, None, reducing_gap=REDUCING_GAP)
 
 
 def without_bars(result: np.ndarray, height: int, width: int, fit: str) -> np.ndarray:
@@ -94,7 +100,7 @@ def working_sides(height: int, width: int, size: int, multiple: int, fit: str = 
     if fit != "crop":
         side = _round_to(size, multiple)
         return side, side
-    limit = 8 * size * size
+    limit = MOST_WORKING * size * size
     scale = min(size / min(height, width), (limit / (height * width)) ** 0.5)
     short = _round_to(min(height, width) * scale, multiple)
     long = _round_to(max(height, width) * short / min(height, width), multiple)

@@ -41,14 +41,20 @@ def _node() -> str | None:
 
 
 @pytest.fixture(scope="session")
-def ask() -> Callable[[list[dict[str, Any]]], list[Any]]:
-    """ask(questions) -> what the page's JavaScript answers; see answers.mjs."""
-    node = _node()
-    if node is None:
+def node() -> str:
+    """Where Node is."""
+    found = _node()
+    if found is None:
         _missing("node is not installed")
+    return str(found)
+
+
+@pytest.fixture(scope="session")
+def ask(node: str) -> Callable[[list[dict[str, Any]]], list[Any]]:
+    """ask(questions) -> what the page's JavaScript answers; see answers.mjs."""
 
     def run(questions: list[dict[str, Any]]) -> list[Any]:
-        command = [str(node), str(Path(__file__).with_name("answers.mjs")), str(APP)]
+        command = [node, str(Path(__file__).with_name("answers.mjs")), str(APP)]
         done = subprocess.run(command, input=json.dumps(questions), capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
         return json.loads(done.stdout)
