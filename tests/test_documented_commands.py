@@ -7,81 +7,36 @@ import ast
 import importlib
 import re
 import shlex
-from collections.abc import Iterator
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NoReturn
 
 import pytest
 
-from jax_impl.config import arguments, command
+from jax_impl.config import arguments
+from jax_impl.config import command as command_line
 from jax_impl.config.presets import PRESETS
-from tests.reference import ROOT, parsers
+from tests.pages import BLOCK, PYTHON, ROOT, RUN_ELSEWHERE, blocks, commands, module_of, pages
+from tests.reference import parsers
 
 NOT_RUN = {
-    "README.md": ["needs CUDA or a TPU"],
+    "README.md": ["installs everything", "trains for minutes"],
     "docs/deploying.md": ["builds a wheel and installs it on another machine"],
+    "docs/figures.md": ["settings of the shell for a measurement"],
     "docs/training.md": ["needs CUDA or a TPU", "needs a cluster"],
 }
-"""Blocks of commands that no test here parses, by page: the reasons that stand above them."""
-RUN_ELSEWHERE = ("docs/extending.md",)
-"""Pages whose code needs modules of their own: tests/end_to_end/test_extending.py runs it."""
+"""Blocks that no test runs, by page: the reasons that stand above them."""
 OF_TESTS = ("docs/figures.md", "docs/accelerators.md", "docs/reference.md")
 """Pages that name flags of the programs that measure, which docs/reference.md does not have, and that page itself."""
-BLOCK = re.compile(r"(?:<!-- not run here: ([^>]*) -->\n)?^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-SHELL = ("git", "cd", "export")
-"""First words of lines that are no commands of the project."""
 SPAN = re.compile(r"`((?:\.venv/bin/)?python -m (?:jax_impl|torch_ref|export|tests)[^`]*)`")
-
-
-class Block(NamedTuple):
-    """A fenced block of a page: why it is not tried here (or ""), its language and its text."""
-
-    reason: str
-    language: str
-    text: str
 
 
 class ParsedError(Exception):
     """Ends a command when its words have been read without a mistake."""
 
 
-def pages() -> list[str]:
-    """The README and all pages, by their paths."""
-    return ["README.md", *sorted(str(path.relative_to(ROOT)) for path in (ROOT / "docs").glob("*.md"))]
-
-
-def blocks(page: str) -> list[Block]:
-    """All fenced blocks of a page."""
-    return [Block(*found) for found in BLOCK.findall((ROOT / page).read_text(encoding="utf-8"))]
-
-
-def lines(text: str) -> Iterator[list[str]]:
-    """The words of each command, continued lines joined, without comments and leading settings of the environment."""
-    rest = ""
-    for line in text.replace("\\\n", " ").splitlines():
-        rest += line + "\n"
-        if rest.count("'") % 2:  # A quoted word that goes on.
-            continue
-        words, rest = shlex.split(rest, comments=True), ""
-        while words and re.match(r"[A-Z_]+=", words[0]):
-            words.pop(0)
-        if words and words[0].startswith("--"):  # Flags alone are flags of training; `sharp` has all stages.
-            words = ["python", "-m", "jax_impl.train", "sharp", *words]
-        if words and words[0] not in SHELL:
-            yield words
-
-
-def module_of(name: str) -> str:
-    """The module with a command's `main`: that of a package is its `__main__`."""
-    if (ROOT / name.replace(".", "/") / "__main__.py").exists():
-        return "jax_impl.bench.training" if name == "jax_impl.bench" else f"{name}.__main__"
-    assert (ROOT / f"{name.replace('.', '/')}.py").exists(), f"python -m {name}: there is no such module"
-    return name
-
-
 @pytest.fixture
 def stopped(monkeypatch: pytest.MonkeyPatch) -> None:
     """Commands that end with ParsedError once their words are read, and do not look for a run's or a bundle's files."""
-    read_words, make = argparse.ArgumentParser.parse_args, command._made
+    read_words, make = argparse.ArgumentParser.parse_args, command_line._made
 
     def parse_args(parser: argparse.ArgumentParser, *words: Any, **options: Any) -> NoReturn:
         read_words(parser, *words, **options)
@@ -94,7 +49,7 @@ def stopped(monkeypatch: pytest.MonkeyPatch) -> None:
         return settings
 
     monkeypatch.setattr(argparse.ArgumentParser, "parse_args", parse_args)
-    monkeypatch.setattr(command, "_made", made)
+    monkeypatch.setattr(command_line, "_made", made)
     monkeypatch.setattr(arguments, "read_config", lambda _: PRESETS["seed"]())
     monkeypatch.setattr(arguments, "read_plugins", lambda _: ())
     monkeypatch.setattr(arguments, "_continuing", lambda config, _: config)
@@ -109,9 +64,14 @@ def targets() -> set[str]:
 @pytest.mark.parametrize("page", [page for page in pages() if page not in RUN_ELSEWHERE])
 def test_every_command_of_a_block_takes_its_flags(page: str) -> None:
     for block in blocks(page):
-        if block.language == "sh" and not block.reason:
-            for words in lines(block.text):
-                check(words)
+        for command in commands(block):
+            if not block.reason or is_ours(command.words):
+                check(command.words)
+
+
+def is_ours(words: list[str]) -> bool:
+    """Whether a command belongs to the project: these are read even where they are not run."""
+    return words[0] == "make" or (words[0] in PYTHON and (ROOT / words[2].partition(".")[0]).is_dir())
 
 
 def check(words: list[str]) -> None:
@@ -120,7 +80,7 @@ def check(words: list[str]) -> None:
     if first == "make":
         assert set(others) <= targets(), words
         return
-    assert first in ("python", ".venv/bin/python"), f"mark the block as not run here: {words}"
+    assert first in PYTHON, f"mark the block as not run here: {words}"
     assert others[0] == "-m", words
     if others[-1] in ("--help", "--version"):
         others.pop()

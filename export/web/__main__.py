@@ -11,7 +11,7 @@ from export.edge import plugins
 from export.edge.command import Parser
 from export.edge.errors import run
 from export.web.build import build_page, file_count
-from export.web.serve import make_server
+from export.web.serve import make_server, url_of
 
 LOOPBACK = {"127.0.0.1", "::1", "localhost"}
 
@@ -31,7 +31,10 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--serve", action="store_true", help="serve the page until Ctrl-C")
     parser.add_argument(
-        "--host", default="127.0.0.1", help="address to serve at (default: 127.0.0.1, this machine alone)"
+        "--host",
+        default="127.0.0.1",
+        help="address to serve at; 0.0.0.0 serves phones in the same network, too (default: 127.0.0.1, this machine "
+        "alone)",
     )
     parser.add_argument("--port", type=int, default=8000, help="port to serve at, 0 for a free one (default: 8000)")
     return parser
@@ -47,7 +50,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     if not arguments.serve:
         return
     with make_server(arguments.output, arguments.host, arguments.port) as server:
-        print(f"http://{arguments.host}:{server.server_port}/  (Ctrl-C ends it)", flush=True)
+        print(f"{url_of(arguments.host, server.server_port)}  (Ctrl-C ends it)", flush=True)
         if arguments.host not in LOOPBACK:
             print(
                 "note: by a plain http address of another machine browsers allow neither threads nor offline use; "

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import socket
 from functools import partial
 from http import HTTPStatus
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -76,3 +78,13 @@ def make_server(folder: Path, host: str = "127.0.0.1", port: int = 0) -> Threadi
         raise UserError(f"cannot serve at {host}:{port} ({error.strerror or error}); {remedy}") from error
     except OverflowError as error:
         raise UserError(f"--port {port} is outside 0 ... 65535; choose a number inside") from error
+
+
+def url_of(host: str, port: int) -> str:
+    """The URL at which a server of `host` is found: for 0.0.0.0, by other machines, at this machine's own address."""
+    if host == "0.0.0.0":
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe, contextlib.suppress(OSError):
+            # Chooses the interface that leads out, and sends nothing; the address is one of those for documentation.
+            probe.connect(("203.0.113.1", 9))
+            host = probe.getsockname()[0]
+    return f"http://{host}:{port}/"

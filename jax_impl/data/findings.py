@@ -66,7 +66,7 @@ def check_pairs(source: Source, seen: Sequence[Inspected], config: DataConfig) -
               "no pair is clearly shifted (where structure allows to tell)",
               "{} with pictures shifted against each other; align them (--align), or the result will be blurred"),
         _finding("one target each", _shared_inputs(good), "every input has one target",
-                 "{} with several targets: pictures drawn in one or two steps show the mean of these, more sampling "
+                 "{} with several targets: pictures made in one or two steps show the mean of these, more sampling "
                  f"steps one of them ({_distinct(good)}); keep one target of each where one answer is right", "input"),
         _finding("splits apart", _leaks(good), "no picture of train comes back in val or test",
                  "{} of val or test also in train, or nearly so; scores would be too good", "picture"),

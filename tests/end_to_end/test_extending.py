@@ -20,14 +20,18 @@ from export import to_onnx
 from export.edge.errors import run
 from jax_impl import bundle, sample, train
 from jax_impl.data.synthetic import render_pair
+from tests.pages import blocks
+from tests.pages import commands as shell_commands
 
 PAGE = "docs/extending.md"
 MODULE = re.compile(r"^`(\w+\.py)`\n```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
+TRAIN, EXPORT, TRANSLATE = (command.words[2:] for block in blocks(PAGE) for command in shell_commands(block))
+"""The page's commands, without `python -m`."""
 TRAINING = [
-    *("jax_impl.train", "--plugin", "my_preset", "--plugin", "my_layout", "mine", "--output-dir", "run"),
-    *("--data.path", "photos", "--data.size", "16", "--data.repeats", "2", "--data.val-share", "0.25"),
+    *(*TRAIN, "--plugin", "my_layout", "--data.size", "16", "--data.repeats", "2", "--data.val-share", "0.25"),
     *("--train.epochs", "1", "--train.batch-size", "2", "--train.sample-steps", "2"),
 ]
+RUN = "runs/mine"
 JAX = ["--plugin", "my_preset"]
 LAYOUT = ["--plugin", "my_layout"]
 COMMANDS = """
@@ -37,7 +41,7 @@ for module, *words in json.load(sys.stdin):
     importlib.import_module(module).main(words)
 """
 """Several commands in one process, each of which would take seconds to import the same."""
-EXPORT = ["--plugin", "my_torch_network", "--plugin", "my_torch_codec", "--plugin", "my_variant"]
+PLUGINS = EXPORT[1 : EXPORT.index("model.safetensors")]
 
 
 def modules(root: Path) -> dict[str, str]:
@@ -89,7 +93,7 @@ def desk(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Desk:
     desk = Desk(tmp_path_factory.mktemp("desk"), root)
     # Long enough to be stopped; --resume then makes it short.
     stopped = desk.start(*TRAINING[:-6], "--train.epochs", "1000", *TRAINING[-4:])
-    log = desk.folder / "run" / "metrics.jsonl"
+    log = desk.folder / RUN / "metrics.jsonl"
     while stopped.poll() is None and not (log.exists() and log.stat().st_size):
         time.sleep(0.1)
     stopped.send_signal(signal.SIGTERM)
@@ -99,15 +103,15 @@ def desk(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Desk:
     Image.fromarray(render_pair(99, 16)[0]).save(desk.folder / "photo.png")
     scored = ("--data.path", "photos", "--data.val-share", "0.25", "--output-dir", "evaluation")
     desk.said = desk.run_all(
-        ["jax_impl.train", *JAX, *LAYOUT, "--resume", "--output-dir", "run", "--train.epochs", epochs],
-        ["jax_impl.bundle", *JAX, "--run", "run", "--output", "model.safetensors"],
+        ["jax_impl.train", *JAX, *LAYOUT, "--resume", "--output-dir", RUN, "--train.epochs", epochs],
+        ["jax_impl.bundle", *JAX, "--run", RUN, "--output", "model.safetensors"],
         ["jax_impl.sample", *JAX, "--weights", "model.safetensors", "--input", "photo.png", "--output", "jax.png"],
         ["jax_impl.doctor", *LAYOUT, "photos"],
-        ["jax_impl.evaluate", *JAX, *LAYOUT, "--run", "run", *scored],
+        ["jax_impl.evaluate", *JAX, *LAYOUT, "--run", RUN, *scored],
     )
     desk.said += desk.run_all(
-        ["export.to_onnx", *EXPORT, "model.safetensors", "--output", "artifact", "--variants", "fp32", "rounded"],
-        ["export.verify", *EXPORT, "artifact"],
+        EXPORT,
+        ["export.verify", *PLUGINS, "artifact"],
     )
     return desk
 
@@ -121,7 +125,7 @@ def test_the_page_has_a_module_for_every_kind(root: Path) -> None:
 
 
 def test_both_stages_were_trained_with_both_losses(desk: Desk) -> None:
-    records = [json.loads(line) for line in (desk.folder / "run" / "metrics.jsonl").read_text().splitlines()]
+    records = [json.loads(line) for line in (desk.folder / RUN / "metrics.jsonl").read_text().splitlines()]
     assert {record.get("stage") for record in records} == {None, 1}
     assert all({"mse", "mae", "edges", "edges_error"} <= record.keys() for record in records if "loss" in record)
     rates = {record.get("stage"): record["learning_rate"] for record in records if "learning_rate" in record}
@@ -132,6 +136,9 @@ def test_jax_the_device_and_both_variants_make_the_same_picture(desk: Desk) -> N
     photo = desk.folder / "photo.png"
     desk.run("export.edge", "artifact", "photo.png", "edge.png")
     desk.run("export.edge", "artifact", "photo.png", "rounded.png", "--variant", "rounded")
+    Image.open(photo).save(desk.folder / "photo.jpg")
+    desk.run(*TRANSLATE)
+    assert (desk.folder / "sunset.jpg").exists()
     jax, edge, rounded = (
         np.asarray(Image.open(desk.folder / f"{name}.png"), int) for name in ("jax", "edge", "rounded")
     )
@@ -158,8 +165,8 @@ def test_a_number_of_steps_without_a_table_is_refused(desk: Desk) -> None:
 @pytest.mark.parametrize(
     ("main", "words", "said"),
     [
-        (bundle.main, ["--run", "run", "--output", "other.safetensors"], r"with --plugin my_network"),
-        (train.main, ["--resume", "--output-dir", "run"], r"with --plugin my_network"),
+        (bundle.main, ["--run", RUN, "--output", "other.safetensors"], r"with --plugin my_network"),
+        (train.main, ["--resume", "--output-dir", RUN], r"with --plugin my_network"),
         (
             sample.main,
             ["--weights", "model.safetensors", "--input", "x.png", "--output", "y.png"],

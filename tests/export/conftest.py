@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import onnx
 import pytest
 import torch
 
-from export import denoiser_graph
 from export.to_onnx import main
 from tests.export.two_networks import write_two
 from tests.schedule import cosine_schedule
+from tests.sharing.graphs import shared_graphs
 from torch_ref.weights import build_model, save_bundle
 
 UNET: dict[str, Any] = {
@@ -59,25 +57,7 @@ def write_bundle(path: Path, kind: str, gain: float = 1.0) -> Path:
 
 @pytest.fixture(scope="module", autouse=True)
 def _traced_once(once: Callable[..., Path]) -> Iterator[None]:
-    """Let torch's exporter, which takes seconds for the smallest network, see no module twice in these suites."""
-    trace = denoiser_graph.trace
-
-    def kept(
-        module: torch.nn.Module, examples: Mapping[str, torch.Tensor], output: str, multiple: int
-    ) -> onnx.ModelProto:
-        seen = hashlib.sha256(repr((module, output, multiple, [(n, e.shape) for n, e in examples.items()])).encode())
-        for name, part in module.named_modules():
-            plain = {k: v for k, v in vars(part).items() if isinstance(v, str | int | float | tuple | None)}
-            seen.update(repr((name, sorted(plain.items()))).encode())
-        for name, value in module.state_dict().items():
-            seen.update(name.encode() + value.numpy().tobytes())
-        folder = once(
-            f"trace_{seen.hexdigest()}", lambda new: onnx.save(trace(module, examples, output, multiple), new / "graph")
-        )
-        return onnx.load(folder / "graph")
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(denoiser_graph, "trace", kept)
+    with shared_graphs(once):
         yield
 
 

@@ -2,31 +2,18 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import fields, replace
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from jax_impl.config.data import AugmentConfig, DataConfig
-from jax_impl.config.fields import FREE_ON_RESUME
 from jax_impl.config.tree import Config, DiffusionConfig, OptimConfig, TrainConfig
 from jax_impl.data.loader import load
-from jax_impl.diffusion.sampling import SamplerConfig, make_sampler
-from jax_impl.evaluation import methods
 from jax_impl.model.seed_unet import SeedModelConfig
 from jax_impl.model.unet import UNetModelConfig
-from jax_impl.runs import folder, translator
 from jax_impl.train import train
-from jax_impl.training import starting
-from jax_impl.training.objective import Problem
-from jax_impl.training.session import outline
-from jax_impl.training.stages import denoising
-from jax_impl.training.stages.denoising import DenoisingStage
-from jax_impl.training.stages.realism import RealismStage
-from jax_impl.training.step import make_statistics_step
+from tests.sharing.steps import shared_steps
 
 
 def make_small_config(kind: str = "unet", **train_settings: object) -> Config:
@@ -45,68 +32,9 @@ def make_small_config(kind: str = "unet", **train_settings: object) -> Config:
     )
 
 
-def same_steps(config: Config) -> Config:
-    """The settings without those of how long to train, where pairs come from, what to keep and to show.
-
-    No step depends on them.
-    """
-    data = replace(plain(config.data), tfds=DataConfig.tfds)
-    # Some processes have but one step.
-    train = replace(plain(config.train), sample_steps=1)
-    return replace(config, data=data, optim=plain(config.optim), train=train)
-
-
-def plain(settings: Any) -> Any:
-    """A dataclass of settings, with the defaults of all that a resumed run may change."""
-    free = (field for field in fields(settings) if FREE_ON_RESUME.items() <= field.metadata.items())
-    return replace(settings, **{field.name: field.default for field in free})
-
-
 @pytest.fixture(scope="package", autouse=True)
 def _traced_once() -> Iterator[None]:
-    """Let runs with the same settings share their jitted functions and one outline of their state.
-
-    Most of the time of such runs is tracing.
-    """
-    made: dict[Any, Any] = {}
-
-    def kept(method: Callable[..., Any]) -> Callable[..., Any]:
-        def get(self: Any, *args: Any) -> Any:
-            key = (method.__name__, type(self), getattr(self, "own", None), same_steps(self.problem.config), *args)
-            if key not in made:
-                made[key] = method(self, *args)
-            return made[key]
-
-        return get
-
-    def outlined(config: Config, index: int) -> Any:
-        key = ("outline", same_steps(config), index)
-        if key not in made:
-            made[key] = outline(config, index)
-        return made[key]
-
-    def sampler(problem: Problem, chosen: SamplerConfig, kept: Sequence[int] = ()) -> Any:
-        columns = json.dumps(chosen.plan.to_columns())
-        key = (problem.network, problem.config.codec, columns, chosen.bound, chosen.guidance, tuple(kept))
-        if key not in made:
-            made[key] = make_sampler(problem, chosen, kept)
-        return made[key]
-
-    def statistics(problem: Problem) -> Any:
-        key = ("statistics", same_steps(problem.config))
-        if key not in made:
-            made[key] = make_statistics_step(problem)
-        return made[key]
-
-    with pytest.MonkeyPatch.context() as patch:
-        for stage in (DenoisingStage, RealismStage):
-            for name in ("make_step", "make_validation"):
-                patch.setattr(stage, name, kept(getattr(stage, name)))
-        for module in (translator, methods, denoising):
-            patch.setattr(module, "make_sampler", sampler)
-        patch.setattr(denoising, "make_statistics_step", statistics)
-        patch.setattr(starting, "outline", outlined)
-        patch.setattr(folder, "outline_state", outlined)
+    with shared_steps():
         yield
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
@@ -10,7 +9,6 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import jax
 import numpy as np
 import pytest
 from PIL import Image
@@ -19,17 +17,12 @@ import jax_impl
 from export.edge.errors import UserError
 from export.edge.pictures.files import open_picture
 from jax_impl import sample
-from jax_impl.config.presets import PRESETS
 from jax_impl.config.tree import Config
 from jax_impl.data.stored import store_pairs
-from jax_impl.data.synthetic import render_pair
 from jax_impl.notebook import Notebook, notebook_callbacks
 from jax_impl.runs.bundles import read_bundle
 from jax_impl.training.interfaces import SamplePictures
 from jax_impl.training.report import read_log
-
-PAGES = ("docs/api.md",)
-CODE = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
 class Recorder(jax_impl.Callback):
@@ -106,6 +99,13 @@ def test_a_failed_export_is_one_line_with_the_message_of_its_process(trained_run
     assert (tmp_path / "file").read_text() == "mine"
 
 
+@pytest.mark.slow
+def test_export_runs_in_a_process_of_its_own(trained_run: Path, tmp_path: Path) -> None:
+    """The examples of the documentation export in the process of the tests."""
+    made = jax_impl.Run(trained_run).export(tmp_path / "artifact", ["--variants", "fp32"])
+    assert made == tmp_path / "artifact" and (made / "onnx/model.onnx").exists()
+
+
 PICTURES = np.zeros((4, 16, 16, 3), np.uint8)
 
 
@@ -176,32 +176,3 @@ def test_a_notebook_shows_one_line_and_one_sheet(monkeypatch: pytest.MonkeyPatch
     assert len(sheet) == 2 and all(isinstance(picture, Image.Image) for picture in sheet)
     del shell.kernel
     assert notebook_callbacks() == []
-
-
-def examples(root: Path) -> list[str]:
-    """The examples of `jax_impl` on the page, in order; each goes on where the one before ended."""
-    found = [code for page in PAGES for code in CODE.findall((root / page).read_text(encoding="utf-8"))]
-    return [code for code in found if "export.edge" not in code]
-
-
-@pytest.mark.parametrize(
-    "exported", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["without export", "with export"]
-)
-def test_the_examples_of_the_page_run(
-    exported: bool, root: Path, tmp_path: Path, small_config: Callable[..., Config], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setitem(PRESETS._entries, "tiny", small_config)  # type: ignore[attr-defined]
-    pairs = [render_pair(i, 16) for i in range(10)]
-    store_pairs(tmp_path / "photos", *(np.stack(side) for side in zip(*pairs, strict=True)))
-    Image.fromarray(pairs[0][0]).save(tmp_path / "photo.jpg")
-    code = examples(root)
-    assert len(code) >= 3 and "run.export()" in "".join(code)
-    held: dict[str, Any] = {"__name__": "__main__"}
-    for block in code:
-        if exported or "run.export()" not in block:
-            exec(compile(block, "docs/api.md", "exec"), held)
-    assert (tmp_path / "runs/arrays/pairs/A/00000.png").exists()
-    assert (tmp_path / "runs/mine/evaluation/evaluation.json").exists()
-    assert not exported or (tmp_path / "runs/mine/artifact/onnx/model.onnx").exists()
-    jax.clear_caches()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import socket
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from export.edge.errors import UserError
-from export.web.serve import make_server
+from export.web.serve import make_server, url_of
 
 FILES = {
     "index.html": "text/html; charset=utf-8",
@@ -83,3 +84,19 @@ def test_an_address_that_is_taken_or_impossible_is_one_line(address: tuple[str, 
         make_server(tmp_path, "127.0.0.1", 70000)
     with pytest.raises(UserError, match="choose another --host"):
         make_server(tmp_path, "192.0.2.1", 0)
+
+
+def test_the_address_is_one_that_a_phone_can_open(monkeypatch: pytest.MonkeyPatch) -> None:
+    with make_server(Path(), "0.0.0.0") as server:
+        url = url_of("0.0.0.0", server.server_port)
+        host, port = url.removeprefix("http://").removesuffix("/").split(":")
+        # A server of this machine answers there: it takes connections before it serves.
+        socket.create_connection((host, int(port)), timeout=10).close()
+        assert int(port) == server.server_port
+    assert url_of("127.0.0.1", 8000) == "http://127.0.0.1:8000/"
+
+    def without_a_network(probe: object, place: object) -> None:
+        raise OSError("Network is unreachable")
+
+    monkeypatch.setattr(socket.socket, "connect", without_a_network)
+    assert url_of("0.0.0.0", 80) == "http://0.0.0.0:80/"
