@@ -22,6 +22,7 @@ NOT_RUN = {
     "docs/deploying.md": ["builds a wheel and installs it on another machine"],
     "docs/figures.md": ["settings of the shell for a measurement"],
     "docs/training.md": ["needs CUDA or a TPU", "needs a cluster"],
+    "docs/tutorial.md": ["installs everything"],
 }
 """Blocks that no test runs, by page: the reasons that stand above them."""
 OF_TESTS = ("docs/figures.md", "docs/accelerators.md", "docs/reference.md")
