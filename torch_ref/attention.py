@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from torch_ref.blocks import conv3x3
+from torch_ref.blocks import GroupNorm, conv3x3
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
@@ -34,7 +34,7 @@ class Attention(nn.Module):
         if channels % head_channels != 0:
             raise ValueError(f"head_channels is {head_channels}: choose a divisor of {channels}")
         self.head_channels = head_channels
-        self.norm = nn.GroupNorm(groups, channels, eps=1e-5)
+        self.norm = GroupNorm(groups, channels)
         self.qkv = nn.Conv2d(channels, 3 * channels, 1)
         self.context = nn.Conv2d(context_channels, 2 * channels, 1) if context_channels is not None else None
         self.out = nn.Conv2d(channels, channels, 1)
@@ -62,7 +62,7 @@ class CondEncoder(nn.Module):
         super().__init__()
         self.patch = patch
         self.stem = conv3x3(cond_channels * patch * patch, channels[0])
-        self.norms = nn.ModuleList(nn.GroupNorm(groups, c, eps=1e-5) for c in channels)
+        self.norms = nn.ModuleList(GroupNorm(groups, c) for c in channels)
         steps = itertools.pairwise(channels)
         self.convs = nn.ModuleList(conv3x3(before, after, stride=2) for before, after in steps)
 

@@ -35,6 +35,20 @@ def conv3x3(in_channels: int, out_channels: int, stride: int = 1) -> nn.Conv2d:
     return nn.Conv2d(in_channels, out_channels, 3, stride=stride, padding=1)
 
 
+class GroupNorm(nn.GroupNorm):
+    """Group normalisation (Wu & He 2018) that also takes one value a group, as at 1 x 1 with a channel a group.
+
+    torch's module assumes that it trains, and refuses that. Here it gives the bias, as in JAX and in the ONNX graph.
+    """
+
+    def __init__(self, groups: int, channels: int) -> None:
+        super().__init__(groups, channels, eps=1e-5)
+
+    def forward(self, input: Tensor) -> Tensor:
+        """(batch, channels, ...) to the same shape."""
+        return torch.group_norm(input, self.num_groups, self.weight, self.bias, self.eps)
+
+
 class ResBlock(nn.Module):
     """Pre-activation residual block (He et al. 2016b), told the time between its convolutions.
 
@@ -55,10 +69,10 @@ class ResBlock(nn.Module):
         if modulation not in ("scale_shift", "add"):
             raise ValueError(f"time_modulation is {modulation!r}: choose scale_shift or add")
         self.add = modulation == "add"
-        self.norm1 = nn.GroupNorm(groups, in_channels, eps=1e-5)
+        self.norm1 = GroupNorm(groups, in_channels)
         self.conv1 = conv3x3(in_channels, out_channels)
         self.time = nn.Linear(time_channels, out_channels if self.add else 2 * out_channels)
-        self.norm2 = nn.GroupNorm(groups, out_channels, eps=1e-5)
+        self.norm2 = GroupNorm(groups, out_channels)
         self.dropout = nn.Dropout(dropout)
         self.conv2 = conv3x3(out_channels, out_channels)
         self.skip = nn.Conv2d(in_channels, out_channels, 1) if in_channels != out_channels else None

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from torch_ref.attention import Attention, CondEncoder
 from torch_ref.base import Denoiser
-from torch_ref.blocks import ResBlock, TimeEmbedding, conv3x3
+from torch_ref.blocks import GroupNorm, ResBlock, TimeEmbedding, conv3x3
 
 
 class Level(nn.Module):
@@ -124,7 +124,7 @@ class ResidualUNet(Denoiser):
         self.up = nn.ModuleList(
             Level(*parts(i, 2 * c), nn.Conv2d(c, channels[i - 1], 1) if i > 0 else None) for i, c in enumerate(channels)
         )
-        self.norm_out = nn.GroupNorm(groups, channels[0], eps=1e-5)
+        self.norm_out = GroupNorm(groups, channels[0])
         self.smooth, self.recolours_noise = settings.unfold == "bilinear", settings.head == "affine"
         unfolded = settings.refine_width if settings.refine else state_channels
         self.conv_out = conv3x3(channels[0], unfolded if self.smooth else unfolded * patch * patch)

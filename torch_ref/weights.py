@@ -37,6 +37,7 @@ from export.edge.model.layout import DENOISER
 from export.edge.sampling.tables import MOST_TIMESTEPS, Tables
 from torch_ref import builtin  # noqa: F401  It registers our networks.
 from torch_ref.base import Denoiser
+from torch_ref.blocks import GroupNorm
 from torch_ref.registry import MOST, NETWORKS, Network
 from torch_ref.tensor_file import read_tensors
 
@@ -51,6 +52,8 @@ LEAVES: Mapping[tuple[type[nn.Module], str], tuple[str, tuple[int, ...]]] = {
     (nn.Linear, "bias"): ("bias", (0,)),
     (nn.GroupNorm, "weight"): ("scale", (0,)),
     (nn.GroupNorm, "bias"): ("bias", (0,)),
+    (GroupNorm, "weight"): ("scale", (0,)),
+    (GroupNorm, "bias"): ("bias", (0,)),
     (nn.BatchNorm2d, "weight"): ("scale", (0,)),
     (nn.BatchNorm2d, "bias"): ("bias", (0,)),
     (nn.BatchNorm2d, "running_mean"): ("mean", (0,)),

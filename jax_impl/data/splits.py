@@ -68,13 +68,13 @@ def hold_out(names: Sequence[str], scenes: Sequence[str], files: Sequence[Sequen
     named = [f"scene {scene}" for scene in scenes]
     groups = _groups(count, lambda i: [named[i], *files[i]])
     if by_scene := len(groups) >= MIN_SCENES_TO_HOLD_OUT and all(scenes):
-        what = f"of {len(groups)} scenes (told apart by file name), so that validation shows unseen scenes"
+        why = "told apart by file name, so that validation shows unseen scenes"
     else:
         groups = _groups(count, lambda i: files[i])
-        what = f"of {count} pairs (file names do not tell scenes apart: validation may share scenes with training)"
+        why = "file names do not tell scenes apart: validation may share scenes with training"
         if len(groups) == 1:
             groups = [[i] for i in range(count)]
-            what = f"of {count} pairs (all are linked by common pictures: validation shares pictures with training)"
+            why = "all are linked by common pictures: validation shares pictures with training"
 
     def rank(group: list[int]) -> bytes:
         return hashlib.sha256(min(names[i] for i in group).encode()).digest()
@@ -90,8 +90,8 @@ def hold_out(names: Sequence[str], scenes: Sequence[str], files: Sequence[Sequen
     if not held:
         held = min(groups, key=lambda group: (len(group), rank(group)))
         taken = 1
-    note = f"held out {taken if by_scene else len(held)} {what}: {len(held)} of {count} pairs"
-    return HoldOut(frozenset(held), note)
+    scenes_too = f", {taken} of {len(groups)} scenes" if by_scene else ""
+    return HoldOut(frozenset(held), f"held out {len(held)} of {count} pairs{scenes_too} ({why})")
 
 
 def _groups(count: int, labels: Callable[[int], Sequence[Hashable]]) -> list[list[int]]:

@@ -15,14 +15,14 @@ from jax_impl.data.loader import LazyPairs, Pairs, open_pairs
 from jax_impl.data.sources.registry import open_source
 from jax_impl.model.network import Tree
 from jax_impl.runs.bundles import open_bundle
-from jax_impl.runs.folder import TrainedRun, open_run, trained_names
+from jax_impl.runs.folder import DATA, TrainedRun, open_run, trained_names
 from jax_impl.runs.plan import read_plan
 from jax_impl.training.checkpoint import NEWEST
 from jax_impl.training.interfaces import NamedNetworks
 from jax_impl.training.objective import Problem
 from jax_impl.training.optim import learning_rate
 from jax_impl.training.report import EPOCH_LOSS, METRICS_LOG, read_log, stage_of
-from jax_impl.training.session import how_far
+from jax_impl.training.session import Length, how_far, length_of
 from jax_impl.training.state import TrainState
 
 
@@ -116,7 +116,8 @@ def training_facts(run: Path, trained: TrainedRun) -> dict[str, object]:
     """Where a run stands, in the words of `torch_ref.optimizer`.
 
     Raises UserError where the run bundles averaged weights, to which AdamW's moments do
-    not belong, and where its log does not say which epoch the checkpoint is of.
+    not belong, where its log does not say which epoch the checkpoint is of, and where the
+    rate depends on how long the run is, but its folder does not say on how many pairs it trains.
     """
     state = _adam_trained(trained, "--optimizer")
     optim, step, taken = trained.config.optim, int(state.step), int(state.taken)
@@ -131,10 +132,8 @@ def training_facts(run: Path, trained: TrainedRun) -> dict[str, object]:
     for _ in range(int(epoch) // optim.decay_epochs):
         rate *= optim.decay_factor
     if schedule != "step":
-        per_epoch = round(step / epoch) if step else 1
-        epochs = trained.config.stages[trained.index].epochs or trained.config.train.epochs
-        planned = read_plan(run) if trained.config.train.minutes else {}
-        rate = float(learning_rate(optim, per_epoch, planned.get(trained.index, per_epoch * epochs))(taken))
+        length = _length(run, trained)
+        rate = float(learning_rate(optim, length.per_epoch, length.total)(taken))
     return {
         "step": taken,
         "epoch": int(epoch),
@@ -148,6 +147,16 @@ def training_facts(run: Path, trained: TrainedRun) -> dict[str, object]:
         "decay_epochs": optim.decay_epochs,
         "decay_factor": optim.decay_factor,
     }
+
+
+def _length(run: Path, trained: TrainedRun) -> Length:
+    names = trained_names(run)
+    if names is None:
+        raise UserError(
+            f"run {run} has no {DATA} that says what it was trained on; restore it from a copy, or bundle it without "
+            "--optimizer"
+        )
+    return length_of(trained.config, len(names), trained.index, read_plan(run))
 
 
 def progress(run: Path, step: int, stage: int = 0) -> tuple[float, float | None]:

@@ -19,9 +19,10 @@ from export.edge.errors import UserError
 from jax_impl import bundle
 from jax_impl.config.data import DataConfig
 from jax_impl.config.tree import Config, OptimConfig
+from jax_impl.data.loader import Pairs
 from jax_impl.model.network import flatten
 from jax_impl.model.seed_unet import SeedModelConfig
-from jax_impl.runs.folder import TrainedRun, open_run, write_config
+from jax_impl.runs.folder import DATA, TrainedRun, open_run, write_config, write_data
 from jax_impl.runs.publishing import training_facts
 from jax_impl.training.optim import learning_rate, make_optimizer
 from jax_impl.training.report import METRICS_LOG, MetricsLog
@@ -34,7 +35,8 @@ STEPS, PER_EPOCH = 11, 4
 
 def write_run(folder: Path, optim: OptimConfig) -> Path:
     """A run stopped in its third epoch, with state drawn at random: what it holds matters here, not how it came."""
-    config = Config(data=DataConfig(size=16), model=SeedModelConfig(width=4, output_activation="tanh"), optim=optim)
+    data = DataConfig(size=16, repeats=1)
+    config = Config(data=data, model=SeedModelConfig(width=4, output_activation="tanh"), optim=optim)
     _, template = outline(config, make_optimizer(optim, learning_rate(optim, 1, 1)))
     rng = np.random.default_rng(0)
 
@@ -48,6 +50,10 @@ def write_run(folder: Path, optim: OptimConfig) -> Path:
     # No step of it was skipped.
     save(folder, dataclasses.replace(state, guard=jax.tree.map(jnp.zeros_like, state.guard)), Retention(1))
     write_config(folder, config)
+    count = PER_EPOCH * config.train.batch_size
+    pictures = np.zeros((count, 1, 1, 3), np.uint8)
+    pairs = Pairs(tuple(map(str, range(count))), pictures, pictures)
+    write_data(folder, pairs, pairs)
     log = MetricsLog(folder, 0, False)
     # The log may be ahead of the newest checkpoint, as after a crash.
     for step in range(1, STEPS + 3):
@@ -117,6 +123,14 @@ def test_the_rate_of_the_step_to_come(
     assert facts["schedule"] == schedule
     assert facts["learning_rate"] == pytest.approx(rate, rel=1e-6)
     assert facts["weight_decay"] == optim.weight_decay
+
+
+def test_a_rate_that_depends_on_the_length_of_a_run_needs_its_pairs(trained: TrainedRun, tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run", OptimConfig())
+    (run / DATA).unlink()
+    assert training_facts(run, trained)["schedule"] == "step"
+    with pytest.raises(UserError, match=rf"{DATA} that says what it was trained on.*without --optimizer"):
+        training_facts(run, with_optim(trained, OptimConfig(schedule="cosine")))
 
 
 def test_averaged_weights_have_no_moments(tmp_path: Path) -> None:

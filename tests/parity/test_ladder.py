@@ -186,8 +186,13 @@ def test_a_process_of_tables(subject: Subject, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "subject",
-    # tests/end_to_end/test_whole_path.py exports and compares a network of `tiny`.
-    [pytest.param(name, marks=pytest.mark.slow if name == "tiny" else ()) for name in PRESETS if name != "realism"],
+    # tests/end_to_end/test_whole_path.py exports and compares a network of `tiny`; what `quick` has more, attention and
+    # coordinates, `base` has here too.
+    [
+        pytest.param(name, marks=pytest.mark.slow if name in ("tiny", "quick") else ())
+        for name in PRESETS
+        if name != "realism"
+    ],
     indirect=True,
 )
 def test_onnx_file(subject: Subject) -> None:

@@ -38,8 +38,8 @@ from torch_ref.weights import build_model, to_jax
 
 @pytest.mark.parametrize("subject", SLOW_FOR_TINY, indirect=True)
 def test_a_course_in_both_dtypes(subject: Subject) -> None:
-    """Forty steps: enough for four learning rates, and for every quantity to move."""
-    lines = list(optimiser(subject, steps=40, size=subject.config.data.size, batch=4))
+    """Twenty steps, two an epoch: enough for five learning rates, and for every quantity to move."""
+    lines = list(optimiser(subject, steps=20, size=subject.config.data.size, batch=4))
     quantities = {"parameters", "loss curve"} | ({"running statistics"} if subject.stats else {"averaged parameters"})
     moments = {"first moments", "second moments"}
     for dtype, pair, expected in (

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from torch_ref.attention import attend
-from torch_ref.blocks import ResBlock, TimeEmbedding
+from torch_ref.blocks import GroupNorm, ResBlock, TimeEmbedding
 from torch_ref.unet import enlarge
 
 
@@ -26,6 +26,20 @@ def test_time_embedding_is_its_formula(dtype: torch.dtype) -> None:
 
 def test_time_embedding_keeps_no_weights() -> None:
     assert TimeEmbedding(4).state_dict() == {}
+
+
+@pytest.mark.parametrize("side", [1, 3])
+def test_group_norm_is_its_formula_for_one_value_a_group_too(side: int) -> None:
+    """torch's own module, which assumes that it trains, refuses one value."""
+    norm = GroupNorm(4, 4)
+    with torch.no_grad():
+        norm.weight.copy_(torch.tensor([1.0, 2.0, 3.0, 4.0]))
+        norm.bias.copy_(torch.tensor([0.1, 0.2, 0.3, 0.4]))
+    x = torch.randn(1, 4, side, side, generator=torch.Generator().manual_seed(0))
+    variance, mean = torch.var_mean(x.double(), (2, 3), correction=0, keepdim=True)
+    wanted = (x - mean) / (variance + 1e-5).sqrt() * norm.weight[:, None, None] + norm.bias[:, None, None]
+    # What is left of one value after its mean is rounding, over the root of 1e-5.
+    torch.testing.assert_close(norm(x), wanted.float(), rtol=0, atol=3e-4 if side == 1 else 1e-5)
 
 
 def test_residual_block_is_the_identity_when_its_branch_is_silent() -> None:

@@ -35,7 +35,7 @@ from jax_impl.training.writer import save
 from tests.drawing import drawn
 
 STEPS, BATCH, SIDE = 20, 8, 8
-FEW = 6
+FEW = 3
 """Steps of the two cases that are always tried."""
 MODELS = {
     "seed": SeedModelConfig(width=8),

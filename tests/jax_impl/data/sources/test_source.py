@@ -12,7 +12,8 @@ def test_without_a_val_folder_pairs_of_train_are_held_out_and_test_stays(tmp_pat
     folders(tmp_path / "test", ["9"])
     source = find(tmp_path, val_share=0.2)
     assert [len(source.splits[split]) for split in ("train", "val", "test")] == [8, 2, 1]
-    assert "held out 2 of 10 pairs" in source.notes[0]
+    assert source.notes[0].startswith("held out 2 of 10 pairs (")
+    assert source.notes[0].count("of 10 pairs") == 1
 
 
 def test_reverse_swaps_the_pictures_and_keeps_the_split(tmp_path: Path) -> None:
@@ -28,7 +29,7 @@ def test_whole_scenes_are_held_out(tmp_path: Path) -> None:
     train, val = ({pair.scene for pair in source.splits[split]} for split in ("train", "val"))
     assert len(val) == 1
     assert not train & val
-    assert source.notes[0].startswith("held out 1 of 5 scenes")
+    assert source.notes[0].startswith("held out 4 of 20 pairs, 1 of 5 scenes (")
 
 
 def test_one_pair_is_for_training(tmp_path: Path) -> None:
