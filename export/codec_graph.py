@@ -48,7 +48,12 @@ def build(bundle: Bundle) -> dict[str, onnx.ModelProto]:
         (DECODE, found.decode, torch.zeros(2, codec.channels, 2, 3), 1),
     ):
         given, made = SIDES[name]
-        graphs[name] = completed(trace(_Called(side).eval(), {given: example}, made, multiple), facts)
+        described = (
+            f"One side of the codec {codec.name}: from {given} to {made}. A picture is float32 (batch, 3, height, "
+            f"width) in [-1, 1]; a state, before mean and std are applied, float32 (batch, {codec.channels}, "
+            f"height / {factor}, width / {factor})."
+        )
+        graphs[name] = completed(trace(_Called(side).eval(), {given: example}, made, multiple), facts, described)
     return graphs
 
 

@@ -18,7 +18,7 @@ from export.edge.errors import UserError
 from export.edge.model import artifact
 from export.edge.model.codec import STATE, of_settings
 from export.edge.model.metadata import FORMAT, FORMAT_VERSION, LATER_KEYS, LIKENESS, VALUE_RANGE
-from export.edge.sampling.tables import write_tables
+from export.edge.sampling.tables import timesteps_of, write_tables
 from torch_ref.weights import Bundle
 
 OPSET = 18
@@ -36,7 +36,21 @@ def build_graph(bundle: Bundle) -> onnx.ModelProto:
     cond = torch.zeros(2, model.cond_channels, 2 * model.size_multiple, 3 * model.size_multiple)
     examples = (cond[:, : model.channels].clone(), cond, torch.zeros(2, dtype=torch.int64))
     graph = trace(model, dict(zip(artifact.INPUTS, examples, strict=True)), "prediction", model.size_multiple)
-    return completed(graph, metadata(bundle))
+    return completed(graph, metadata(bundle), described(bundle, model.channels, model.cond_channels))
+
+
+def described(bundle: Bundle, channels: int, cond_channels: int) -> str:
+    """The file's doc_string: what goes in and out."""
+    schedule = bundle.alphas_cumprod
+    last = (len(schedule) if schedule is not None else timesteps_of(bundle.tables or {})) - 1
+    prediction = bundle.config["diffusion"]["prediction"]
+    place = "" if cond_channels == channels else "; its last two channels are the place of each pixel"
+    return (
+        f"One call of the network. Inputs: x_t, float32 (batch, {channels}, height, width), the noised state; cond, "
+        f"float32 (batch, {cond_channels}, height, width), the input picture in [-1, 1] or its state{place}; t, int64 "
+        f"(batch), the timestep, 0 to {last}, larger is noisier. Output: prediction, float32, of x_t's shape: "
+        f"{prediction}. Height and width are multiples of {bundle.model.size_multiple}."
+    )
 
 
 def metadata(bundle: Bundle) -> dict[str, str]:
@@ -107,9 +121,10 @@ def trace(module: nn.Module, examples: Mapping[str, Tensor], output: str, multip
     return program.model_proto
 
 
-def completed(model: onnx.ModelProto, metadata: Mapping[str, str]) -> onnx.ModelProto:
-    """The checked graph with metadata, its free sides named."""
+def completed(model: onnx.ModelProto, metadata: Mapping[str, str], description: str) -> onnx.ModelProto:
+    """The checked graph with metadata and a description as its doc_string, its free sides named."""
     strip(model)
+    model.doc_string = description
     for value in [*model.graph.input, *model.graph.output]:
         sides = ("rows", "columns") if value.name == STATE else ("height", "width")
         for dimension, name in zip(value.type.tensor_type.shape.dim, ("batch", "", *sides), strict=False):

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from export import photo_card
+from export import photo_card, sampler_card
 from export.edge.disk.reading import parse_json, read_text
 from export.edge.errors import UserError
 from export.edge.markdown import table
@@ -111,6 +111,8 @@ def card(bundle: Bundle, facts: Facts) -> str:
         ]
     if photos := sorted(name for name in published if name.startswith(PHOTO)):
         lines += ["", *photo_card.lines(photos)]
+    if bundle.alphas_cumprod is not None:
+        lines += ["", *sampler_card.lines(diffusion)]
     lines += ["", "## Training", *_training(bundle.config, bundle.training), "", "## Evaluation", *evaluation]
     lines += ["", "## Precision", *_precision(facts), "", "## Parity", *parity]
     lines += [

@@ -25,6 +25,12 @@ from export.transfer_nodes import applied, change_of_colour
 
 REDUCTION = "lanczos3 after block means"
 """How the graph brings a photo to the model's size, for its metadata."""
+DESCRIPTION = (
+    "From a photo to its translation. Inputs: photo, uint8 (height, width, 3), RGB, upright, of any size; noise, "
+    "float32 (n), n = 0 for the picture of seed 0, or at least as many standard normal numbers as the sampler's "
+    "state has, in the order rows, columns, channels. Output: picture, uint8 (height, width, 3), of the photo's size."
+)
+"""The file's doc_string."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +70,7 @@ def build(sampler: onnx.ModelProto, *, half: bool = False) -> onnx.ModelProto:
     graph = helper.make_graph(outer.nodes, "photo", _infos(INPUTS), _infos(OUTPUTS), outer.constants)
     model = helper.make_model(graph, opset_imports=sampler.opset_import, ir_version=sampler.ir_version)
     facts = {"format": FORMAT, "format_version": FORMAT_VERSION, "reduction": REDUCTION, "detail": "transfer"}
+    model.doc_string = DESCRIPTION
     del held["output_range"]
     helper.set_model_props(model, held | facts | {"file_digest": artifact.UNSEALED})
     onnx.checker.check_model(model, full_check=True)

@@ -90,6 +90,7 @@ def _timestep(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
 def finished(made: onnx.ModelProto, model: onnx.ModelProto, variant: str) -> onnx.ModelProto:
     """Checked, with the names and the metadata of the `model` it was made of, and the variant's name."""
     strip(made)
+    made.doc_string = model.doc_string
     made.producer_name, made.producer_version = model.producer_name, model.producer_version
     del made.metadata_props[:]
     held = {entry.key: entry.value for entry in model.metadata_props}

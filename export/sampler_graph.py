@@ -35,6 +35,11 @@ FORMAT_VERSION = "1"
 OUTPUT_RANGE = "[0, 1]"
 Shape = tuple[str | int, ...]
 PICTURES: Shape = ("batch", 3, "height", "width")
+DESCRIPTION = (
+    "The sampling loop. Inputs, float32: cond (batch, 3, height, width), the input picture in [-1, 1]; noise, standard "
+    "normal, of cond's shape or that of the codec's states. Output: picture, float32, of cond's shape, in [0, 1]."
+)
+"""The file's doc_string."""
 
 
 @dataclass(frozen=True)
@@ -109,6 +114,7 @@ def build(
         outer.nodes, "sampler", [_picture("cond"), _picture("noise", shape)], [_picture("picture")], outer.constants
     )
     model = helper.make_model(graph, opset_imports=denoiser.opset_import, ir_version=denoiser.ir_version)
+    model.doc_string = DESCRIPTION
     helper.set_model_props(model, _metadata(plan, held))
     onnx.checker.check_model(model, full_check=True)
     return model

@@ -24,7 +24,6 @@ from export.edge import plugins
 from export.edge.disk.files import write_bytes
 from export.edge.disk.reading import parse_json
 from export.edge.errors import UserError
-from export.edge.metrics.likeness import Likeness
 from export.edge.model.bundles import (
     Training,
     bundle_metadata,
@@ -35,6 +34,7 @@ from export.edge.model.bundles import (
 )
 from export.edge.model.codec import of_settings
 from export.edge.model.layout import DENOISER
+from export.edge.model.likeness import Likeness
 from export.edge.sampling.tables import MOST_TIMESTEPS, Tables
 from torch_ref import builtin  # noqa: F401  It registers our networks.
 from torch_ref.base import Denoiser

@@ -15,12 +15,11 @@ from pathlib import Path
 import numpy as np
 
 from export.edge import plugins
-from export.edge.command import Parser
-from export.edge.detail import DETAILS
+from export.edge.arguments import OWN_TILE, make_parser
 from export.edge.disk.files import check_input_file
 from export.edge.disk.folders import Job, left_out, plan_jobs, translate_all
 from export.edge.errors import UserError, run
-from export.edge.metrics import likeness
+from export.edge.model import likeness
 from export.edge.model.artifact import Artifact, check_sha256, open_artifact
 from export.edge.model.layout import model_file
 from export.edge.model.photo import FIXED, PhotoGraph, open_photo_graph, photo_path
@@ -30,108 +29,8 @@ from export.edge.pictures.film import check_film, frame, most_frames, save_film
 from export.edge.pictures.frames import check_frames, kept_steps, save_frames
 from export.edge.progress import Progress
 from export.edge.sampling.loop import Call
-from export.edge.sampling.spacing import SPACINGS
-from export.edge.sampling.table import SAMPLERS
 from export.edge.tiles import check_tile, own_tile
 from export.edge.translate import Options, translate
-
-OWN_TILE = "own"
-"""`--tile` without a number: the photo's own size."""
-
-
-def _tile(word: str) -> int | str:
-    if word != OWN_TILE and not word.lstrip("+-").isdecimal():
-        raise argparse.ArgumentTypeError(f"{word!r} is no number of pixels; give one, or put --tile last without any")
-    return word if word == OWN_TILE else int(word)
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = Parser(
-        prog="python -m export.edge",
-        description="Translate a photo, or a folder of photos, with an exported model.",
-        epilog="`python -m export.edge info MODEL [--json]` says what a model is. (A model whose file is called info "
-        "is ./info.)",
-    )
-    parser.add_argument("model", type=Path, help="the .onnx file that export.to_onnx wrote, or the folder it is in")
-    parser.add_argument("photo", type=Path, help="the photo to translate, or a folder of photos")
-    parser.add_argument(
-        "output", type=Path, help="where the result goes: .png, .jpg or .webp; for a folder of photos, another folder"
-    )
-    parser.add_argument(
-        "--expect-sha256", metavar="DIGEST", help="refuse to open the model unless its .onnx file has this SHA-256"
-    )
-    parser.add_argument(
-        "--variant",
-        metavar="NAME",
-        help="which model of the folder: fp32 (default), fp16, int8, or another that its networks.json names",
-    )
-    parser.add_argument("--threads", type=int, help="processor threads; default: one for each physical core")
-    parser.add_argument(
-        "--graph",
-        action="store_true",
-        help="translate by photo.onnx, the whole way in one graph, in which steps, size and all but the seed are fixed",
-    )
-    _add_sampling(parser)
-    _add_pictures(parser)
-    return parser
-
-
-def _add_sampling(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--steps",
-        type=int,
-        help="sampler steps, each one run of the model, with heun two in all but the first and last; "
-        "default: what the model recommends",
-    )
-    parser.add_argument("--seed", type=int, default=0, help="another seed gives another picture (default 0)")
-    parser.add_argument(
-        "--sampler",
-        metavar="NAME",
-        help=f"how to sample: {', '.join(SAMPLERS)}, or what a model with samplers of its own has; "
-        "default: what the model recommends",
-    )
-    parser.add_argument(
-        "--spacing", choices=SPACINGS, help="which timesteps the steps visit; default: what the model recommends"
-    )
-    parser.add_argument(
-        "--guidance",
-        type=float,
-        help="how far to go beyond what the photo alone would make likely, 1 for not at all; any other runs the model "
-        "twice; default: what the model recommends",
-    )
-    parser.add_argument("--eta", type=float, default=0.0, help="noise of ddim, 0 (none, default) to 1")
-
-
-def _add_pictures(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--size",
-        type=int,
-        metavar="PIXELS",
-        help="bring the photo to another size than that of training: its short side, or both where models need squares",
-    )
-    parser.add_argument(
-        "--detail",
-        choices=DETAILS,
-        default="transfer",
-        help="how a large photo comes back: transfer (default) changes the colours of the photo's own pixels, "
-        "enlarge resizes what the model made",
-    )
-    parser.add_argument(
-        "--tile",
-        type=_tile,
-        nargs="?",
-        const=OWN_TILE,
-        metavar="PIXELS",
-        help="make a picture whose short side has so many pixels, by default as many as the photo's, in overlapping "
-        "windows of the model's own size",
-    )
-    parser.add_argument(
-        "--film",
-        type=Path,
-        metavar="FILE",
-        help="also save the way there: .png or .jpg a strip, .gif or .webp animated",
-    )
-    parser.add_argument("--save-intermediate", type=Path, metavar="FOLDER", help="also save the pictures along the way")
 
 
 def _check(arguments: argparse.Namespace) -> list[Job]:
@@ -190,7 +89,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
         info.main(words[1:])
         return
-    arguments = _parser().parse_args(words)
+    arguments = make_parser().parse_args(words)
     jobs = _check(arguments)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow's remarks on files that are odd but readable help nobody here.
@@ -215,7 +114,7 @@ def _translate_folder(arguments: argparse.Namespace, jobs: Sequence[Job]) -> Non
     progress, away = Progress(noun="photo"), dict[str, float | None]()
 
     def draw(photo: Path, picture: np.ndarray) -> np.ndarray:
-        away[photo.name] = model.unlikeness(picture)
+        away[photo.name] = _unlikeness(model, picture)
         return _draw(arguments, model, picture)
 
     try:
@@ -264,7 +163,7 @@ def _translate_photo(arguments: argparse.Namespace) -> None:
     finally:
         progress.close()
     save_picture(arguments.output, result, tags)
-    if note := likeness.describe(arguments.photo.name, model.unlikeness(picture)):
+    if note := likeness.describe(arguments.photo.name, _unlikeness(model, picture)):
         print(f"note: {note}", file=sys.stderr)
     if arguments.save_intermediate is not None:
         save_frames(arguments.save_intermediate, start[0], states, result)
@@ -276,6 +175,10 @@ def _translate_photo(arguments: argparse.Namespace) -> None:
 def _open_model(arguments: argparse.Namespace) -> Artifact | PhotoGraph:
     opened = open_photo_graph if arguments.graph else open_artifact
     return opened(arguments.model, arguments.threads, arguments.expect_sha256, arguments.variant)
+
+
+def _unlikeness(model: Artifact | PhotoGraph, picture: np.ndarray) -> float | None:
+    return None if isinstance(model, PhotoGraph) else model.unlikeness(picture)
 
 
 def _draw(

@@ -20,7 +20,6 @@ from safetensors.numpy import save as to_bytes
 
 from export.edge.disk.files import weights_digest, write_bytes
 from export.edge.errors import UserError
-from export.edge.metrics.likeness import Likeness
 from export.edge.model.bundles import (
     Training,
     bundle_metadata,
@@ -30,6 +29,7 @@ from export.edge.model.bundles import (
     optimizer_metadata,
 )
 from export.edge.model.layout import DENOISER
+from export.edge.model.likeness import Likeness
 from jax_impl.config.as_json import from_json, to_text
 from jax_impl.config.fields import TRAINING_ONLY, marked
 from jax_impl.config.tagged import plugins_of

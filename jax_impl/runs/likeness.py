@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 
 from export.edge.errors import UserError
-from export.edge.metrics.likeness import Likeness, features, fit
+from export.edge.model.likeness import Likeness, features, fit
 from jax_impl.data.loader import LazyPairs, Pairs
 
 MOST_INPUTS = 512

@@ -10,9 +10,9 @@ import jax
 import optax
 
 from export.edge.errors import UserError
-from export.edge.metrics.likeness import Likeness
 from export.edge.model.bundles import Training
 from export.edge.model.layout import DENOISER
+from export.edge.model.likeness import Likeness
 from jax_impl.data.loader import LazyPairs, Pairs, lazy_pairs, open_pairs
 from jax_impl.data.sources.registry import open_source
 from jax_impl.model.network import Tree

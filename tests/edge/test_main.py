@@ -16,8 +16,8 @@ from PIL import Image
 import export.edge
 from export.edge.__main__ import main
 from export.edge.errors import UserError
-from export.edge.metrics.likeness import features, fit
 from export.edge.model.artifact import open_artifact
+from export.edge.model.likeness import features, fit
 from export.edge.pictures.arrays import resize, working
 from export.edge.pictures.files import open_picture
 from export.edge.translate import Options, translate

@@ -128,6 +128,10 @@ def test_the_reference_evaluator_makes_the_same(tmp_path: Path) -> None:
 def test_it_has_codecs_other_networks_and_their_variants(two_networks: Path) -> None:
     folder = two_networks / "artifact"
     assert (folder / "onnx/photo.onnx").is_file()
+    for path in (folder / "onnx").glob("*.onnx"):
+        made = onnx.load(path)
+        names = [value.name for value in (*made.graph.input, *made.graph.output)]
+        assert [name for name in names if name not in made.doc_string] == [], path.name
     picture = photo(90, 70)
     made, wanted = open_photo_graph(folder, 1), open_artifact(folder, 1)
     options = Options(made.steps, made.sampler)

@@ -20,9 +20,9 @@ from safetensors.numpy import save_file
 
 from export import denoiser_graph, to_onnx
 from export.edge.errors import UserError
-from export.edge.metrics.likeness import features, fit
 from export.edge.model.artifact import open_artifact
 from export.edge.model.bundles import bundle_metadata, bundle_tensors
+from export.edge.model.likeness import features, fit
 from export.edge.model.metadata import LATER_KEYS, METADATA_KEYS
 from torch_ref.weights import load_bundle
 
@@ -209,7 +209,7 @@ def test_paths_that_cannot_be_used(bundle: str, output: str, message: str, make_
     [
         (["--steps", "0"], r"steps 0 is outside 1 \.\.\. 100"),
         (["--steps", "3"], "ddpm adds noise in its steps"),
-        (["--no-sampler", "--sampler", "ddim"], "which --no-sampler leaves out"),
+        (["--no-sampler", "--photo", "--sampler", "ddim"], r"photo\.onnx, and both are left out"),
         (["--calibrate", "{d}/none"], "--calibrate .*none is no folder"),
         (["--evaluation", "{d}/model.safetensors"], "--evaluation .* is not UTF-8 text"),
         (["--parity", "{d}/none.json"], r"--parity .*none\.json does not exist"),

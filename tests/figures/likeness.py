@@ -14,7 +14,7 @@ import numpy as np
 import skimage.data
 
 from export.edge.errors import UserError, run
-from export.edge.metrics.likeness import Likeness, features
+from export.edge.model.likeness import Likeness, features
 from export.edge.pictures.arrays import fit_square
 from jax_impl.config.data import DataConfig
 from jax_impl.data.loader import load

@@ -21,8 +21,8 @@ from export.edge import plugins
 from export.edge.disk.files import weights_digest
 from export.edge.disk.reading import parse_json
 from export.edge.errors import UserError
-from export.edge.metrics.likeness import Likeness, read_likeness
 from export.edge.model.layout import DENOISER
+from export.edge.model.likeness import Likeness, read_likeness
 from export.edge.sampling.tables import Tables, read_tables, timesteps_of, write_tables
 
 FORMAT = "dawn2dusk"
@@ -31,7 +31,7 @@ SEALED = {"1": ("config",), "2": ("config", "networks", "plugins")}
 """By version, the metadata that `digest` covers, with OPTIONAL."""
 OPTIONAL = ("tables", "training", "likeness")
 """Metadata that not every bundle has: the samplers' tables of a process that is not gaussian diffusion; JSON of
-`Training`; that of `export.edge.metrics.likeness.Likeness`."""
+`Training`; that of `export.edge.model.likeness.Likeness`."""
 SCHEDULE = "schedule.alphas_cumprod"
 ONE_NETWORK = json.dumps({DENOISER: ""})
 OPTIMIZER_FORMAT = "dawn2dusk-optimizer"

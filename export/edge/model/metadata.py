@@ -14,9 +14,9 @@ import numpy as np
 
 from export.edge.disk.reading import parse_json
 from export.edge.errors import UserError
-from export.edge.metrics.likeness import Likeness, read_likeness
 from export.edge.model.codec import IDENTITY_CODEC, Codec, read_codec
 from export.edge.model.layout import DENOISER
+from export.edge.model.likeness import Likeness, read_likeness
 from export.edge.pictures.arrays import FITS, LARGEST_SIZE, working
 from export.edge.sampling.coordinates import placed
 from export.edge.sampling.guidance import check_guidance

@@ -16,9 +16,9 @@ import pytest
 from onnx import TensorProto, helper
 
 from export.edge.errors import UserError
-from export.edge.metrics.likeness import features, fit
 from export.edge.model import artifact
 from export.edge.model.layout import write_networks
+from export.edge.model.likeness import features, fit
 from export.edge.model.variants import VARIANTS, Variant
 from export.edge.pictures.arrays import working
 

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from export.edge.detail import to_photo_size
-from export.edge.metrics import likeness
+from export.edge.model import likeness
 from export.edge.pictures.arrays import FITS, to_float, to_uint8, working
 from export.edge.sampling.coordinates import with_coordinates
 from export.edge.sampling.guidance import guided

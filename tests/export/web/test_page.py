@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from export.edge.metrics.likeness import features, fit
 from export.edge.model.artifact import open_artifact
+from export.edge.model.likeness import features, fit
 from export.edge.pictures.files import open_picture
 from export.edge.translate import Options, translate
 from export.web.build import build_page

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from export.edge.errors import UserError
-from export.edge.metrics.likeness import features, fit
+from export.edge.model.likeness import features, fit
 from jax_impl.data.loader import LazyPairs, Pairs
 from jax_impl.runs import likeness
 from jax_impl.runs.folder import TrainedRun, open_run

@@ -1,4 +1,4 @@
-// Whether a photo is like those that the model was trained on: export/edge/metrics/likeness.py, which says how and why.
+// Whether a photo is like those that the model was trained on: export/edge/model/likeness.py, which says how and why.
 // A picture is {data, width, height}: RGB bytes, row by row.
 
 const GRID = 4;

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from export.edge.errors import UserError
-from export.edge.metrics.likeness import FEATURES, Likeness, describe, describe_all, features, fit, read_likeness
+from export.edge.model.likeness import FEATURES, Likeness, describe, describe_all, features, fit, read_likeness
 
 SIZE = 32
 
