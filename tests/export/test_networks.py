@@ -48,8 +48,8 @@ def test_both_networks_are_exported_and_used(
     }
     assert "left out" not in capsys.readouterr().out
     verify.main([str(folder), "--steps", "2"])
-    # Networks, sampler.onnx, the golden picture, and the codec.
-    assert capsys.readouterr().out.count("largest difference") == 3 + (source == "mean") + (kind == "patches")
+    # Networks, sampler.onnx, photo.onnx, the golden picture, and the codec.
+    assert capsys.readouterr().out.count("largest difference") == 4 + (source == "mean") + (kind == "patches")
     wanted, noise = in_torch(bundle, source, picture := paint_probe(3, 24))
     for path in (folder, folder / "onnx/model.onnx"):
         assert np.abs(draw(open_artifact(path), picture, 5).picture.astype(int) - to_uint8(wanted)).max() <= 1
