@@ -111,6 +111,18 @@ def colour(settings: Mapping[str, Any]) -> Term:
     return term
 
 
+def laplacian(settings: Mapping[str, Any]) -> Term:
+    """Sum of the mean absolute errors of a Laplacian pyramid's bands, without the coarsest."""
+    (levels,) = _known("laplacian", {"levels": 4}, settings)
+
+    def term(sample: LossSample, generator: torch.Generator | None, aux: Mapping[str, Any]) -> tuple[Tensor, Parts]:
+        *bands, _ = pyramid(sample.x0_hat - sample.x0, levels)
+        errors = [band.abs().mean((1, 2, 3)) for band in bands]
+        return sum(errors, sample.x0.new_zeros(len(sample.x0))), {}
+
+    return term
+
+
 def anchor(settings: Mapping[str, Any]) -> Term:
     """Squared distance to `aux["mean"]`; its weight falls to `end` as `aux["progress"]` reaches 1."""
     (end,) = _known("anchor", {"end": 1.0}, settings)
@@ -144,7 +156,7 @@ def adversarial(settings: Mapping[str, Any]) -> Term:
 
 
 for _name, _make in (
-    *(("hybrid", hybrid), ("texture", texture), ("colour", colour), ("anchor", anchor)),
+    *(("hybrid", hybrid), ("texture", texture), ("colour", colour), ("laplacian", laplacian), ("anchor", anchor)),
     ("adversarial", adversarial),
 ):
     LOSSES.add(_name, _make)

@@ -13,6 +13,9 @@ from torch_ref.attention import Attention, CondEncoder
 from torch_ref.base import Denoiser
 from torch_ref.blocks import GroupNorm, ResBlock, TimeEmbedding, conv3x3
 
+BINS = 8
+"""Brightness levels of the bilateral head, from black to white."""
+
 
 class Level(nn.Module):
     """Residual blocks at one resolution, attention after each if any, and the weights that lead to the next level."""
@@ -46,7 +49,8 @@ class UNetSettings:
     """Of every GroupNorm."""
     patch: int = 2
     head: str = "affine"
-    """`affine` adds a local colour change of both input pictures to the output, `affine_cond` of cond, `plain` none."""
+    """`affine` adds a local colour change of both input pictures to the output, `affine_cond` of cond, `bilateral` of
+    cond by its brightness, `plain` none."""
     unfold: str = "blocks"
     """From blocks to pixels: `blocks` by depth-to-space, `bilinear` between the blocks' centres."""
     refine: int = 0
@@ -70,8 +74,8 @@ class UNetSettings:
 
     def __post_init__(self) -> None:
         last = len(self.multipliers) - 1
-        if self.head not in ("plain", "affine", "affine_cond"):
-            raise ValueError(f"head is {self.head!r}: choose plain, affine or affine_cond")
+        if self.head not in ("plain", "affine", "affine_cond", "bilateral"):
+            raise ValueError(f"head is {self.head!r}: choose plain, affine, affine_cond or bilateral")
         if self.unfold not in ("blocks", "bilinear") or (self.unfold == "bilinear" and not self.refine):
             raise ValueError(f"unfold is {self.unfold!r}: choose blocks, or bilinear with refine")
         if self.resample not in ("learned", "fixed"):
@@ -125,13 +129,14 @@ class ResidualUNet(Denoiser):
             Level(*parts(i, 2 * c), nn.Conv2d(c, channels[i - 1], 1) if i > 0 else None) for i, c in enumerate(channels)
         )
         self.norm_out = GroupNorm(groups, channels[0])
-        self.smooth, self.recolours_noise = settings.unfold == "bilinear", settings.head == "affine"
+        self.smooth, self.head = settings.unfold == "bilinear", settings.head
         unfolded = settings.refine_width if settings.refine else state_channels
         self.conv_out = conv3x3(channels[0], unfolded if self.smooth else unfolded * patch * patch)
         self.refine = Refinement(unfolded, state_channels, settings.refine) if settings.refine else None
         # For every channel a weight of each of x_t's, unless it is left out, and of cond's, and a constant.
-        weights = state_channels * ((2 if self.recolours_noise else 1) * state_channels + 1)
-        self.affine_out = conv3x3(channels[0], weights) if settings.head != "plain" else None
+        weights = state_channels * ((2 if self.head == "affine" else 1) * state_channels + 1)
+        sets = BINS if self.head == "bilateral" else 1
+        self.affine_out = conv3x3(channels[0], sets * weights) if self.head != "plain" else None
 
     def forward(self, x_t: Tensor, cond: Tensor, t: Tensor) -> Tensor:
         if self.coordinates:
@@ -165,8 +170,7 @@ class ResidualUNet(Denoiser):
             output = self.refine(output, picture)
         if self.affine_out is None:
             return output
-        sources = (x_t, picture) if self.recolours_noise else (picture,)
-        return output + recolour(self.affine_out(features), sources, picture, self.patch)
+        return output + recolour(self.head, self.affine_out(features), x_t, picture, self.patch)
 
 
 class Refinement(nn.Module):
@@ -204,18 +208,29 @@ def enlarge(x: Tensor, smooth: bool) -> Tensor:
     return F.interpolate(x, scale_factor=2.0, mode="nearest")
 
 
-def recolour(coefficients: Tensor, sources: Sequence[Tensor], cond: Tensor, patch: int) -> Tensor:
-    """A local affine colour change of x_t and cond, the `sources`, or of cond alone, (batch, channels, height, width).
+def recolour(head: str, coefficients: Tensor, x_t: Tensor, cond: Tensor, patch: int) -> Tensor:
+    """A local affine colour change of cond, of x_t too for `affine`; pictures (batch, channels, height, width).
 
-    `coefficients`: (batch, channels * (sources * channels + 1), height/patch, width/patch), for each output
-    channel the weights of the sources' channels, and a constant, as departures from
-    copying cond; interpolated bilinearly (Gharbi et al. 2017).
+    `coefficients`: (batch, terms, height/patch, width/patch), for each output channel the weights of the
+    sources' channels, and a constant, as departures from copying cond; interpolated bilinearly, and for
+    `bilateral`, which has BINS such sets, between them by the brightness of cond (Gharbi et al. 2017).
     """
     if patch > 1:
         coefficients = F.interpolate(coefficients, scale_factor=float(patch), mode="bilinear", align_corners=False)
+    if head == "bilateral":
+        bins = brightness_bins(cond)
+        coefficients = (coefficients.unflatten(1, (BINS, -1)) * bins[:, :, None]).sum(dim=1)
     weights = coefficients.unflatten(1, (cond.shape[1], -1))
+    sources = (x_t, cond) if head == "affine" else (cond,)
     terms = torch.cat([*sources, torch.ones_like(cond[:, :1])], dim=1)
     return cond + (weights * terms[:, None]).sum(dim=2)
+
+
+def brightness_bins(picture: Tensor) -> Tensor:
+    """Weight of each of BINS brightness levels at each pixel of a picture in [-1, 1], (batch, BINS, height, width)."""
+    bright = (0.5 * picture.mean(dim=1, keepdim=True) + 0.5).clamp(0.0, 1.0)
+    levels = torch.arange(BINS, dtype=picture.dtype, device=picture.device)[:, None, None]
+    return (1.0 - ((BINS - 1) * bright - levels).abs()).clamp(min=0.0)
 
 
 def _levels(levels: nn.ModuleList) -> list[Level]:

@@ -8,6 +8,8 @@ from dataclasses import replace
 from export.edge.registry import Registry
 from jax_impl.config.data import AugmentConfig, DataConfig
 from jax_impl.config.tree import Config, DiffusionConfig, OptimConfig, TrainConfig
+from jax_impl.diffusion.losses.hybrid import HybridConfig
+from jax_impl.diffusion.losses.laplacian import LaplacianConfig
 from jax_impl.diffusion.one_pass import OnePassConfig
 from jax_impl.model.seed_unet import SeedModelConfig
 from jax_impl.model.unet import UNetModelConfig
@@ -48,9 +50,20 @@ def quick() -> Config:
     """The most of a few minutes on CPU cores: one call of a small network with attention, x0-prediction, 128 × 128."""
     start = tiny()
     # Attention over 8 × 8 blocks, and each pixel's place: the sun of the evening stands far from that of the morning.
-    network = UNetModelConfig(patch=8, width=64, multipliers=(1, 2), attention_levels=(1,), coordinates=True)
-    # Every training picture is one without any trace of the target, where gaussian diffusion shows one in a thousand.
-    return replace(start, model=network, diffusion=OnePassConfig(), train=replace(start.train, sample_steps=1))
+    # The bilateral head takes the morning's away, since it is brighter than the sky around it.
+    network = UNetModelConfig(
+        patch=8, width=64, multipliers=(1, 2), head="bilateral", attention_levels=(1,), coordinates=True
+    )
+    return replace(
+        start,
+        model=network,
+        # Every training picture is one without any trace of the target; gaussian diffusion has one in a thousand.
+        diffusion=OnePassConfig(),
+        losses=(HybridConfig(), LaplacianConfig()),
+        optim=replace(start.optim, ema_decay=0.995),
+        # For the same pictures, many small steps learn more than few large ones.
+        train=replace(start.train, batch_size=4, sample_steps=1),
+    )
 
 
 def base() -> Config:

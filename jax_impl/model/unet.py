@@ -26,7 +26,7 @@ from jax_impl.model.blocks import (
     upsample_nearest,
 )
 from jax_impl.model.coordinates import with_coordinates
-from jax_impl.model.recolour import affine_weights, recolour
+from jax_impl.model.recolour import Head, head_weights, recolour
 from jax_impl.model.registry import NetworkConfig
 from jax_impl.model.remat import KEPT, Remat, run
 from jax_impl.model.unfolding import Refinement, output_conv, unfold
@@ -76,6 +76,8 @@ class UNet(nnx.Module):
     softmax and the head itself stay in the weights' float32.
     """
 
+    head: Head
+
     def __init__(
         self, config: UNetModelConfig, *, rngs: nnx.Rngs, dtype: Dtype = None, state_channels: int = 3
     ) -> None:
@@ -105,7 +107,7 @@ class UNet(nnx.Module):
         self.dropout, self.block_count = config.dropout, 2 * len(channels) * config.blocks + 2
         self.time_in = nnx.Linear(2 * width, time_channels, rngs=rngs)
         self.time_out = nnx.Linear(time_channels, time_channels, rngs=rngs)
-        self.coordinates, self.recolours_noise = config.coordinates, config.head == "affine"
+        self.coordinates, self.head = config.coordinates, config.head
         self.stem = conv3x3((state_channels + cond_channels) * folded, width, rngs, dtype=dtype)
         self.encoder = (
             CondEncoder(channels, config.patch, groups, rngs, cond_channels=cond_channels, dtype=dtype)
@@ -134,8 +136,8 @@ class UNet(nnx.Module):
             (channels[0], refined or state_channels), self.patch, self.smooth, rngs, zero=not refined
         )
         self.refine = Refinement((refined, state_channels), config.refine, rngs, dtype) if refined else None
-        weights = affine_weights(state_channels, 2 if self.recolours_noise else 1)
-        self.affine_out = conv3x3(channels[0], weights, rngs, zero=True) if config.head != "plain" else None
+        weights = head_weights(self.head, state_channels)
+        self.affine_out = conv3x3(channels[0], weights, rngs, zero=True) if weights else None
 
     def __call__(
         self,
@@ -180,8 +182,7 @@ class UNet(nnx.Module):
             output = self.refine(output, picture)
         if self.affine_out is None:
             return output
-        sources = (x_t, picture) if self.recolours_noise else (picture,)
-        return output + recolour(self.affine_out(features), sources, picture, self.patch)
+        return output + recolour(self.head, self.affine_out(features), x_t, picture, self.patch)
 
     def _keys(self, key: jax.Array | None) -> Iterator[jax.Array]:
         if key is None:
@@ -205,8 +206,9 @@ class UNetModelConfig(NetworkConfig):
     """Residual blocks per level, on the way down and on the way up."""
     groups: int = 8
     """Groups of every GroupNorm."""
-    head: Literal["plain", "affine", "affine_cond"] = "affine"
-    """`affine` adds a local colour change of x_t and the input picture; `affine_cond` of the input alone: no grain."""
+    head: Head = "affine"
+    """`affine` adds a local colour change of x_t and the input picture; `affine_cond` of the input alone: no grain;
+    `bilateral` too, with another change for bright pixels than for dark ones."""
     unfold: Literal["blocks", "bilinear"] = "blocks"
     """From blocks to pixels: each pixel from channels of its own, or interpolated, which needs `refine`."""
     refine: int = 0

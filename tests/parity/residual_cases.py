@@ -88,15 +88,16 @@ def _depth_to_space(size: Size) -> Case:
     return function(shape, lambda x: ours.depth_to_space(x, p), nn.PixelShuffle(p), exact=True)
 
 
-def _recolour(size: Size) -> Case:
+def _recolour(size: Size, head: recolour.Head) -> Case:
     (rows, columns), p = _patches(size), size.patch
-    pictures = (size.batch, rows * p, columns * p, 3)
+    picture = (size.batch, rows * p, columns * p, 3)
     return Case(
         None,
-        lambda _, weights, x_t, cond: recolour.recolour(weights, (x_t, cond), cond, p),
+        # What comes last is cond; `affine` alone looks at x_t too.
+        lambda _, weights, *both: recolour.recolour(head, weights, both[0], both[-1], p),
         nn.Identity(),
-        lambda _, weights, x_t, cond: torch_unet.recolour(weights, (x_t, cond), cond, p),
-        [(size.batch, rows, columns, recolour.affine_weights(3)), pictures, pictures],
+        lambda _, weights, *both: torch_unet.recolour(head, weights, both[0], both[-1], p),
+        [(size.batch, rows, columns, recolour.head_weights(head, 3)), *[picture] * (2 if head == "affine" else 1)],
         deviation=0.5,  # the output is a sum of products of inputs
     )
 
@@ -126,6 +127,7 @@ RESIDUAL_BLOCKS: dict[str, Callable[[Size], Case]] = {
     "average pool 2×2": _average_pool,
     "space to depth": _space_to_depth,
     "depth to space": _depth_to_space,
-    "affine head, bilinear": _recolour,
+    "affine head, bilinear": lambda size: _recolour(size, "affine"),
+    "bilateral head": lambda size: _recolour(size, "bilateral"),
 }
 """Every block of the family by its name in the table."""

@@ -16,6 +16,7 @@ from jax_impl.diffusion.losses import adversarial as ours
 from jax_impl.diffusion.losses import texture
 from jax_impl.diffusion.losses.anchor import AnchorConfig
 from jax_impl.diffusion.losses.colour import ColourConfig
+from jax_impl.diffusion.losses.laplacian import LaplacianConfig
 from jax_impl.diffusion.losses.registry import LossSample
 from jax_impl.diffusion.process import Levels
 from jax_impl.model import discriminator
@@ -117,6 +118,16 @@ def test_texture(patches: int) -> None:
 @pytest.mark.parametrize("side", [8, 5, 64])
 def test_colour(side: int) -> None:
     term, wanted = ColourConfig(side=side).create(), torch_losses.colour({"side": side})
+    key = jax.random.key(0)
+    assert_same(
+        in_jax(lambda output: jnp.mean(term(sample_of(output), key, {})[0])),
+        in_torch(lambda output: wanted(torch_sample_of(output), None, {})[0].mean()),
+    )
+
+
+@pytest.mark.parametrize("levels", [2, 4])
+def test_laplacian(levels: int) -> None:
+    term, wanted = LaplacianConfig(levels=levels).create(), torch_losses.laplacian({"levels": levels})
     key = jax.random.key(0)
     assert_same(
         in_jax(lambda output: jnp.mean(term(sample_of(output), key, {})[0])),

@@ -27,6 +27,7 @@ HEADS = {
     "blocks": UNetModelConfig(**SMALL, refine=2, refine_width=5),
     "bilinear": UNetModelConfig(**SMALL, refine=1, refine_width=3, unfold="bilinear", head="affine_cond"),
     "recolour": UNetModelConfig(**SMALL, head="affine_cond"),
+    "bilateral": UNetModelConfig(**SMALL, head="bilateral"),
 }
 
 

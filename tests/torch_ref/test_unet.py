@@ -108,10 +108,10 @@ def test_a_silent_last_convolution_leaves_zero() -> None:
 
 def test_recolouring_starts_as_a_copy_and_is_affine_in_the_pictures() -> None:
     x_t, cond = draw(2, 6, 4)
-    assert torch.equal(recolour(torch.zeros(2, 21, 3, 2), (x_t, cond), cond, 2), cond)
+    assert torch.equal(recolour("affine", torch.zeros(2, 21, 3, 2), x_t, cond, 2), cond)
     coefficients = torch.zeros(2, 3, 7, 3, 2)
     coefficients[:, 0, 1], coefficients[:, 1, 5], coefficients[:, 2, 6] = 2.0, -1.0, 0.25
-    got = recolour(coefficients.flatten(1, 2), (x_t, cond), cond, 2)
+    got = recolour("affine", coefficients.flatten(1, 2), x_t, cond, 2)
     wanted = cond + torch.stack([2 * x_t[:, 1], -cond[:, 2], torch.full_like(cond[:, 0], 0.25)], dim=1)
     torch.testing.assert_close(got, wanted)
 
@@ -120,5 +120,5 @@ def test_recolouring_fades_from_one_patch_to_the_next() -> None:
     constant = torch.zeros(1, 3, 7, 1, 2)
     constant[:, :, 6, 0, 1] = 1.0
     black = torch.zeros(1, 3, 2, 4)
-    got = recolour(constant.flatten(1, 2), (black, black), black, 2)
+    got = recolour("affine", constant.flatten(1, 2), black, black, 2)
     torch.testing.assert_close(got, torch.tensor([0.0, 0.25, 0.75, 1.0]).expand(1, 3, 2, 4))

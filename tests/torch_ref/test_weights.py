@@ -214,7 +214,7 @@ def test_tensors_that_do_not_belong(name: str, value: np.ndarray | None, message
         ("model", {"architecture": "vit"}, "choose one of seed, unet"),
         ("model", {"attention": True}, "attention"),
         ("model", {"groups": 3}, "makes no network"),
-        ("model", {"head": "linear"}, "choose plain, affine or affine_cond"),
+        ("model", {"head": "linear"}, "choose plain, affine, affine_cond or bilateral"),
         ("model", {"attention_levels": [2]}, "choose from 0 to 1"),
         ("model", {"attention_levels": [0], "head_channels": 3}, "choose a divisor of 8"),
         ("model", {"resample": "fir"}, "choose learned or fixed"),
