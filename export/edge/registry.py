@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterator, Mapping
 from typing import Generic, TypeVar
 
@@ -37,7 +38,8 @@ class Registry(Mapping[str, Entry], Generic[Entry]):
         """
         if isinstance(name, str) and name in self._entries:
             return self._entries[name]
-        choices = f"choose one of {', '.join(self._entries)}"
+        near = difflib.get_close_matches(name, self._entries, n=1) if isinstance(name, str) else []
+        choices = f"choose one of {', '.join(self._entries)}" + "".join(f"; did you mean {other}?" for other in near)
         if plugin is not None:
             choices = f"load its {self.kind} with --plugin {plugin}"
         raise UserError(f"{where} is {plugins.shown(name)}: {choices}")

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
 from export.edge import plugins
 from export.edge.errors import UserError
 from jax_impl.config.command import read
+from jax_impl.config.fields import MOST_USED
 from jax_impl.config.presets import PRESETS
 from jax_impl.config.tree import Config
 from jax_impl.data.sources.registry import find_layout
@@ -24,14 +25,14 @@ PROGRAM = "python -m jax_impl.train"
 class TrainArgs(Config):
     """Train a paired image-to-image diffusion model."""
 
-    output_dir: Path = Path("runs/latest")
+    output_dir: Path = field(default=Path("runs/latest"), metadata=MOST_USED)
     """Folder of the run; created if it is not there."""
     config: Path | None = None
     """JSON file with the settings to start from in place of a preset, such as config.json of another run folder;
     further flags change single settings."""
-    resume: bool = False
+    resume: bool = field(default=False, metadata=MOST_USED)
     """Continue the run in --output-dir from its newest checkpoint."""
-    init_from: Path | None = None
+    init_from: Path | None = field(default=None, metadata=MOST_USED)
     """Start from the weights of this model.safetensors instead of random ones."""
     coordinator: str = ""
     """HOST:PORT of process 0, where several processes train together; each is started with the same command line."""
@@ -41,7 +42,7 @@ class TrainArgs(Config):
     """Number of this process, from 0 to one less than --processes; with --coordinator."""
     distributed: bool = False
     """Let SLURM, Open MPI or the TPU pod say which processes train together."""
-    dry_run: bool = False
+    dry_run: bool = field(default=False, metadata=MOST_USED)
     """Print the memory and time that the run would take, measured on a few steps, and write nothing."""
 
     def settings(self) -> Config:
@@ -56,7 +57,10 @@ def parse(argv: Sequence[str]) -> TrainArgs:
     configuration that the run was started with, else `seed`.
     """
     words = plugins.take(argv, "jax")
-    preset = words.pop(0) if words and words[0] in PRESETS else None
+    preset = None
+    if words and not words[0].startswith("-"):
+        preset = words.pop(0)
+        PRESETS.find(preset, "preset")
     file = _typed(words, "--config")
     if preset is not None and file is not None:
         raise UserError(f"preset {preset} and --config {file} exclude each other; name one of them")

@@ -12,7 +12,7 @@ import dataclasses
 import difflib
 import types
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NoReturn, TypeVar
 
@@ -22,7 +22,7 @@ from export.edge.errors import UserError
 from jax_impl.config import tagged
 from jax_impl.config.as_json import entry, to_text
 from jax_impl.config.docstrings import field_texts
-from jax_impl.config.fields import ONE_WORD, POSITIONAL
+from jax_impl.config.fields import MOST_USED, ONE_WORD, POSITIONAL
 
 Settings = TypeVar("Settings")
 _NONE = "None"
@@ -33,6 +33,23 @@ _KINDS: dict[object, tuple[str, str]] = {
     Path: ("PATH", "a path"),
 }
 """What a value of each type is called: in the help and in messages."""
+FEWEST_FIRST = 5
+"""Flags that have to be marked as most used for the help to list these first: a command with few needs no such list."""
+OTHER_NAMES = {
+    "--data.path": ("--data", "--dataset", "--data-dir", "--data-root", "--dataroot", "--train-dir", "--path"),
+    "--data.size": ("--size", "--resolution", "--image-size", "--img-size", "--load-size"),
+    "--data.threads": ("--workers", "--num-workers"),
+    "--output-dir": ("--out", "--output", "--save-dir", "--logdir", "--results-dir", "--checkpoints-dir"),
+    "--init-from": ("--weights", "--checkpoint", "--ckpt", "--pretrained", "--load", "--finetune"),
+    "--model.compute-dtype": ("--dtype", "--precision", "--amp", "--fp16", "--bf16", "--mixed-precision"),
+    "--optim.learning-rate": ("--lr", "--learning-rate", "--rate"),
+    "--optim.weight-decay": ("--wd", "--weight-decay"),
+    "--train.batch-size": ("--batch", "--batch-size", "--bs", "--train-batch-size"),
+    "--train.devices": ("--gpus", "--gpu-ids", "--device", "--devices"),
+    "--train.epochs": ("--epochs", "--n-epochs", "--num-epochs", "--num-train-epochs"),
+    "--train.minutes": ("--minutes", "--time"),
+}
+"""What other programs call some flags of training."""
 
 
 def parse(kind: type[Settings], words: Sequence[str] | None, prog: str) -> Settings:
@@ -54,11 +71,17 @@ def read(
     missing = [flag for name, flag in parser.needed.items() if name not in values]
     faults = [f"missing: {', '.join(missing)}"] if missing else []
     if left:
-        near = difflib.get_close_matches(left[0].partition("=")[0], parser.flags, n=1)
-        faults.append(f"unrecognized: {' '.join(left)}" + "".join(f"; did you mean {flag}?" for flag in near))
+        near = nearest(left[0].partition("=")[0], parser.flags)
+        faults.append(f"unrecognized: {' '.join(left)}" + (f"; did you mean {near}?" if near else ""))
     if faults:
         parser.error("; ".join(faults))
     return _made(kind, default, values)
+
+
+def nearest(word: str, flags: Sequence[str]) -> str | None:
+    """The flag that was probably meant: one that other programs give this name, or one that is spelled alike."""
+    usual = next((flag for flag, others in OTHER_NAMES.items() if word in others and flag in flags), None)
+    return usual or next(iter(difflib.get_close_matches(word, flags, n=1)), None)
 
 
 class _Parser(Parser):
@@ -69,6 +92,8 @@ class _Parser(Parser):
         self.usage, self.allow_abbrev = "%(prog)s [--flag VALUE ...]", False
         self.formatter_class = argparse.RawDescriptionHelpFormatter
         self.flags: list[str] = []
+        self.first: Any = None
+        """The group of the flags that the help lists first, where there are any."""
         self.needed: dict[str, str] = {}
         """The flag of each field that has no default, by the field's dotted name."""
 
@@ -79,12 +104,27 @@ class _Parser(Parser):
         """Flags for the fields of a dataclass; `default` is an instance with their values, or None."""
         hints, texts = typing.get_type_hints(kind), field_texts(kind)
         group: Any = self.add_argument_group(prefix.rstrip("."), _first_line(kind)) if prefix else self
+        if not prefix and sum(_most_used(kind, default)) >= FEWEST_FIRST:
+            self.first = self.add_argument_group("most used", "The flags that most people need; all others follow.")
+        later: list[tuple[Any, ...]] = []
         for field in _inputs(kind):
             name, value = f"{prefix}{field.name}", _default(field, default)
             if _is_part(field, value):
                 self.add(type(value), value, f"{name}.")
             else:
-                self._add_flag(group, field, name, hints[field.name], value, texts.get(field.name, ""))
+                flag = (field, name, hints[field.name], value, texts.get(field.name, ""))
+                if self.first is not None and MOST_USED.items() <= field.metadata.items():
+                    self._add_flag(self.first, *flag)
+                elif self.first is not None and not prefix:
+                    later.append(flag)
+                else:
+                    self._add_flag(group, *flag)
+        if later:
+            group = self.add_argument_group(
+                "more", "The rest of a run: its codec, its losses, and who trains together."
+            )
+            for flag in later:
+                self._add_flag(group, *flag)
 
     def _add_flag(self, group: Any, field: dataclasses.Field[Any], name: str, hint: Any, value: Any, text: str) -> None:
         flag = f"--{name.replace('_', '-')}"
@@ -172,6 +212,15 @@ def _made(kind: Any, default: object | None, given: Mapping[str, Any], prefix: s
 
 def _inputs(kind: type) -> list[dataclasses.Field[Any]]:
     return [field for field in dataclasses.fields(kind) if field.init]
+
+
+def _most_used(kind: type, default: object | None) -> Iterator[bool]:
+    """Whether each field, also of parts, is MOST_USED."""
+    for field in _inputs(kind):
+        value = _default(field, default)
+        if _is_part(field, value):
+            yield from _most_used(type(value), value)
+        yield MOST_USED.items() <= field.metadata.items()
 
 
 def _default(field: dataclasses.Field[Any], default: object | None) -> Any:

@@ -8,7 +8,7 @@ from typing import Any, Literal, TypeVar
 
 from export.edge.pictures.arrays import Fit
 from jax_impl.config.checks import require, require_share
-from jax_impl.config.fields import FREE_ON_RESUME
+from jax_impl.config.fields import FREE_ON_RESUME, MOST_USED
 
 Direction = Literal["forward", "reverse"]
 Kind = TypeVar("Kind")
@@ -54,7 +54,7 @@ class AugmentConfig:
 class PlaceConfig:
     """Where the pairs are."""
 
-    path: str = field(default=SYNTHETIC, metadata=FREE_ON_RESUME)
+    path: str = field(default=SYNTHETIC, metadata={**FREE_ON_RESUME, **MOST_USED})
     """Folder of pairs, CSV or JSONL manifest, or `synthetic` for the built-in scenes."""
     layout: str = "auto"
     """How the pairs are stored: `folders`, `side-by-side`, `manifest`, or a layout that a plugin adds; `auto`
@@ -79,7 +79,7 @@ class DirectionConfig:
 class SquareConfig:
     """How a picture becomes a square."""
 
-    size: int = 128
+    size: int = field(default=128, metadata=MOST_USED)
     """Side of a training picture, pixels, 8 to 4096."""
     fit: Fit = "crop"
     """How a picture becomes square: `crop` cuts the long side, `letterbox` adds grey bars, `stretch` distorts."""

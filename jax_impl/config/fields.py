@@ -17,6 +17,9 @@ FREE_ON_RESUME: Mapping[str, bool] = MappingProxyType({"free_on_resume": True})
 ONE_WORD: Mapping[str, bool] = MappingProxyType({"one_word": True})
 """The setting, an entry of a registry, is typed as one word: its name, or a JSON object with its name and settings."""
 
+MOST_USED: Mapping[str, bool] = MappingProxyType({"most_used": True})
+"""The help lists the flag of the setting first, among those that most people need."""
+
 POSITIONAL = "positional"
 """Key of what the help calls a value that is typed without a flag: `field(metadata={POSITIONAL: "DIR"})`."""
 

@@ -7,7 +7,7 @@ from typing import Literal
 
 from jax_impl.config.checks import require, require_finite
 from jax_impl.config.data import DataConfig
-from jax_impl.config.fields import FREE_ON_RESUME, ONE_WORD
+from jax_impl.config.fields import FREE_ON_RESUME, MOST_USED, ONE_WORD
 from jax_impl.diffusion.gaussian import DiffusionConfig
 from jax_impl.diffusion.losses import builtin as _losses  # noqa: F401  It registers our loss terms.
 from jax_impl.diffusion.losses.hybrid import HybridConfig
@@ -26,7 +26,7 @@ from jax_impl.training.stages.registry import DenoisingStageConfig, StageConfig
 class OptimConfig:
     """AdamW, its learning-rate schedule and gradient clipping."""
 
-    learning_rate: float = 1e-4
+    learning_rate: float = field(default=1e-4, metadata=MOST_USED)
     """Learning rate of AdamW at its highest; above 0."""
     weight_decay: float = 0.01
     """Weight decay of AdamW, multiplied by the learning rate; 0 or more."""
@@ -85,9 +85,9 @@ class OptimConfig:
 class TrainConfig:
     """Length of the run and what it leaves behind."""
 
-    epochs: int = field(default=50, metadata=FREE_ON_RESUME)
+    epochs: int = field(default=50, metadata={**FREE_ON_RESUME, **MOST_USED})
     """Number of epochs to train, at least 1."""
-    batch_size: int = 2
+    batch_size: int = field(default=2, metadata=MOST_USED)
     """Pairs in a training step, over all devices; at least 1."""
     devices: int = field(default=0, metadata=FREE_ON_RESUME)
     """Number of devices that a batch is divided among; 0 for the most available ones that divide it evenly."""
@@ -110,7 +110,7 @@ class TrainConfig:
     """Epochs between two sample pictures; 0 for none."""
     sample_steps: int = field(default=50, metadata=FREE_ON_RESUME)
     """Sampling steps of the pictures that training writes, from 1 to diffusion.timesteps."""
-    minutes: float = field(default=0.0, metadata=FREE_ON_RESUME)
+    minutes: float = field(default=0.0, metadata={**FREE_ON_RESUME, **MOST_USED})
     """Training time in minutes, compilation included: the first steps are timed once, and the stages and their
     learning-rate schedules get the length that fits, divided among stages as their epochs are; 0 for the epochs."""
     max_minutes: float = field(default=0.0, metadata=FREE_ON_RESUME)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 
 from export.edge.errors import UserError
 from jax_impl.config.arguments import parse
+from jax_impl.config.command import OTHER_NAMES
 from jax_impl.config.presets import PRESETS
 from jax_impl.data.sources.registry import SOURCES
 from jax_impl.diffusion.losses.hybrid import HybridConfig
@@ -50,7 +52,10 @@ def test_a_setting_out_of_range_names_itself() -> None:
     ("words", "message"),
     [
         (["tiny", "--trian.epochs", "3"], r"--trian.epochs 3; did you mean --train.epochs\?; see `python -m jax_impl"),
-        (["tinyy"], "unrecognized: tinyy; see"),
+        (["tinyy"], r"preset is 'tinyy': choose one of seed, tiny, .*; did you mean tiny\?"),
+        (["photos"], "preset is 'photos': choose one of seed, tiny, [a-z, ]*$"),
+        (["tiny", "--lr", "3"], r"--lr 3; did you mean --optim.learning-rate\?"),
+        (["tiny", "--batch_size=3"], r"--batch-size=3; did you mean --train.batch-size\?"),
         (["--train.epochs", "x"], "--train.epochs: .*'x'"),
         (["base", "--data.fit", "mirror"], r"--data.fit: 'mirror' is unknown; choose one of .*stretch"),
     ],
@@ -59,6 +64,24 @@ def test_a_mistake_is_one_line(words: list[str], message: str, capsys: pytest.Ca
     with pytest.raises(UserError, match=message):
         parse(words)
     assert capsys.readouterr() == ("", "")
+
+
+def test_the_help_begins_with_the_flags_that_most_people_need(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        parse(["tiny", "--help"])
+    _, _, first, data, *_ = re.split(r"\n(?=[a-z.]+(?: [a-z]+)?:\n)", capsys.readouterr().out)
+    assert first.startswith("most used:") and data.startswith("data:")
+    flags = re.findall(r"^  (--[a-z.-]+)", first, re.MULTILINE)
+    assert {"--data.path", "--output-dir", "--train.minutes", "--resume"} < set(flags) and len(flags) == 10
+    assert not re.search(r"^  --data\.path", data, re.MULTILINE)
+
+
+def test_every_other_name_is_of_a_flag_that_is_there(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        parse(["tiny", "--help"])
+    flags = set(re.findall(r"^  (--[a-z.-]+)", capsys.readouterr().out, re.MULTILINE))
+    assert flags >= set(OTHER_NAMES)
+    assert not flags & {name for names in OTHER_NAMES.values() for name in names}
 
 
 @pytest.mark.parametrize("flag", [["--output-dir", "{}"], ["--output-dir={}"], ["--output_dir={}"]])
@@ -149,7 +172,10 @@ def test_loss_terms_are_names_or_objects() -> None:
 @pytest.mark.parametrize(
     ("word", "message"),
     [
-        ("structure", "losses.term is 'structure': choose one of adversarial, anchor, colour, hybrid, texture"),
+        (
+            "structure",
+            "losses.term is 'structure': choose one of adversarial, anchor, colour, hybrid, ",
+        ),
         ('{"term": "hybrid", "mae": 1}', r"losses\.mae is not a setting; did you mean losses\.mae_weight"),
         ('{"term": "hybrid", "mae_weight": -1}', r"losses\.hybrid\.mae_weight is -1"),
         ('{"term": "hybrid"', "is not JSON"),
