@@ -1,10 +1,15 @@
-# Three commands that each work alone on a fresh machine with Python 3.11 or 3.12 and make:
+# Four commands that each work alone on a fresh machine with Python 3.11 or 3.12 and make:
+#   make try     install onnxruntime and turn one photo into its sunset with the model that is already there
 #   make demo    set up, train a small model on the built-in scenes, export it, turn unseen sunrises into sunsets
 #   make test    set up and run the whole suite
 #   make docs    set up and build the documentation site
-# All install into .venv and reuse it; it is brought up to date when pyproject.toml or constraints.txt change.
+# `make try` installs into .venv-edge, which is small, the others into .venv. Both are reused, and brought up to date when
+# pyproject.toml or constraints.txt change.
 # On 3.13 they try: the pins are not checked there.
 
+# The photo that `make try` takes, and where its sunset goes.
+PHOTO ?= docs/photo.jpg
+SUNSET ?= sunset.jpg
 # Where the demo writes.
 OUT ?= runs/demo
 # Its training: scenes are seen uncropped, since where the sun goes depends on where the picture ends. It plans for its
@@ -22,15 +27,20 @@ PYTEST_ARGS ?=
 
 VENV := .venv
 BIN := $(VENV)/bin
-PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
+EDGE := .venv-edge
+INSTALL := -m pip install -q --disable-pip-version-check --no-input
+PIP := $(BIN)/python $(INSTALL)
 INSTALL_LOG := $(VENV)/install.log
 TORCH := $(shell sed -n 's/^torch==/torch==/p' constraints.txt)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test docs check lint types imports format install clean
+.PHONY: help try demo test docs check lint types imports format install clean
 
 help: ## say what there is
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "%-14s %s\n", $$1, $$2 }'
+
+try: $(EDGE)/.installed ## turn a photo into its sunset with the model that is there: make try PHOTO=photo.jpg SUNSET=sunset.jpg
+	@$(EDGE)/bin/python -m export.edge "$(PHOTO)" "$(SUNSET)"
 
 demo: $(VENV)/.installed-all ## set up, train on the built-in scenes, export, and make a picture of unseen sunrises turned to sunsets
 	@if [ -e "$(OUT)" ] && [ ! -e "$(OUT)/.demo" ]; then \
@@ -73,13 +83,13 @@ install: $(VENV)/.installed-dev ## set up .venv with everything
 
 clean: ## remove .venv, caches and the folder of the demo
 	if [ -e "$(OUT)/.demo" ]; then rm -rf "$(OUT)"; fi
-	rm -rf $(VENV) dist build .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) $(EDGE) dist build .pytest_cache .ruff_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # A name on PATH is not enough: version managers leave names there that do not run.
 # Where Python comes without ensurepip (Debian's without python3-venv), the system's pip fills the new environment.
-$(BIN)/pip:
-	@python=; \
+$(BIN)/pip $(EDGE)/bin/pip:
+	@venv="$(@:/bin/pip=)"; python=; \
 	for name in $(if $(PYTHON),"$(PYTHON)",python3.12 python3.11 python3.13 python3 python); do \
 		if "$$name" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))' >/dev/null 2>&1; \
 		then python="$$name"; break; fi; \
@@ -88,35 +98,41 @@ $(BIN)/pip:
 		echo "error: $(if $(PYTHON),$(PYTHON) is not a working Python 3.11 to 3.13,no Python 3.11 to 3.13 found)" \
 			"- install one, or name it: make PYTHON=/path/to/python3" >&2; exit 2; \
 	fi; \
-	echo "set up: $(VENV) with $$("$$python" --version)"; \
-	if "$$python" -c 'import ensurepip' 2>/dev/null; then "$$python" -m venv $(VENV); \
-	else "$$python" -m venv --without-pip $(VENV) && "$$python" -m pip --python $(BIN)/python install -q pip; fi || \
-	{ rm -rf $(VENV); echo "error: cannot make $(VENV); on Debian and Ubuntu: apt install python3-venv" >&2; exit 2; }
+	echo "set up: $$venv with $$("$$python" --version)"; \
+	if "$$python" -c 'import ensurepip' 2>/dev/null; then "$$python" -m venv $$venv; \
+	else "$$python" -m venv --without-pip $$venv && "$$python" -m pip --python $$venv/bin/python install -q pip; fi || \
+	{ rm -rf $$venv; echo "error: cannot make $$venv; on Debian and Ubuntu: apt install python3-venv" >&2; exit 2; }
 
 # torch alone and without its dependencies: its own index holds only few other packages.
 $(VENV)/.installed-torch: constraints.txt | $(BIN)/pip
 	@echo "set up: $(TORCH)"
-	@if [ -n "$(TORCH_INDEX_URL)" ] && $(PIP) install -q --no-deps --retries 1 --timeout 30 "$(TORCH)" \
+	@if [ -n "$(TORCH_INDEX_URL)" ] && $(PIP) --no-deps --retries 1 --timeout 30 "$(TORCH)" \
 		--index-url "$(TORCH_INDEX_URL)" >$(INSTALL_LOG) 2>&1; then :; else \
 		if [ -n "$(TORCH_INDEX_URL)" ]; then \
 			echo "set up: no $(TORCH) at $(TORCH_INDEX_URL), taking the default index's build"; fi; \
-		$(PIP) install -q --no-deps "$(TORCH)" >$(INSTALL_LOG) 2>&1 || { cat $(INSTALL_LOG) >&2; exit 2; }; fi
+		$(PIP) --no-deps "$(TORCH)" >$(INSTALL_LOG) 2>&1 || { cat $(INSTALL_LOG) >&2; exit 2; }; fi
 	@touch $@
 
 $(VENV)/.installed-all: pyproject.toml constraints.txt $(VENV)/.installed-torch
 	@echo "set up: the packages that the demo needs"
-	@$(PIP) install -q -c constraints.txt -e '.[all]' >$(INSTALL_LOG) 2>&1 || { cat $(INSTALL_LOG) >&2; exit 2; }
+	@$(PIP) -c constraints.txt -e '.[all]' >$(INSTALL_LOG) 2>&1 || { cat $(INSTALL_LOG) >&2; exit 2; }
 	@touch $@
 
 # The wider set holds the narrower one, so that a demo after a test installs nothing.
 $(VENV)/.installed-dev: pyproject.toml constraints.txt $(VENV)/.installed-torch
 	@echo "set up: the packages that the tests need"
-	@$(PIP) install -q -c constraints.txt -e '.[all,dev]' >$(INSTALL_LOG) 2>&1 || { cat $(INSTALL_LOG) >&2; exit 2; }
+	@$(PIP) -c constraints.txt -e '.[all,dev]' >$(INSTALL_LOG) 2>&1 || { cat $(INSTALL_LOG) >&2; exit 2; }
 	@touch $(VENV)/.installed-all $@
 
 # Needs none of the others: mkdocstrings reads the sources without importing them.
 $(VENV)/.installed-docs: pyproject.toml constraints.txt | $(BIN)/pip
 	@echo "set up: the packages that the documentation needs"
-	@$(PIP) install -q -c constraints.txt -e '.[docs]' >$(VENV)/install-docs.log 2>&1 || \
+	@$(PIP) -c constraints.txt -e '.[docs]' >$(VENV)/install-docs.log 2>&1 || \
 		{ cat $(VENV)/install-docs.log >&2; exit 2; }
+	@touch $@
+
+$(EDGE)/.installed: pyproject.toml constraints.txt | $(EDGE)/bin/pip
+	@echo "set up: onnxruntime, numpy and Pillow"
+	@$(EDGE)/bin/python $(INSTALL) -c constraints.txt -e '.[edge]' >$(EDGE)/install.log 2>&1 || \
+		{ cat $(EDGE)/install.log >&2; exit 2; }
 	@touch $@

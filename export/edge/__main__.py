@@ -1,6 +1,6 @@
 """`python -m export.edge MODEL PHOTO OUTPUT`: translate a photo, or a folder of them, with an exported model.
 
-`python -m export.edge info MODEL` says what a model is.
+Without MODEL, with the model that comes with this package. `python -m export.edge info MODEL` says what a model is.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from export.edge.pictures.arrays import check_size
 from export.edge.pictures.files import open_photo, save_picture
 from export.edge.pictures.film import check_film, frame, most_frames, save_film
 from export.edge.pictures.frames import check_frames, kept_steps, save_frames
+from export.edge.pretrained import or_pretrained
 from export.edge.progress import Progress
 from export.edge.sampling.loop import Call
 from export.edge.tiles import check_tile, own_tile
@@ -89,7 +90,9 @@ def main(argv: Sequence[str] | None = None) -> None:
 
         info.main(words[1:])
         return
-    arguments = make_parser().parse_args(words)
+    # Intermixed: flags may stand between the three, and the first of them may be missing.
+    arguments = make_parser().parse_intermixed_args(words)
+    arguments.model = or_pretrained(arguments.model, arguments.photo)
     jobs = _check(arguments)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow's remarks on files that are odd but readable help nobody here.

@@ -28,7 +28,13 @@ def make_parser() -> argparse.ArgumentParser:
         epilog="`python -m export.edge info MODEL [--json]` says what a model is. (A model whose file is called info "
         "is ./info.)",
     )
-    parser.add_argument("model", type=Path, help="the .onnx file that export.to_onnx wrote, or the folder it is in")
+    parser.add_argument(
+        "model",
+        type=Path,
+        nargs="?",
+        help="the .onnx file that export.to_onnx wrote, or the folder it is in; without one, the model that comes with "
+        "this package, trained on built-in scenes of sunrises and sunsets",
+    )
     parser.add_argument("photo", type=Path, help="the photo to translate, or a folder of photos")
     parser.add_argument(
         "output", type=Path, help="where the result goes: .png, .jpg or .webp; for a folder of photos, another folder"

@@ -12,6 +12,7 @@ from PIL import Image
 from export.edge.model.artifact import open_artifact
 from export.edge.model.metadata import Artifact
 from export.edge.pictures.given import array_of
+from export.edge.pretrained import PRETRAINED
 from export.edge.translate import OnStep, Options, translate
 
 AS_RECOMMENDED = Options()
@@ -91,12 +92,17 @@ class Model:
 
 
 def load(
-    path: Path | str, variant: str | None = None, *, threads: int | None = None, expect_sha256: str | None = None
+    path: Path | str = PRETRAINED,
+    variant: str | None = None,
+    *,
+    threads: int | None = None,
+    expect_sha256: str | None = None,
 ) -> Model:
     """Open an exported model: the folder of an artifact, or one of its .onnx files.
 
     Args:
-        path: the folder that `export.to_onnx` wrote, or a file in its folder `onnx`.
+        path: the folder that `export.to_onnx` wrote, or a file in its folder `onnx`. Default: the model that comes with
+            this package, from sunrise to sunset.
         variant: of a folder, `fp32` (default), `fp16`, `int8`, or another that its networks.json names.
         threads: processor threads; default: one for each physical core.
         expect_sha256: the SHA-256 that the file must have, 64 hexadecimal digits; default: any file is taken.

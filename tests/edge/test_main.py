@@ -223,7 +223,7 @@ def test_a_mistake_is_one_line_and_status_2(tmp_path: Path) -> None:
     assert (run.returncode, run.stdout, run.stderr.count("\n")) == (2, "", 1)
     assert run.stderr.startswith("error: output ")
     run = command("one")
-    assert (run.returncode, run.stderr.count("\n")) == (2, 1) and "photo, output" in run.stderr
+    assert (run.returncode, run.stderr.count("\n")) == (2, 1) and "required: output" in run.stderr
 
 
 @pytest.mark.skipif(os.name != "posix", reason="limits of POSIX")
