@@ -7,6 +7,7 @@ import ast
 import importlib
 import re
 import shlex
+from collections.abc import Callable
 from typing import Any, NoReturn
 
 import pytest
@@ -18,7 +19,7 @@ from tests.pages import BLOCK, PYTHON, ROOT, RUN_ELSEWHERE, blocks, commands, mo
 from tests.reference import parsers
 
 NOT_RUN = {
-    "README.md": ["installs everything", "trains for minutes"],
+    "README.md": ["installs packages, and trains for minutes", "installs everything"],
     "docs/deploying.md": [
         "a simplifier of another project writes the file",
         "builds a wheel and installs it on another machine",
@@ -40,11 +41,14 @@ class ParsedError(Exception):
 @pytest.fixture
 def stopped(monkeypatch: pytest.MonkeyPatch) -> None:
     """Commands that end with ParsedError once their words are read, and do not look for a run's or a bundle's files."""
-    read_words, make = argparse.ArgumentParser.parse_args, command_line._made
+    make = command_line._made
 
-    def parse_args(parser: argparse.ArgumentParser, *words: Any, **options: Any) -> NoReturn:
-        read_words(parser, *words, **options)
-        raise ParsedError
+    def ending(read_words: Callable[..., object]) -> Callable[..., NoReturn]:
+        def parse(parser: argparse.ArgumentParser, *words: Any, **options: Any) -> NoReturn:
+            read_words(parser, *words, **options)
+            raise ParsedError
+
+        return parse
 
     def made(kind: type, default: object, given: Any, prefix: str = "") -> Any:
         settings = make(kind, default, given, prefix)
@@ -52,7 +56,8 @@ def stopped(monkeypatch: pytest.MonkeyPatch) -> None:
             raise ParsedError
         return settings
 
-    monkeypatch.setattr(argparse.ArgumentParser, "parse_args", parse_args)
+    for name in ("parse_args", "parse_intermixed_args"):
+        monkeypatch.setattr(argparse.ArgumentParser, name, ending(getattr(argparse.ArgumentParser, name)))
     monkeypatch.setattr(command_line, "_made", made)
     monkeypatch.setattr(arguments, "read_config", lambda _: PRESETS["seed"]())
     monkeypatch.setattr(arguments, "read_plugins", lambda _: ())
@@ -62,6 +67,11 @@ def stopped(monkeypatch: pytest.MonkeyPatch) -> None:
 def targets() -> set[str]:
     """What make makes."""
     return set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+
+
+def variables() -> set[str]:
+    """What a user may set on the command line of make."""
+    return set(re.findall(r"^([A-Z_]+) \?=", (ROOT / "Makefile").read_text(), re.MULTILINE))
 
 
 @pytest.mark.usefixtures("stopped")
@@ -82,7 +92,8 @@ def check(words: list[str]) -> None:
     """Read a command line by the parser of the command."""
     first, *others = words
     if first == "make":
-        assert set(others) <= targets(), words
+        made = {word for word in others if "=" not in word}
+        assert made <= targets() and {word.partition("=")[0] for word in others if "=" in word} <= variables(), words
         return
     assert first in PYTHON, f"mark the block as not run here: {words}"
     assert others[0] == "-m", words
