@@ -7,6 +7,8 @@ import time
 from pathlib import Path
 from types import ModuleType
 
+import numpy as np
+
 from export.edge.errors import UserError
 
 
@@ -28,6 +30,11 @@ class Board:
         for name, value in record.items():
             summary = self._summaries.scalar(name, value)
             self._writer.write_event(self._events.Event(wall_time=time.time(), step=step, summary=summary))
+
+    def show(self, step: int, name: str, picture: np.ndarray) -> None:
+        """Add one picture, uint8 (height, width, 3)."""
+        summary = self._summaries.image(name, picture, dataformats="HWC")
+        self._writer.write_event(self._events.Event(wall_time=time.time(), step=step, summary=summary))
 
     def flush(self) -> None:
         """Bring what was written to disk."""

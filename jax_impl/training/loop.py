@@ -70,7 +70,7 @@ def train_stage(session: Session, position: Position, feed: Feed, stop: StopSign
                 networks = on_one_device(stage.networks(state), session.mesh)
                 val_loss = reports.validate(networks)
                 progress.epoch(step, val_loss, reports.gauge(watched(session, stage, state), networks))
-                reports.epoch(step, networks, last=step == length.total)
+                progress.show(step, reports.epoch(step, networks, last=step == length.total))
                 due = due or epoch % session.config.train.checkpoint_every == 0
             ending = step == length.total or signal or late
             if ending or due:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Mapping
 
 import jax
+import numpy as np
 from tqdm import tqdm
 
 from export.edge.errors import UserError
@@ -97,6 +98,11 @@ class Progress:
         for callback in self.callbacks:
             callback.on_epoch(step, record)
         self.bar.write(", ".join(f"{name} {value:.4g}" for name, value in record.items()))
+
+    def show(self, step: int, picture: np.ndarray | None) -> None:
+        """Log sample pictures, uint8 (height, width, 3), where there are any."""
+        if picture is not None:
+            self.log.show(step, picture)
 
     def out_of_time(self) -> bool:
         """Whether the minutes that the settings allow are over."""

@@ -61,6 +61,12 @@ class MetricsLog:
             if self.board is not None:
                 self.board.write(step, record)
 
+    def show(self, step: int, picture: np.ndarray) -> None:
+        """Add sample pictures, uint8 (height, width, 3), to the TensorBoard files, where there are any."""
+        if self.board is not None:
+            with self._writing():
+                self.board.show(step, SAMPLES, picture)
+
     def sync(self) -> None:
         """Bring the log to disk: before a checkpoint that counts on what is in it."""
         with self._writing():
@@ -108,6 +114,9 @@ class NoLog:
 
     def write(self, step: int, record: dict[str, float]) -> None:
         """Drop a record."""
+
+    def show(self, step: int, picture: np.ndarray) -> None:
+        """Do nothing."""
 
     def sync(self) -> None:
         """Do nothing."""

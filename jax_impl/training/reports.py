@@ -55,12 +55,16 @@ class Reports:
             say(line)
         return figures
 
-    def epoch(self, step: int, networks: NamedNetworks, *, last: bool) -> None:
-        """Write sample pictures where they are due, at the `last` step too, and the loss plot."""
+    def epoch(self, step: int, networks: NamedNetworks, *, last: bool) -> np.ndarray | None:
+        """Write sample pictures where they are due, at the `last` step too, and the loss plot.
+
+        Returns the sheet of the pictures, uint8 (height, width, 3), where there is one.
+        """
         epoch, every = -(-step // self.session.length(self.stage).per_epoch), self.session.config.train.sample_every
-        if every and (last or epoch % every == 0):
-            self._pictures(epoch, step, networks)
+        due = bool(every) and (last or epoch % every == 0)
+        made = self._pictures(epoch, step, networks) if due else None
         self.plot()
+        return made
 
     def draw(self, networks: NamedNetworks) -> np.ndarray:
         """The sample pictures, uint8 (pairs, size, size, 3)."""
@@ -75,19 +79,20 @@ class Reports:
         overhead = self.session.overhead
         attempt(OVERHEAD, lambda: overhead.write(self.session.folder, self.session.seconds()))
 
-    def _pictures(self, epoch: int, step: int, networks: NamedNetworks) -> None:
+    def _pictures(self, epoch: int, step: int, networks: NamedNetworks) -> np.ndarray:
         """Rows of input, generated and target picture, as training_samples/epoch_NNNN.png."""
         made = SamplePictures(np.asarray(self.shown.cond), self.draw(networks), np.asarray(self.shown.x0))
         stage = f"stage_{self.stage}_" if self.stage else ""
-        path = self.session.folder / SAMPLES / f"{stage}epoch_{epoch:04d}.png"
+        path, picture = self.session.folder / SAMPLES / f"{stage}epoch_{epoch:04d}.png", sheet(made)
 
         def write() -> None:
             path.parent.mkdir(exist_ok=True)
-            save_picture(path, sheet(made))
+            save_picture(path, picture)
 
         attempt(SAMPLES, write)
         for callback in self.session.callbacks:
             callback.on_pictures(step, made)
+        return picture
 
 
 class NoReports:
@@ -103,7 +108,7 @@ class NoReports:
         return {}
 
     def epoch(self, step: int, networks: NamedNetworks, *, last: bool) -> None:
-        """Do nothing."""
+        """No pictures."""
 
     def draw(self, networks: NamedNetworks) -> None:
         """No pictures."""

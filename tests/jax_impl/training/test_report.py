@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import json
 import subprocess
 import sys
 from itertools import pairwise
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -105,10 +107,24 @@ def test_plot_of_an_empty_and_of_a_filled_log(tmp_path: Path) -> None:
 
 
 def test_tensorboard_files_on_request(tmp_path: Path) -> None:
+    """The event file holds the figure and, as the PNG that it was, the picture."""
+    picture = np.random.default_rng(0).integers(0, 256, (8, 12, 3), np.uint8)
     log = MetricsLog(tmp_path, 0, tensorboard=True)
     log.write(1, {"epoch": 1, "loss": 1.0})
+    log.show(1, picture)
     log.close()
-    assert list((tmp_path / "tensorboard").glob("events.*"))
+    (file,) = (tmp_path / "tensorboard").glob("events.*")
+    held = file.read_bytes()
+    assert b"loss" in held and b"training_samples" in held
+    with Image.open(io.BytesIO(held[held.index(b"\x89PNG") :])) as shown:
+        np.testing.assert_array_equal(np.asarray(shown.convert("RGB")), picture)
+
+
+def test_pictures_go_nowhere_without_tensorboard(tmp_path: Path) -> None:
+    log = MetricsLog(tmp_path, 0, tensorboard=False)
+    log.show(1, np.zeros((8, 8, 3), np.uint8))
+    log.close()
+    assert {path.name for path in tmp_path.iterdir()} == {METRICS_LOG}
 
 
 def test_tensorboard_does_not_bring_torch_along(tmp_path: Path) -> None:
