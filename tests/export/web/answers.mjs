@@ -5,8 +5,9 @@ import { pathToFileURL } from 'node:url';
 import { readFileSync } from 'node:fs';
 
 const load = (name) => import(new URL(name, pathToFileURL(`${process.argv[2]}/`)));
-const [noise, spacing, sampler, pictures, resample, detail, sizes, likeness] = await Promise.all(
-  ['noise.js', 'spacing.js', 'sampler.js', 'pictures.js', 'resample.js', 'detail.js', 'sizes.js', 'likeness.js'].map(load),
+const names = ['noise', 'spacing', 'sampler', 'pictures', 'resample', 'detail', 'sizes', 'likeness', 'settings'];
+const [noise, spacing, sampler, pictures, resample, detail, sizes, likeness, settings] = await Promise.all(
+  names.map((name) => load(`${name}.js`)),
 );
 const picture = ([height, width, data]) => ({ data: Uint8ClampedArray.from(data), width, height });
 
@@ -30,6 +31,7 @@ const answer = {
   levels: ({ values, height, width }) => pictures.fromPlanes(Float32Array.from(values), height, width).data,
   features: ({ given }) => likeness.features(picture(given)),
   distance: ({ known, given }) => likeness.distance(known, picture(given)),
+  choices: ({ model }) => settings.choices(model),
   size: ({ bytes }) => sizes.sizeFromHeader(Uint8Array.from(bytes)),
   async bridge({ model, steps, name, cond, noise, gain }) {
     // As the page samples, with a network of two operations that answers as the one in the test that asks.

@@ -238,6 +238,22 @@ def test_sizes_are_known_from_the_header(ask: Ask, kind: str, options: dict[str,
     assert other is None
 
 
+def test_a_setting_without_a_choice_is_not_offered(ask: Ask) -> None:
+    """One pass without start noise leaves nothing to choose; noise at the start or on the way makes seeds differ."""
+    one = {"start_from_noise": 0.0, "noise": [0.0]}
+    model = {"samplers": ["one-pass"], "cond_dropout": 0.0, "tables": {"one-pass": {"1": one}}}
+    tables = [
+        {"one-pass": {"1": one | {"start_from_noise": 1.0}}},
+        {"one-pass": {"1": one | {"noise": [0.0, 0.5]}}},
+        {"one-pass": {"1": one, "2": one}},
+    ]
+    changed = [{}, *({"tables": table} for table in tables), {"tables": None, "samplers": ["ddim", "heun"]}]
+    found = ask([{"ask": "choices", "model": model | change} for change in changed])
+    free = [{name for name, choice in answer.items() if choice} for answer in found]
+    assert free == [set(), {"noise"}, {"noise"}, {"steps"}, {"noise", "steps", "sampler", "spacing"}]
+    assert ask([{"ask": "choices", "model": model | {"cond_dropout": 0.1}}])[0]["guidance"]
+
+
 def test_the_sampler_refuses_what_python_refuses(ask: Ask) -> None:
     with pytest.raises(AssertionError, match="Steps must be a whole number from 1 to 100"):
         ask([{"ask": "timesteps", "table": cosine_schedule(100).tolist(), "steps": 101, "name": "trailing"}])

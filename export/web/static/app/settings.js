@@ -15,7 +15,8 @@ export class Settings {
     $('steps').max = model.timesteps;
     $('steps').value = model.steps;
     $('guidance').value = model.guidance;
-    $('guidance-field').hidden = model.cond_dropout === 0;
+    const { noise, steps, sampler, spacing, guidance } = choices(model);
+    for (const [id, free] of Object.entries({ seed: noise, steps, sampler, spacing, guidance })) $(`${id}-field`).hidden = !free;
     if (!navigator.gpu) $('backend').querySelector('[value=webgpu]').remove();
     $('more').open = matchMedia('(min-width: 56rem)').matches; // A phone shows the picture first.
     $('dice').addEventListener('click', () => {
@@ -69,6 +70,19 @@ export class Settings {
     for (const [id, fine] of rules) this.$(id).setAttribute('aria-invalid', String(!fine));
     return rules.filter(([, fine]) => !fine).map(([id, , message]) => [id, message]);
   }
+}
+
+/** Of each setting whether this model leaves a choice; `noise`: whether anything in its sampling is random. */
+export function choices(model) {
+  const plans = model.tables && Object.values(model.tables).flatMap(Object.values);
+  const random = ({ start_from_noise: start, noise = [] }) => start !== 0 || noise.some((weight) => weight !== 0);
+  return {
+    noise: !plans || plans.some(random),
+    steps: !plans || plans.length > 1,
+    sampler: model.samplers.length > 1,
+    spacing: !plans,
+    guidance: model.cond_dropout !== 0,
+  };
 }
 
 function fill(select, options, chosen) {
