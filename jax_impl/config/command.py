@@ -12,7 +12,7 @@ import dataclasses
 import difflib
 import types
 import typing
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NoReturn, TypeVar
 
@@ -22,7 +22,7 @@ from export.edge.errors import UserError
 from jax_impl.config import tagged
 from jax_impl.config.as_json import entry, to_text
 from jax_impl.config.docstrings import field_texts
-from jax_impl.config.fields import MOST_USED, ONE_WORD, POSITIONAL
+from jax_impl.config.fields import MOST_USED, ONE_WORD, POSITIONAL, marked
 
 Settings = TypeVar("Settings")
 _NONE = "None"
@@ -33,8 +33,6 @@ _KINDS: dict[object, tuple[str, str]] = {
     Path: ("PATH", "a path"),
 }
 """What a value of each type is called: in the help and in messages."""
-FEWEST_FIRST = 5
-"""Flags that have to be marked as most used for the help to list these first: a command with few needs no such list."""
 OTHER_NAMES = {
     "--data.path": ("--data", "--dataset", "--data-dir", "--data-root", "--dataroot", "--train-dir", "--path"),
     "--data.size": ("--size", "--resolution", "--image-size", "--img-size", "--load-size"),
@@ -104,7 +102,7 @@ class _Parser(Parser):
         """Flags for the fields of a dataclass; `default` is an instance with their values, or None."""
         hints, texts = typing.get_type_hints(kind), field_texts(kind)
         group: Any = self.add_argument_group(prefix.rstrip("."), _first_line(kind)) if prefix else self
-        if not prefix and sum(_most_used(kind, default)) >= FEWEST_FIRST:
+        if not prefix and default is not None and marked(default, MOST_USED):
             self.first = self.add_argument_group("most used", "The flags that most people need; all others follow.")
         later: list[tuple[Any, ...]] = []
         for field in _inputs(kind):
@@ -212,15 +210,6 @@ def _made(kind: Any, default: object | None, given: Mapping[str, Any], prefix: s
 
 def _inputs(kind: type) -> list[dataclasses.Field[Any]]:
     return [field for field in dataclasses.fields(kind) if field.init]
-
-
-def _most_used(kind: type, default: object | None) -> Iterator[bool]:
-    """Whether each field, also of parts, is MOST_USED."""
-    for field in _inputs(kind):
-        value = _default(field, default)
-        if _is_part(field, value):
-            yield from _most_used(type(value), value)
-        yield MOST_USED.items() <= field.metadata.items()
 
 
 def _default(field: dataclasses.Field[Any], default: object | None) -> Any:

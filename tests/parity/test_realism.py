@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import asdict
 from typing import Any
 
 import jax
@@ -115,20 +116,14 @@ def test_texture(patches: int) -> None:
     assert_same(in_jax(jax_loss), in_torch(torch_loss))
 
 
-@pytest.mark.parametrize("side", [8, 5, 64])
-def test_colour(side: int) -> None:
-    term, wanted = ColourConfig(side=side).create(), torch_losses.colour({"side": side})
-    key = jax.random.key(0)
-    assert_same(
-        in_jax(lambda output: jnp.mean(term(sample_of(output), key, {})[0])),
-        in_torch(lambda output: wanted(torch_sample_of(output), None, {})[0].mean()),
-    )
-
-
-@pytest.mark.parametrize("levels", [2, 4])
-def test_laplacian(levels: int) -> None:
-    term, wanted = LaplacianConfig(levels=levels).create(), torch_losses.laplacian({"levels": levels})
-    key = jax.random.key(0)
+@pytest.mark.parametrize(
+    "settings",
+    [*(ColourConfig(side=side) for side in (8, 5, 64)), *(LaplacianConfig(levels=n) for n in (2, 4))],
+    ids=str,
+)
+def test_a_term_of_pictures_alone(settings: ColourConfig | LaplacianConfig) -> None:
+    own = {name: value for name, value in asdict(settings).items() if name not in ("term", "weight")}
+    term, wanted, key = settings.create(), torch_losses.LOSSES[settings.term](own), jax.random.key(0)
     assert_same(
         in_jax(lambda output: jnp.mean(term(sample_of(output), key, {})[0])),
         in_torch(lambda output: wanted(torch_sample_of(output), None, {})[0].mean()),
