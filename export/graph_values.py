@@ -1,6 +1,6 @@
 """Arithmetic on the tensors of an ONNX graph under construction, written as in numpy.
 
-    height = Values(nodes).of(3, np.int64) * 2 + 1
+    height = constant(nodes, np.array(3)) * 2 + 1
 
 adds two nodes. Every operation gives a new `Value`; a plain number or an array at its other side becomes a constant.
 """

@@ -13,15 +13,23 @@ from onnx import helper, numpy_helper
 from export import publish
 from export.edge.errors import UserError
 from export.edge.model.artifact import open_artifact
+from export.edge.model.likeness import FEATURES, fit
 from export.edge.model.metadata import LATER_KEYS
 from export.verify import main
 from tests.edge.conftest import graph, metadata
 
 
+def likeness(seed: int) -> str:
+    """That of some training inputs."""
+    known = fit(np.random.default_rng(seed).normal(size=(12, FEATURES)))
+    assert known is not None
+    return known.to_json()
+
+
 @pytest.fixture
 def model() -> onnx.ModelProto:
     made = graph()
-    helper.set_model_props(made, metadata(**LATER_KEYS))
+    helper.set_model_props(made, metadata(**LATER_KEYS, likeness=likeness(0)))
     return made
 
 
@@ -64,6 +72,7 @@ def test_one_with_the_same_pictures_is_sealed(folder: Path, capsys: pytest.Captu
         (1.0, {"alphas_cumprod": "[0.9, 0.5, 0.1, 0.01]"}, "has another alphas_cumprod than the artifact"),
         (1.0, {"steps": "3"}, "has another steps than the artifact"),
         (1.0, {"weights_digest": 64 * "b"}, "has another weights_digest than the artifact"),
+        (1.0, {"likeness": likeness(1)}, "has another likeness than the artifact"),
         (1.0, {"file_digest": "none"}, "it holds no digest"),
         (float("nan"), {}, "values that are not finite|makes other pictures"),
     ],

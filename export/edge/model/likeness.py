@@ -55,6 +55,9 @@ class Likeness:
     rest: float
     """How far from the space of the components a picture may lie."""
 
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Likeness) and self.as_entry() == other.as_entry()
+
     def distance(self, picture: np.ndarray) -> float:
         """How far a picture is from those of training: up to 1 is like them, more is unlike.
 

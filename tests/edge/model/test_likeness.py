@@ -92,6 +92,7 @@ def test_what_travels_is_small_and_the_same_again(known: Likeness) -> None:
     assert len(text) < 10_000
     read = read_likeness(text, "x")
     assert read.to_json() == text and read.distance(sky(7)) == known.distance(sky(7))
+    assert read == known and read != fitted(12)
 
 
 def test_pictures_that_hardly_differ_leave_room() -> None:
