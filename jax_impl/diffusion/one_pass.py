@@ -1,7 +1,8 @@
 """One pass: the network is called once, at the last timestep, and says the clean picture.
 
 It is the last step of gaussian diffusion alone, where x_t holds nothing of the target. The start is noise of a chosen
-strength, or nothing.
+strength, or nothing. With a slider the timestep is free for another meaning: T-1 asks for the mean of all plausible
+pictures, T-1-SLIDER for the most realistic one.
 """
 
 from __future__ import annotations
@@ -16,9 +17,11 @@ from export.edge.errors import UserError
 from export.edge.sampling.table import Plan
 from jax_impl.config.checks import require
 from jax_impl.diffusion.process import PROCESSES, Bound, Levels, Noised, Process, ProcessConfig, Published
-from jax_impl.shapes import Cond, Features, Timesteps
+from jax_impl.shapes import Array, Cond, Features, Float, Timesteps
 
 SAMPLER = "one-pass"
+SLIDER = 100
+"""Timesteps from realism 0 to realism 1. So near to T-1, a network of gaussian diffusion expects noise alone."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +33,9 @@ class OnePassConfig(ProcessConfig):
     start_noise: float = 0.0
     """Standard deviation of the noise that the network starts from, 0 or more; 0 gives one picture for each input and
     no grain."""
+    slider: bool = False
+    """Train the network for every realism from 0, the mean picture, to 1, the sharpest; sampling then takes a
+    `--realism`. The stage realism teaches the difference."""
     prediction: Literal["x0"] = "x0"
     """The network's target: the clean picture."""
     sampler: Literal["one-pass"] = SAMPLER
@@ -43,6 +49,12 @@ class OnePassConfig(ProcessConfig):
         super().__post_init__()
         require(self.start_noise >= 0.0, "diffusion.start_noise", self.start_noise, "choose 0 or more")
         require(self.sample_steps == 1, "diffusion.sample_steps", self.sample_steps, "this process has one step")
+        require(
+            self.timesteps > SLIDER or not self.slider,
+            "diffusion.timesteps",
+            self.timesteps,
+            f"diffusion.slider needs at least {SLIDER + 1}; choose more, or leave it out",
+        )
 
     @property
     def most_steps(self) -> int:
@@ -62,14 +74,28 @@ PROCESSES.add("one-pass", OnePassConfig)
 class OnePass(Process):
     """Whatever t is asked for, the state is that of T-1: `start_noise` times the noise."""
 
-    def __init__(self, config: OnePassConfig, start_noise: float) -> None:
+    def __init__(self, config: OnePassConfig, start_noise: float, *, sharpest: bool = False) -> None:
         self.config, self.start_noise, self.timesteps = config, start_noise, config.timesteps
+        self._sharpest = sharpest
 
     def corrupt(self, x0: Features, cond: Cond, t: Timesteps, noise: Features) -> Noised:
-        """The start, and T-1 for every picture."""
+        """The start, and T-1 for every picture; with a slider t is spread over those that stand for a realism."""
         one = jnp.ones((len(x0), 1, 1, 1), x0.dtype)
         levels = Levels(0.0 * one, self.start_noise * one, one)
-        return Noised(self.start_noise * noise, jnp.full_like(t, self.timesteps - 1), noise, levels)
+        step = jnp.zeros_like(t)
+        if self.config.slider:
+            step = jnp.full_like(t, SLIDER) if self._sharpest else t * (SLIDER + 1) // self.timesteps
+        return Noised(self.start_noise * noise, self.timesteps - 1 - step, noise, levels)
+
+    def realism(self, t: Timesteps) -> Float[Array, "batch"]:
+        """What a timestep of `corrupt` asks for, 0 to 1; 1 where there is no slider."""
+        if not self.config.slider:
+            return jnp.ones(t.shape, jnp.result_type(float))
+        return (self.timesteps - 1 - t) / SLIDER
+
+    def sharpest(self) -> OnePass:
+        """The process whose `corrupt` always asks for realism 1."""
+        return OnePass(self.config, self.start_noise, sharpest=True)
 
     def target(self, x0: Features, noised: Noised) -> Features:
         """The clean picture."""
@@ -88,7 +114,10 @@ class OnePass(Process):
         if eta != 0.0:
             raise UserError(f"eta {eta} belongs to ddim of gaussian diffusion; leave it out")
         one = np.ones(1)
-        columns = {"t": np.array([self.timesteps - 1]), "x0_from_output": one, "next_from_x0": one}
+        mean_t = np.array([self.timesteps - 1])
+        columns = {"t": mean_t, "x0_from_output": one, "next_from_x0": one}
+        if self.config.slider:
+            columns |= {"t": mean_t - SLIDER, "mean_t": mean_t}
         return Plan.from_columns({**columns, "start_from_noise": float(self.start_noise)})
 
     def bound(self, sampler: str) -> Bound:

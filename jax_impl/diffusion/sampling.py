@@ -36,6 +36,8 @@ class SamplingOptions:
     """Scale of classifier-free guidance, see `jax_impl.diffusion.guidance`; 1 is none."""
     eta: float = 0.0
     """Share of the ancestral noise that DDIM puts back, 0 to 1."""
+    realism: float | None = None
+    """From 0, the mean picture, to 1, the sharpest, for weights trained with diffusion.slider; None is 1."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,7 @@ def resolve(problem: Problem, options: SamplingOptions = AS_RECOMMENDED) -> Samp
     sampler = config.sampler if options.sampler is None else options.sampler
     steps = config.sample_steps if options.steps is None else options.steps
     spacing = config.spacing if options.spacing is None else options.spacing
-    plan = problem.process.table(steps, sampler, options.eta, spacing=spacing)
+    plan = problem.process.table(steps, sampler, options.eta, spacing=spacing).at(options.realism)
     return SamplerConfig(sampler, steps, plan, problem.process.bound(sampler), guidance)
 
 

@@ -76,9 +76,29 @@ class Plan:
     source: str = COND
     """What the start is made of beside noise: COND, or the name of a network of the model, see
     `export.edge.sampling.loop.source_picture`."""
+    mean_t: np.ndarray | None = None
+    """int64, of a network whose timestep says how realistic the picture is to be: the t of realism 0, the mean of all
+    plausible pictures; `t` is that of realism 1. None where there is no such choice."""
 
     def __len__(self) -> int:
         return len(self.t)
+
+    def at(self, realism: float | None) -> Plan:
+        """The plan of a realism from 0 to 1, whose timesteps are between `mean_t` and `t`; None is 1.
+
+        Raises UserError for a realism outside 0 ... 1, and for any where there is no choice of one.
+        """
+        if realism is None:
+            return self
+        if self.mean_t is None:
+            raise UserError(
+                f"realism {realism:g} needs a model that was trained with diffusion.slider, and this one was not; "
+                "leave it out"
+            )
+        if not 0.0 <= realism <= 1.0:
+            raise UserError(f"realism {realism:g} is outside 0 ... 1; choose a number inside")
+        between = np.floor(self.mean_t + realism * (self.t - self.mean_t) + 0.5)
+        return replace(self, t=between.astype(np.int64))
 
     @staticmethod
     def from_columns(columns: Mapping[str, Any]) -> Plan:
@@ -89,12 +109,13 @@ class Plan:
         """
         if not isinstance(columns, Mapping) or "t" not in columns:
             raise UserError("it is no table of columns with a column t")
-        names = ("t", *COLUMNS, "start_from_source", "start_from_noise", "source")
+        names = ("t", *COLUMNS, "start_from_source", "start_from_noise", "source", "mean_t")
         if odd := sorted(str(name) for name in columns if name not in names):
             raise UserError(f"its column {odd[0][:40]!r} is unknown; update the program")
-        t = _numbers("t", columns["t"])
-        if t.ndim != 1 or not len(t) or not ((t >= 0) & (t == np.floor(t)) & (t < 2**31)).all():
-            raise UserError("its t are no list of whole numbers from 0 up")
+        t = _timesteps("t", columns["t"])
+        mean_t = _timesteps("mean_t", columns["mean_t"]) if "mean_t" in columns else None
+        if mean_t is not None and mean_t.shape != t.shape:
+            raise UserError(f"its mean_t are not the {len(t)} numbers that t is")
         found = {name: _numbers(name, columns.get(name, np.zeros(len(t)))) for name in COLUMNS}
         if short := [name for name, column in found.items() if column.shape != t.shape]:
             raise UserError(f"its {short[0]} are not the {len(t)} numbers that t is")
@@ -105,17 +126,26 @@ class Plan:
         if not isinstance(source, str) or not source:
             raise UserError(f"its source is {source!r}, not a name")
         values: dict[str, Any] = {**found, **{name: float(start) for name, start in zip(_START, starts, strict=True)}}
-        return Plan(t.astype(np.int64), source=source, **values)
+        return Plan(t, source=source, mean_t=mean_t, **values)
 
     def to_columns(self) -> dict[str, Any]:
         """What `from_columns` takes, as JSON can hold it; columns of zeros are left out."""
         columns = {name: getattr(self, name) for name in COLUMNS}
         held = {name: column.tolist() for name, column in columns.items() if column.any()}
         start = {name: getattr(self, name) for name in (*_START, "source")}
-        return {"t": self.t.tolist(), **held, **start}
+        mean = {} if self.mean_t is None else {"mean_t": self.mean_t.tolist()}
+        return {"t": self.t.tolist(), **mean, **held, **start}
 
 
 _START = {"start_from_source": 0.0, "start_from_noise": 1.0}
+
+
+def _timesteps(name: str, value: Any) -> np.ndarray:
+    """A list of timesteps as int64; UserError for anything else."""
+    t = _numbers(name, value)
+    if t.ndim != 1 or not len(t) or not ((t >= 0) & (t == np.floor(t)) & (t < 2**31)).all():
+        raise UserError(f"its {name} are no list of whole numbers from 0 up")
+    return t.astype(np.int64)
 
 
 def _numbers(name: str, value: Any) -> np.ndarray:

@@ -63,7 +63,7 @@ def _plan(name: str, steps: str, columns: Any) -> Plan:
         plan = Plan.from_columns(columns)
     except UserError as error:
         raise UserError(f"table of the sampler {name} in {steps} steps: {error}") from None
-    if plan.t.max() >= MOST_TIMESTEPS:
+    if _largest(plan) >= MOST_TIMESTEPS:
         raise UserError(f"table of the sampler {name} in {steps} steps: its t reach {MOST_TIMESTEPS} or more")
     return plan
 
@@ -82,4 +82,9 @@ def choose(tables: Tables, sampler: str, steps: int, eta: float = 0.0) -> Plan:
 
 def timesteps_of(tables: Tables) -> int:
     """T: one more than the largest t of any table."""
-    return 1 + max(int(plan.t.max()) for plans in tables.values() for plan in plans.values())
+    return 1 + max(_largest(plan) for plans in tables.values() for plan in plans.values())
+
+
+def _largest(plan: Plan) -> int:
+    """The largest timestep of a plan at any realism."""
+    return int(max(plan.t.max(), 0 if plan.mean_t is None else plan.mean_t.max()))

@@ -13,8 +13,9 @@ import jax.numpy as jnp
 from jax_impl.config.checks import require
 from jax_impl.diffusion.losses.registry import LOSSES, LossConfig, LossSample, Parts, Term
 
-MEAN, PROGRESS = "mean", "progress"
-"""Of `aux`: what the network that the stage began with says, pictures like x0_hat; and how far the stage is, 0 to 1."""
+MEAN, PROGRESS, REALISM = "mean", "progress", "realism"
+"""Of `aux`: what the network that the stage began with says, pictures like x0_hat; how far the stage is, 0 to 1; and
+how realistic each picture is to be, (batch,), 0 to 1."""
 
 
 @dataclass(frozen=True)
@@ -24,12 +25,16 @@ class AnchorConfig(LossConfig):
     term: Literal["anchor"] = "anchor"
     end: float = 1.0
     """Weight at the end of the stage as a multiple of `weight`, 0 or more; in between it follows half a cosine."""
+    at_mean: float = 100.0
+    """With diffusion.slider, weight at realism 0 as a multiple of `weight`, 1 or more; that at realism 1 is `weight`,
+    and those in between are on a logarithmic scale."""
 
-    needs: ClassVar[tuple[str, ...]] = (MEAN, PROGRESS)
+    needs: ClassVar[tuple[str, ...]] = (MEAN, PROGRESS, REALISM)
 
     def __post_init__(self) -> None:
         super().__post_init__()
         require(self.end >= 0.0, "losses.anchor.end", self.end, "choose 0 or more")
+        require(self.at_mean >= 1.0, "losses.anchor.at_mean", self.at_mean, "choose 1 or more")
 
     def create(self) -> Term:
         """A term with a value for each picture."""
@@ -37,7 +42,8 @@ class AnchorConfig(LossConfig):
         def anchor(sample: LossSample, key: jax.Array, aux: Mapping[str, Any]) -> tuple[jax.Array, Parts]:
             distance = jnp.mean(jnp.square(sample.x0_hat - aux[MEAN]), axis=(1, 2, 3))
             left = 0.5 * (1.0 + jnp.cos(math.pi * aux[PROGRESS]))
-            return (self.end + (1.0 - self.end) * left) * distance, {"from_mean": distance}
+            factor = self.at_mean ** (1.0 - aux[REALISM])
+            return (self.end + (1.0 - self.end) * left) * factor * distance, {"from_mean": distance}
 
         return anchor
 

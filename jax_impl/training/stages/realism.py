@@ -18,6 +18,7 @@ from jax_impl.data.loader import LazyPairs, Pairs
 from jax_impl.diffusion.losses.anchor import MEAN
 from jax_impl.diffusion.losses.registry import Losses
 from jax_impl.diffusion.losses.texture import TextureConfig
+from jax_impl.diffusion.one_pass import OnePass
 from jax_impl.model import discriminator
 from jax_impl.model.network import Tree, build, outline
 from jax_impl.training.interfaces import Batch, Guard, NamedNetworks, StepFunction
@@ -65,7 +66,10 @@ class RealismStage:
         self.own, self.terms, self.adversary = own, own.terms(config), own.adversary()
         network, _, _ = outline(config)
         config = replace(config, optim=optim)
-        self.problem = Problem(network, config, config.diffusion.create(), Losses(self.terms))
+        process = config.diffusion.create()
+        assert isinstance(process, OnePass)
+        self.problem = Problem(network, config, process, Losses(self.terms))
+        self._sharpest = self.problem._replace(process=process.sharpest())
         self._plain = DenoisingStage(config)
 
     def init(self, before: NamedNetworks, key: jax.Array) -> RealismState:
@@ -92,9 +96,9 @@ class RealismStage:
         return self._plain.networks(state.network)
 
     def make_validation(self) -> Callable[[NamedNetworks, Batch], float]:
-        """The terms that need nothing but pictures, in evaluation mode; `texture` where there is none."""
+        """The terms that need nothing but pictures, at realism 1, in evaluation mode; `texture` where there is none."""
         terms = [term for term in self.terms if not term.needs] or [TextureConfig()]
-        loss = make_validation_loss(self.problem._replace(losses=Losses(terms)), draws=1)
+        loss = make_validation_loss(self._sharpest._replace(losses=Losses(terms)), draws=1)
         return lambda networks, pairs: loss(*networks[DENOISER], pairs)
 
     def gauged(self, state: RealismState) -> Tree:
@@ -105,7 +109,7 @@ class RealismStage:
         """How far the discriminator has learned the training pairs by heart; nothing without one."""
         if self.adversary is None:
             return lambda weights, networks, train, held_out: {}
-        return make_gauge(self.problem, partial(scores_of, self.problem, self.adversary))
+        return make_gauge(self._sharpest, partial(scores_of, self._sharpest, self.adversary))
 
     def warning(self, figures: Mapping[str, float]) -> str | None:
         """Where that is too far."""

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 from jax_impl.config.checks import require
 from jax_impl.diffusion.losses.adversarial import DISCRIMINATOR, AdversarialConfig
-from jax_impl.diffusion.losses.anchor import MEAN, PROGRESS, AnchorConfig
+from jax_impl.diffusion.losses.anchor import MEAN, PROGRESS, REALISM, AnchorConfig
 from jax_impl.diffusion.losses.colour import ColourConfig
 from jax_impl.diffusion.losses.registry import LossConfig
 from jax_impl.diffusion.losses.texture import TextureConfig
@@ -30,7 +30,7 @@ class RealismStageConfig(StageConfig):
     ema_decay: float = 0.995
     """Decay of the moving average of the weights, which is what the stage publishes, from 0 (none) to below 1."""
 
-    gives: ClassVar[tuple[str, ...]] = (MEAN, PROGRESS, DISCRIMINATOR)
+    gives: ClassVar[tuple[str, ...]] = (MEAN, PROGRESS, REALISM, DISCRIMINATOR)
     warm: ClassVar[bool] = True
 
     def __post_init__(self) -> None:

@@ -21,7 +21,8 @@ from jax_impl.diffusion.losses.adversarial import (
     discriminator_loss,
     draw_changes,
 )
-from jax_impl.diffusion.losses.anchor import MEAN, PROGRESS
+from jax_impl.diffusion.losses.anchor import MEAN, PROGRESS, REALISM
+from jax_impl.diffusion.one_pass import OnePass
 from jax_impl.diffusion.process import Noised
 from jax_impl.model import discriminator
 from jax_impl.model.network import Tree
@@ -89,9 +90,11 @@ def gradient(
     given: `aux` of the terms, with the mean network's weights in place of its pictures.
     """
     cond, x0, t, eps = drawn
-    noised = problem.process.corrupt(x0, cond[..., : x0.shape[-1]], t, eps)
+    # One realism for the whole batch: texture compares the patches of all its pictures together.
+    noised = problem.process.corrupt(x0, cond[..., : x0.shape[-1]], jnp.broadcast_to(t[0], t.shape), eps)
     dropout_key = jax.random.fold_in(key, DROPOUT_STREAM)
-    aux = {**given, MEAN: mean_pictures(problem, given[MEAN], cond, noised)}
+    assert isinstance(problem.process, OnePass)
+    aux = {**given, MEAN: mean_pictures(problem, given[MEAN], cond, noised), REALISM: problem.process.realism(noised.t)}
 
     def loss(params: Tree) -> tuple[jax.Array, tuple[Metrics, Tree, jax.Array]]:
         output, after = problem.network.apply(params, stats, noised.x_t, cond, noised.t, train=True, key=dropout_key)
@@ -103,13 +106,13 @@ def gradient(
 
 
 def mean_pictures(problem: Problem, mean: tuple[Tree, Tree], cond: jax.Array, noised: Noised) -> jax.Array | None:
-    """What the network that the stage began with says of a start without noise; None where it is not kept."""
+    """What the network that the stage began with says of a start without noise at T-1; None where it is not kept."""
     params, stats = mean
     if not params:
         return None
-    x_t = jnp.zeros_like(noised.x_t)
-    output, _ = problem.network.apply(params, stats, x_t, cond, noised.t)
-    return jax.lax.stop_gradient(problem.process.to_x0(output, x_t, noised.t))
+    x_t, t = jnp.zeros_like(noised.x_t), jnp.full_like(noised.t, problem.process.timesteps - 1)
+    output, _ = problem.network.apply(params, stats, x_t, cond, t)
+    return jax.lax.stop_gradient(problem.process.to_x0(output, x_t, t))
 
 
 def scores_of(problem: Problem, adversary: AdversarialConfig, weights: Tree) -> Scores:
