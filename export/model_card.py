@@ -75,6 +75,7 @@ def card(bundle: Bundle, facts: Facts) -> str:
     known = {"license": "other", "license_name": facts.licence} if " " in facts.licence else {"license": facts.licence}
     front = {**known, "library_name": "onnxruntime", "pipeline_tag": "image-to-image"}
     published = {outcome.name for outcome in facts.outcomes if outcome.published}
+    slider = any(plan.mean_t is not None for plans in (bundle.tables or {}).values() for plan in plans.values())
     evaluation = ["Not scored against held-out pairs."]
     if facts.evaluation is not None:
         evaluation = evaluation_lines(facts.evaluation)
@@ -103,14 +104,19 @@ def card(bundle: Bundle, facts: Facts) -> str:
         f"Recommended: {diffusion['sample_steps']} steps of {diffusion['sampler']}; `sampler_config.json` has all that "
         "a sampler in another language needs.",
     ]
+    if slider:
+        lines.append(
+            "`--realism` 0 gives the mean of all plausible pictures, 1 the sharpest picture, which is the default."
+        )
     if "sampler.onnx" in published:
         lines += [
             "",
             "`onnx/sampler.onnx` holds the whole loop: inputs `cond`, in [-1, 1], and `noise`, standard normal, both "
-            "float32 (batch, 3, height, width); output `picture`, of the same shape, in [0, 1].",
+            "float32 (batch, 3, height, width); output `picture`, of the same shape, in [0, 1]."
+            + (" A third input is `realism`, float32 (1), from 0 to 1." if slider else ""),
         ]
     if photos := sorted(name for name in published if name.startswith(PHOTO)):
-        lines += ["", *photo_card.lines(photos)]
+        lines += ["", *photo_card.lines(photos, slider)]
     if bundle.alphas_cumprod is not None:
         lines += ["", *sampler_card.lines(diffusion)]
     lines += ["", "## Training", *_training(bundle.config, bundle.training), "", "## Evaluation", *evaluation]

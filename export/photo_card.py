@@ -81,6 +81,7 @@ func translate(_ session: ORTSession, _ rgb: Data, height: Int, width: Int) thro
     return try made["picture"]!.tensorData() as Data
 }
 """
+REALISM = "; `realism`, float32 (1), from 0, the mean picture, to 1, the sharpest"
 EXAMPLES = {
     "Python": ("python", PYTHON),
     "JavaScript": ("js", JAVASCRIPT),
@@ -89,24 +90,71 @@ EXAMPLES = {
     "Kotlin": ("kotlin", KOTLIN),
     "Swift": ("swift", SWIFT),
 }
+WITH_REALISM = {
+    "Python": (
+        ('"noise": np.zeros(0, np.float32)}', '"noise": np.zeros(0, np.float32), "realism": np.ones(1, np.float32)}'),
+    ),
+    "JavaScript": (
+        ("[0]);", "[0]);\n  const realism = new ort.Tensor('float32', [1], [1]);"),
+        ("{ photo, noise }", "{ photo, noise, realism }"),
+    ),
+    "C++": (
+        ("none[] = {0};\n  float nothing = 0;", "none[] = {0}, one[] = {1};\n  float nothing = 0, realism = 1;"),
+        (
+            "0, none, 1)};",
+            "0, none, 1),\n" + 24 * " " + "Ort::Value::CreateTensor<float>(memory, &realism, 1, one, 1)};",
+        ),
+        ('"noise"}', '"noise", "realism"}'),
+        ("given, 2,", "given, 3,"),
+    ),
+    "C#": (
+        ("{ 0 });", "{ 0 });\n    var realism = new DenseTensor<float>(new[] { 1f }, new[] { 1 });"),
+        ('("noise", noise) });', '("noise", noise),\n        NamedOnnxValue.CreateFromTensor("realism", realism) });'),
+    ),
+    "Kotlin": (
+        (
+            "longArrayOf(0))",
+            "longArrayOf(0))\n    val realism = OnnxTensor.createTensor(environment, FloatBuffer.wrap(floatArrayOf(1f)), "
+            "longArrayOf(1))",
+        ),
+        ('"noise" to noise)', '"noise" to noise, "realism" to realism)'),
+    ),
+    "Swift": (
+        (
+            "shape: [0])",
+            "shape: [0])\n    var one: Float = 1\n    let realism = try ORTValue(\n        tensorData: "
+            "NSMutableData(bytes: &one, length: 4), elementType: .float, shape: [1])",
+        ),
+        ('"noise": noise]', '"noise": noise, "realism": realism]'),
+    ),
+}
+"""Changes of the examples for a model with a slider."""
 NOT_RUN = ("C++", "C#", "Kotlin", "Swift")
 """Languages whose example nobody has run: no tool for them was at hand."""
 
 
-def lines(files: list[str]) -> list[str]:
+def example(language: str, slider: bool) -> str:
+    """The code for a language; with a `slider` it gives a realism of 1."""
+    _, code = EXAMPLES[language]
+    for old, new in WITH_REALISM[language] if slider else ():
+        code = code.replace(old, new)
+    return code.strip()
+
+
+def lines(files: list[str], slider: bool = False) -> list[str]:
     """The section of the card; `files`: names of the files, such as photo.onnx and photo_int8.onnx."""
     named = ", ".join(f"`onnx/{file}`" for file in files)
     section = [
         "## From photo to photo in any language",
         f"The whole translation in one graph: {named}. Inputs: `photo`, uint8 (height, width, 3), RGB, upright, of any "
-        "size; `noise`, float32 (n), of length 0 for the picture of seed 0. Output: `picture`, uint8, of the photo's "
-        "size. The picture is that of `python -m export.edge` without options, within 2 of 255 levels.",
+        f"size; `noise`, float32 (n), of length 0 for the picture of seed 0{REALISM if slider else ''}. Output: "
+        "`picture`, uint8, of the photo's size. The picture is that of `python -m export.edge` without options, within 2 of 255 levels.",
         "",
         "For another picture of the same photo, give standard normal numbers as `noise`, at least as many as the state "
         "has that the sampler starts from. A photo of no pixels, of other channels or of floats is an error of "
         "onnxruntime.",
     ]
-    for language, (mark, code) in EXAMPLES.items():
+    for language, (mark, _) in EXAMPLES.items():
         note = " (not run by us)" if language in NOT_RUN else ""
-        section += ["", f"{language}{note}:", f"```{mark}", *code.strip().splitlines(), "```"]
+        section += ["", f"{language}{note}:", f"```{mark}", *example(language, slider).splitlines(), "```"]
     return section

@@ -15,7 +15,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from export.edge.model import artifact
 from export.edge.model.codec import Codec, read_codec
-from export.edge.model.photo import FORMAT, FORMAT_VERSION, INPUTS, OUTPUTS
+from export.edge.model.photo import FORMAT, FORMAT_VERSION, INPUTS, OUTPUTS, REALISM
 from export.edge.pictures.arrays import MOST_WORKING, working_sides
 from export.edge.sampling.noise import start_noise
 from export.graph_nodes import Nodes, renamed
@@ -28,7 +28,8 @@ REDUCTION = "lanczos3 after block means"
 DESCRIPTION = (
     "From a photo to its translation. Inputs: photo, uint8 (height, width, 3), RGB, upright, of any size; noise, "
     "float32 (n), n = 0 for the picture of seed 0, or at least as many standard normal numbers as the sampler's "
-    "state has, in the order rows, columns, channels. Output: picture, uint8 (height, width, 3), of the photo's size."
+    "state has, in the order rows, columns, channels; of a model with a slider also realism, float32 (1), from 0, the "
+    "mean picture, to 1, the sharpest. Output: picture, uint8 (height, width, 3), of the photo's size."
 )
 """The file's doc_string."""
 
@@ -67,7 +68,9 @@ def build(sampler: onnx.ModelProto, *, half: bool = False) -> onnx.ModelProto:
     outer.constants.extend(sampler.graph.initializer)
     drawn = Value(outer, "photo.drawn", np.float32).call("Squeeze", vector(outer, 0))
     _placed(photo, own, plan, inner, drawn)
-    graph = helper.make_graph(outer.nodes, "photo", _infos(INPUTS), _infos(OUTPUTS), outer.constants)
+    slider = any(found.name in REALISM for found in sampler.graph.input)
+    inputs = _infos(INPUTS | (REALISM if slider else {}))
+    graph = helper.make_graph(outer.nodes, "photo", inputs, _infos(OUTPUTS), outer.constants)
     model = helper.make_model(graph, opset_imports=sampler.opset_import, ir_version=sampler.ir_version)
     facts = {"format": FORMAT, "format_version": FORMAT_VERSION, "reduction": REDUCTION, "detail": "transfer"}
     model.doc_string = DESCRIPTION
@@ -131,4 +134,5 @@ def _placed(photo: Value, own: Sides, plan: Plan, inner: Value, drawn: Value) ->
 def _infos(values: dict[str, tuple[str, int]]) -> list[onnx.ValueInfoProto]:
     shapes = {1: ("numbers",), 3: ("height", "width", 3)}
     kinds = {"tensor(uint8)": TensorProto.UINT8, "tensor(float)": TensorProto.FLOAT}
-    return [helper.make_tensor_value_info(name, kinds[kind], shapes[rank]) for name, (kind, rank) in values.items()]
+    shaped = {name: (1,) if name in REALISM else shapes[rank] for name, (_, rank) in values.items()}
+    return [helper.make_tensor_value_info(name, kinds[kind], shaped[name]) for name, (kind, _) in values.items()]

@@ -137,9 +137,13 @@ def photo_difference(root: Path, name: str, photos: Sequence[np.ndarray]) -> int
     graph, model = open_photo_graph(root, variant=name), open_artifact(root, variant=name)
     if graph.weights_digest != model.weights_digest:
         raise UserError(f"{graph.path} was made from other weights than the model; export the bundle again")
-    options = Options(graph.steps, graph.sampler, graph.spacing)
-    pairs = ((graph.translate(photo), translate(model, photo, options)) for photo in photos)
-    return max(int(np.abs(found.astype(int) - wanted.astype(int)).max()) for found, wanted in pairs)
+    levels = 0
+    for realism in (0.0, 1.0) if graph.slider else (None,):
+        options = Options(graph.steps, graph.sampler, graph.spacing, realism=realism)
+        for photo in photos:
+            found, wanted = graph.translate(photo, realism=realism), translate(model, photo, options)
+            levels = max(levels, int(np.abs(found.astype(int) - wanted.astype(int)).max()))
+    return levels
 
 
 def sampler_difference(folder: Path, picture: np.ndarray) -> float:
@@ -153,15 +157,18 @@ def sampler_difference(folder: Path, picture: np.ndarray) -> float:
     held = session.get_modelmeta().custom_metadata_map
     if held.get("format") != sampler_graph.FORMAT or held.get("weights_digest") != model.weights_digest:
         raise UserError(f"{folder / SAMPLER} does not belong to the model.onnx there; export the bundle again")
-    plan = model.plan(int(held["steps"]), held["sampler"], spacing=held["spacing"])
-    cond, seed = to_float(picture)[None], 0
-    x = np.empty(0)
-    for call in generate(model, cond, plan, seed, guided(model.denoise, model.guidance)):
-        x = call.x
+    cond, seed, differences = to_float(picture)[None], 0, []
     noise = start_noise(seed, model.codec.state_shape(cond.shape))
-    (found,) = session.run(["picture"], {"cond": nchw(cond), "noise": nchw(noise)})
-    wanted = nchw(np.clip(model.codec.decode(x) / 2.0 + 0.5, 0.0, 1.0))
-    return float(np.abs(np.asarray(found) - wanted).max())
+    for realism in (0.0, 1.0) if model.slider else (None,):
+        plan = model.plan(int(held["steps"]), held["sampler"], spacing=held["spacing"], realism=realism)
+        x = np.empty(0)
+        for call in generate(model, cond, plan, seed, guided(model.denoise, model.guidance)):
+            x = call.x
+        given = {} if realism is None else {"realism": np.array([realism], np.float32)}
+        (found,) = session.run(["picture"], {"cond": nchw(cond), "noise": nchw(noise), **given})
+        wanted = nchw(np.clip(model.codec.decode(x) / 2.0 + 0.5, 0.0, 1.0))
+        differences.append(np.abs(np.asarray(found) - wanted).max())
+    return float(max(differences))
 
 
 def write(path: Path, model: onnx.ModelProto) -> None:

@@ -1,11 +1,12 @@
 """The whole way from noise to a picture as one ONNX graph: a `Loop` around the denoiser, for runtimes without our code.
 
-Inputs, both float32: `cond`, the input picture in [-1, 1], (batch, 3, height, width), height and width multiples of the
+Inputs, float32: `cond`, the input picture in [-1, 1], (batch, 3, height, width), height and width multiples of the
 model's size_multiple; and `noise`, standard normal, of the same shape, or of that of a codec's state, (batch, channels,
-height / factor, width / factor); a sampler that starts from its source alone reads no more than the shape. Output:
-`picture`, of cond's shape, in [0, 1]. The codec and the network that the sampler starts from, if any, are in it. The
-timesteps and the coefficients of `export.edge.sampling.table.Plan` are baked in as constants; every turn of the loop is
-one call of `iterate`, operation for operation. The graph holds the weights once.
+height / factor, width / factor); a sampler that starts from its source alone reads no more than the shape. A model with
+a slider has a third, `realism`, (1), from 0 to 1. Output: `picture`, of cond's shape, in [0, 1]. The codec and the
+network that the sampler starts from, if any, are in it. The timesteps and the coefficients of
+`export.edge.sampling.table.Plan` are baked in as constants; every turn of the loop is one call of `iterate`, operation
+for operation. The graph holds the weights once.
 
 The noise that `export.edge` takes for a seed is `noise.normal(seed, 0, (batch, height, width, 3))`, with the channels
 then moved to the second place.
@@ -28,7 +29,7 @@ from export.edge.model.layout import DENOISER
 from export.edge.sampling.guidance import HIDDEN
 from export.edge.sampling.table import COND, Plan, coefficients
 from export.edge.sampling.tables import choose, read_tables
-from export.graph_nodes import OWN, Nodes, bounded, embedded, renamed
+from export.graph_nodes import OWN, Nodes, bounded, embedded, renamed, timesteps
 
 FORMAT = "dawn2dusk-sampler"
 FORMAT_VERSION = "1"
@@ -37,7 +38,8 @@ Shape = tuple[str | int, ...]
 PICTURES: Shape = ("batch", 3, "height", "width")
 DESCRIPTION = (
     "The sampling loop. Inputs, float32: cond (batch, 3, height, width), the input picture in [-1, 1]; noise, standard "
-    "normal, of cond's shape or that of the codec's states. Output: picture, float32, of cond's shape, in [0, 1]."
+    "normal, of cond's shape or that of the codec's states; of a model with a slider also realism, (1), from 0 to 1. "
+    "Output: picture, float32, of cond's shape, in [0, 1]."
 )
 """The file's doc_string."""
 
@@ -89,7 +91,7 @@ def build(
     settings = LoopSettings(plan, codec, clamp, threshold, guidance, held.get("coordinates") == "true")
     outer, graphs = Nodes(), dict(others or {})
     # A turn of the loop sees the names outside it.
-    state = _encoded(outer, codec, graphs)
+    state, times = _encoded(outer, codec, graphs), timesteps(outer, plan)
     cond = _placed(outer, state) if settings.placed else state
     zero = numpy_helper.from_array(np.zeros(1, np.float32))
     none = outer.add("ConstantOfShape", outer.add("Shape", "noise"), value=zero)
@@ -97,22 +99,24 @@ def build(
     source = state
     if plan.start_from_source != 0.0 and plan.source != COND:
         start_graph = _found(graphs | {DENOISER: denoiser}, plan.source)
-        rows = outer.constant("first_timestep", plan.t[:1].astype(np.int64))
-        batch = outer.add("Gather", outer.add("Shape", "cond"), outer.constant("first", np.array([0], np.int64)))
-        feeds = {"x_t": none, "cond": cond, "t": outer.add("Expand", rows, batch)}
+        first = outer.constant("first", np.array([0], np.int64))
+        batch = outer.add("Gather", outer.add("Shape", "cond"), first)
+        row = outer.add("Reshape", outer.add("Gather", times, first), first)
+        feeds = {"x_t": none, "cond": cond, "t": outer.add("Expand", row, batch)}
         source = embedded(outer, start_graph, plan.source, feeds, own_weights=plan.source != DENOISER)
         if plan.source == DENOISER:  # In the graph once, where both see them.
             outer.constants.extend(weights)
             weights = []
     start = _start(outer, plan, source)
-    body = _body(denoiser.graph, weights, settings, cond, start)
+    body = _body(denoiser.graph, weights, settings, {"cond": cond, "start": start, "times": times})
     turns, always = outer.constant("turns", np.array(len(plan), np.int64)), outer.constant("always", np.array(True))
     x, _ = outer.add_many("Loop", [turns, always, start, none], 2, body=body)
     _unit(outer, _decoded(outer, codec, graphs, x))
     shape = settings.shape
-    graph = helper.make_graph(
-        outer.nodes, "sampler", [_picture("cond"), _picture("noise", shape)], [_picture("picture")], outer.constants
-    )
+    inputs = [_picture("cond"), _picture("noise", shape)]
+    if plan.mean_t is not None:
+        inputs.append(helper.make_tensor_value_info("realism", TensorProto.FLOAT, [1]))
+    graph = helper.make_graph(outer.nodes, "sampler", inputs, [_picture("picture")], outer.constants)
     model = helper.make_model(graph, opset_imports=denoiser.opset_import, ir_version=denoiser.ir_version)
     model.doc_string = DESCRIPTION
     helper.set_model_props(model, _metadata(plan, held))
@@ -158,6 +162,7 @@ def _metadata(plan: Plan, held: Mapping[str, str]) -> dict[str, str]:
         "format_version": FORMAT_VERSION,
         **{key: held[key] for key in (*pictures, *drawing, "weights_digest", "config")},
         "timesteps": json.dumps(plan.t.tolist()),
+        **({} if plan.mean_t is None else {"mean_timesteps": json.dumps(plan.mean_t.tolist())}),
         "codec": held.get("codec", Codec().to_json()),
         "output_range": OUTPUT_RANGE,
         "file_digest": artifact.UNSEALED,
@@ -218,22 +223,20 @@ def _placed(outer: Nodes, cond: str) -> str:
 
 
 def _body(
-    denoiser: onnx.GraphProto, weights: Iterable[onnx.TensorProto], settings: LoopSettings, cond: str, start: str
+    denoiser: onnx.GraphProto, weights: Iterable[onnx.TensorProto], settings: LoopSettings, outside: Mapping[str, str]
 ) -> onnx.GraphProto:
     """One turn: (number, go on, x_t, x0 of the turn before) to (go on, next x_t, x0).
 
-    `weights`: the initializers of the denoiser, unless they are outside; `cond`, `start`: the names outside of the
-    guiding picture that the network takes and of the state at the beginning.
+    `weights`: the initializers of the denoiser, unless they are outside; `outside`: the names outside of the guiding
+    picture that the network takes (`cond`), of the state at the beginning (`start`) and of the timesteps (`times`).
     """
-    plan = settings.plan
+    plan, cond, start = settings.plan, outside["cond"], outside["start"]
     body = Nodes(prefix=OWN + "turn.")
     turn, go_on, previous = (body.prefix + name for name in ("number", "go_on", "previous"))
-    # Shaped (turns, 1): a gathered row is already the vector of one that spreads over the batch.
-    times = body.constant("timesteps", plan.t.astype(np.int64)[:, None])
     first = body.constant("first_axis", np.array([0], np.int64))
     second = body.constant("second_axis", np.array([1], np.int64))
     batch = body.add("Slice", body.add("Shape", "x_t"), first, second)
-    body.add("Expand", body.add("Gather", times, turn, axis=0), batch, output="t")
+    body.add("Expand", body.add("Gather", outside["times"], turn, axis=0), batch, output="t")
     for node in denoiser.node:
         body.nodes.append(renamed(node, {"cond": cond}))
     out = "prediction"

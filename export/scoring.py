@@ -177,8 +177,10 @@ def _score(name: str, size: int, drawings: list[Drawing], first: list[Drawing], 
 def visited(model: Artifact, pictures: Sequence[np.ndarray]) -> Iterator[Feeds]:
     """What the network is given on the way from noise to a picture, for each of the guiding pictures, batch 1, NCHW."""
     spacing = "linspace" if model.tables is None else None
-    plan = model.plan(_steps(model, CALIBRATION_STEPS), "ddim" if model.tables is None else None, spacing=spacing)
+    steps, sampler = _steps(model, CALIBRATION_STEPS), "ddim" if model.tables is None else None
     for number, picture in enumerate(pictures):
+        # Both ends of a slider in turn.
+        plan = model.plan(steps, sampler, spacing=spacing, realism=float(number % 2) if model.slider else None)
         cond = to_float(picture)[None]
         if model.coordinates:
             cond = with_coordinates(cond)

@@ -26,7 +26,7 @@ from jax_impl.data.splits import Split
 from jax_impl.devices import memory_errors, start_devices
 from jax_impl.diffusion.sampling import SamplingOptions, resolve
 from jax_impl.evaluation.frechet import open_inception
-from jax_impl.evaluation.frontier import plot
+from jax_impl.evaluation.frontier import Curve, plot
 from jax_impl.evaluation.held_out import HeldOut, open_held_out
 from jax_impl.evaluation.methods import Method, baselines, of_artifact, of_pictures, of_run
 from jax_impl.evaluation.perceptual import open_lpips
@@ -76,6 +76,10 @@ class EvaluateArgs:
     """Which timesteps the sampling steps visit; default: as the scored model recommends."""
     guidance: float | None = None
     """Scale of classifier-free guidance of the scored model; 1 is none. Default: its own."""
+    realism: float | None = None
+    """Realism of the scored model, 0 to 1, if it was trained with diffusion.slider; default: 1."""
+    realism_curve: tuple[float, ...] = ()
+    """Realisms to score the model at in addition, such as 0 0.25 0.5 0.75 1: the line of its slider."""
     seed: int = 0
     """Seed of the start noise, 0 to 2^62 - 1; the same seed gives the same scores."""
     seeds: int = 1
@@ -113,22 +117,28 @@ def evaluate(args: EvaluateArgs) -> dict[str, Any]:
     for line in (*held_out.notes, *(f"WARNING: {warning}" for warning in warnings)):
         print(line, flush=True)
 
-    model = subject.make(held_out, args.steps)
+    model = subject.make(held_out, options(args))
     methods = [model]
     if rival is not None:
         methods.append(rival)
     judge = make_judge(held_out, metrics, features)
     scored = [score(judge, method, args.seed, args.seeds) for method in (*methods, *baselines(held_out))]
-    curve = [score(judge, subject.make(held_out, steps), args.seed) for steps in args.steps_curve]
+    curves = [
+        Curve(
+            name, [(at, score(judge, subject.make(held_out, options(args, **{name: at})), args.seed)) for at in values]
+        )
+        for name, values in (("steps", args.steps_curve), ("realism", args.realism_curve))
+        if values
+    ]
 
     notes = [images_seen(method) for method in methods]
     facts = {**subject.facts, "steps": model.steps, "sampler": model.sampler, "seed": args.seed}
-    table = to_markdown(judge, scored, warnings, curve, notes)
+    table = to_markdown(judge, scored, warnings, curves, notes)
     args.output_dir.mkdir(exist_ok=True)
-    report = report_json(judge, scored, warnings, curve, facts)
+    report = report_json(judge, scored, warnings, curves, facts)
     write_json(args.output_dir / "evaluation.json", report)
     write_text(args.output_dir / "evaluation.md", table)
-    plot(scored, curve, baselines_of(scored), args.output_dir / "frontier.png")
+    plot(scored, curves, baselines_of(scored), args.output_dir / "frontier.png")
     sheet = args.output_dir / "contact_sheet.png"
     save_picture(sheet, contact_sheet(held_out, scored, args.shown))
     print(table)
@@ -153,7 +163,9 @@ def check(args: EvaluateArgs) -> None:
         ("--sampler", args.sampler),
         ("--spacing", args.spacing),
         ("--guidance", args.guidance),
+        ("--realism", args.realism),
         ("--steps-curve", args.steps_curve or None),
+        ("--realism-curve", args.realism_curve or None),
     )
     for name, value in drawn:
         if args.pictures is not None and value is not None:
@@ -170,33 +182,34 @@ class Subject:
     """What is scored, opened."""
 
     data: DataConfig
-    make: Callable[[HeldOut, int | None], Method]
-    """(pairs, number of steps, None for the recommended one) to a method."""
+    make: Callable[[HeldOut, SamplingOptions], Method]
+    """(pairs, how to sample) to a method."""
     facts: dict[str, object]
     """What to note about it in the report."""
 
 
 def open_subject(args: EvaluateArgs) -> Subject:
-    """Open the one thing that is named; raises UserError where that cannot be, or for impossible steps."""
-    wanted = [steps for steps in (args.steps, *args.steps_curve) if steps is not None]
+    """Open the one thing that is named; raises UserError where that cannot be, or for impossible ways to sample."""
+    wanted = [options(args), *(options(args, steps=steps) for steps in args.steps_curve)]
+    wanted += [options(args, realism=realism) for realism in args.realism_curve]
     if args.artifact is not None:
         model = open_artifact(args.artifact)
-        for steps in wanted:
-            model.plan(steps, args.sampler, spacing=args.spacing)
+        for how in wanted:
+            model.plan(how.steps, how.sampler, spacing=how.spacing, realism=how.realism)
         return Subject(
             data_config(args.data, model.size, cast(Fit, model.fit)),
-            lambda _, steps: of_artifact(model, options(args, steps)),
+            lambda _, how: of_artifact(model, how),
             {"artifact": args.artifact.name, "weights_digest": model.weights_digest},
         )
     if args.run is not None:
         trained = open_run(args.run, args.checkpoint)
-        for steps in wanted:
-            resolve(trained.problem, options(args, steps))
+        for how in wanted:
+            resolve(trained.problem, how)
         networks = published(trained)
         digest = digest_of_weights(networks, trained.problem.process.published())
         return Subject(
             data_config(args.data, trained.config.data.size, trained.config.data.fit),
-            lambda _, steps: of_run("model", "model", trained, networks[DENOISER], options(args, steps)),
+            lambda _, how: of_run("model", "model", trained, networks[DENOISER], how),
             {"run": str(args.run), "run_step": int(trained.state.step), "weights_digest": digest},
         )
     folder = cast(Path, args.pictures)
@@ -207,9 +220,10 @@ def open_subject(args: EvaluateArgs) -> Subject:
     )
 
 
-def options(args: EvaluateArgs, steps: int | None) -> SamplingOptions:
-    """How to sample what is scored, in that many steps."""
-    return SamplingOptions(args.sampler, steps, args.spacing, args.guidance)
+def options(args: EvaluateArgs, steps: int | None = None, realism: float | None = None) -> SamplingOptions:
+    """How to sample what is scored; steps and realism in place of those of the command line."""
+    steps, realism = args.steps if steps is None else steps, args.realism if realism is None else realism
+    return SamplingOptions(args.sampler, steps, args.spacing, args.guidance, realism=realism)
 
 
 def open_rival(folder: Path) -> Method:

@@ -51,6 +51,9 @@ class SampleArgs:
     guidance: float | None = None
     """Scale of classifier-free guidance, for weights trained with diffusion.cond_dropout; 1 is none. Default: what the
     weights recommend."""
+    realism: float | None = None
+    """For weights trained with diffusion.slider: from 0, the mean of all plausible pictures, to 1, the sharpest.
+    Default: 1."""
     eta: float = 0.0
     """Share of the noise that ddim adds again in each step, 0 (none) to 1."""
     size: int | None = None
@@ -83,7 +86,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         print(f"note: {line}", file=sys.stderr)
     start_devices()
     problem, params, stats = open_weights(args.run, args.weights, args.checkpoint)
-    options = SamplingOptions(args.sampler, args.steps, args.spacing, args.guidance, args.eta)
+    options = SamplingOptions(args.sampler, args.steps, args.spacing, args.guidance, args.eta, args.realism)
     translator = make_translator(problem, params, stats, options, size=args.size, keep=args.save_intermediate)
     sampler = PhotoSampler(translator, seed=args.seed, alone=len(jobs) == 1)
     size = translator.size

@@ -108,7 +108,8 @@ def _translate_folder(arguments: argparse.Namespace, jobs: Sequence[Job]) -> Non
         print(f"note: {line}", file=sys.stderr)
     model = _open_model(arguments)
     if isinstance(model, Artifact):  # Options that suit no photo are named once, not once for each photo.
-        model.plan(arguments.steps, arguments.sampler, arguments.eta, spacing=arguments.spacing)
+        spacing, realism = arguments.spacing, arguments.realism
+        model.plan(arguments.steps, arguments.sampler, arguments.eta, spacing=spacing, realism=realism)
         if arguments.size is not None:
             check_size(arguments.size, model.size_multiple)
         if arguments.tile not in (None, OWN_TILE):
@@ -192,13 +193,14 @@ def _draw(
     on_window: Callable[[int, int], None] | None = None,
 ) -> np.ndarray:
     if isinstance(model, PhotoGraph):
-        return model.translate(picture, arguments.seed)
+        return model.translate(picture, arguments.seed, arguments.realism)
     options = Options(
         steps=arguments.steps,
         sampler=arguments.sampler,
         spacing=arguments.spacing,
         eta=arguments.eta,
         guidance=arguments.guidance,
+        realism=arguments.realism,
         size=arguments.size,
         detail=arguments.detail,
         tile=own_tile(model, *picture.shape[:2]) if arguments.tile == OWN_TILE else arguments.tile,

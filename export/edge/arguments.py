@@ -81,6 +81,12 @@ def _add_sampling(parser: argparse.ArgumentParser) -> None:
         help="how far to go beyond what the photo alone would make likely, 1 for not at all; any other runs the model "
         "twice; default: what the model recommends",
     )
+    parser.add_argument(
+        "--realism",
+        type=float,
+        help="for a model that was trained with a slider: from 0, the mean of all plausible pictures, which is blurred "
+        "and nearest in colour, to 1, the sharpest picture (default)",
+    )
     parser.add_argument("--eta", type=float, default=0.0, help="noise of ddim, 0 (none, default) to 1")
 
 

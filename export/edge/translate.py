@@ -31,6 +31,8 @@ class Options:
     """Noise of "ddim", 0 to 1."""
     guidance: float | None = None
     """Guidance scale, 1 for none; any other runs the model twice as often."""
+    realism: float | None = None
+    """From 0, the mean of all plausible pictures, to 1, the sharpest, for a model with a slider; None is 1."""
     size: int | None = None
     """What `export.edge.pictures.arrays.working` brings the photo to, pixels: a multiple of size_multiple up to 4096;
     None is the size of training."""
@@ -60,7 +62,7 @@ def translate(
     Raises UserError for options that are unknown or out of range for this model, a seed out of range, and a model that
     returns values that are not finite.
     """
-    plan = model.plan(options.steps, options.sampler, options.eta, spacing=options.spacing)
+    plan = model.plan(options.steps, options.sampler, options.eta, spacing=options.spacing, realism=options.realism)
     scale = model.guidance if options.guidance is None else options.guidance
     check_guidance(scale, model.cond_dropout)
     check_detail(options.detail)

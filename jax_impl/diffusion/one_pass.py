@@ -87,7 +87,7 @@ class OnePass(Process):
             step = jnp.full_like(t, SLIDER) if self._sharpest else t * (SLIDER + 1) // self.timesteps
         return Noised(self.start_noise * noise, self.timesteps - 1 - step, noise, levels)
 
-    def realism(self, t: Timesteps) -> Float[Array, "batch"]:
+    def realism(self, t: Timesteps) -> Float[Array, " batch"]:
         """What a timestep of `corrupt` asks for, 0 to 1; 1 where there is no slider."""
         if not self.config.slider:
             return jnp.ones(t.shape, jnp.result_type(float))

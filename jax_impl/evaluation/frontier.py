@@ -46,6 +46,16 @@ class Standing:
     where it is nearer in colour than every baseline. None where it is that over all pictures."""
 
 
+@dataclass(frozen=True)
+class Curve:
+    """One method with several values of one setting."""
+
+    name: str
+    """Of the setting: `steps` or `realism`."""
+    points: Sequence[tuple[float, Scores]]
+    """Each value, and the scores with it."""
+
+
 def dominated(points: np.ndarray, by: np.ndarray) -> np.ndarray:
     """bool (n, m): whether each of `points` (n, 2) is dominated by each of `by` (m, 2); less is better."""
     apart = points[:, None] - by[None]
@@ -126,8 +136,8 @@ def to_json(standing: Standing) -> dict[str, object]:
     }
 
 
-def plot(scored: Sequence[Scores], curve: Sequence[Scores], baselines: Sequence[Scores], path: Path) -> None:
-    """Write the plane as a PNG: every method with its intervals, the front of the baselines, the steps as a line."""
+def plot(scored: Sequence[Scores], curves: Sequence[Curve], baselines: Sequence[Scores], path: Path) -> None:
+    """Write the plane as a PNG: every method with its intervals, the front of the baselines, each curve as a line."""
     with quiet_matplotlib():
         from matplotlib.figure import Figure
 
@@ -137,11 +147,11 @@ def plot(scored: Sequence[Scores], curve: Sequence[Scores], baselines: Sequence[
         axes.plot(
             *front(_values(baselines)).T, color="#999999", linewidth=1.0, zorder=1, label="front of the baselines"
         )
-    if curve:
-        line = _values(curve)
-        axes.plot(*line.T, color="#1f4e8c", linewidth=1.5, marker=".", label="the model by steps")
-        for one, place in zip(curve, line, strict=True):
-            axes.annotate(str(one.method.steps), place, textcoords="offset points", xytext=(4, -10), fontsize=7)
+    for curve, color in zip(curves, ("#1f4e8c", "#c8102e"), strict=False):
+        line = _values([one for _, one in curve.points])
+        axes.plot(*line.T, color=color, linewidth=1.5, marker=".", label=f"the model by {curve.name}")
+        for (value, _), place in zip(curve.points, line, strict=True):
+            axes.annotate(f"{value:g}", place, textcoords="offset points", xytext=(4, -10), fontsize=7)
     # Points far behind would squeeze all others: they are named below the plot.
     reach = FAR * np.quantile(_values(scored), MOST, axis=0).clip(_values(scored[:1])[0])
     outside = [one for one in scored[1:] if (_values([one])[0] > reach).any()]

@@ -66,7 +66,9 @@ def each(by: Translate) -> Draw:
 def of_artifact(model: Artifact, options: SamplingOptions = AS_RECOMMENDED) -> Method:
     """An exported model, run by export.edge."""
 
-    how = Options(options.steps, options.sampler, options.spacing, options.eta, options.guidance)
+    how = Options(
+        options.steps, options.sampler, options.spacing, options.eta, options.guidance, realism=options.realism
+    )
 
     return Method(
         name="model",

@@ -9,7 +9,7 @@ import numpy as np
 
 from export.edge.markdown import table
 from export.edge.pictures.sheets import grid
-from jax_impl.evaluation.frontier import Standing, stand, to_json, verdict
+from jax_impl.evaluation.frontier import Curve, Standing, stand, to_json, verdict
 from jax_impl.evaluation.held_out import HeldOut
 from jax_impl.evaluation.scoring import Judge, Scores, wins
 from jax_impl.evaluation.sets import SPECTRUM, SWD
@@ -22,12 +22,14 @@ PARTS = (
     (SPECTRUM, "Power above the targets' by octave, dB; above 0 in the finest octave is grain, below it is blur:", 1),
 )
 """Figures of sets whose parts have a table."""
+CURVES = ("steps", "realism")
+"""Settings whose curves a report may have."""
 CELL = 256
 """Smallest height of a picture on the contact sheet, pixels."""
 
 
 def report_json(
-    judge: Judge, scored: Sequence[Scores], warnings: Sequence[str], curve: Sequence[Scores], facts: Mapping[str, Any]
+    judge: Judge, scored: Sequence[Scores], warnings: Sequence[str], curves: Sequence[Curve], facts: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Everything in plain values; the first of `scored` is what the others are compared with."""
     held_out, model = judge.held_out, scored[0]
@@ -56,9 +58,16 @@ def report_json(
         "frontier": None if standing is None else to_json(standing),
         "verdict": [] if standing is None else verdict(model, standing),
         "against": {other.method.name: _against(model, other, len(judge.scenes)) for other in scored[1:]},
-        "steps_curve": [{"steps": s.method.steps, **_figures(s)} for s in curve],
+        **{f"{name}_curve": [] for name in CURVES},
+        **{f"{curve.name}_curve": [_point(curve.name, *one, scored) for one in curve.points] for curve in curves},
         "pictures": pictures,
     }
+
+
+def _point(name: str, value: float, scores: Scores, scored: Sequence[Scores]) -> dict[str, Any]:
+    """A value of a setting, the figures with it and where it stands."""
+    others = baselines_of(scored)
+    return {name: value, **_figures(scores), "frontier": to_json(stand(scores, others)) if others else None}
 
 
 def baselines_of(scored: Sequence[Scores]) -> list[Scores]:
@@ -125,9 +134,9 @@ def _against(model: Scores, other: Scores, scenes: int) -> dict[str, Any]:
 
 
 def to_markdown(
-    judge: Judge, scored: Sequence[Scores], warnings: Sequence[str], curve: Sequence[Scores], notes: Sequence[str]
+    judge: Judge, scored: Sequence[Scores], warnings: Sequence[str], curves: Sequence[Curve], notes: Sequence[str]
 ) -> str:
-    """The tables: every method's figures, wins over each, draws for the same input, steps."""
+    """The tables: every method's figures, wins over each, draws for the same input, curves."""
     held_out = judge.held_out
     data = held_out.data
     lines = [f"**WARNING: {warning}**\n" for warning in warnings]
@@ -170,18 +179,25 @@ def to_markdown(
         parts = list(scored[0].parts[name])
         rows = [[s.method.title, *(_figure(s.parts[name][part].value, digits) for part in parts)] for s in scored]
         lines += table(["", *parts], rows)
-    if curve:
-        lines += [
-            "",
-            f"{scored[0].method.title} by the number of steps ({scored[0].method.sampler}), one draw each:",
-            "",
-        ]
-        rows = [[str(s.method.steps), *_cells(judge, s), _signed(s)] for s in curve]
-        lines += table(["steps", *_titles(judge), "drift R, G, B"], rows)
+    for curve in curves:
+        lines += ["", f"{scored[0].method.title} by {curve.name} ({scored[0].method.sampler}), one draw each:", ""]
+        rows = [[f"{value:g}", *_cells(judge, s), _signed(s), _in_front(s, scored)] for value, s in curve.points]
+        lines += table([curve.name, *_titles(judge), "drift R, G, B", "joint SWD over the baselines'"], rows)
     standing = standing_of(scored)
     if standing is not None:
         lines += ["", *verdict(scored[0], standing)]
     return "\n".join([*lines, "", *notes, ""])
+
+
+def _in_front(one: Scores, scored: Sequence[Scores]) -> str:
+    """Its joint SWD over that of the baselines' frontier at its ΔE2000; "nearer in colour" than all of them."""
+    others = baselines_of(scored)
+    if not others:
+        return "–"
+    ratio = stand(one, others).ratio
+    return (
+        "nearest in colour" if ratio is None else f"{ratio.value:.2f} ({ratio.interval[0]:.2f}–{ratio.interval[1]:.2f})"
+    )
 
 
 def _extra_titles(judge: Judge) -> list[str]:

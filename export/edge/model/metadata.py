@@ -142,19 +142,31 @@ class Artifact:
             return None
         return self.likeness.distance(working(picture, self.size, self.fit, self.size_multiple))
 
+    @property
+    def slider(self) -> bool:
+        """Whether there is a choice of a realism."""
+        return self.tables is not None and self.plan().mean_t is not None
+
     def plan(
-        self, steps: int | None = None, sampler: str | None = None, eta: float = 0.0, *, spacing: str | None = None
+        self,
+        steps: int | None = None,
+        sampler: str | None = None,
+        eta: float = 0.0,
+        *,
+        spacing: str | None = None,
+        realism: float | None = None,
     ) -> Plan:
         """The table of a sampler; None is what the model recommends. Raises UserError for one that cannot be made.
 
-        With tables there is no choice of a spacing: each has its own timesteps.
+        With tables there is no choice of a spacing: each has its own timesteps. `realism`: see `Plan.at`.
         """
         steps, sampler = self.steps if steps is None else steps, self.sampler if sampler is None else sampler
         if self.tables is not None:
-            return choose(self.tables, sampler, steps, eta)
+            return choose(self.tables, sampler, steps, eta).at(realism)
         assert self.alphas_cumprod is not None
         spacing = self.spacing if spacing is None else spacing
-        return coefficients(self.alphas_cumprod, steps, sampler, eta, prediction=self.prediction, spacing=spacing)
+        plan = coefficients(self.alphas_cumprod, steps, sampler, eta, prediction=self.prediction, spacing=spacing)
+        return plan.at(realism)
 
 
 def sources_of(tables: Tables | None) -> list[str]:

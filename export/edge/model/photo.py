@@ -1,10 +1,10 @@
 """`photo.onnx`: a whole translation as one graph, from a photo's bytes to those of its translation.
 
 Inputs: `photo`, uint8 (height, width, 3); and `noise`, float32 (n), standard normal numbers in the order (rows,
-columns, channels) of the state that the sampler starts from, or n = 0 for those of seed 0. Output: `picture`, uint8, of
-the photo's shape. All else is fixed in the graph, such as the steps and the size at which the model works. Its metadata
-are those of the model's file that say how it samples, and `reduction` and `detail`: how the photo is brought to the
-model's size, and the result to the photo's.
+columns, channels) of the state that the sampler starts from, or n = 0 for those of seed 0. A model with a slider has a
+third, `realism`, float32 (1), from 0 to 1. Output: `picture`, uint8, of the photo's shape. All else is fixed in the
+graph, such as the steps and the size at which the model works. Its metadata are those of the model's file that say how
+it samples, and `reduction` and `detail`: how the photo is brought to the model's size, and the result to the photo's.
 """
 
 from __future__ import annotations
@@ -22,10 +22,13 @@ from export.edge.model.layout import DENOISER, FOLDER, networks, photo_file
 from export.edge.model.variants import REFERENCE
 from export.edge.pictures.arrays import FITS, LARGEST_SIZE, working_sides
 from export.edge.sampling.noise import start_noise
+from export.edge.sampling.table import check_realism
 
 FORMAT = "dawn2dusk-photo"
 FORMAT_VERSION = "1"
 INPUTS = {"photo": ("tensor(uint8)", 3), "noise": ("tensor(float)", 1)}
+REALISM = {"realism": ("tensor(float)", 1)}
+"""The input that a model with a slider has too."""
 OUTPUTS = {"picture": ("tensor(uint8)", 3)}
 FIXED = {
     **dict.fromkeys(("steps", "sampler", "spacing", "guidance", "size", "tile", "film", "save_intermediate")),
@@ -52,18 +55,23 @@ class PhotoGraph:
     sampler: str
     spacing: str
     weights_digest: str
+    slider: bool
+    """Whether it takes a realism."""
 
-    def translate(self, photo: np.ndarray, seed: int = 0) -> np.ndarray:
+    def translate(self, photo: np.ndarray, seed: int = 0, realism: float | None = None) -> np.ndarray:
         """uint8 (height, width, 3) to uint8 of the same size, with the noise of a seed, 0 ... 2^64 - 1.
 
-        Raises UserError where the graph fails.
+        `realism`: see `export.edge.translate.Options`. Raises UserError for one that the graph does not take, and where
+        the graph fails.
         """
+        given = {"realism": np.array([1.0 if realism is None else realism], np.float32)} if self.slider else {}
+        check_realism(realism, self.slider)
         noise = np.zeros(0, np.float32)
         if seed != 0:
             height, width = photo.shape[:2]
             sides = working_sides(height, width, self.size, self.size_multiple, self.fit)
             noise = start_noise(seed, self.codec.state_shape((1, *sides))).reshape(-1)
-        feeds = {"photo": np.ascontiguousarray(photo), "noise": noise}
+        feeds = {"photo": np.ascontiguousarray(photo), "noise": noise, **given}
         try:
             (picture,) = self.session.run(["picture"], feeds)
         except Exception as error:  # onnxruntime's exceptions share no base class of their own.
@@ -112,7 +120,8 @@ def open_photo_graph(
             f"model {file} has the format {' '.join(found).strip()[:60]!r}, expected {FORMAT} {FORMAT_VERSION}; give a "
             "file photo*.onnx, or leave out --graph"
         )
-    check_graph(session, file, INPUTS, OUTPUTS)
+    slider = any(found.name in REALISM for found in session.get_inputs())
+    check_graph(session, file, INPUTS | (REALISM if slider else {}), OUTPUTS)
     try:
         size, multiple, steps = (int(metadata[key]) for key in ("size", "size_multiple", "steps"))
         fit, sampler, spacing, digest = (metadata[key] for key in ("fit", "sampler", "spacing", "weights_digest"))
@@ -121,4 +130,4 @@ def open_photo_graph(
     except (KeyError, ValueError) as error:
         raise UserError(f"model {file} lacks or mangles metadata ({str(error)[:60]}); export it again") from error
     codec = read_codec(metadata.get("codec", ""), f"model {file}: codec")
-    return PhotoGraph(session, file, size, multiple, fit, codec, steps, sampler, spacing, digest)
+    return PhotoGraph(session, file, size, multiple, fit, codec, steps, sampler, spacing, digest, slider)

@@ -88,15 +88,9 @@ class Plan:
 
         Raises UserError for a realism outside 0 ... 1, and for any where there is no choice of one.
         """
-        if realism is None:
+        check_realism(realism, self.mean_t is not None)
+        if realism is None or self.mean_t is None:
             return self
-        if self.mean_t is None:
-            raise UserError(
-                f"realism {realism:g} needs a model that was trained with diffusion.slider, and this one was not; "
-                "leave it out"
-            )
-        if not 0.0 <= realism <= 1.0:
-            raise UserError(f"realism {realism:g} is outside 0 ... 1; choose a number inside")
         between = np.floor(self.mean_t + realism * (self.t - self.mean_t) + 0.5)
         return replace(self, t=between.astype(np.int64))
 
@@ -212,6 +206,19 @@ def coefficients(
     if sampler == "dpmpp":
         return _multistep(plan, now)
     return _corrected(plan, now) if sampler == "heun" else plan
+
+
+def check_realism(realism: float | None, slider: bool) -> None:
+    """Raise UserError for a realism outside 0 ... 1, and for any but None where a model has no `slider`."""
+    if realism is None:
+        return
+    if not slider:
+        raise UserError(
+            f"realism {realism:g} needs a model that was trained with diffusion.slider, and this one was not; leave it "
+            "out"
+        )
+    if not 0.0 <= realism <= 1.0:
+        raise UserError(f"realism {realism:g} is outside 0 ... 1; choose a number inside")
 
 
 def check_eta(sampler: str, eta: float) -> None:
