@@ -114,8 +114,8 @@ WITH_REALISM = {
     "Kotlin": (
         (
             "longArrayOf(0))",
-            "longArrayOf(0))\n    val realism = OnnxTensor.createTensor(environment, FloatBuffer.wrap(floatArrayOf(1f)), "
-            "longArrayOf(1))",
+            "longArrayOf(0))\n    val realism = OnnxTensor.createTensor(environment, "
+            "FloatBuffer.wrap(floatArrayOf(1f)), longArrayOf(1))",
         ),
         ('"noise" to noise)', '"noise" to noise, "realism" to realism)'),
     ),
@@ -148,7 +148,8 @@ def lines(files: list[str], slider: bool = False) -> list[str]:
         "## From photo to photo in any language",
         f"The whole translation in one graph: {named}. Inputs: `photo`, uint8 (height, width, 3), RGB, upright, of any "
         f"size; `noise`, float32 (n), of length 0 for the picture of seed 0{REALISM if slider else ''}. Output: "
-        "`picture`, uint8, of the photo's size. The picture is that of `python -m export.edge` without options, within 2 of 255 levels.",
+        "`picture`, uint8, of the photo's size. The picture is that of `python -m export.edge` without options, within "
+        "2 of 255 levels.",
         "",
         "For another picture of the same photo, give standard normal numbers as `noise`, at least as many as the state "
         "has that the sampler starts from. A photo of no pixels, of other channels or of floats is an error of "

@@ -123,22 +123,21 @@ def evaluate(args: EvaluateArgs) -> dict[str, Any]:
         methods.append(rival)
     judge = make_judge(held_out, metrics, features)
     scored = [score(judge, method, args.seed, args.seeds) for method in (*methods, *baselines(held_out))]
-    curves = [
-        Curve(
-            name, [(at, score(judge, subject.make(held_out, options(args, **{name: at})), args.seed)) for at in values]
-        )
-        for name, values in (("steps", args.steps_curve), ("realism", args.realism_curve))
-        if values
-    ]
+    settings = [("steps", steps, options(args, steps=steps)) for steps in args.steps_curve]
+    settings += [("realism", realism, options(args, realism=realism)) for realism in args.realism_curve]
+    curves = dict[str, Curve]()
+    for name, value, how in settings:
+        found = score(judge, subject.make(held_out, how), args.seed)
+        curves.setdefault(name, Curve(name, [])).points.append((value, found))
 
     notes = [images_seen(method) for method in methods]
     facts = {**subject.facts, "steps": model.steps, "sampler": model.sampler, "seed": args.seed}
-    table = to_markdown(judge, scored, warnings, curves, notes)
+    table = to_markdown(judge, scored, warnings, list(curves.values()), notes)
     args.output_dir.mkdir(exist_ok=True)
-    report = report_json(judge, scored, warnings, curves, facts)
+    report = report_json(judge, scored, warnings, list(curves.values()), facts)
     write_json(args.output_dir / "evaluation.json", report)
     write_text(args.output_dir / "evaluation.md", table)
-    plot(scored, curves, baselines_of(scored), args.output_dir / "frontier.png")
+    plot(scored, list(curves.values()), baselines_of(scored), args.output_dir / "frontier.png")
     sheet = args.output_dir / "contact_sheet.png"
     save_picture(sheet, contact_sheet(held_out, scored, args.shown))
     print(table)

@@ -52,7 +52,7 @@ class Curve:
 
     name: str
     """Of the setting: `steps` or `realism`."""
-    points: Sequence[tuple[float, Scores]]
+    points: list[tuple[float, Scores]]
     """Each value, and the scores with it."""
 
 
