@@ -124,13 +124,14 @@ def laplacian(settings: Mapping[str, Any]) -> Term:
 
 
 def anchor(settings: Mapping[str, Any]) -> Term:
-    """Squared distance to `aux["mean"]`; its weight falls to `end` as `aux["progress"]` reaches 1."""
-    (end,) = _known("anchor", {"end": 1.0}, settings)
+    """Squared distance to `aux["mean"]`; its weight falls to `end` as `aux["progress"]` reaches 1, and to 1 from
+    `at_mean` as `aux["realism"]` (batch,) does."""
+    end, at_mean = _known("anchor", {"end": 1.0, "at_mean": 100.0}, settings)
 
     def term(sample: LossSample, generator: torch.Generator | None, aux: Mapping[str, Any]) -> tuple[Tensor, Parts]:
         distance = (sample.x0_hat - aux["mean"]).square().mean((1, 2, 3))
         left = 0.5 * (1.0 + math.cos(math.pi * float(aux["progress"])))
-        return (end + (1.0 - end) * left) * distance, {"from_mean": distance}
+        return (end + (1.0 - end) * left) * at_mean ** (1.0 - aux["realism"]) * distance, {"from_mean": distance}
 
     return term
 

@@ -19,12 +19,13 @@ from export.edge.arguments import OWN_TILE, make_parser
 from export.edge.disk.files import check_input_file
 from export.edge.disk.folders import Job, left_out, plan_jobs, translate_all
 from export.edge.errors import UserError, run
+from export.edge.invention import invented
 from export.edge.model import likeness
 from export.edge.model.artifact import Artifact, check_sha256, open_artifact
 from export.edge.model.layout import model_file
 from export.edge.model.photo import FIXED, PhotoGraph, open_photo_graph, photo_path
 from export.edge.pictures.arrays import check_size
-from export.edge.pictures.files import open_photo, save_picture
+from export.edge.pictures.files import check_output_picture, open_photo, save_picture
 from export.edge.pictures.film import check_film, frame, most_frames, save_film
 from export.edge.pictures.frames import check_frames, kept_steps, save_frames
 from export.edge.pretrained import or_pretrained
@@ -40,7 +41,7 @@ def _check(arguments: argparse.Namespace) -> list[Job]:
     Returns the photos and where their translations go.
     """
     folder = arguments.photo.is_dir()
-    for option in ("film", "save_intermediate"):
+    for option in ("film", "invented", "save_intermediate"):
         if folder and getattr(arguments, option) is not None:
             name = "--" + option.replace("_", "-")
             raise UserError(f"{name} is for one photo, and {arguments.photo} is a folder; leave it out or name a photo")
@@ -54,6 +55,11 @@ def _check(arguments: argparse.Namespace) -> list[Job]:
     written = {"output": arguments.output}
     if arguments.film is not None:
         written["film"] = check_film(arguments.film)
+    if arguments.invented is not None:
+        check_output_picture(arguments.invented, "map")
+        written["map"] = arguments.invented
+    if len({path.resolve() for path in written.values()}) < len(written):
+        raise UserError(f"{' and '.join(written)} are the same file; name another file for each")
     for role, path in written.items():
         for what, source in (("model", model), ("photo", arguments.photo)):
             if path.exists() and path.samefile(source):
@@ -166,7 +172,13 @@ def _translate_photo(arguments: argparse.Namespace) -> None:
         result = _draw(arguments, model, picture, on_step, progress.update)
     finally:
         progress.close()
+    maps: dict[Path, np.ndarray] = {}
+    if arguments.invented is not None and isinstance(model, Artifact):
+        how = _options(arguments, model, picture)
+        maps[arguments.invented] = invented(model, picture, how, seed=arguments.seed)
     save_picture(arguments.output, result, tags)
+    for path, invention in maps.items():
+        save_picture(path, invention)
     if note := likeness.describe(arguments.photo.name, _unlikeness(model, picture)):
         print(f"note: {note}", file=sys.stderr)
     if arguments.save_intermediate is not None:
@@ -194,7 +206,13 @@ def _draw(
 ) -> np.ndarray:
     if isinstance(model, PhotoGraph):
         return model.translate(picture, arguments.seed, arguments.realism)
-    options = Options(
+    options = _options(arguments, model, picture)
+    return translate(model, picture, options, seed=arguments.seed, on_step=on_step, on_window=on_window)
+
+
+def _options(arguments: argparse.Namespace, model: Artifact, picture: np.ndarray) -> Options:
+    """How the command line wants the photo translated."""
+    return Options(
         steps=arguments.steps,
         sampler=arguments.sampler,
         spacing=arguments.spacing,
@@ -205,7 +223,6 @@ def _draw(
         detail=arguments.detail,
         tile=own_tile(model, *picture.shape[:2]) if arguments.tile == OWN_TILE else arguments.tile,
     )
-    return translate(model, picture, options, seed=arguments.seed, on_step=on_step, on_window=on_window)
 
 
 def cli() -> None:

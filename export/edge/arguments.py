@@ -119,4 +119,11 @@ def _add_pictures(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="also save the way there: .png or .jpg a strip, .gif or .webp animated",
     )
+    parser.add_argument(
+        "--invented",
+        type=Path,
+        metavar="FILE",
+        help="also save a map of what the photo did not decide and the model invented, black for nothing invented: how "
+        "far the picture is from that of realism 0, or, without a slider, how much the pictures of 4 seeds differ",
+    )
     parser.add_argument("--save-intermediate", type=Path, metavar="FOLDER", help="also save the pictures along the way")

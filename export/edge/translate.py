@@ -14,6 +14,7 @@ from export.edge.pictures.arrays import check_size, to_float, without_bars, work
 from export.edge.sampling.coordinates import with_coordinates
 from export.edge.sampling.guidance import check_guidance, guided
 from export.edge.sampling.loop import Call, Denoise, final, finite, generate
+from export.edge.sampling.table import Plan
 from export.edge.tiles import anchored, check_tile, tiled, windows
 
 OnStep = Callable[[Call, int], None]
@@ -66,28 +67,37 @@ def translate(
     scale = model.guidance if options.guidance is None else options.guidance
     check_guidance(scale, model.cond_dropout)
     check_detail(options.detail)
-    denoise, codec = guided(model.denoise, scale), model.codec
+    denoise = guided(model.denoise, scale)
     side = model.size if options.size is None else check_size(options.size, model.size_multiple)
-
-    def draw(by: Denoise, inner: np.ndarray, report: OnStep | None) -> np.ndarray:
-        cond = to_float(inner)[None]
-        # Before windows are cut from it, so that each knows its place in the whole.
-        cond = with_coordinates(cond) if model.coordinates else cond
-        calls = generate(model, cond, plan, seed, by)
-        return finite(codec.decode(final(reported(calls, codec, report, len(plan)))))[0]
-
     inner = working(picture, side, model.fit, model.size_multiple)
     if options.tile is None:
-        return to_photo_size(picture, inner, draw(denoise, inner, on_step), model.fit, options.detail)
+        made = drawn(model, denoise, inner, plan, seed, on_step)
+        return to_photo_size(picture, inner, made, model.fit, options.detail)
     check_tile(model, options.tile)
     large = working(picture, options.tile, "crop", model.size_multiple)
     sides = (large.shape[0], large.shape[1], model.size, model.size_multiple)
-    places = windows(*(pixels // codec.factor for pixels in sides))
+    places = windows(*(pixels // model.codec.factor for pixels in sides))
     total = len(places) * len(plan)
-    whole = without_bars(draw(denoise, inner, None), picture.shape[0], picture.shape[1], model.fit)
+    whole = drawn(model, denoise, inner, plan, seed)
+    whole = without_bars(whole, picture.shape[0], picture.shape[1], model.fit)
     by_window = tiled(denoise, places, None if on_window is None else lambda done: on_window(done, total))
-    by_window = anchored(by_window, whole, plan, codec)
-    return to_photo_size(picture, large, draw(by_window, large, on_step), "crop", options.detail)
+    by_window = anchored(by_window, whole, plan, model.codec)
+    made = drawn(model, by_window, large, plan, seed, on_step)
+    return to_photo_size(picture, large, made, "crop", options.detail)
+
+
+def drawn(
+    model: Artifact, denoise: Denoise, inner: np.ndarray, plan: Plan, seed: int, on_step: OnStep | None = None
+) -> np.ndarray:
+    """What a model makes of a picture of working size, uint8 (h, w, 3), by a plan: float32 (h, w, 3) in [-1, 1].
+
+    `denoise` is called in the place of the model's own. Raises UserError for values that are not finite.
+    """
+    cond = to_float(inner)[None]
+    # Before windows are cut from it, so that each knows its place in the whole.
+    cond = with_coordinates(cond) if model.coordinates else cond
+    calls = generate(model, cond, plan, seed, denoise)
+    return finite(model.codec.decode(final(reported(calls, model.codec, on_step, len(plan)))))[0]
 
 
 def reported(calls: Iterable[Call], codec: Codec, on_step: OnStep | None, total: int) -> Iterator[Call]:

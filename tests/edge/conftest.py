@@ -13,6 +13,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from export.edge.model import artifact
 from export.edge.sampling.table import Plan
+from export.edge.sampling.tables import write_tables
 from tests.schedule import cosine_schedule
 
 MakeModel = Callable[..., Path]
@@ -44,6 +45,21 @@ def bridge(steps: int = 4, total: int = 100) -> Plan:
     after = np.append(t[1:], 0) / (total - 1)
     columns = {"t": t, "x0_from_output": np.ones(steps), "next_from_x0": 1 - after, "next_from_start": after}
     return Plan.from_columns(columns | {"start_from_source": 1.0, "start_from_noise": 0.0})
+
+
+def slider(total: int = 200) -> Plan:
+    """One call, from nothing; its timestep is T - 1 for realism 0 and half of that for realism 1."""
+    columns = {"t": [total // 2 - 1], "mean_t": [total - 1], "x0_from_output": [1.0], "next_from_x0": [1.0]}
+    return Plan.from_columns(columns | {"start_from_noise": 0.0})
+
+
+SLIDER: dict[str, str | None] = {
+    "tables": write_tables({"one": {1: slider()}}),
+    "alphas_cumprod": None,
+    "sampler": "one",
+    "steps": "1",
+}
+"""Metadata of a model with a slider."""
 
 
 def graph(gain: float = 1.0, cond_channels: int = 3) -> onnx.ModelProto:

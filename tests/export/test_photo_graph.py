@@ -6,7 +6,7 @@ import json
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -25,17 +25,18 @@ from export.edge.pictures.arrays import FITS
 from export.edge.pictures.files import open_picture, save_picture
 from export.edge.sampling.noise import normal
 from export.edge.translate import Options, translate
-from tests.edge.conftest import graph, metadata
+from tests.edge.conftest import SLIDER, graph, metadata
 from tests.export.graphs import SHAPES, photo
 
 Once = Callable[[str, Callable[[Path], object]], Path]
 
 
-def write_model(folder: Path, changes: dict[str, str]) -> None:
+def write_model(folder: Path, changes: Mapping[str, str | None]) -> None:
     """The model of tests/edge with these changes of its metadata, and its photo.onnx, in the folder `onnx`."""
     (folder / "onnx").mkdir()
     model = graph()
-    onnx.helper.set_model_props(model, metadata(**LATER_KEYS | changes))
+    held = {key: value for key, value in (metadata(**LATER_KEYS) | dict(changes)).items() if value is not None}
+    onnx.helper.set_model_props(model, held)
     publish.write(folder / "onnx/model.onnx", model)
     publish.write(folder / "onnx/photo.onnx", photo_graph.build(sampler_graph.build(model)))
 
@@ -62,6 +63,28 @@ def test_it_makes_the_pictures_of_the_edge(fit: str, tmp_path: Path) -> None:
         found = made.translate(picture).astype(int)
         assert np.abs(found - translate(wanted, picture)).max() <= 2, f"{height} x {width}"
         assert height * width < 9 or np.abs(found - picture).mean() > 5
+
+
+def test_realism_is_an_input_where_the_model_has_a_slider(tmp_path: Path) -> None:
+    write_model(tmp_path, SLIDER)
+    made, wanted, picture = open_photo_graph(tmp_path, 1), open_artifact(tmp_path, 1), photo(50, 70)
+    assert made.slider and publish.photo_difference(tmp_path, "fp32", [picture]) <= 2
+    found = {realism: made.translate(picture, realism=realism).astype(int) for realism in (None, 0.0, 0.4, 1.0)}
+    for realism, one in found.items():
+        assert np.abs(one - translate(wanted, picture, Options(realism=realism))).max() <= 2
+    np.testing.assert_array_equal(found[None], found[1.0])
+    assert np.abs(found[0.0] - found[1.0]).mean() > 2
+    save_picture(tmp_path / "photo.png", picture)
+    words = [str(tmp_path), str(tmp_path / "photo.png"), str(tmp_path / "out.png"), "--graph", "--realism"]
+    edge([*words, "0.4"])
+    np.testing.assert_array_equal(open_picture(tmp_path / "out.png"), found[0.4])
+    with pytest.raises(UserError, match="realism 2 is outside"):
+        edge([*words, "2"])
+
+
+def test_a_realism_without_a_slider_is_refused(model: Path) -> None:
+    with pytest.raises(UserError, match="needs a model that was trained with"):
+        open_photo_graph(model, 1).translate(photo(9, 9), realism=0.5)
 
 
 def test_noise_is_that_of_seed_0_or_what_is_given(model: Path) -> None:

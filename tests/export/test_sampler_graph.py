@@ -21,8 +21,8 @@ from export.edge.sampling.guidance import guided
 from export.edge.sampling.loop import bounded, iterate
 from export.edge.sampling.noise import normal
 from export.edge.sampling.table import coefficients
+from tests.edge.conftest import SLIDER, metadata
 from tests.edge.conftest import graph as tiny_graph
-from tests.edge.conftest import metadata
 from torch_ref import diffusion
 from torch_ref.guidance import guided as guided_in_torch
 from torch_ref.weights import load_bundle
@@ -116,6 +116,25 @@ def test_the_reference_evaluator_draws_the_same(steps: int) -> None:
     feeds = {"cond": np.tanh(normal(1, 0, shape)), "noise": normal(2, 0, shape)}
     (found,), (wanted,) = ReferenceEvaluator(model).run(None, feeds), session(model).run(None, feeds)
     np.testing.assert_allclose(np.asarray(found), np.asarray(wanted), rtol=0, atol=1e-6)
+
+
+def test_realism_is_an_input_where_the_model_has_a_slider() -> None:
+    denoiser = tiny_graph()
+    held = {key: value for key, value in (metadata(**LATER_KEYS) | SLIDER).items() if value is not None}
+    onnx.helper.set_model_props(denoiser, held)
+    run = session(model := sampler_graph.build(denoiser))
+    assert [(found.name, found.type, found.shape) for found in run.get_inputs()][2] == ("realism", "tensor(float)", [1])
+    assert {entry.key: entry.value for entry in model.metadata_props}["mean_timesteps"] == "[199]"
+    cond = np.tanh(normal(1, 0, (2, 16, 8, 3)))
+    network, pictures = session(denoiser), []
+    for realism in (0.0, 0.25, 0.333, 1.0):
+        feeds = {"cond": nchw(cond), "noise": np.zeros((2, 3, 16, 8), np.float32)}
+        (found,) = run.run(None, feeds | {"realism": np.array([realism], np.float32)})
+        t = np.full(2, np.floor(199.5 - 100 * realism), np.int64)
+        (x0,) = network.run(None, {"x_t": 0 * nchw(cond), "cond": nchw(cond), "t": t})
+        np.testing.assert_allclose(found, np.asarray(x0) / 2.0 + 0.5, rtol=0, atol=TOLERANCE)
+        pictures.append(np.asarray(found))
+    assert np.abs(pictures[0] - pictures[-1]).mean() > 0.01
 
 
 @pytest.mark.parametrize("share", [0.0001, 0.37, 0.995, 1.0])

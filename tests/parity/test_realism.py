@@ -130,21 +130,18 @@ def test_a_term_of_pictures_alone(settings: ColourConfig | LaplacianConfig) -> N
     )
 
 
-@pytest.mark.parametrize("progress", [0.0, 0.3, 1.0])
-def test_anchor(progress: float) -> None:
-    term, wanted = AnchorConfig(end=0.1).create(), torch_losses.anchor({"end": 0.1})
-    mean, key = pictures(5), jax.random.key(0)
+@pytest.mark.parametrize(("progress", "at_mean"), [(0.0, 100.0), (0.3, 7.0), (1.0, 100.0)])
+def test_anchor(progress: float, at_mean: float) -> None:
+    settings = {"end": 0.1, "at_mean": at_mean}
+    term, wanted = AnchorConfig(**settings).create(), torch_losses.anchor(settings)
+    mean, key, realism = pictures(5), jax.random.key(0), np.array([0.0, 0.25, 0.7, 1.0])
+
+    def given(array: Callable[[np.ndarray], Any], picture: Callable[[np.ndarray], Any]) -> dict[str, Any]:
+        return {"mean": picture(mean), "progress": array(np.array(progress)), "realism": array(realism)}
+
     assert_same(
-        in_jax(
-            lambda output: jnp.mean(
-                term(sample_of(output), key, {"mean": jnp.asarray(mean), "progress": jnp.asarray(progress)})[0]
-            )
-        ),
-        in_torch(
-            lambda output: wanted(torch_sample_of(output), None, {"mean": to_torch(mean), "progress": progress})[
-                0
-            ].mean()
-        ),
+        in_jax(lambda output: jnp.mean(term(sample_of(output), key, given(jnp.asarray, jnp.asarray))[0])),
+        in_torch(lambda output: wanted(torch_sample_of(output), None, given(torch.from_numpy, to_torch))[0].mean()),
     )
 
 

@@ -31,7 +31,9 @@ REALISM = {"realism": ("tensor(float)", 1)}
 """The input that a model with a slider has too."""
 OUTPUTS = {"picture": ("tensor(uint8)", 3)}
 FIXED = {
-    **dict.fromkeys(("steps", "sampler", "spacing", "guidance", "size", "tile", "film", "save_intermediate")),
+    **dict.fromkeys(
+        ("steps", "sampler", "spacing", "guidance", "size", "tile", "film", "invented", "save_intermediate")
+    ),
     "eta": 0.0,
     "detail": "transfer",
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
@@ -262,6 +263,26 @@ def test_a_threshold_of_zero_cuts_off_and_no_clamp_leaves_alone() -> None:
     (x0,) = arrays(1)
     np.testing.assert_array_equal(bounded(x0, 0.5), np.clip(x0, -0.5, 0.5))
     np.testing.assert_array_equal(bounded(x0, None, 0.9), x0)
+
+
+def test_realism_is_between_the_timesteps_of_the_mean_and_of_the_sharpest_picture() -> None:
+    plan = replace(coefficients(cosine_schedule(100), 2, prediction="x0"), mean_t=np.array([20, 99]))
+    assert plan.t.tolist() == [99, 49]
+    found = [plan.at(realism).t.tolist() for realism in (None, 0.0, 0.5, 0.994, 1.0)]
+    assert found == [[99, 49], [20, 99], [60, 74], [99, 49], [99, 49]]  # 59.5 and 74 are rounded half up.
+    again = Plan.from_columns(plan.to_columns())
+    assert again.mean_t is not None and again.mean_t.tolist() == [20, 99]
+    with pytest.raises(UserError, match=r"realism 1.01 is outside 0 \.\.\. 1"):
+        plan.at(1.01)
+    with pytest.raises(UserError, match="realism 1 needs a model that was trained with"):
+        replace(plan, mean_t=None).at(1.0)
+
+
+@pytest.mark.parametrize("mean_t", [[1], [1.5, 2], [-1, 2], "ab", [[1, 2]], None])
+def test_a_senseless_mean_t_is_refused(mean_t: object) -> None:
+    columns = coefficients(cosine_schedule(100), 2, prediction="x0").to_columns()
+    with pytest.raises(UserError, match="its mean_t are"):
+        Plan.from_columns(columns | {"mean_t": mean_t})
 
 
 @pytest.mark.parametrize(

@@ -46,7 +46,7 @@ TERMS = (
 def config(small_config: SmallConfig) -> Config:
     return dataclasses.replace(
         small_config(epochs=2, sample_steps=1),
-        diffusion=OnePassConfig(),
+        diffusion=OnePassConfig(slider=True),
         stages=(DenoisingStageConfig(epochs=1), RealismStageConfig(losses=TERMS)),
     )
 
@@ -89,6 +89,7 @@ def test_both_networks_move_and_the_mean_one_stays(unbroken: Path, config: Confi
     assert {"texture", "anchor", "adversarial", "from_mean", "discriminator", "score_lead", "penalty"} <= log[0].keys()
     assert log[0]["from_mean"] < log[-1]["from_mean"]
     first = log[0]
+    assert {record["anchor"] / record["from_mean"] for record in log} != {1.0}  # Each step has its own realism.
     total = 2.0 * first["texture"] + 0.3 * first["anchor"] + 0.5 * first["adversarial"]
     assert first["loss"] == pytest.approx(total, rel=1e-5)
     ends = [record for record in read_log(unbroken) if "val_loss" in record]
@@ -125,7 +126,8 @@ def test_the_bundle_holds_the_denoiser_alone_and_starts_without_noise(weights: P
     held = read_bundle(weights)
     assert held.networks.keys() == {"denoiser"} and held.published.alphas_cumprod is None
     plan = (held.published.tables or {})["one-pass"][1]
-    assert (plan.t.tolist(), plan.start_from_noise, plan.x0_from_output.tolist()) == ([999], 0.0, [1.0])
+    assert (plan.t.tolist(), plan.start_from_noise, plan.x0_from_output.tolist()) == ([899], 0.0, [1.0])
+    assert plan.mean_t is not None and plan.mean_t.tolist() == [999]
     theirs = load_bundle(weights)
     assert theirs.tables is not None and theirs.tables["one-pass"][1].start_from_noise == 0.0
     problem, _, _ = open_bundle(weights)
