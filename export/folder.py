@@ -7,7 +7,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -88,10 +88,12 @@ def _holds_nothing_else(folder: Path, known: Collection[str]) -> bool:
     return all(path.relative_to(folder).as_posix() in known for path in files)
 
 
-def write_configs(folder: Path, bundle: Bundle, model: Artifact) -> None:
+def write_configs(folder: Path, bundle: Bundle, model: Artifact, evaluation: Mapping[str, Any] | None = None) -> None:
     """config.json, preprocessor_config.json and sampler_config.json, for programs that read JSON and no ONNX metadata.
 
     `rescale_factor`, `image_mean` and `image_std` are what image processors call bytes brought to [-1, 1].
+    `evaluation`: an evaluation.json; its curve over realisms becomes `measured` of sampler_config.json, see
+    `measured_of`.
     """
     section: dict[str, Any] = dict(bundle.config["model"])
     write_json(folder / "config.json", section | {"weights_digest": bundle.weights_digest})
@@ -121,7 +123,19 @@ def write_configs(folder: Path, bundle: Bundle, model: Artifact) -> None:
     }
     if model.tables is not None:
         sampler["tables"] = json.loads(write_tables(model.tables))
+    if evaluation is not None and (measured := measured_of(evaluation)) is not None:
+        sampler["measured"] = measured
     write_json(folder / "sampler_config.json", sampler)
+
+
+def measured_of(evaluation: Mapping[str, Any]) -> dict[str, Any] | None:
+    """What an evaluation measured along a slider: the number of pairs, and points [realism, ΔE2000, joint SWD × 10³],
+    realism rising. None where there is no such curve."""
+    points = [
+        [point["realism"], *(point["metrics"][name]["mean"] for name in ("delta_e", "joint_swd"))]
+        for point in sorted(evaluation.get("realism_curve", ()), key=lambda point: point["realism"])
+    ]
+    return {"pairs": evaluation["data"]["pairs"], "points": points} if len(points) > 1 else None
 
 
 def write_golden(folder: Path, model: Artifact) -> None:

@@ -115,7 +115,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             _tell(args.output, new, outcomes[-1])
         write_networks(new, held)
         shutil.copyfile(source.bundle, new / BUNDLE)
-        write_configs(new, bundle, model)
+        write_configs(new, bundle, model, evaluation)
         write_golden(new, model)
         facts = Facts(args.license, outcomes, difference, evaluation, parity, args.title or source.name)
         write_text(new / "README.md", card(bundle, facts))

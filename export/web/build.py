@@ -10,6 +10,7 @@ import dataclasses
 import hashlib
 import io
 import json
+import math
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -22,6 +23,7 @@ from PIL import Image
 
 from export.edge.disk.files import check_output_folder, sync_folder, sync_tree
 from export.edge.disk.names import as_text
+from export.edge.disk.reading import parse_json, read_text
 from export.edge.errors import UserError
 from export.edge.model.artifact import Artifact, open_artifact
 from export.edge.model.codec import IDENTITY, SIDES
@@ -123,7 +125,20 @@ def _models(artifact: Path) -> tuple[dict[str, bytes], dict[str, Any]]:
     ]
     sides = () if models[first].codec.name == IDENTITY else SIDES
     codec = wanted["codec"] | {"files": {side: listed(model_file(artifact, network=side)) for side in sides}}
-    return files, {**wanted, "codec": codec, "variants": entries}
+    return files, {**wanted, "codec": codec, "variants": entries, "measured": _measured(artifact)}
+
+
+def _measured(artifact: Path) -> dict[str, Any] | None:
+    """The figures along the slider from sampler_config.json; None where none are there that can be used."""
+    path = artifact / "sampler_config.json"
+    try:
+        found = parse_json(read_text(path, "settings"))["measured"]
+        points = [[float(value) for value in point] for point in found["points"]]
+        pairs = int(found["pairs"])
+    except (UserError, KeyError, TypeError, ValueError):
+        return None
+    whole = len(points) > 1 and all(len(point) == 3 and all(map(math.isfinite, point)) for point in points)
+    return {"pairs": pairs, "points": sorted(points)} if whole else None
 
 
 def _settings(model: Artifact) -> dict[str, Any]:

@@ -5,8 +5,8 @@ import { pathToFileURL } from 'node:url';
 import { readFileSync } from 'node:fs';
 
 const load = (name) => import(new URL(name, pathToFileURL(`${process.argv[2]}/`)));
-const names = ['noise', 'spacing', 'sampler', 'pictures', 'resample', 'detail', 'sizes', 'likeness', 'settings'];
-const [noise, spacing, sampler, pictures, resample, detail, sizes, likeness, settings] = await Promise.all(
+const names = ['noise', 'spacing', 'sampler', 'pictures', 'resample', 'detail', 'sizes', 'likeness', 'settings', 'invention'];
+const [noise, spacing, sampler, pictures, resample, detail, sizes, likeness, settings, invention] = await Promise.all(
   names.map((name) => load(`${name}.js`)),
 );
 const picture = ([height, width, data]) => ({ data: Uint8ClampedArray.from(data), width, height });
@@ -17,7 +17,12 @@ const answer = {
   normal: ({ seed, stream, count }) => noise.normal(noise.parseSeed(seed), stream, count),
   timesteps: ({ table, steps, name }) => spacing.timesteps(table, steps, name),
   plan: ({ table, steps, name, prediction, spaced }) => sampler.coefficients(table, steps, name, prediction, spaced),
-  made: ({ model, steps, name }) => sampler.makePlan(model, steps, name, 'trailing'),
+  made: ({ model, steps, name, realism }) => sampler.makePlan(model, steps, name, 'trailing', realism),
+  slider: ({ model }) => sampler.hasSlider(model),
+  figures: ({ points, realism }) => settings.figuresAt(points, realism),
+  invention({ planes, mean, height, width }) {
+    return [...invention.invention(Float32Array.from(planes), Float32Array.from(mean), height, width).data];
+  },
   bounded: ({ values, clamp, threshold }) => sampler.bounded(Float32Array.from(values), clamp, threshold),
   resize: ({ given, height, width }) => resample.resize(picture(given), height, width).data,
   working({ given, size, fit, multiple }) {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import asdict
 from io import BytesIO
@@ -12,6 +13,7 @@ import pytest
 from PIL import Image
 
 from export.edge.detail import to_photo_size
+from export.edge.invention import WHITE
 from export.edge.model import likeness
 from export.edge.pictures.arrays import FITS, to_float, to_uint8, working
 from export.edge.sampling.coordinates import with_coordinates
@@ -19,7 +21,8 @@ from export.edge.sampling.guidance import guided
 from export.edge.sampling.loop import bounded, iterate
 from export.edge.sampling.noise import normal
 from export.edge.sampling.spacing import SPACINGS, timesteps
-from export.edge.sampling.table import PREDICTIONS, SAMPLERS, coefficients
+from export.edge.sampling.table import PREDICTIONS, SAMPLERS, Plan, coefficients
+from export.edge.sampling.tables import write_tables
 from tests.schedule import cosine_schedule
 
 Ask = Callable[[list[dict[str, Any]]], list[Any]]
@@ -97,6 +100,37 @@ def test_coefficients_are_the_same(ask: Ask) -> None:
         for theirs, ours in NAMES.items():
             column = [row[theirs] for row in rows]
             np.testing.assert_allclose(column, getattr(plan, ours), rtol=1e-12, atol=1e-15, err_msg=f"{sampler} {ours}")
+
+
+def test_realism_moves_the_timesteps_of_a_slider(ask: Ask) -> None:
+    plan = Plan.from_columns({"t": [899, 10], "mean_t": [999, 5], "x0_from_output": [1, 1], "next_from_x0": [1, 1]})
+    model = {"tables": json.loads(write_tables({"one": {2: plan}}))}
+    values = [None, 0.0, 0.005, 0.3, 0.45, 0.995, 1.0]
+    common = {"ask": "made", "model": model, "steps": 2, "name": "one"}
+    found = ask([common if value is None else {**common, "realism": value} for value in values])
+    assert [[row["t"] for row in one["rows"]] for one in found] == [plan.at(value).t.tolist() for value in values]
+    assert ask([{"ask": "slider", "model": one} for one in (model, {"tables": None}, {})]) == [True, False, False]
+
+
+def test_figures_between_measured_ones_are_on_straight_lines(ask: Ask) -> None:
+    points = [[0.0, 16.0, 180.0], [0.5, 17.0, 90.0], [1.0, 19.0, 60.0]]
+    values = [0.0, 0.2, 0.5, 0.9, 1.0]
+    found = ask([{"ask": "figures", "points": points, "realism": value} for value in values])
+    table = np.array(points)
+    wanted = [[np.interp(value, table[:, 0], table[:, column]) for column in (1, 2)] for value in values]
+    np.testing.assert_allclose(found, wanted)
+    assert ask([{"ask": "figures", "points": points[1:], "realism": 0.2}]) == [None]
+
+
+def test_the_map_of_what_is_invented_is_the_edges(ask: Ask) -> None:
+    rng = np.random.default_rng(0)
+    planes, mean = (rng.uniform(-1, 1, (3, 5, 4)) for _ in range(2))
+    question = {"ask": "invention", "planes": planes.ravel().tolist(), "mean": mean.ravel().tolist()}
+    (found,) = ask([{**question, "height": 5, "width": 4}])
+    wanted = np.clip(np.abs(planes - mean).mean(axis=0) / (2 * WHITE), 0, 1) * 255
+    pixels = np.array(found).reshape(5, 4, 3)
+    np.testing.assert_allclose(pixels[..., [0, 2]], wanted[..., None].repeat(2, 2), atol=0.51)
+    assert not pixels[..., 1].any()
 
 
 @pytest.mark.parametrize(

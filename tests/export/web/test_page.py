@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 
+from export import publish
 from export.edge.model.artifact import open_artifact
 from export.edge.model.likeness import features, fit
+from export.edge.model.metadata import LATER_KEYS
 from export.edge.pictures.files import open_picture
 from export.edge.translate import Options, translate
 from export.web.build import build_page
+from tests.edge.conftest import SLIDER, graph, metadata
 from tests.export.web.visit import FLAGS, WIDTHS, Visit, barriers, downloaded, drop, furthest, photo, served
 
 pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
@@ -95,6 +100,51 @@ def test_a_photo_unlike_the_training_inputs_is_named(visit: Visit, tmp_path: Pat
     text = page.locator("#unlike").text_content() or ""
     assert page.locator("#unlike").is_visible() and "unlike the pictures" in text and "expect wrong colours" in text
     assert barriers(page) == []
+
+
+def test_the_realism_slider_draws_again_and_the_map_shows_what_is_invented(
+    browser: Any, onnxruntime_web: Path, tmp_path: Path
+) -> None:
+    model, artifact = graph(), tmp_path / "artifact"
+    held = {key: value for key, value in (metadata(**LATER_KEYS) | SLIDER).items() if value is not None}
+    onnx.helper.set_model_props(model, held)
+    (artifact / "onnx").mkdir(parents=True)
+    publish.write(artifact / "onnx/model.onnx", model)
+    measured = {"pairs": 40, "points": [[0, 16.0, 180.0], [1, 18.0, 60.0]]}
+    (artifact / "sampler_config.json").write_text(json.dumps({"measured": measured}))
+    build_page(artifact, tmp_path / "site", onnxruntime_web=onnxruntime_web)
+    source = photo(tmp_path / "photo.png")
+    with served(tmp_path / "site") as switch:
+        visit = Visit(browser, switch(True))
+        visit.arrive()
+        page, opened = visit.page, open_artifact(artifact)
+        page.set_input_files("#file", source)
+        visit.state("done")
+        pictures = []
+        for realism in (1.0, 0.0, 0.5):
+            if realism != 1.0:
+                page.locator("#realism").fill(str(realism))
+                page.locator("#realism").dispatch_event("change")
+                visit.state("done")
+            wanted = translate(opened, open_picture(source), Options(realism=realism))
+            pictures.append(downloaded(page)[1])
+            assert furthest(pictures[-1], wanted) <= 2
+        assert furthest(pictures[0], pictures[1]) > 5
+        hint = page.locator("#realism-hint").text_content()
+        assert hint == "Between blurred and sharp. ΔE2000 17.0, joint SWD 120 on 40 held-out pairs."
+        assert page.locator("#map").is_hidden()
+        page.check("#invented")
+        visit.state("done")
+        assert page.locator("#map").is_visible() and barriers(page) == [] and visit.complaints == []
+        page.uncheck("#invented")
+        visit.state("done")
+        assert page.locator("#map").is_hidden()
+        visit.context.close()
+
+
+def test_without_a_slider_the_page_offers_no_realism(visit: Visit) -> None:
+    visit.arrive()
+    assert visit.page.locator("#realism-field").get_attribute("hidden") is not None
 
 
 def test_orientation_and_variants_are_followed(visit: Visit, folder_of_models: Path, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from jax_impl.evaluation.frontier import Curve
 from jax_impl.evaluation.held_out import HeldOut
 from jax_impl.evaluation.methods import Method
 from jax_impl.evaluation.report import chosen, contact_sheet, interval_note, report_json, to_markdown
@@ -24,7 +25,7 @@ def scored(judge: Judge, held_out: HeldOut) -> list[Scores]:
 
 
 def test_the_numbers_are_plain_json_and_all_there(judge: Judge, scored: list[Scores]) -> None:
-    report = report_json(judge, scored, ["look out"], scored[:1], {"artifact": "model.onnx"})
+    report = report_json(judge, scored, ["look out"], [Curve("steps", [(2, scored[0])])], {"artifact": "model.onnx"})
     assert json.loads(json.dumps(report, allow_nan=False)) == report
     assert report["artifact"] == "model.onnx" and report["warnings"] == ["look out"]
     model, copy = report["methods"]["model"], report["methods"]["copy_input"]
@@ -37,13 +38,16 @@ def test_the_numbers_are_plain_json_and_all_there(judge: Judge, scored: list[Sco
     against = report["against"]["copy_input"]["psnr"]
     assert against["mean"] == pytest.approx(model["metrics"]["psnr"]["mean"] - copy["metrics"]["psnr"]["mean"])
     assert (against["wins"], against["of"]) == (6, 6)
-    assert report["steps_curve"][0]["steps"] == 2
+    assert report["steps_curve"][0]["steps"] == 2 and report["realism_curve"] == []
+    assert report["steps_curve"][0]["frontier"]["dominated_by"] == []
     first = report["pictures"]["val_00000"]
     assert first["model"]["psnr"] == scored[0].values["psnr"][:, 0].tolist() and len(first["copy_input"]["ssim"]) == 1
 
 
 def test_the_tables_have_a_row_for_every_method_and_say_what_is_better(judge: Judge, scored: list[Scores]) -> None:
-    text = to_markdown(judge, scored, ["look out"], scored[:1], ["Training pictures seen: 1,234."])
+    text = to_markdown(
+        judge, scored, ["look out"], [Curve("realism", [(0.25, scored[0])])], ["Training pictures seen: 1,234."]
+    )
     assert text.startswith("**WARNING: look out**\n")
     assert "6 pairs of synthetic (val), 32 × 32; mean and 95 % bootstrap interval over 6 pictures." in text
     copy = scored[1].estimates["psnr"]
@@ -53,7 +57,7 @@ def test_the_tables_have_a_row_for_every_method_and_say_what_is_better(judge: Ju
     assert "| copying the input | 6 | 6 | 6 |" in text
     assert "Power above the targets' by octave" in text
     assert "Of 2 draws for the same input" in text
-    assert "model by the number of steps (ddim)" in text
+    assert "model by realism (ddim), one draw each" in text and "\n| 0.25 |" in text
     assert text.endswith("Training pictures seen: 1,234.\n")
     rows = [line for line in text.splitlines() if line.startswith("|")]
     tables = [block for block in text.split("\n\n") if block.startswith("|")]

@@ -22,13 +22,14 @@ let mustOpen = true;
 function enter(next) {
   state = next;
   document.body.dataset.state = next;
-  $('running').hidden = next !== 'running';
-  $('actions').hidden = next !== 'photo' && next !== 'done';
-  $('download').hidden = next !== 'done';
-  $('draw').textContent = next === 'done' ? 'Draw again' : 'Draw';
+  const quiet = next === 'running' && run.still; // The same photo with another realism: what is there stays.
+  $('running').hidden = next !== 'running' || quiet;
+  $('actions').hidden = next !== 'photo' && next !== 'done' && !quiet;
+  $('download').hidden = next !== 'done' && !quiet;
+  $('draw').textContent = next === 'done' || quiet ? 'Draw again' : 'Draw';
   $('draw').classList.toggle('primary', next === 'photo');
   $('invitation').hidden = next !== 'idle';
-  settings.lock(next === 'running');
+  settings.lock(next === 'running' && !quiet);
   for (const button of $('example-list').querySelectorAll('button')) button.disabled = next === 'running';
   const lost = document.activeElement === document.body || document.activeElement?.closest('[hidden]') || document.activeElement?.matches(':disabled');
   if (lost && next !== 'idle') $({ running: 'cancel', photo: 'draw', done: 'split' }[next]).focus({ preventScroll: true });
@@ -85,7 +86,8 @@ function draw() {
   worker.postMessage({ kind: 'draw', id: run.id, photo: run.photo.blob, settings: run.wishes });
 }
 
-function start(chosen) {
+/** `still`: leave the slider between before and after where it is. */
+function start(chosen, still = false) {
   if (state === 'running') return;
   complain('');
   warn(null);
@@ -97,7 +99,7 @@ function start(chosen) {
     return;
   }
   if (mustOpen) open();
-  run = { id: run.id + 1, photo: chosen, before: state, steps: 0, started: 0, wishes };
+  run = { id: run.id + 1, photo: chosen, before: state, steps: 0, started: 0, wishes, still };
   enter('running');
   draw();
 }
@@ -140,16 +142,17 @@ const answers = {
     const left = Math.ceil(((performance.now() - run.started) / index / 1000) * (run.steps - index));
     $('pace').textContent = index < run.steps ? `Step ${index} of ${run.steps}, about ${left} s left` : 'Finishing …';
   },
-  async done({ blob, width, height, seconds, reduced, unlike }) {
+  async done({ blob, width, height, seconds, reduced, unlike, map }) {
     const name = photo.name.replace(/\.[^.]*$/, '') || 'photo';
-    await stage.showResult(blob);
+    await stage.showResult(blob, map, run.still);
     $('download').href = stage.resultUrl;
     $('download').download = `${name}-sunset-${run.wishes.seedText}.png`;
     $('facts').textContent = `${width} × ${height}${reduced ? ', reduced,' : ''} in ${seconds.toFixed(1)} s`;
     warn(unlike);
     say('The sunset is ready. Move the slider to compare, or download it.');
     enter('done');
-    stage.reveal();
+    if (!run.still) stage.reveal();
+    if (run.again) start(photo, true);
   },
   cancelled() {
     giveUp();
@@ -191,6 +194,10 @@ function listen() {
   $('draw').addEventListener('click', () => start(photo));
   $('another').addEventListener('click', () => $('file').click());
   settings.onEngine = open;
+  settings.onRealism = () => {
+    if (state === 'running') run.again = run.still;
+    else if (photo) start(photo, state === 'done');
+  };
 
   let depth = 0; // Entering a child leaves its parent: only the outermost leave counts.
   const files = (event) => event.dataTransfer?.types.includes('Files');

@@ -28,9 +28,10 @@ const COLUMNS = {
  * How to sample with a model: {rows, startFromSource, startFromNoise, source}.
  *
  * `model` is the content of model.json: with `tables`, {sampler: {steps: columns}}, it has these samplers and no others;
- * else they follow from its schedule. Throws a RangeError, naming what there is, for another sampler or number of steps.
+ * else they follow from its schedule. `realism`, 0 to 1, moves the timesteps of tables with a slider. Throws a RangeError,
+ * naming what there is, for another sampler or number of steps.
  */
-export function makePlan(model, steps, sampler, spacing) {
+export function makePlan(model, steps, sampler, spacing, realism = 1) {
   if (!model.tables) {
     const rows = coefficients(model.alphas_cumprod, steps, sampler, model.prediction, spacing);
     return { rows, startFromSource: 0, startFromNoise: 1, source: 'cond' };
@@ -39,11 +40,18 @@ export function makePlan(model, steps, sampler, spacing) {
   if (!plans) throw new RangeError(`Sampler ${sampler} is unknown. Choose one of ${Object.keys(model.tables).join(', ')}.`);
   const table = plans[steps];
   if (!table) throw new RangeError(`${sampler} has no table of ${steps} steps. Choose one of ${Object.keys(plans).join(', ')}.`);
-  const rows = table.t.map((_, i) =>
-    Object.fromEntries(Object.entries(COLUMNS).map(([name, ours]) => [ours, table[name] ? table[name][i] : 0])),
-  );
+  const between = (t, mean) => Math.floor(mean + realism * (t - mean) + 0.5);
+  const rows = table.t.map((t, i) => ({
+    ...Object.fromEntries(Object.entries(COLUMNS).map(([name, ours]) => [ours, table[name] ? table[name][i] : 0])),
+    t: table.mean_t ? between(t, table.mean_t[i]) : t,
+  }));
   const { start_from_source: startFromSource, start_from_noise: startFromNoise, source } = table;
   return { rows, startFromSource, startFromNoise, source };
+}
+
+/** Whether a model takes a realism. */
+export function hasSlider(model) {
+  return Boolean(model.tables) && Object.values(model.tables).some((plans) => Object.values(plans).some((plan) => plan.mean_t));
 }
 
 /** The state that a plan begins with, Float32Array, from standard normal `noise` and, where the plan has one, `source`. */

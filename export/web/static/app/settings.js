@@ -1,6 +1,7 @@
 // What can be asked for, and what the model recommends.
 
 import { parseSeed } from './noise.js';
+import { hasSlider } from './sampler.js';
 
 export class Settings {
   /** `model` is the content of model.json; `$` finds an element by its id. */
@@ -8,6 +9,7 @@ export class Settings {
     this.$ = $;
     this.model = model;
     this.onEngine = () => {};
+    this.onRealism = () => {};
     fill($('sampler'), model.samplers.map((name) => [name, name]), model.sampler);
     fill($('spacing'), model.spacings.map((name) => [name, name]), model.spacing);
     const label = ({ name, description, bytes }) => `${name} (${description}), ${(bytes / 1e6).toFixed(bytes < 1e7 ? 1 : 0)} MB`;
@@ -15,13 +17,16 @@ export class Settings {
     $('steps').max = model.timesteps;
     $('steps').value = model.steps;
     $('guidance').value = model.guidance;
-    const { noise, steps, sampler, spacing, guidance } = choices(model);
-    for (const [id, free] of Object.entries({ seed: noise, steps, sampler, spacing, guidance })) $(`${id}-field`).hidden = !free;
+    const { noise, ...others } = choices(model);
+    for (const [id, free] of Object.entries({ seed: noise, ...others })) $(`${id}-field`).hidden = !free;
+    $('realism').addEventListener('input', () => this.explain());
+    this.explain();
     if (!navigator.gpu) $('backend').querySelector('[value=webgpu]').remove();
     $('more').open = matchMedia('(min-width: 56rem)').matches; // A phone shows the picture first.
     $('dice').addEventListener('click', () => {
       $('seed').value = crypto.getRandomValues(new Uint32Array(1))[0];
     });
+    for (const id of ['realism', 'invented']) $(id).addEventListener('change', () => this.onRealism());
     for (const id of ['variant', 'backend']) $(id).addEventListener('change', () => this.onEngine());
     $('settings').addEventListener('submit', (event) => event.preventDefault());
     $('settings').addEventListener('input', () => this.judge());
@@ -35,8 +40,9 @@ export class Settings {
       this.$(wrong[0]).focus();
       throw new Error(wrong[1]);
     }
-    const { seed, steps, sampler, spacing, guidance } = this.values();
-    return { seed: parseSeed(seed), seedText: seed.trim(), steps: Number(steps), sampler, spacing, guidance: Number(guidance) };
+    const { seed, steps, sampler, spacing, guidance, realism } = this.values();
+    const [numbers, invented] = [{ steps: Number(steps), guidance: Number(guidance), realism: Number(realism) }, this.$('invented').checked];
+    return { seed: parseSeed(seed), seedText: seed.trim(), sampler, spacing, ...numbers, invented };
   }
 
   /** The variant, an entry of model.json, and the backend asked for. */
@@ -45,12 +51,23 @@ export class Settings {
     return { variant: this.model.variants.find(({ name }) => name === variant), backend };
   }
 
+  /** Say what the slider's place is known to give. */
+  explain() {
+    const at = Number(this.$('realism').value);
+    const found = this.model.measured && figuresAt(this.model.measured.points, at);
+    const figures = found && `ΔE2000 ${found[0].toFixed(1)}, joint SWD ${found[1].toFixed(0)} on ${this.model.measured.pairs} held-out pairs.`;
+    const words = at === 0 ? 'Nearest in colour, blurred.' : at === 1 ? 'The sharpest picture.' : 'Between blurred and sharp.';
+    this.$('realism-hint').textContent = figures ? `${words} ${figures}` : words;
+    this.$('realism').setAttribute('aria-valuetext', `${Math.round(100 * at)} %`);
+  }
+
   lock(locked) {
+    this.$('realism-field').disabled = locked;
     this.$('settings').querySelector('fieldset').disabled = locked;
   }
 
   values() {
-    const names = ['seed', 'steps', 'sampler', 'spacing', 'guidance', 'variant', 'backend'];
+    const names = ['seed', 'steps', 'sampler', 'spacing', 'guidance', 'realism', 'variant', 'backend'];
     return Object.fromEntries(names.map((name) => [name, this.$(name).value]));
   }
 
@@ -82,7 +99,17 @@ export function choices(model) {
     sampler: model.samplers.length > 1,
     spacing: !plans,
     guidance: model.cond_dropout !== 0,
+    realism: hasSlider(model),
   };
+}
+
+/** [ΔE2000, joint SWD] at a realism, on straight lines between measured points [realism, ΔE2000, joint SWD]; null outside. */
+export function figuresAt(points, realism) {
+  for (let i = 0; i + 1 < points.length; i++) {
+    const [[from, ...low], [to, ...high]] = [points[i], points[i + 1]];
+    if (from <= realism && realism <= to) return low.map((value, j) => value + ((realism - from) / (to - from)) * (high[j] - value));
+  }
+  return null;
 }
 
 function fill(select, options, chosen) {

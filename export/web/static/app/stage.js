@@ -6,7 +6,7 @@ const REST = 42; // Where it comes to rest, per cent from the left.
 export class Stage {
   constructor($) {
     this.$ = $;
-    this.urls = { before: null, after: null };
+    this.urls = { before: null, after: null, map: null };
     $('split').addEventListener('input', () => this.split(Number($('split').value)));
     $('split').addEventListener('pointerdown', () => cancelAnimationFrame(this.gliding));
     $('split').addEventListener('keydown', () => cancelAnimationFrame(this.gliding));
@@ -23,7 +23,7 @@ export class Stage {
   }
 
   showPhotoAlone() {
-    for (const id of ['forming', 'after', 'compare']) this.$(id).hidden = true;
+    for (const id of ['forming', 'after', 'map', 'compare']) this.$(id).hidden = true;
   }
 
   showForming(image) {
@@ -33,12 +33,16 @@ export class Stage {
     canvas.hidden = false;
   }
 
-  async showResult(blob) {
+  /** `map`: null, or a picture to lay over the result; `still`: leave the slider where it is. */
+  async showResult(blob, map, still) {
     await this.show('after', blob);
     this.$('after').alt = 'The sunset drawn from your photo';
+    if (map) await this.show('map', map);
+    this.$('map').hidden = !map;
+    this.$('map').alt = map ? 'Coloured where the model has invented something' : '';
     this.$('forming').hidden = true;
     this.$('compare').hidden = false;
-    this.split(0);
+    if (!still) this.split(0);
   }
 
   /** From the whole result glide to where both can be seen. */
@@ -68,7 +72,7 @@ export class Stage {
     picture.src = this.urls[which];
     await picture.decode().catch(() => {});
     picture.hidden = false;
-    if (picture.naturalWidth) this.$('stage').style.setProperty('--ratio', picture.naturalWidth / picture.naturalHeight);
+    if (which !== 'map' && picture.naturalWidth) this.$('stage').style.setProperty('--ratio', picture.naturalWidth / picture.naturalHeight);
     if (old) URL.revokeObjectURL(old);
   }
 }

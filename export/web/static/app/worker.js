@@ -3,19 +3,21 @@
 // In:  {kind: 'open', model, variant, backend, attempt} · {kind: 'draw', id, photo, settings} · {kind: 'cancel', id}
 // Out: {kind: 'loading', done, total} · {kind: 'ready', backend, threads} · {kind: 'start', id, steps, width, height}
 //      {kind: 'step', id, index, image} · {kind: 'cancelled', id}
-//      {kind: 'done', id, blob, width, height, seconds, reduced, unlike}: whether the photo has lost pixels, and
-//       how far it is from the training inputs, above 1 where it is unlike them, null where nobody knows
+//      {kind: 'done', id, blob, width, height, seconds, reduced, unlike, map}: whether the photo has lost pixels; how far
+//       it is from the training inputs, above 1 where it is unlike them, null where nobody knows; and, where it was asked
+//       for, a picture that is coloured where the model has invented something
 //      {kind: 'error', id, message} · {kind: 'full', id, message, memory}: the next of TRIES may do, in a worker of its own
 
 import { fromState, stateSize, toState } from './codec.js';
 import { toPhotoSize } from './detail.js';
+import { invention } from './invention.js';
 import { distance } from './likeness.js';
 import { TRIES, isMemory, threadsFor } from './limits.js';
 import { DENOISER, openNetwork } from './network.js';
 import { START, normal } from './noise.js';
 import { LargePhotoError, PhotoError, decode, encode } from './photos.js';
 import { covered, cut, fromPlanes, planar, toImageData, toPlanes, working } from './pictures.js';
-import { guided, iterate, makePlan, startState } from './sampler.js';
+import { guided, hasSlider, iterate, makePlan, startState } from './sampler.js';
 
 let model;
 let opening = null; // The network last asked for: a promise.
@@ -62,10 +64,10 @@ async function breathe(id) {
   if (id !== current) throw CANCELLED;
 }
 
-async function drawOn(network, id, photo, { seed, steps, sampler, spacing, guidance }) {
+async function drawOn(network, id, photo, { seed, steps, sampler, spacing, guidance, realism, invented }) {
   const { picture, reduced } = await decode(photo, limits.pixels);
   const started = performance.now();
-  const plan = makePlan(model, steps, sampler, spacing);
+  const plan = makePlan(model, steps, sampler, spacing, realism);
   const sized = (share) => working(picture, Math.round(model.size * share), model.fit, model.size_multiple);
   const inner = sized(limits.share);
   const { width, height } = inner;
@@ -81,7 +83,9 @@ async function drawOn(network, id, photo, { seed, steps, sampler, spacing, guida
   // A source that is not the photo is what the network of that name makes of zeros.
   const bySource = plan.startFromSource !== 0 && plan.source !== 'cond';
   const source = bySource ? await ask(new Float32Array(size.count), cond, plan.rows[0].t, plan.source) : cond;
-  let x = startState(plan, source, noise(START));
+  const begun = startState(plan, source, noise(START));
+  const walk = (rows) => iterate(denoise, begun, rows, model.clamp, model.threshold, (index) => noise(index + 1));
+  let x = begun;
   const drawn = () => fromState(x, codec, size, network);
   const show = async (index) => {
     const image = toImageData(cut(fromPlanes(await drawn(), height, width), covered(picture, inner, model.fit)));
@@ -90,7 +94,7 @@ async function drawOn(network, id, photo, { seed, steps, sampler, spacing, guida
   self.postMessage({ kind: 'start', id, steps: plan.rows.length });
   await show(0);
   await breathe(id);
-  for await (const step of iterate(denoise, x, plan.rows, model.clamp, model.threshold, (index) => noise(index + 1))) {
+  for await (const step of walk(plan.rows)) {
     x = step.x;
     await show(step.index + 1);
     await breathe(id);
@@ -99,12 +103,19 @@ async function drawOn(network, id, photo, { seed, steps, sampler, spacing, guida
   if (!planes.every(Number.isFinite)) {
     throw new PhotoError('The model returned values that are not numbers. Choose another precision.');
   }
+  let map = null;
+  if (invented && hasSlider(model)) {
+    for await (const step of walk(makePlan(model, steps, sampler, spacing, 0).rows)) x = step.x;
+    map = invention(planes, await drawn(), height, width);
+    map = await encode(cut(map, covered(picture, inner, model.fit)));
+    await breathe(id);
+  }
   const result = toPhotoSize(picture, inner, planes, model.fit);
   await breathe(id);
   const blob = await encode(result);
   await breathe(id);
   const seconds = (performance.now() - started) / 1000;
-  self.postMessage({ kind: 'done', id, blob, width: result.width, height: result.height, seconds, reduced, unlike });
+  self.postMessage({ kind: 'done', id, blob, width: result.width, height: result.height, seconds, reduced, unlike, map });
 }
 
 function failure(id, error) {
