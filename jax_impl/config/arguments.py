@@ -111,9 +111,7 @@ def _settings(config: Config) -> dict[str, Any]:
 def _continuing(config: Config, weights: Path) -> Config:
     """A preset for networks that are trained already, with the network of a bundle and what belongs to it."""
     theirs = read_bundle(weights).config
-    diffusion = theirs.diffusion
-    if diffusion.process != config.diffusion.process:
-        diffusion = replace(config.diffusion, timesteps=diffusion.timesteps)
+    diffusion = config.diffusion.continuing(theirs.diffusion)
     data = replace(config.data, size=theirs.data.size, crop_size=theirs.data.crop_size)
     return replace(config, model=theirs.model, codec=theirs.codec, diffusion=diffusion, data=data)
 

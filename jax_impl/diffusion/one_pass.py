@@ -7,7 +7,7 @@ pictures, T-1-SLIDER for the most realistic one.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
 import jax.numpy as jnp
@@ -60,6 +60,11 @@ class OnePassConfig(ProcessConfig):
     def most_steps(self) -> int:
         """One."""
         return 1
+
+    def continuing(self, trained: ProcessConfig) -> ProcessConfig:
+        """The slider is not taken over: it says what training is to do."""
+        found = super().continuing(trained)
+        return replace(found, slider=self.slider) if isinstance(found, OnePassConfig) else found
 
     def create(self, published: Published | None = None) -> OnePass:
         """The process; with `published`, from the start that the bundle says."""

@@ -7,7 +7,7 @@ which tables samplers walk back. Training, validation, sampling and bundles know
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, NamedTuple
 
 import numpy as np
@@ -163,6 +163,10 @@ class ProcessConfig(ABC):
     def most_steps(self) -> int:
         """Largest number of sampling steps that the process has."""
         return self.timesteps
+
+    def continuing(self, trained: ProcessConfig) -> ProcessConfig:
+        """These settings for weights that were trained with others: those, where it is the same process."""
+        return trained if trained.process == self.process else replace(self, timesteps=trained.timesteps)
 
     @abstractmethod
     def create(self, published: Published | None = None) -> Process:
