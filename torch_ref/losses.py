@@ -81,6 +81,11 @@ def _known(name: str, known: dict[str, Any], settings: Mapping[str, Any]) -> lis
     return list((known | dict(settings)).values())
 
 
+def _by_realism(at_mean: float, aux: Mapping[str, Any]) -> Tensor | float:
+    """What a weight is multiplied by: from `at_mean` at `aux["realism"]` 0 to 1 at 1, on a logarithmic scale."""
+    return at_mean ** (1.0 - aux["realism"]) if "realism" in aux else 1.0
+
+
 def texture(settings: Mapping[str, Any]) -> Term:
     """Sliced Wasserstein distance on patches of input and output together, a scalar over the batch."""
     levels, count, patches = _known("texture", {"levels": 3, "directions": 32, "patches": 2048}, settings)
@@ -100,13 +105,13 @@ def texture(settings: Mapping[str, Any]) -> Term:
 
 
 def colour(settings: Mapping[str, Any]) -> Term:
-    """Absolute error of the means of squares of `side` pixels."""
-    (side,) = _known("colour", {"side": 8}, settings)
+    """Absolute error of the means of squares of `side` pixels; its weight follows `aux["realism"]`, if it is there."""
+    side, at_mean = _known("colour", {"side": 8, "at_mean": 1.0}, settings)
 
     def term(sample: LossSample, generator: torch.Generator | None, aux: Mapping[str, Any]) -> tuple[Tensor, Parts]:
         error = sample.x0_hat - sample.x0
         means = F.avg_pool2d(error, [min(side, length) for length in error.shape[2:]])
-        return means.abs().mean((1, 2, 3)), {}
+        return _by_realism(at_mean, aux) * means.abs().mean((1, 2, 3)), {}
 
     return term
 
@@ -131,7 +136,7 @@ def anchor(settings: Mapping[str, Any]) -> Term:
     def term(sample: LossSample, generator: torch.Generator | None, aux: Mapping[str, Any]) -> tuple[Tensor, Parts]:
         distance = (sample.x0_hat - aux["mean"]).square().mean((1, 2, 3))
         left = 0.5 * (1.0 + math.cos(math.pi * float(aux["progress"])))
-        return (end + (1.0 - end) * left) * at_mean ** (1.0 - aux["realism"]) * distance, {"from_mean": distance}
+        return (end + (1.0 - end) * left) * _by_realism(at_mean, aux) * distance, {"from_mean": distance}
 
     return term
 

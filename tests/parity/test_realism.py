@@ -130,14 +130,28 @@ def test_a_term_of_pictures_alone(settings: ColourConfig | LaplacianConfig) -> N
     )
 
 
+REALISM = np.array([0.0, 0.25, 0.7, 1.0])
+
+
+def test_colour_by_realism() -> None:
+    term, wanted = ColourConfig(at_mean=7.0).create(), torch_losses.colour({"at_mean": 7.0})
+    aux = {"realism": torch.from_numpy(REALISM)}
+    assert_same(
+        in_jax(
+            lambda output: jnp.mean(term(sample_of(output), jax.random.key(0), {"realism": jnp.asarray(REALISM)})[0])
+        ),
+        in_torch(lambda output: wanted(torch_sample_of(output), None, aux)[0].mean()),
+    )
+
+
 @pytest.mark.parametrize(("progress", "at_mean"), [(0.0, 100.0), (0.3, 7.0), (1.0, 100.0)])
 def test_anchor(progress: float, at_mean: float) -> None:
     settings = {"end": 0.1, "at_mean": at_mean}
     term, wanted = AnchorConfig(**settings).create(), torch_losses.anchor(settings)
-    mean, key, realism = pictures(5), jax.random.key(0), np.array([0.0, 0.25, 0.7, 1.0])
+    mean, key = pictures(5), jax.random.key(0)
 
     def given(array: Callable[[np.ndarray], Any], picture: Callable[[np.ndarray], Any]) -> dict[str, Any]:
-        return {"mean": picture(mean), "progress": array(np.array(progress)), "realism": array(realism)}
+        return {"mean": picture(mean), "progress": array(np.array(progress)), "realism": array(REALISM)}
 
     assert_same(
         in_jax(lambda output: jnp.mean(term(sample_of(output), key, given(jnp.asarray, jnp.asarray))[0])),

@@ -11,11 +11,10 @@ import jax
 import jax.numpy as jnp
 
 from jax_impl.config.checks import require
-from jax_impl.diffusion.losses.registry import LOSSES, LossConfig, LossSample, Parts, Term
+from jax_impl.diffusion.losses.registry import LOSSES, REALISM, LossConfig, LossSample, Parts, Term, by_realism
 
-MEAN, PROGRESS, REALISM = "mean", "progress", "realism"
-"""Of `aux`: what the network that the stage began with says, pictures like x0_hat; how far the stage is, 0 to 1; and
-how realistic each picture is to be, (batch,), 0 to 1."""
+MEAN, PROGRESS = "mean", "progress"
+"""Of `aux`: what the network that the stage began with says, pictures like x0_hat; and how far the stage is, 0 to 1."""
 
 
 @dataclass(frozen=True)
@@ -42,8 +41,8 @@ class AnchorConfig(LossConfig):
         def anchor(sample: LossSample, key: jax.Array, aux: Mapping[str, Any]) -> tuple[jax.Array, Parts]:
             distance = jnp.mean(jnp.square(sample.x0_hat - aux[MEAN]), axis=(1, 2, 3))
             left = 0.5 * (1.0 + jnp.cos(math.pi * aux[PROGRESS]))
-            factor = self.at_mean ** (1.0 - aux[REALISM])
-            return (self.end + (1.0 - self.end) * left) * factor * distance, {"from_mean": distance}
+            weight = (self.end + (1.0 - self.end) * left) * by_realism(self.at_mean, aux)
+            return weight * distance, {"from_mean": distance}
 
         return anchor
 

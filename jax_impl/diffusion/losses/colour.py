@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from jax_impl.config.checks import require
-from jax_impl.diffusion.losses.registry import LOSSES, LossConfig, LossSample, Parts, Term
+from jax_impl.diffusion.losses.registry import LOSSES, LossConfig, LossSample, Parts, Term, by_realism
 from jax_impl.shapes import Array, Features, Float
 
 
@@ -21,17 +21,21 @@ class ColourConfig(LossConfig):
     term: Literal["colour"] = "colour"
     side: int = 8
     """Side of the squares, pixels, 1 to 256."""
+    at_mean: float = 1.0
+    """With diffusion.slider, weight at realism 0 as a multiple of `weight`, above 0; that at realism 1 is `weight`,
+    and those in between are on a logarithmic scale."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         require(1 <= self.side <= 256, "losses.colour.side", self.side, "choose 1 to 256")
+        require(self.at_mean > 0.0, "losses.colour.at_mean", self.at_mean, "choose more than 0")
 
     def create(self) -> Term:
         """A term with a value for each picture."""
 
         def colour(sample: LossSample, key: jax.Array, aux: Mapping[str, Any]) -> tuple[jax.Array, Parts]:
             error = local_means(sample.x0_hat - sample.x0, self.side)
-            return jnp.mean(jnp.abs(error), axis=(1, 2, 3)), {}
+            return by_realism(self.at_mean, aux) * jnp.mean(jnp.abs(error), axis=(1, 2, 3)), {}
 
         return colour
 

@@ -31,6 +31,18 @@ from jax_impl.shapes import Cond, Features, RandomKey, Timesteps
 Parts = dict[str, jax.Array]
 
 
+REALISM = "realism"
+"""Of `aux`: how realistic each picture is to be, (batch,), 0 to 1."""
+
+
+def by_realism(at_mean: float, aux: Mapping[str, Any]) -> jax.Array | float:
+    """What a weight is multiplied by: `at_mean` at realism 0, 1 at realism 1, in between on a logarithmic scale.
+
+    1 where the stage gives no realism.
+    """
+    return at_mean ** (1.0 - aux[REALISM]) if REALISM in aux else 1.0
+
+
 class LossSample(NamedTuple):
     """A batch after the network; pictures (batch, height, width, channels), t integers (batch,)."""
 

@@ -9,9 +9,9 @@ from typing import Any, ClassVar
 
 from jax_impl.config.checks import require
 from jax_impl.diffusion.losses.adversarial import DISCRIMINATOR, AdversarialConfig
-from jax_impl.diffusion.losses.anchor import MEAN, PROGRESS, REALISM, AnchorConfig
+from jax_impl.diffusion.losses.anchor import MEAN, PROGRESS, AnchorConfig
 from jax_impl.diffusion.losses.colour import ColourConfig
-from jax_impl.diffusion.losses.registry import LossConfig
+from jax_impl.diffusion.losses.registry import REALISM, LossConfig
 from jax_impl.diffusion.losses.texture import TextureConfig
 from jax_impl.training.interfaces import Stage
 from jax_impl.training.stages.registry import STAGES, StageConfig

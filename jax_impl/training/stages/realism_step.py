@@ -21,7 +21,8 @@ from jax_impl.diffusion.losses.adversarial import (
     discriminator_loss,
     draw_changes,
 )
-from jax_impl.diffusion.losses.anchor import MEAN, PROGRESS, REALISM
+from jax_impl.diffusion.losses.anchor import MEAN, PROGRESS
+from jax_impl.diffusion.losses.registry import REALISM
 from jax_impl.diffusion.one_pass import OnePass
 from jax_impl.diffusion.process import Noised
 from jax_impl.model import discriminator
