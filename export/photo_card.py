@@ -129,7 +129,7 @@ WITH_REALISM = {
     ),
 }
 """Changes of the examples for a model with a slider."""
-NOT_RUN = ("C++", "C#", "Kotlin", "Swift")
+NOT_RUN = ("C#", "Kotlin", "Swift")
 """Languages whose example nobody has run: no tool for them was at hand."""
 
 
