@@ -82,6 +82,7 @@ def card(bundle: Bundle, facts: Facts) -> str:
     parity = [f"ONNX against PyTorch: largest difference {facts.difference:.1e} of a prediction of unit size."]
     if facts.parity is not None:
         parity = parity_lines(facts.parity)
+    realism = ["`--realism` 0 gives the mean of all plausible pictures, 1 the sharpest one, the default."]
     lines = [
         "---",
         *(f"{key}: {json.dumps(value)}" for key, value in front.items()),
@@ -103,11 +104,8 @@ def card(bundle: Bundle, facts: Facts) -> str:
         "",
         f"Recommended: {diffusion['sample_steps']} steps of {diffusion['sampler']}; `sampler_config.json` has all that "
         "a sampler in another language needs.",
+        *(realism if slider else []),
     ]
-    if slider:
-        lines.append(
-            "`--realism` 0 gives the mean of all plausible pictures, 1 the sharpest picture, which is the default."
-        )
     if "sampler.onnx" in published:
         lines += [
             "",

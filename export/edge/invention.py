@@ -19,7 +19,7 @@ from export.edge.translate import Options, drawn
 AS_RECOMMENDED = Options()
 SEEDS = 4
 """Pictures of other seeds that are compared, for a model without a slider."""
-WHITE = 0.25
+WHITE = 0.125
 """The difference, as a share of the range from black to white, that is white on the map; more is white too."""
 
 

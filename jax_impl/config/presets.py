@@ -93,7 +93,7 @@ def sharp() -> Config:
         data=DataConfig(augment=GENTLE),
         # Convolutions on single pixels after a smooth unfolding: without them the blocks show as a lattice.
         model=UNetModelConfig(patch=4, width=32, multipliers=(1, 2), refine=2, unfold="bilinear"),
-        diffusion=OnePassConfig(),
+        diffusion=OnePassConfig(slider=True),
         optim=OptimConfig(learning_rate=1e-3, schedule="cosine", warmup_steps=30, ema_decay=0.995),
         train=TrainConfig(epochs=10, batch_size=16, sample_steps=1),
         stages=(DenoisingStageConfig(epochs=20), RealismStageConfig(epochs=10)),

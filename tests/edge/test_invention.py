@@ -37,7 +37,7 @@ def test_with_a_slider_it_is_the_distance_from_the_mean_picture(make_model: Make
         found = invented(open_artifact(model), PHOTO, Options(realism=realism))
         wanted = levels(np.abs(by(model, realism) - by(model, 0.0)))
         assert wanted.max() > 10
-        np.testing.assert_allclose(found, wanted, atol=4)  # Pictures are rounded to levels, a quarter of the map's.
+        np.testing.assert_allclose(found, wanted, atol=8)  # Pictures are rounded to levels, an eighth of the map's.
 
 
 def test_without_one_it_is_the_spread_of_seeds(make_model: MakeModel) -> None:
@@ -45,7 +45,7 @@ def test_without_one_it_is_the_spread_of_seeds(make_model: MakeModel) -> None:
     found = invented(open_artifact(model), PHOTO, seed=5)
     wanted = levels(np.std([by(model, seed=5 + n) for n in range(SEEDS)], axis=0))
     assert wanted.max() > 10
-    np.testing.assert_allclose(found, wanted, atol=4)
+    np.testing.assert_allclose(found, wanted, atol=8)
 
 
 def test_it_has_the_size_of_the_photo_and_leaves_bars_out(make_model: MakeModel) -> None:

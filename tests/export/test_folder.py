@@ -6,6 +6,7 @@ import json
 import shutil
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -16,7 +17,7 @@ from export.edge.errors import UserError
 from export.edge.model.artifact import open_artifact, seal
 from export.edge.model.layout import ARTIFACT_FILES, SUMS
 from export.edge.pictures.files import open_picture, save_picture
-from export.folder import check_golden, staged
+from export.folder import check_golden, measured_of, staged
 from torch_ref.weights import load_bundle
 
 
@@ -43,6 +44,16 @@ def test_it_holds_what_belongs_to_it(exported: tuple[Path, Path]) -> None:
     np.testing.assert_allclose((values - preprocessor["image_mean"][0]) / preprocessor["image_std"][0], [-1.0, 1.0])
     np.testing.assert_array_equal(sampler["alphas_cumprod"], bundle.alphas_cumprod)
     assert (sampler["sampler"], sampler["steps"], sampler["clamp"]) == ("ddpm", 7, None)
+
+
+def test_the_figures_of_a_slider_come_from_an_evaluation() -> None:
+    def point(realism: float, colour: float) -> dict[str, Any]:
+        metrics = {"delta_e": {"mean": colour}, "joint_swd": {"mean": 10 * colour}, "psnr": {"mean": 1.0}}
+        return {"realism": realism, "metrics": metrics}
+
+    evaluation = {"data": {"pairs": 7}, "realism_curve": [point(1, 18.0), point(0, 16.0)]}
+    assert measured_of(evaluation) == {"pairs": 7, "points": [[0, 16.0, 160.0], [1, 18.0, 180.0]]}
+    assert measured_of({"data": {"pairs": 7}}) is None
 
 
 def test_other_tools_read_its_digests(exported: tuple[Path, Path]) -> None:

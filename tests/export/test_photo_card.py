@@ -12,17 +12,24 @@ from PIL import Image
 
 from export.edge.model.artifact import open_artifact
 from export.edge.translate import translate
-from export.photo_card import EXAMPLES, NOT_RUN, PYTHON, lines
+from export.photo_card import EXAMPLES, NOT_RUN, WITH_REALISM, example, lines
+from tests.edge.conftest import SLIDER
 from tests.export.graphs import photo
 from tests.export.test_photo_graph import write_model
 
 PICTURE = photo(61, 90)
 
 
+@pytest.fixture(params=[False, True], ids=["plain", "slider"])
+def slider(request: pytest.FixtureRequest) -> bool:
+    """Whether the model has a slider."""
+    return request.param
+
+
 @pytest.fixture
-def folder(once: Callable[[str, Callable[[Path], object]], Path], tmp_path: Path) -> Path:
+def folder(once: Callable[[str, Callable[[Path], object]], Path], tmp_path: Path, slider: bool) -> Path:
     """An artifact folder with a photo beside it."""
-    model = once("photo_model", lambda new: write_model(new, {}))
+    model = once(f"photo_model_{slider}", lambda new: write_model(new, SLIDER if slider else {}))
     shutil.copytree(model / "onnx", tmp_path / "onnx")
     Image.fromarray(PICTURE).save(tmp_path / "photo.jpg", "PNG")  # Known by its content.
     return tmp_path
@@ -33,9 +40,9 @@ def check(picture: np.ndarray, folder: Path) -> None:
     assert np.abs(picture.astype(int) - wanted).max() <= 2
 
 
-def test_python(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_python(folder: Path, slider: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(folder)
-    exec(compile(PYTHON, "card", "exec"), {"__name__": "__main__"})
+    exec(compile(example("Python", slider), "card", "exec"), {"__name__": "__main__"})
     with Image.open(folder / "sunset.png") as made:
         check(np.asarray(made), folder)
 
@@ -46,3 +53,12 @@ def test_what_was_not_run_is_marked() -> None:
     for language in EXAMPLES:
         assert f"\n{language}{' (not run by us)' if language in NOT_RUN else ''}:\n" in text
     assert all(code.strip().count("\n") <= 13 for _, code in EXAMPLES.values())
+
+
+def test_every_example_gives_a_realism_where_the_model_has_a_slider() -> None:
+    for language, changes in WITH_REALISM.items():
+        plain = example(language, False)
+        assert all(plain.count(old) == 1 for old, _ in changes) and "realism" not in plain, language
+        assert "realism" in example(language, True)
+    assert WITH_REALISM.keys() == EXAMPLES.keys()
+    assert "`realism`, float32 (1)" in "\n".join(lines(["photo.onnx"], slider=True))

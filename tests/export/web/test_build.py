@@ -48,6 +48,35 @@ def test_a_page_holds_the_models_and_says_what_they_are(folder_of_models: Path, 
         assert (app / "ort" / name).read_bytes() == name.encode()
 
 
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        (
+            '{"measured": {"pairs": 9, "points": [[1, 18, 60], [0, 16.5, 180]]}}',
+            [[0.0, 16.5, 180.0], [1.0, 18.0, 60.0]],
+        ),
+        ('{"measured": {"pairs": 9, "points": [[1, 18, 60]]}}', None),
+        ('{"measured": {"pairs": 9, "points": [[0, 16.5], [1, 18]]}}', None),
+        ('{"measured": {"pairs": "many", "points": [[0, 1, 2], [1, 1, 2]]}}', None),
+        ('{"measured": 7}', None),
+        ("{}", None),
+        ("{", None),
+        (None, None),
+    ],
+    ids=range(8),
+)
+def test_figures_of_a_slider_are_taken_over_where_they_make_sense(
+    text: str | None, wanted: list[list[float]] | None, folder_of_models: Path, tmp_path: Path
+) -> None:
+    artifact = tmp_path / "artifact"
+    shutil.copytree(folder_of_models, artifact)
+    if text is not None:
+        (artifact / "sampler_config.json").write_text(text)
+    build_page(artifact, tmp_path / "site")
+    found = parts(tmp_path / "site")[1]["measured"]
+    assert found == (None if wanted is None else {"pairs": 9, "points": wanted})
+
+
 def test_no_placeholder_is_left_and_every_kept_file_is_there(folder_of_models: Path, tmp_path: Path) -> None:
     site = tmp_path / "site"
     build_page(folder_of_models, site)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import os
 import signal
 from collections.abc import Callable
@@ -13,7 +14,7 @@ import numpy as np
 import pytest
 
 from export.edge.errors import UserError
-from jax_impl import bundle
+from jax_impl import bundle, evaluate
 from jax_impl.config.arguments import parse
 from jax_impl.config.as_json import from_json, to_json
 from jax_impl.config.tree import Config, OptimConfig
@@ -132,6 +133,19 @@ def test_the_bundle_holds_the_denoiser_alone_and_starts_without_noise(weights: P
     assert theirs.tables is not None and theirs.tables["one-pass"][1].start_from_noise == 0.0
     problem, _, _ = open_bundle(weights)
     assert problem.process.plan(1, "one-pass").start_from_noise == 0.0
+
+
+def test_an_evaluation_draws_the_line_of_the_slider(unbroken: Path, tmp_path: Path) -> None:
+    words = ["--run", str(unbroken), "--output-dir", str(tmp_path / "e"), "--realism-curve", "0", "1"]
+    evaluate.main([*words, "--data.synthetic-pairs", "6", "--data.synthetic-val-pairs", "3"])
+    report = json.loads((tmp_path / "e/evaluation.json").read_text())
+    mean, sharp = report["realism_curve"]
+    assert (mean["realism"], sharp["realism"]) == (0.0, 1.0) and mean["metrics"] != sharp["metrics"]
+    assert sharp["metrics"] == report["methods"]["model"]["metrics"]
+    assert "model by realism (one-pass)" in (tmp_path / "e/evaluation.md").read_text()
+    with pytest.raises(UserError, match=r"realism 1\.5 is outside"):
+        evaluate.main([*words[:3], str(tmp_path / "f"), "--realism", "1.5"])
+    assert not (tmp_path / "f").exists()
 
 
 def test_the_stage_alone_starts_from_a_bundle(

@@ -1,7 +1,7 @@
 // Which parts of a picture the model has invented: export/edge/invention.py in JavaScript, for a model with a slider.
 
 /** The difference, as a share of the range from black to white, that has the strongest colour; more has it too. */
-const STRONGEST = 0.25;
+const STRONGEST = 0.125;
 
 /**
  * A picture that is coloured where a translation differs from that of realism 0, and black where it does not.
