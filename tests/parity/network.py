@@ -161,7 +161,10 @@ def _torch_loss(
     alphas, prediction = subject.alphas_cumprod, subject.config.diffusion.prediction
     if alphas is None:
         ((plan,),) = (tables.values() for tables in (subject.bundle.tables or {}).values())
-        t = torch.full_like(t, int(plan.t[0]))
+        # With a slider, training spreads t over the timesteps from realism 0 to realism 1.
+        mean_t = int((plan.t if plan.mean_t is None else plan.mean_t)[0])
+        places = mean_t - int(plan.t[0]) + 1
+        t = mean_t - t * places // subject.config.diffusion.timesteps
         x_t, goal = reference.start_by_table(plan, cond[:, : x0.shape[1]], eps), x0
         one = torch.ones_like(x0[:, :1, :1, :1])
         levels = 0.0 * one, plan.start_from_noise * one
