@@ -96,7 +96,7 @@ def write_configs(folder: Path, bundle: Bundle, model: Artifact, evaluation: Map
     `measured_of`.
     """
     section: dict[str, Any] = dict(bundle.config["model"])
-    write_json(folder / "config.json", section | {"weights_digest": bundle.weights_digest})
+    write_json(folder / "config.json", section | model.words.entries() | {"weights_digest": bundle.weights_digest})
     preprocessor = {
         "size": {"height": model.size, "width": model.size},
         "size_multiple": model.size_multiple,

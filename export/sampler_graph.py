@@ -26,6 +26,7 @@ from export.edge.errors import UserError
 from export.edge.model import artifact
 from export.edge.model.codec import DECODE, ENCODE, IDENTITY, PICTURE, STATE, Codec, read_codec
 from export.edge.model.layout import DENOISER
+from export.edge.model.words import WORDS
 from export.edge.sampling.guidance import HIDDEN
 from export.edge.sampling.table import COND, Plan, coefficients
 from export.edge.sampling.tables import choose, read_tables
@@ -99,9 +100,8 @@ def build(
     source = state
     if plan.start_from_source != 0.0 and plan.source != COND:
         start_graph = _found(graphs | {DENOISER: denoiser}, plan.source)
-        first = outer.constant("first", np.array([0], np.int64))
-        batch = outer.add("Gather", outer.add("Shape", "cond"), first)
-        row = outer.add("Reshape", outer.add("Gather", times, first), first)
+        batch = outer.add("Gather", outer.add("Shape", "cond"), outer.constant("first", np.array([0], np.int64)))
+        row = outer.add("Gather", times, outer.constant("first_row", np.array(0, np.int64)))
         feeds = {"x_t": none, "cond": cond, "t": outer.add("Expand", row, batch)}
         source = embedded(outer, start_graph, plan.source, feeds, own_weights=plan.source != DENOISER)
         if plan.source == DENOISER:  # In the graph once, where both see them.
@@ -114,8 +114,7 @@ def build(
     _unit(outer, _decoded(outer, codec, graphs, x))
     shape = settings.shape
     inputs = [_picture("cond"), _picture("noise", shape)]
-    if plan.mean_t is not None:
-        inputs.append(helper.make_tensor_value_info("realism", TensorProto.FLOAT, [1]))
+    inputs += [] if plan.mean_t is None else [helper.make_tensor_value_info("realism", TensorProto.FLOAT, [1])]
     graph = helper.make_graph(outer.nodes, "sampler", inputs, [_picture("picture")], outer.constants)
     model = helper.make_model(graph, opset_imports=denoiser.opset_import, ir_version=denoiser.ir_version)
     model.doc_string = DESCRIPTION
@@ -161,6 +160,7 @@ def _metadata(plan: Plan, held: Mapping[str, str]) -> dict[str, str]:
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
         **{key: held[key] for key in (*pictures, *drawing, "weights_digest", "config")},
+        **{key: held[key] for key in WORDS if key in held},
         "timesteps": json.dumps(plan.t.tolist()),
         **({} if plan.mean_t is None else {"mean_timesteps": json.dumps(plan.mean_t.tolist())}),
         "codec": held.get("codec", Codec().to_json()),

@@ -2,28 +2,27 @@
 
 from __future__ import annotations
 
-import math
 import re
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from export.edge.disk.reading import parse_json
 from export.edge.errors import UserError
 from export.edge.model.codec import IDENTITY_CODEC, Codec, read_codec
+from export.edge.model.entries import clamp_entry, number_entry, schedule_entry, tables_entry
 from export.edge.model.layout import DENOISER
 from export.edge.model.likeness import Likeness, read_likeness
+from export.edge.model.words import NO_WORDS, Words, read_words
 from export.edge.pictures.arrays import FITS, LARGEST_SIZE, working
 from export.edge.sampling.coordinates import placed
 from export.edge.sampling.guidance import check_guidance
 from export.edge.sampling.loop import Denoise
 from export.edge.sampling.spacing import SPACINGS
 from export.edge.sampling.table import COND, PREDICTIONS, SAMPLERS, Plan, coefficients
-from export.edge.sampling.tables import LONGEST_NAME, MOST_TIMESTEPS, Tables, choose, read_tables, timesteps_of
+from export.edge.sampling.tables import LONGEST_NAME, MOST_TIMESTEPS, Tables, choose, timesteps_of
 
 FORMAT = "dawn2dusk"
 FORMAT_VERSION = "2"
@@ -107,6 +106,8 @@ class Artifact:
     """The samplers of a process that is not gaussian diffusion."""
     likeness: Likeness | None = None
     """What the training inputs look like; None where the file does not say."""
+    words: Words = NO_WORDS
+    """What the model is called, and what it turns into what."""
 
     others: Mapping[str, Denoise] = field(default_factory=dict)
     """The networks of `sources` by name, of the same form as denoise."""
@@ -222,27 +223,28 @@ def read_metadata(metadata: Mapping[str, str], denoise: Denoise, path: Path) -> 
     digest = metadata["weights_digest"]
     if not re.fullmatch(r"[0-9a-f]{64}", digest):
         raise UserError(f"model {path}: weights_digest is {digest!r}, not 64 hexadecimal digits; export it again")
-    tables = _tables(metadata, path) if "tables" in metadata else None
+    tables = tables_entry(metadata, path) if "tables" in metadata else None
     artifact = Artifact(
         denoise=placed(denoise) if metadata["coordinates"] == "true" else denoise,
-        alphas_cumprod=_schedule(metadata, path) if tables is None else None,
+        alphas_cumprod=schedule_entry(metadata, path) if tables is None else None,
         prediction=choice("prediction", PREDICTIONS if tables is None else (metadata["prediction"][:LONGEST_NAME],)),
-        clamp=_clamp(metadata, path),
-        threshold=_between(metadata, "threshold", 1.0, path),
+        clamp=clamp_entry(metadata, path),
+        threshold=number_entry(metadata, "threshold", 1.0, path),
         size=number("size", LARGEST_SIZE),
         size_multiple=number("size_multiple", LARGEST_SIZE),
         fit=choice("fit", FITS),
         steps=number("steps", MOST_TIMESTEPS),
         sampler=choice("sampler", SAMPLERS if tables is None else tuple(tables)),
         spacing=choice("spacing", SPACINGS),
-        guidance=_between(metadata, "guidance", sys.float_info.max, path),
-        cond_dropout=_between(metadata, "cond_dropout", 1.0, path),
+        guidance=number_entry(metadata, "guidance", sys.float_info.max, path),
+        cond_dropout=number_entry(metadata, "cond_dropout", 1.0, path),
         coordinates=choice("coordinates", ("false", "true")) == "true",
         weights_digest=digest,
         codec=read_codec(metadata["codec"], f"model {path}: codec"),
         format_version=metadata["format_version"],
         tables=tables,
         likeness=read_likeness(metadata[LIKENESS], f"model {path}: {LIKENESS}") if LIKENESS in metadata else None,
+        words=read_words(metadata, f"model {path}"),
     )
     try:
         artifact.plan()
@@ -250,48 +252,3 @@ def read_metadata(metadata: Mapping[str, str], denoise: Denoise, path: Path) -> 
     except UserError as error:
         raise UserError(f"model {path}: {error}") from error
     return artifact
-
-
-def _tables(metadata: Mapping[str, str], path: Path) -> Tables:
-    try:
-        return read_tables(metadata["tables"])
-    except UserError as error:
-        raise UserError(f"model {path}: {error}; export it again") from None
-
-
-def _clamp(metadata: Mapping[str, str], path: Path) -> float | None:
-    value = _json(metadata, "clamp", path)
-    if value is None:
-        return None
-    if not _is_number(value) or value <= 0:
-        raise UserError(f"model {path}: clamp is {value!r}, neither null nor a number above 0; export it again")
-    return float(value)
-
-
-def _between(metadata: Mapping[str, str], key: str, most: float, path: Path) -> float:
-    value = _json(metadata, key, path)
-    if not _is_number(value) or not 0 <= value <= most:
-        raise UserError(f"model {path}: {key} is {value!r}, not a number from 0 to {most:g}; export it again")
-    return float(value)
-
-
-def _schedule(metadata: Mapping[str, str], path: Path) -> np.ndarray:
-    value = _json(metadata, "alphas_cumprod", path)
-    if not (isinstance(value, list) and all(map(_is_number, value))):
-        raise UserError(f"model {path}: alphas_cumprod is not a list of numbers; export it again")
-    if len(value) > MOST_TIMESTEPS:
-        raise UserError(
-            f"model {path}: alphas_cumprod has {len(value)} numbers, more than {MOST_TIMESTEPS}; export it again"
-        )
-    return np.array(value, np.float64)
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-
-
-def _json(metadata: Mapping[str, str], key: str, path: Path) -> Any:
-    try:
-        return parse_json(metadata[key])
-    except ValueError as error:
-        raise UserError(f"model {path}: {key} is not JSON ({error}); export it again") from error

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import numpy as np
 
-from export.photo_card import JAVASCRIPT
-from tests.export.test_photo_card import PICTURE, check, folder
+from export.photo_card import example
+from tests.export.test_photo_card import PICTURE, check, folder, slider
 
-__all__ = ["folder"]
+__all__ = ["folder", "slider"]
 
 
-def test_javascript(node: str, folder: Path, onnxruntime_web: Path) -> None:
+def test_javascript(node: str, folder: Path, slider: bool, onnxruntime_web: Path) -> None:
     with tarfile.open(onnxruntime_web) as package:
         for member in package.getmembers():
             if "/dist/ort" in member.name and member.name.endswith((".min.mjs", ".wasm", "threaded.mjs")):
@@ -29,7 +29,9 @@ def test_javascript(node: str, folder: Path, onnxruntime_web: Path) -> None:
     )
     (folder / "rgb").write_bytes(PICTURE.tobytes())
     # onnxruntime-web takes addresses, and no paths.
-    code = JAVASCRIPT.replace("'onnx/photo.onnx'", "(await import('node:fs')).readFileSync('onnx/photo.onnx')")
+    code = example("JavaScript", slider).replace(
+        "'onnx/photo.onnx'", "(await import('node:fs')).readFileSync('onnx/photo.onnx')"
+    )
     (folder / "card.mjs").write_text(code.replace("onnxruntime-node", where))
     (folder / "ask.mjs").write_text(ask)
     done = subprocess.run([node, "ask.mjs"], cwd=folder, capture_output=True, text=True, check=False)

@@ -37,6 +37,7 @@ export class Settings {
     const wrong = this.judge()[0];
     if (wrong) {
       this.$('more').open = true;
+      this.$(wrong[0]).closest('details').open = true;
       this.$(wrong[0]).focus();
       throw new Error(wrong[1]);
     }
@@ -63,7 +64,7 @@ export class Settings {
 
   lock(locked) {
     this.$('realism-field').disabled = locked;
-    this.$('settings').querySelector('fieldset').disabled = locked;
+    for (const fields of this.$('settings').querySelectorAll('fieldset')) fields.disabled = locked;
   }
 
   values() {

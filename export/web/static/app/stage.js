@@ -18,7 +18,7 @@ export class Stage {
 
   async showPhoto({ blob, name }) {
     await this.show('before', blob);
-    this.$('before').alt = `Your photo, ${name}`;
+    this.$('before').alt = `Your picture, ${name}`;
     this.showPhotoAlone();
   }
 
@@ -33,10 +33,10 @@ export class Stage {
     canvas.hidden = false;
   }
 
-  /** `map`: null, or a picture to lay over the result; `still`: leave the slider where it is. */
-  async showResult(blob, map, still) {
+  /** `made`: what the picture is called; `map`: null, or a picture to lay over it; `still`: leave the slider where it is. */
+  async showResult(blob, made, { map, still }) {
     await this.show('after', blob);
-    this.$('after').alt = 'The sunset drawn from your photo';
+    this.$('after').alt = `The ${made} made from your picture`;
     if (map) await this.show('map', map);
     this.$('map').hidden = !map;
     this.$('map').alt = map ? 'Coloured where the model has invented something' : '';
