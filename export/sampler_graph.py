@@ -112,8 +112,7 @@ def build(
     turns, always = outer.constant("turns", np.array(len(plan), np.int64)), outer.constant("always", np.array(True))
     x, _ = outer.add_many("Loop", [turns, always, start, none], 2, body=body)
     _unit(outer, _decoded(outer, codec, graphs, x))
-    shape = settings.shape
-    inputs = [_picture("cond"), _picture("noise", shape)]
+    inputs = [_picture("cond"), _picture("noise", settings.shape)]
     inputs += [] if plan.mean_t is None else [helper.make_tensor_value_info("realism", TensorProto.FLOAT, [1])]
     graph = helper.make_graph(outer.nodes, "sampler", inputs, [_picture("picture")], outer.constants)
     model = helper.make_model(graph, opset_imports=denoiser.opset_import, ir_version=denoiser.ir_version)
