@@ -77,7 +77,6 @@ def card(bundle: Bundle, facts: Facts) -> str:
     parameters = sum(parameter.numel() for parameter in bundle.model.parameters())
     known = {"license": "other", "license_name": facts.licence} if " " in facts.licence else {"license": facts.licence}
     front = {**known, "library_name": "onnxruntime", "pipeline_tag": "image-to-image"}
-    published = {outcome.name for outcome in facts.outcomes if outcome.published}
     slider = any(plan.mean_t is not None for plans in (bundle.tables or {}).values() for plan in plans.values())
     evaluation = ["Not scored against held-out pairs."]
     if facts.evaluation is not None:
@@ -114,15 +113,7 @@ def card(bundle: Bundle, facts: Facts) -> str:
             else ""
         ),
     ]
-    if "sampler.onnx" in published:
-        lines += [
-            "",
-            "`onnx/sampler.onnx` holds the whole loop: inputs `cond`, in [-1, 1], and `noise`, standard normal, both "
-            "float32 (batch, 3, height, width); output `picture`, of the same shape, in [0, 1]."
-            + (" A third input is `realism`, float32 (1), from 0 to 1." if slider else ""),
-        ]
-    if photos := sorted(name for name in published if name.startswith(PHOTO)):
-        lines += ["", *photo_card.lines(photos, slider)]
+    lines += _whole_graphs({outcome.name for outcome in facts.outcomes if outcome.published}, slider)
     if bundle.alphas_cumprod is not None:
         lines += ["", *sampler_card.lines(diffusion)]
     lines += ["", "## Training", *_training(bundle.config, bundle.training), "", "## Evaluation", *evaluation]
@@ -135,6 +126,21 @@ def card(bundle: Bundle, facts: Facts) -> str:
         "",
     ]
     return "\n".join(lines)
+
+
+def _whole_graphs(published: set[str], slider: bool) -> list[str]:
+    """What to know of the files that do more than call the network once."""
+    lines = []
+    if "sampler.onnx" in published:
+        realism = " A third input is `realism`, float32 (1), from 0 to 1." if slider else ""
+        lines += [
+            "",
+            "`onnx/sampler.onnx` holds the whole loop: inputs `cond`, in [-1, 1], and `noise`, standard normal, both "
+            f"float32 (batch, 3, height, width); output `picture`, of the same shape, in [0, 1].{realism}",
+        ]
+    if photos := sorted(name for name in published if name.startswith(PHOTO)):
+        lines += ["", *photo_card.lines(photos, slider)]
+    return lines
 
 
 def _way(words: Words) -> str:
