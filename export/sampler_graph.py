@@ -2,7 +2,8 @@
 
 Inputs, both float32: `cond`, the input picture in [-1, 1], (batch, 3, height, width), height and width multiples of the
 model's size_multiple; and `noise`, standard normal, of the same shape, or of that of a codec's state, (batch, channels,
-height / factor, width / factor); a sampler that starts from its source alone reads no more than the shape. Output:
+height / factor, width / factor). It is in the start, or added after the first call where the start takes none; a
+sampler without noise reads no more than the shape. Output:
 `picture`, of cond's shape, in [0, 1]. The codec and the network that the sampler starts from, if any, are in it. The
 timesteps and the coefficients of `export.edge.sampling.table.Plan` are baked in as constants; every turn of the loop is
 one call of `iterate`, operation for operation. The graph holds the weights once.
@@ -74,16 +75,16 @@ def build(
     `denoiser`: as `export.to_onnx.build_graph` makes it, from whose metadata comes all that is not given here; clamp,
     threshold and guidance are always its own. `others`: the graphs of the artifact's other networks and of its codec,
     by name. Raises UserError for steps outside 1 ... T, an unknown sampler or spacing, a graph that is not given, and a
-    sampler that adds noise in its steps: the graph takes the start noise alone.
+    sampler that takes noise more than once: the graph has one input of noise.
     """
     held = {entry.key: entry.value for entry in denoiser.metadata_props}
     given = {"steps": steps, "sampler": sampler, "spacing": spacing}
     held |= {key: str(value) for key, value in given.items() if value is not None}
     plan, codec = _plan(held), read_codec(held.get("codec", Codec().to_json()), "codec")
-    if plan.noise.any():
+    if _noise_again(plan):
         raise UserError(
-            f"the sampler {held['sampler']} adds noise in its steps, and sampler.onnx takes the start noise alone; "
-            "choose --sampler ddim, dpmpp or heun"
+            f"the sampler {held['sampler']} adds noise in its steps, and sampler.onnx takes noise once; choose "
+            f"--sampler {_listed(_quiet(held))}"
         )
     clamp, threshold, guidance = (json.loads(held[key]) for key in ("clamp", "threshold", "guidance"))
     settings = LoopSettings(plan, codec, clamp, threshold, guidance, held.get("coordinates") == "true")
@@ -105,7 +106,8 @@ def build(
             outer.constants.extend(weights)
             weights = []
     start = _start(outer, plan, source)
-    body = _body(denoiser.graph, weights, settings, cond, start)
+    first_noise = outer.add("Identity", "noise") if plan.noise.any() else ""
+    body = _body(denoiser.graph, weights, settings, cond, start, first_noise)
     turns, always = outer.constant("turns", np.array(len(plan), np.int64)), outer.constant("always", np.array(True))
     x, _ = outer.add_many("Loop", [turns, always, start, none], 2, body=body)
     _unit(outer, _decoded(outer, codec, graphs, x))
@@ -127,6 +129,23 @@ def _plan(held: Mapping[str, str]) -> Plan:
         return choose(read_tables(held["tables"]), sampler, steps)
     schedule = np.array(json.loads(held["alphas_cumprod"]))
     return coefficients(schedule, steps, sampler, prediction=held["prediction"], spacing=held["spacing"])
+
+
+def _noise_again(plan: Plan) -> bool:
+    """Whether a walk takes noise more than once: at its start, or else after the first call, is once."""
+    return bool(plan.noise[1:].any() or (plan.noise[0] != 0.0 and plan.start_from_noise != 0.0))
+
+
+def _quiet(held: Mapping[str, str]) -> list[str]:
+    """The samplers of a model that take noise once."""
+    if "tables" not in held:
+        return ["ddim", "dpmpp", "heun"]
+    tables = read_tables(held["tables"])
+    return [name for name, plans in tables.items() if not any(_noise_again(plan) for plan in plans.values())]
+
+
+def _listed(names: list[str]) -> str:
+    return f"{', '.join(names[:-1])} or {names[-1]}" if len(names) > 1 else "".join(names) or "another"
 
 
 def _found(graphs: Mapping[str, onnx.ModelProto], name: str) -> onnx.GraphProto:
@@ -218,12 +237,18 @@ def _placed(outer: Nodes, cond: str) -> str:
 
 
 def _body(
-    denoiser: onnx.GraphProto, weights: Iterable[onnx.TensorProto], settings: LoopSettings, cond: str, start: str
+    denoiser: onnx.GraphProto,
+    weights: Iterable[onnx.TensorProto],
+    settings: LoopSettings,
+    cond: str,
+    start: str,
+    noise: str,
 ) -> onnx.GraphProto:
     """One turn: (number, go on, x_t, x0 of the turn before) to (go on, next x_t, x0).
 
     `weights`: the initializers of the denoiser, unless they are outside; `cond`, `start`: the names outside of the
-    guiding picture that the network takes and of the state at the beginning.
+    guiding picture that the network takes and of the state at the beginning; `noise` that of what the first turn adds,
+    where it adds any.
     """
     plan = settings.plan
     body = Nodes(prefix=OWN + "turn.")
@@ -255,7 +280,7 @@ def _body(
     x0_raw = weighted(x0_raw, {"x0_from_x": "x_t", "x0_from_start": start})
     x0 = body.add("Identity", bounded(body, x0_raw, settings.clamp, settings.threshold))
     moved = body.add("Mul", row("next_from_x0"), x0)
-    others = {"next_from_x": "x_t", "next_from_previous": previous, "next_from_start": start}
+    others = {"next_from_x": "x_t", "next_from_previous": previous, "next_from_start": start, "noise": noise}
     after = body.add("Identity", weighted(moved, others))
     still = body.add("Identity", go_on)
     return helper.make_graph(
