@@ -30,6 +30,7 @@ from export.edge.sampling.guidance import HIDDEN
 from export.edge.sampling.table import COND, Plan, coefficients
 from export.edge.sampling.tables import choose, read_tables
 from export.graph_nodes import OWN, Nodes, bounded, embedded, renamed
+from export.sampler_noise import check_noise
 
 FORMAT = "dawn2dusk-sampler"
 FORMAT_VERSION = "1"
@@ -81,11 +82,7 @@ def build(
     given = {"steps": steps, "sampler": sampler, "spacing": spacing}
     held |= {key: str(value) for key, value in given.items() if value is not None}
     plan, codec = _plan(held), read_codec(held.get("codec", Codec().to_json()), "codec")
-    if _noise_again(plan):
-        raise UserError(
-            f"the sampler {held['sampler']} adds noise in its steps, and sampler.onnx takes noise once; choose "
-            f"--sampler {_listed(_quiet(held))}"
-        )
+    check_noise(held, plan)
     clamp, threshold, guidance = (json.loads(held[key]) for key in ("clamp", "threshold", "guidance"))
     settings = LoopSettings(plan, codec, clamp, threshold, guidance, held.get("coordinates") == "true")
     outer, graphs = Nodes(), dict(others or {})
@@ -129,23 +126,6 @@ def _plan(held: Mapping[str, str]) -> Plan:
         return choose(read_tables(held["tables"]), sampler, steps)
     schedule = np.array(json.loads(held["alphas_cumprod"]))
     return coefficients(schedule, steps, sampler, prediction=held["prediction"], spacing=held["spacing"])
-
-
-def _noise_again(plan: Plan) -> bool:
-    """Whether a walk takes noise more than once: at its start, or else after the first call, is once."""
-    return bool(plan.noise[1:].any() or (plan.noise[0] != 0.0 and plan.start_from_noise != 0.0))
-
-
-def _quiet(held: Mapping[str, str]) -> list[str]:
-    """The samplers of a model that take noise once."""
-    if "tables" not in held:
-        return ["ddim", "dpmpp", "heun"]
-    tables = read_tables(held["tables"])
-    return [name for name, plans in tables.items() if not any(_noise_again(plan) for plan in plans.values())]
-
-
-def _listed(names: list[str]) -> str:
-    return f"{', '.join(names[:-1])} or {names[-1]}" if len(names) > 1 else "".join(names) or "another"
 
 
 def _found(graphs: Mapping[str, onnx.ModelProto], name: str) -> onnx.GraphProto:
