@@ -47,6 +47,7 @@ def test_holds_nothing_else(names: set[str]) -> None:
     roots = {name.split("/")[0] for name in names}
     assert roots - set(PACKAGES) == {r for r in roots if r.endswith(".dist-info")}
     assert not [n for n in names if "tests" in Path(n).parts or "__pycache__" in n]
+    assert not [n for n in names if n.startswith("export/clients/")]  # Programs to copy.
 
 
 def test_names_license_and_python(metadata: Message, names: set[str]) -> None:
