@@ -10,8 +10,6 @@ import numpy as np
 import onnx
 from onnx import TensorProto, compose, helper, numpy_helper
 
-from export.edge.sampling.table import Plan
-
 OWN = "sampler."
 """What our names begin with: torch's never do."""
 
@@ -103,17 +101,3 @@ def _quantile(body: Nodes, values: str, share: float) -> str:
     part = body.add("Cast", body.add("Sub", place, below), to=TensorProto.FLOAT)
     found = body.add("Add", low, body.add("Mul", body.add("Sub", high, low), part))
     return body.add("Unsqueeze", found, body.constant("last_axes", np.array([2, 3], np.int64)))
-
-
-def timesteps(outer: Nodes, plan: Plan) -> str:
-    """The timesteps, int64 (turns, 1), by `Plan.at` where there is a slider: the name.
-
-    So shaped, a gathered row is already the vector of one that spreads over the batch.
-    """
-    if plan.mean_t is None:
-        return outer.constant("timesteps", plan.t.astype(np.int64)[:, None])
-    mean, way = (column.astype(np.float32)[:, None] for column in (plan.mean_t, plan.t - plan.mean_t))
-    half = outer.constant("half_a_timestep", np.array(0.5, np.float32))
-    moved = outer.add("Mul", "realism", outer.constant("way_from_mean", way))
-    between = outer.add("Add", outer.add("Add", outer.constant("mean_timesteps", mean), moved), half)
-    return outer.add("Cast", outer.add("Floor", between), to=TensorProto.INT64)

@@ -84,7 +84,9 @@ async function drawOn(network, id, photo, { seed, steps, sampler, spacing, guida
   const bySource = plan.startFromSource !== 0 && plan.source !== 'cond';
   const source = bySource ? await ask(new Float32Array(size.count), cond, plan.rows[0].t, plan.source) : cond;
   const begun = startState(plan, source, noise(START));
-  const walk = (rows) => iterate(denoise, begun, rows, model.clamp, model.threshold, (index) => noise(index + 1));
+  // Where the start takes no noise, the first call has that of the start.
+  const added = (index) => noise(index === 0 && plan.startFromNoise === 0 ? START : index + 1);
+  const walk = (rows) => iterate(denoise, begun, rows, model.clamp, model.threshold, added);
   let x = begun;
   const drawn = () => fromState(x, codec, size, network);
   const show = async (index) => {
