@@ -21,7 +21,7 @@ from export.edge.errors import UserError, run
 from export.edge.model import artifact
 from export.edge.model.artifact import open_artifact
 from export.edge.model.codec import SIDES
-from export.edge.model.layout import BUNDLE, DENOISER, FOLDER, model_file, write_networks
+from export.edge.model.layout import BUNDLE, DENOISER, FOLDER, SAMPLER, UNROLLED, model_file, write_networks
 from export.edge.model.metadata import sources_of
 from export.edge.model.variants import REFERENCE, VARIANTS, Variant
 from export.edge.sampling.spacing import SPACINGS
@@ -29,6 +29,7 @@ from export.edge.sampling.table import SAMPLERS
 from export.folder import staged, write_configs, write_golden
 from export.makers import Exported
 from export.model_card import NOT_STATED, Facts, card, evaluation_lines, parity_lines, read_report
+from export.ort_format import publish_ort
 from export.probes import listed, paint_photos, probe_pictures
 from export.publish import Outcome, publish, publish_photo, publish_sampler, write
 from export.run_weights import RunWeights, find_weights, is_run
@@ -86,8 +87,11 @@ def main(argv: Sequence[str] | None = None) -> None:
         raise UserError(f"--output {args.output} is the folder of a run; name another, such as {inside}")
     if args.output.is_dir():
         check_output_folder(args.output / FOLDER, "--output")
-    if args.no_sampler and not args.photo and (args.steps, args.sampler, args.spacing) != (None, None, None):
+    loops = [name for name, made in ((SAMPLER, not args.no_sampler), (UNROLLED, args.unrolled)) if made]
+    if not loops and not args.photo and (args.steps, args.sampler, args.spacing) != (None, None, None):
         raise UserError("--steps, --sampler and --spacing are for sampler.onnx and photo.onnx, and both are left out")
+    if args.ort and not args.photo:
+        raise UserError("--ort writes photo.onnx in another format, and --photo leaves it out; leave one of them out")
     bundle = load_bundle(source.bundle)
     evaluation = _evaluation(args.evaluation, source, bundle)
     parity = _report(args.parity, "--parity", parity_lines, bundle)
@@ -99,8 +103,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         side = working_side(model)
         calibration, tried = probe_pictures(own, side, model.fit)
         outcomes: list[Outcome] = []
-        if not args.no_sampler:
-            outcomes.append(publish_sampler(path.parent, args.steps, args.sampler, args.spacing, tried[0]))
+        for loop in loops:
+            outcomes.append(publish_sampler(path.parent, args.steps, args.sampler, args.spacing, tried[0], loop))
             _tell(args.output, new, outcomes[-1])
         names = [name for name in held[DENOISER] if name != REFERENCE]
         made = Exported(onnx.load(path), model, bundle.model, calibration)
@@ -113,6 +117,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         for name in dict.fromkeys(args.photo):
             outcomes.append(publish_photo(path.parent, name, args.steps, args.sampler, args.spacing, photos))
             _tell(args.output, new, outcomes[-1])
+        for outcome in publish_ort(path.parent, list(dict.fromkeys(args.photo)), photos) if args.ort else ():
+            outcomes.append(outcome)
+            _tell(args.output, new, outcome)
         write_networks(new, held)
         shutil.copyfile(source.bundle, new / BUNDLE)
         write_configs(new, bundle, model)
@@ -191,7 +198,17 @@ def _parser() -> argparse.ArgumentParser:
         help="variants of which a whole translation is written as one graph, photo.onnx, photo_int8.onnx and so on; "
         "none for no such file (default: fp32)",
     )
+    parser.add_argument(
+        "--ort",
+        action="store_true",
+        help="also write each photo*.onnx in ORT format, and the list of operators for a small build of onnxruntime",
+    )
     parser.add_argument("--no-sampler", action="store_true", help="leave out sampler.onnx, the whole loop in one graph")
+    parser.add_argument(
+        "--unrolled",
+        action="store_true",
+        help="also write sampler_unrolled.onnx, the loop turn by turn, for engines that lack the operator Loop",
+    )
     where = "of sampler.onnx and photo.onnx; default: what the model recommends"
     parser.add_argument("--steps", type=int, help=f"sampling steps {where}")
     parser.add_argument("--sampler", choices=SAMPLERS, help=f"sampler {where}")
