@@ -6,6 +6,7 @@ import argparse
 import contextlib
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from export.edge.model.codec import SIDES
 from export.edge.model.layout import BUNDLE, DENOISER, FOLDER, SAMPLER, UNROLLED, model_file, write_networks
 from export.edge.model.metadata import sources_of
 from export.edge.model.variants import REFERENCE, VARIANTS, Variant
+from export.edge.model.words import NO_WORDS, WORDS, Words, check_line
 from export.edge.sampling.spacing import SPACINGS
 from export.edge.sampling.table import SAMPLERS
 from export.folder import staged, write_configs, write_golden
@@ -38,7 +40,9 @@ from export.verify import BAR, compare
 from torch_ref.weights import Bundle, load_bundle
 
 
-def export(bundle: Bundle, output: Path, file: str = VARIANTS[REFERENCE].file) -> tuple[Path, float]:
+def export(
+    bundle: Bundle, output: Path, file: str = VARIANTS[REFERENCE].file, words: Words = NO_WORDS
+) -> tuple[Path, float]:
     """Write the bundle's model as `file` of `output`/onnx; returns its path and its largest difference from torch.
 
     The file appears, or replaces the one that is there, only once onnxruntime has
@@ -46,7 +50,7 @@ def export(bundle: Bundle, output: Path, file: str = VARIANTS[REFERENCE].file) -
     when a folder cannot be made; then nothing is left behind.
     """
     path = output / FOLDER / file
-    model = build_graph(bundle)
+    model = build_graph(bundle, words)
     with _folders(output, path.parent), atomic_file(path) as temporary:
         temporary.write_bytes(model.SerializeToString(deterministic=True))
         artifact.seal(temporary)
@@ -78,8 +82,7 @@ def _folders(*folders: Path) -> Iterator[None]:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """The command line. Raises UserError for a path that cannot be used and for a graph that is not exact."""
-    words = plugins.take(argv, "export")
-    args = _parser().parse_args(words)
+    args = _parser().parse_args(plugins.take(argv, "export"))
     source = find_weights(args.source)
     check_output_folder(args.output, "--output")
     if is_run(args.output):
@@ -95,10 +98,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     bundle = load_bundle(source.bundle)
     evaluation = _evaluation(args.evaluation, source, bundle)
     parity = _report(args.parity, "--parity", parity_lines, bundle)
+    words = _words(args, bundle.config.get("data", {}))
     own = None if args.calibrate is None else listed(args.calibrate, "--calibrate")
 
     with staged(args.output) as new:
-        held, difference = _export_networks(args, source.bundle, bundle, new)
+        held, difference = _export_networks(args, source.bundle, bundle, new, words)
         model, path = open_artifact(new), model_file(new)
         side = working_side(model)
         calibration, tried = probe_pictures(own, side, model.fit)
@@ -124,13 +128,13 @@ def main(argv: Sequence[str] | None = None) -> None:
         shutil.copyfile(source.bundle, new / BUNDLE)
         write_configs(new, bundle, model)
         write_golden(new, model)
-        facts = Facts(args.license, outcomes, difference, evaluation, parity, args.title or source.name)
+        facts = Facts(args.license, outcomes, difference, evaluation, parity, words, source.name)
         write_text(new / "README.md", card(bundle, facts))
     print(f"{args.output}  {check_sums(args.output)} files, known by their digests in SHA256SUMS")
 
 
 def _export_networks(
-    args: argparse.Namespace, path: Path, bundle: Bundle, new: Path
+    args: argparse.Namespace, path: Path, bundle: Bundle, new: Path, words: Words
 ) -> tuple[dict[str, dict[str, Variant]], float]:
     """Write the denoiser, and the networks from which the tables start, each in float32; `path` is the bundle's.
 
@@ -148,7 +152,7 @@ def _export_networks(
     differences = [_export_codec(bundle, codec, args.output, new)] if codec else []
     for name in (*sources, DENOISER):  # The denoiser is opened with the others.
         model = bundle if name == DENOISER else load_bundle(path, name)
-        file, difference = export(model, new, held[name][REFERENCE].file)
+        file, difference = export(model, new, held[name][REFERENCE].file, words)
         _say(args.output, new, f"onnx/{file.name}", f"largest difference from torch {difference:.1e}")
         differences.append(difference)
     return held, max(differences)
@@ -214,7 +218,21 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--sampler", choices=SAMPLERS, help=f"sampler {where}")
     parser.add_argument("--spacing", choices=SPACINGS, help=f"timesteps {where}")
     parser.add_argument("--license", default=NOT_STATED, help="license named on the model card, such as cc-by-4.0")
-    parser.add_argument("--title", default="", help="title of the model card; default: the name of the run folder")
+    parser.add_argument(
+        "--title",
+        help="title of the page and of the model card, at most 60 characters; default: `Picture translation`, and on "
+        "the card the name of the run folder",
+    )
+    parser.add_argument(
+        "--input-name",
+        help="what the model takes, one or two words for the page, such as `sketch` (default: picture; sunrise for the "
+        "built-in scenes)",
+    )
+    parser.add_argument(
+        "--target-name",
+        help="what the model makes, for the page and the names of its files, such as `painting` (default: translation; "
+        "sunset for the built-in scenes)",
+    )
     parser.add_argument(
         "--evaluation",
         type=Path,
@@ -223,6 +241,20 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--parity", type=Path, metavar="JSON", help="parity.json, for the model card")
     return parser
+
+
+def _words(args: argparse.Namespace, data: Mapping[str, Any]) -> Words:
+    """What is asked for; else, of a model of the built-in scenes, what they show."""
+    words = NO_WORDS
+    if data.get("path") == "synthetic":
+        names = ("sunrise", "sunset")
+        words = Words("", *(names if data.get("direction", "forward") == "forward" else names[::-1]))
+    asked = {
+        name: check_line(text, f"--{name.replace('_', '-')}")
+        for name in WORDS
+        if (text := getattr(args, name)) is not None
+    }
+    return replace(words, **asked)
 
 
 def _evaluation(path: Path | None, source: RunWeights, bundle: Bundle) -> dict[str, Any] | None:
