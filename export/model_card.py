@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from export.edge.disk.reading import parse_json, read_text
 from export.edge.errors import UserError
 from export.edge.markdown import table
 from export.edge.model.bundles import Training
-from export.edge.model.layout import PHOTO
+from export.edge.model.layout import PHOTO, SAMPLER, UNROLLED
 from export.edge.model.words import NO_WORDS, Words
 from export.edge.version import __version__
 from export.publish import Outcome
@@ -77,6 +77,7 @@ def card(bundle: Bundle, facts: Facts) -> str:
     parameters = sum(parameter.numel() for parameter in bundle.model.parameters())
     known = {"license": "other", "license_name": facts.licence} if " " in facts.licence else {"license": facts.licence}
     front = {**known, "library_name": "onnxruntime", "pipeline_tag": "image-to-image"}
+    published = {outcome.name for outcome in facts.outcomes if outcome.published}
     slider = any(plan.mean_t is not None for plans in (bundle.tables or {}).values() for plan in plans.values())
     evaluation = ["Not scored against held-out pairs."]
     if facts.evaluation is not None:
@@ -106,14 +107,13 @@ def card(bundle: Bundle, facts: Facts) -> str:
         *_running(),
         "",
         f"Recommended: {diffusion['sample_steps']} steps of {diffusion['sampler']}; `sampler_config.json` has all that "
-        "a sampler in another language needs."
-        + (
-            " `--realism` 0 gives the mean of all plausible pictures, 1 the sharpest one, the default."
-            if slider
-            else ""
-        ),
+        "a sampler in another language needs.",
     ]
-    lines += _whole_graphs({outcome.name for outcome in facts.outcomes if outcome.published}, slider)
+    if slider:
+        lines[-1] += " `--realism` 0 gives the mean of all plausible pictures, 1 the sharpest one, the default."
+    lines += _loops(published, slider)
+    if photos := sorted(name for name in published if name.startswith(PHOTO)):
+        lines += ["", *photo_card.lines(photos, slider)]
     if bundle.alphas_cumprod is not None:
         lines += ["", *sampler_card.lines(diffusion)]
     lines += ["", "## Training", *_training(bundle.config, bundle.training), "", "## Evaluation", *evaluation]
@@ -128,18 +128,21 @@ def card(bundle: Bundle, facts: Facts) -> str:
     return "\n".join(lines)
 
 
-def _whole_graphs(published: set[str], slider: bool) -> list[str]:
-    """What to know of the files that do more than call the network once."""
-    lines = []
-    if "sampler.onnx" in published:
-        realism = " A third input is `realism`, float32 (1), from 0 to 1." if slider else ""
+def _loops(published: Collection[str], slider: bool) -> list[str]:
+    """What to say of the sampling loops in one graph."""
+    lines, realism = [], " A third input is `realism`, float32 (1), from 0 to 1." if slider else ""
+    if SAMPLER in published:
         lines += [
             "",
-            "`onnx/sampler.onnx` holds the whole loop: inputs `cond`, in [-1, 1], and `noise`, standard normal, both "
+            f"`onnx/{SAMPLER}` holds the whole loop: inputs `cond`, in [-1, 1], and `noise`, standard normal, both "
             f"float32 (batch, 3, height, width); output `picture`, of the same shape, in [0, 1].{realism}",
         ]
-    if photos := sorted(name for name in published if name.startswith(PHOTO)):
-        lines += ["", *photo_card.lines(photos, slider)]
+    if UNROLLED in published:
+        lines += [
+            "",
+            f"`onnx/{UNROLLED}` is the same without the operator Loop, for engines that lack it: batch 1, and the "
+            "timesteps are in it.",
+        ]
     return lines
 
 
