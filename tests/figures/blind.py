@@ -166,13 +166,14 @@ def report(key: Mapping[str, Mapping[str, Mapping[str, Sequence[str]]]], answers
 
 
 def spearman(a: Sequence[float], b: Sequence[float]) -> float:
-    """Spearman's rank correlation, ties by their mean rank."""
+    """Spearman's rank correlation, ties by their mean rank; 0 where all values of one side are the same."""
 
     def ranks(values: Sequence[float]) -> np.ndarray:
         array = np.asarray(values)
         return np.array([(array < value).sum() + ((array == value).sum() - 1) / 2 for value in array])
 
-    return float(np.corrcoef(ranks(a), ranks(b))[0, 1])
+    both = ranks(a), ranks(b)
+    return float(np.corrcoef(both)[0, 1]) if all(np.ptp(one) > 0 for one in both) else 0.0
 
 
 if __name__ == "__main__":

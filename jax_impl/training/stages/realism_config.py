@@ -22,10 +22,14 @@ class RealismStageConfig(StageConfig):
     """A trained one-pass network learns the texture of the targets, near to its own colours."""
 
     stage: str = "realism"
-    losses: tuple[LossConfig, ...] = (TextureConfig(weight=5.0), ColourConfig(weight=5.0), AnchorConfig(weight=0.2))
+    losses: tuple[LossConfig, ...] = (
+        TextureConfig(weight=5.0),
+        ColourConfig(weight=2.0, at_mean=2.5),
+        AnchorConfig(weight=0.05, at_mean=400.0),
+    )
     """Loss terms of this stage, in place of those of the run, each at most once: `texture`, `adversarial`, `colour`,
     `anchor` or any other."""
-    learning_rate: float = 3e-4
+    learning_rate: float = 6e-4
     """Largest learning rate of the network's AdamW, above 0; its course is that of optim."""
     ema_decay: float = 0.995
     """Decay of the moving average of the weights, which is what the stage publishes, from 0 (none) to below 1."""
