@@ -150,8 +150,10 @@ def plot(scored: Sequence[Scores], curves: Sequence[Curve], baselines: Sequence[
     for curve, color in zip(curves, ("#1f4e8c", "#c8102e"), strict=False):
         line = _values([one for _, one in curve.points])
         axes.plot(*line.T, color=color, linewidth=1.5, marker=".", label=f"the model by {curve.name}")
-        for (value, _), place in zip(curve.points, line, strict=True):
-            axes.annotate(f"{value:g}", place, textcoords="offset points", xytext=(4, -10), fontsize=7)
+        ends = {0: (4, 4), len(line) - 1: (-14, -10)}  # Those between would cover one another.
+        for index, offset in ends.items():
+            text = f"{curve.points[index][0]:g}"
+            axes.annotate(text, line[index], textcoords="offset points", xytext=offset, fontsize=7, color=color)
     # Points far behind would squeeze all others: they are named below the plot.
     reach = FAR * np.quantile(_values(scored), MOST, axis=0).clip(_values(scored[:1])[0])
     outside = [one for one in scored[1:] if (_values([one])[0] > reach).any()]

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jax_impl.evaluation.frontier import dominated, front, height, plot, stand, verdict
+from jax_impl.evaluation.frontier import Curve, dominated, front, height, plot, stand, verdict
 from jax_impl.evaluation.held_out import HeldOut
 from jax_impl.evaluation.memory import Nearness
 from jax_impl.evaluation.methods import Method
@@ -83,7 +83,8 @@ def test_copies_are_named_before_all_else(made: dict[str, Scores]) -> None:
 
 def test_the_plot(made: dict[str, Scores], tmp_path: Path) -> None:
     all_ = list(made.values())
-    plot(all_, [replace(s, method=replace(s.method, steps=2)) for s in all_[:2]], all_[1:], tmp_path / "frontier.png")
+    curves = [Curve("steps", [(2, all_[0]), (4, all_[1])]), Curve("realism", [(0.5, all_[1]), (1.0, all_[0])])]
+    plot(all_, curves, all_[1:], tmp_path / "frontier.png")
     with Image.open(tmp_path / "frontier.png") as picture:
         colours = picture.convert("RGB").getcolors(1 << 20)
     assert colours is not None and {c for _, c in colours} >= {(200, 16, 46), (31, 78, 140)}
