@@ -52,8 +52,8 @@ class SampleArgs:
     """Scale of classifier-free guidance, for weights trained with diffusion.cond_dropout; 1 is none. Default: what the
     weights recommend."""
     realism: float | None = None
-    """For weights trained with diffusion.slider: from 0, the mean of all plausible pictures, to 1, the sharpest.
-    Default: 1."""
+    """Realism, 0 to 1, of weights that were trained with diffusion.slider: 0 is the mean of all plausible pictures, 1
+    the sharpest one. Default: 1."""
     eta: float = 0.0
     """Share of the noise that ddim adds again in each step, 0 (none) to 1."""
     size: int | None = None
