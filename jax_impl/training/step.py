@@ -31,21 +31,40 @@ def make_train_step(problem: Problem, per_epoch: int, mesh: Mesh | None = None) 
     step. On a mesh the state is divided as `mesh.state_sharding` says, and indices, or the
     batch, by rows; metrics are on every device. Without one, everything is on one device.
     """
-    config, mesh = problem.config, mesh or single_device()
+    mesh = mesh or single_device()
 
     def train_step(
         state: TrainState, pairs: Batch, indices: jax.Array | None, total: jax.Array
     ) -> tuple[TrainState, Metrics]:
-        schedule = learning_rate(config.optim, per_epoch, total)
-        optimizer = make_optimizer(config.optim, schedule)
-        key = jax.random.fold_in(state.key, state.step)
-        drawn = draw_batch(config, key, pairs, indices)
-        drawn = jax.lax.with_sharding_constraint(drawn, rows(mesh))
-        dropout_key = jax.random.fold_in(key, DROPOUT_STREAM)
-        state, metrics = update(problem, optimizer, schedule, state, drawn, dropout_key=dropout_key, mesh=mesh)
-        return divided(mesh, state), jax.lax.with_sharding_constraint(metrics, replicated(mesh))
+        state, metrics = one_step(problem, per_epoch, mesh, state, (pairs, indices, total))
+        return divided(mesh, state), metrics
 
     return jax.jit(train_step, donate_argnums=0)
+
+
+def one_step(
+    problem: Problem,
+    per_epoch: int,
+    mesh: Mesh,
+    state: TrainState,
+    given: tuple[Batch, jax.Array | None, jax.Array],
+    source_of: Callable[[Drawn], jax.Array] | None = None,
+) -> tuple[TrainState, Metrics]:
+    """The step of `make_train_step`, not jitted: `given` are its pairs, indices and total.
+
+    `source_of`: from a batch to the pictures that the process starts from, where these are not cond.
+    """
+    pairs, indices, total = given
+    schedule = learning_rate(problem.config.optim, per_epoch, total)
+    optimizer = make_optimizer(problem.config.optim, schedule)
+    key = jax.random.fold_in(state.key, state.step)
+    drawn = draw_batch(problem.config, key, pairs, indices)
+    drawn = jax.lax.with_sharding_constraint(drawn, rows(mesh))
+    if source_of is not None:
+        drawn = drawn._replace(source=source_of(drawn))
+    dropout_key = jax.random.fold_in(key, DROPOUT_STREAM)
+    state, metrics = update(problem, optimizer, schedule, state, drawn, dropout_key=dropout_key, mesh=mesh)
+    return state, jax.lax.with_sharding_constraint(metrics, replicated(mesh))
 
 
 def update(

@@ -64,7 +64,12 @@ class DenoisingStage:
         sampler = make_sampler(problem, resolve(problem, options))
         noise = jnp.asarray(start_noise(0, problem.config.codec.state_shape(cond.shape)))
         inputs = to_unit(cond), noise, jax.random.split(jax.random.key(0), len(cond))
-        return lambda networks: to_uint8(np.asarray(sampler(*networks[DENOISER], *inputs).x0))
+
+        def pictures(networks: NamedNetworks) -> np.ndarray:
+            others = {name: weights for name, weights in networks.items() if name != DENOISER}
+            return to_uint8(np.asarray(sampler(*networks[DENOISER], *inputs, others).x0))
+
+        return pictures
 
     def publish(self, state: TrainState, open_pairs: Callable[[], Pairs | LazyPairs]) -> NamedNetworks:
         """The average of the weights, with statistics that belong to it; the raw weights where none is kept."""
