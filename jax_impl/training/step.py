@@ -17,7 +17,7 @@ from jax_impl.training.batches import DROPOUT_STREAM, Drawn, draw_batch
 from jax_impl.training.guard import check_step
 from jax_impl.training.interfaces import Batch, Metrics, StepFunction
 from jax_impl.training.mesh import divided, gathered, replicated, rows, single_device
-from jax_impl.training.objective import Problem, diffusion_loss
+from jax_impl.training.objective import Problem, diffusion_loss, picture_of
 from jax_impl.training.optim import learning_rate, make_optimizer
 from jax_impl.training.state import TrainState
 
@@ -168,15 +168,27 @@ def mean_gradient(
     return grads, metrics, stats
 
 
-def make_statistics_step(problem: Problem) -> Callable[[Tree, Tree, Batch, jax.Array | None, jax.Array], Tree]:
-    """A jitted (params, stats, pairs, indices, key) -> BatchNorm statistics of that batch alone.
+def make_statistics_step(problem: Problem) -> Callable[..., Tree]:
+    """A jitted (params, stats, pairs, indices, key, mean=None) -> BatchNorm statistics of that batch alone.
+
+    `mean`: weights and statistics of the network whose picture the process starts from, where it is not cond.
 
     The running update new = old + m (batch - old) is undone: batch = old + (new - old) / m.
     """
 
     @jax.jit
-    def statistics(params: Tree, stats: Tree, pairs: Batch, indices: jax.Array | None, key: jax.Array) -> Tree:
-        _, (_, new) = diffusion_loss(problem, params, stats, draw_batch(problem.config, key, pairs, indices))
+    def statistics(
+        params: Tree,
+        stats: Tree,
+        pairs: Batch,
+        indices: jax.Array | None,
+        key: jax.Array,
+        mean: tuple[Tree, Tree] | None = None,
+    ) -> Tree:
+        drawn = draw_batch(problem.config, key, pairs, indices)
+        if mean is not None:
+            drawn = drawn._replace(source=picture_of(problem, mean, drawn.cond, drawn.x0))
+        _, (_, new) = diffusion_loss(problem, params, stats, drawn)
         return jax.tree.map(lambda old, new: old + (new - old) / BATCH_NORM_MOMENTUM, stats, new)
 
     return statistics

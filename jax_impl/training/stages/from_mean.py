@@ -88,4 +88,4 @@ class FromMeanStage:
 
     def publish(self, state: FromMeanState, open_pairs: Callable[[], Pairs | LazyPairs]) -> NamedNetworks:
         """The average of the denoiser's weights, and the network that it starts from."""
-        return {**self._plain.publish(state.network, open_pairs), MEAN: state.mean}
+        return {**self._plain.publish(state.network, open_pairs, state.mean), MEAN: state.mean}
