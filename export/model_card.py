@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from export.edge.disk.reading import parse_json, read_text
 from export.edge.errors import UserError
 from export.edge.markdown import table
 from export.edge.model.bundles import Training
-from export.edge.model.layout import PHOTO
+from export.edge.model.layout import PHOTO, SAMPLER, UNROLLED
 from export.edge.model.words import NO_WORDS, Words
 from export.edge.version import __version__
 from export.publish import Outcome
@@ -108,12 +108,7 @@ def card(bundle: Bundle, facts: Facts) -> str:
         f"Recommended: {diffusion['sample_steps']} steps of {diffusion['sampler']}; `sampler_config.json` has all that "
         "a sampler in another language needs.",
     ]
-    if "sampler.onnx" in published:
-        lines += [
-            "",
-            "`onnx/sampler.onnx` holds the whole loop: inputs `cond`, in [-1, 1], and `noise`, standard normal, both "
-            "float32 (batch, 3, height, width); output `picture`, of the same shape, in [0, 1].",
-        ]
+    lines += _loops(published)
     if photos := sorted(name for name in published if name.startswith(PHOTO)):
         lines += ["", *photo_card.lines(photos)]
     if bundle.alphas_cumprod is not None:
@@ -128,6 +123,24 @@ def card(bundle: Bundle, facts: Facts) -> str:
         "",
     ]
     return "\n".join(lines)
+
+
+def _loops(published: Collection[str]) -> list[str]:
+    """What to say of the sampling loops in one graph."""
+    lines = []
+    if SAMPLER in published:
+        lines += [
+            "",
+            f"`onnx/{SAMPLER}` holds the whole loop: inputs `cond`, in [-1, 1], and `noise`, standard normal, both "
+            "float32 (batch, 3, height, width); output `picture`, of the same shape, in [0, 1].",
+        ]
+    if UNROLLED in published:
+        lines += [
+            "",
+            f"`onnx/{UNROLLED}` is the same without the operator Loop, for engines that lack it: batch 1, and the "
+            "timesteps are in it.",
+        ]
+    return lines
 
 
 def _way(words: Words) -> str:

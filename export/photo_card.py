@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from export.edge.model.layout import OPERATORS
+
 PYTHON = """
 import os
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # before the import
@@ -94,8 +96,10 @@ NOT_RUN = ("C#", "Kotlin", "Swift")
 
 
 def lines(files: list[str]) -> list[str]:
-    """The section of the card; `files`: names of the files, such as photo.onnx and photo_int8.onnx."""
-    named = ", ".join(f"`onnx/{file}`" for file in files)
+    """The section of the card; `files`: names of the files, such as photo.onnx, photo_int8.onnx and photo.ort."""
+    named, small = (
+        ", ".join(f"`onnx/{file}`" for file in files if file.endswith(suffix)) for suffix in (".onnx", ".ort")
+    )
     section = [
         "## From photo to photo in any language",
         f"The whole translation in one graph: {named}. Inputs: `photo`, uint8 (height, width, 3), RGB, upright, of any "
@@ -106,6 +110,12 @@ def lines(files: list[str]) -> list[str]:
         "has that the sampler starts from. A photo of no pixels, of other channels or of floats is an error of "
         "onnxruntime.",
     ]
+    if small:
+        section += [
+            "",
+            f"The same in ORT format, for a small build of onnxruntime: {small}. `onnx/{OPERATORS}` lists the "
+            "operators that the build needs.",
+        ]
     for language, (mark, code) in EXAMPLES.items():
         note = " (not run by us)" if language in NOT_RUN else ""
         section += ["", f"{language}{note}:", f"```{mark}", *code.strip().splitlines(), "```"]

@@ -10,12 +10,12 @@ import numpy as np
 import onnx
 import onnxruntime
 
-from export import photo_graph, precision, sampler_graph
+from export import photo_graph, precision, sampler_graph, unrolled_graph
 from export.edge.errors import UserError
 from export.edge.model import artifact
 from export.edge.model.artifact import open_artifact
-from export.edge.model.layout import DENOISER, SAMPLER, model_file, networks, photo_file, variants
-from export.edge.model.photo import open_photo_graph
+from export.edge.model.layout import DENOISER, SAMPLER, UNROLLED, model_file, networks, photo_file, variants
+from export.edge.model.photo import PhotoGraph, open_photo_graph
 from export.edge.model.variants import REFERENCE, VARIANTS, Variant
 from export.edge.pictures.arrays import to_float
 from export.edge.sampling.guidance import guided
@@ -77,26 +77,31 @@ def _judged(folder: Path, variant: Variant, note: str, tried: Sequence[np.ndarra
 
 
 def publish_sampler(
-    folder: Path, steps: int | None, sampler: str | None, spacing: str | None, picture: np.ndarray
+    folder: Path,
+    steps: int | None,
+    sampler: str | None,
+    spacing: str | None,
+    picture: np.ndarray,
+    file: str = SAMPLER,
 ) -> Outcome:
-    """Make `folder`/sampler.onnx from its model.onnx; the file is kept only where its picture is the host loop's.
+    """Make SAMPLER or UNROLLED in `folder` from its model.onnx; kept only where its picture is the host loop's.
 
     Raises UserError for steps, a sampler or a spacing that were asked for and cannot be; where only
     the model recommends a sampler that cannot be, the outcome says so.
     """
-    base, path = folder / VARIANTS[REFERENCE].file, folder / SAMPLER
+    base, path = folder / VARIANTS[REFERENCE].file, folder / file
     try:
         graph = sampler_graph.build(onnx.load(base), steps, sampler, spacing, _others(folder.parent))
     except UserError as error:
         if steps is not None or sampler is not None or spacing is not None:
             raise
-        return Outcome(SAMPLER, None, None, str(error), False)
-    write(path, graph)
-    difference = sampler_difference(folder, picture)
+        return Outcome(file, None, None, str(error), False)
+    write(path, unrolled_graph.build(graph) if file == UNROLLED else graph)
+    difference = sampler_difference(folder, picture, file)
     if not difference <= SAMPLER_BAR:
         path.unlink()
-        return Outcome(SAMPLER, None, None, f"it differs from the host loop by {difference:.1e}", False)
-    return Outcome(SAMPLER, None, None, f"largest difference from the host loop {difference:.1e}", True)
+        return Outcome(file, None, None, f"it differs from the host loop by {difference:.1e}", False)
+    return Outcome(file, None, None, f"largest difference from the host loop {difference:.1e}", True)
 
 
 def publish_photo(
@@ -129,12 +134,12 @@ def _others(root: Path) -> dict[str, onnx.ModelProto]:
     return {name: onnx.load(model_file(root, network=name)) for name in networks(root) if name != DENOISER}
 
 
-def photo_difference(root: Path, name: str, photos: Sequence[np.ndarray]) -> int:
+def photo_difference(root: Path, name: str, photos: Sequence[np.ndarray], graph: PhotoGraph | None = None) -> int:
     """How far a whole translation in one graph is from `export.edge` with the same variant, levels of 255.
 
-    Raises UserError where the two do not belong together.
+    `graph`: by default that of `root`. Raises UserError where the two do not belong together.
     """
-    graph, model = open_photo_graph(root, variant=name), open_artifact(root, variant=name)
+    graph, model = graph or open_photo_graph(root, variant=name), open_artifact(root, variant=name)
     if graph.weights_digest != model.weights_digest:
         raise UserError(f"{graph.path} was made from other weights than the model; export the bundle again")
     options = Options(graph.steps, graph.sampler, graph.spacing)
@@ -142,17 +147,17 @@ def photo_difference(root: Path, name: str, photos: Sequence[np.ndarray]) -> int
     return max(int(np.abs(found.astype(int) - wanted.astype(int)).max()) for found, wanted in pairs)
 
 
-def sampler_difference(folder: Path, picture: np.ndarray) -> float:
-    """How far `folder`/sampler.onnx is from the host loop around model.onnx, in [0, 1].
+def sampler_difference(folder: Path, picture: np.ndarray, file: str = SAMPLER) -> float:
+    """How far SAMPLER or UNROLLED in `folder` is from the host loop around model.onnx, in [0, 1].
 
     `picture`: uint8 (height, width, 3). Raises UserError where the two do not belong together.
     """
     model = open_artifact(folder / VARIANTS[REFERENCE].file)
-    data = artifact.read_sealed(folder / SAMPLER)
+    data = artifact.read_sealed(folder / file)
     session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
     held = session.get_modelmeta().custom_metadata_map
     if held.get("format") != sampler_graph.FORMAT or held.get("weights_digest") != model.weights_digest:
-        raise UserError(f"{folder / SAMPLER} does not belong to the model.onnx there; export the bundle again")
+        raise UserError(f"{folder / file} does not belong to the model.onnx there; export the bundle again")
     plan = model.plan(int(held["steps"]), held["sampler"], spacing=held["spacing"])
     cond, seed = to_float(picture)[None], 0
     x = np.empty(0)

@@ -10,27 +10,27 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnx
 
 from export import codec_graph
+from export.arguments import make_parser
 from export.denoiser_graph import build_graph
 from export.edge import plugins
-from export.edge.command import Parser
 from export.edge.disk.files import atomic_file, check_output_folder, write_text
 from export.edge.disk.sums import check_sums
 from export.edge.errors import UserError, run
 from export.edge.model import artifact
 from export.edge.model.artifact import open_artifact
 from export.edge.model.codec import SIDES
-from export.edge.model.layout import BUNDLE, DENOISER, FOLDER, model_file, write_networks
+from export.edge.model.layout import BUNDLE, DENOISER, FOLDER, SAMPLER, UNROLLED, model_file, write_networks
 from export.edge.model.metadata import sources_of
 from export.edge.model.variants import REFERENCE, VARIANTS, Variant
 from export.edge.model.words import NO_WORDS, WORDS, Words, check_line
-from export.edge.sampling.spacing import SPACINGS
-from export.edge.sampling.table import SAMPLERS
 from export.folder import staged, write_configs, write_golden
 from export.makers import Exported
-from export.model_card import NOT_STATED, Facts, card, evaluation_lines, parity_lines, read_report
+from export.model_card import Facts, card, evaluation_lines, parity_lines, read_report
+from export.ort_format import publish_ort
 from export.probes import listed, paint_photos, probe_pictures
 from export.publish import Outcome, publish, publish_photo, publish_sampler, write
 from export.run_weights import RunWeights, find_weights, is_run
@@ -81,16 +81,9 @@ def _folders(*folders: Path) -> Iterator[None]:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """The command line. Raises UserError for a path that cannot be used and for a graph that is not exact."""
-    args = _parser().parse_args(plugins.take(argv, "export"))
+    args = make_parser().parse_args(plugins.take(argv, "export"))
     source = find_weights(args.source)
-    check_output_folder(args.output, "--output")
-    if is_run(args.output):
-        inside = args.output / "artifact"
-        raise UserError(f"--output {args.output} is the folder of a run; name another, such as {inside}")
-    if args.output.is_dir():
-        check_output_folder(args.output / FOLDER, "--output")
-    if args.no_sampler and not args.photo and (args.steps, args.sampler, args.spacing) != (None, None, None):
-        raise UserError("--steps, --sampler and --spacing are for sampler.onnx and photo.onnx, and both are left out")
+    loops = _check(args)
     bundle = load_bundle(source.bundle)
     evaluation = _evaluation(args.evaluation, source, bundle)
     parity = _report(args.parity, "--parity", parity_lines, bundle)
@@ -102,21 +95,11 @@ def main(argv: Sequence[str] | None = None) -> None:
         model, path = open_artifact(new), model_file(new)
         side = working_side(model)
         calibration, tried = probe_pictures(own, side, model.fit)
-        outcomes: list[Outcome] = []
-        if not args.no_sampler:
-            outcomes.append(publish_sampler(path.parent, args.steps, args.sampler, args.spacing, tried[0]))
-            _tell(args.output, new, outcomes[-1])
-        names = [name for name in held[DENOISER] if name != REFERENCE]
         made = Exported(onnx.load(path), model, bundle.model, calibration)
-        for name, outcome in zip(names, publish(path.parent, names, made, tried), strict=True):
+        outcomes = []
+        for outcome in _published(args, loops, held[DENOISER], made, tried, path.parent):
             outcomes.append(outcome)
             _tell(args.output, new, outcome)
-            if not outcome.published:
-                del held[DENOISER][name]
-        photos = paint_photos(side)
-        for name in dict.fromkeys(args.photo):
-            outcomes.append(publish_photo(path.parent, name, args.steps, args.sampler, args.spacing, photos))
-            _tell(args.output, new, outcomes[-1])
         write_networks(new, held)
         shutil.copyfile(source.bundle, new / BUNDLE)
         write_configs(new, bundle, model)
@@ -124,6 +107,49 @@ def main(argv: Sequence[str] | None = None) -> None:
         facts = Facts(args.license, outcomes, difference, evaluation, parity, words, source.name)
         write_text(new / "README.md", card(bundle, facts))
     print(f"{args.output}  {check_sums(args.output)} files, known by their digests in SHA256SUMS")
+
+
+def _check(args: argparse.Namespace) -> list[str]:
+    """Find the mistakes that can be found before anything is read; the files of sampling loops that shall be made."""
+    check_output_folder(args.output, "--output")
+    if is_run(args.output):
+        inside = args.output / "artifact"
+        raise UserError(f"--output {args.output} is the folder of a run; name another, such as {inside}")
+    if args.output.is_dir():
+        check_output_folder(args.output / FOLDER, "--output")
+    loops = [name for name, made in ((SAMPLER, not args.no_sampler), (UNROLLED, args.unrolled)) if made]
+    if not loops and not args.photo and (args.steps, args.sampler, args.spacing) != (None, None, None):
+        raise UserError("--steps, --sampler and --spacing are for sampler.onnx and photo.onnx, and both are left out")
+    if args.ort and not args.photo:
+        raise UserError("--ort writes photo.onnx in another format, and --photo leaves it out; leave one of them out")
+    return loops
+
+
+def _published(
+    args: argparse.Namespace,
+    loops: Sequence[str],
+    held: dict[str, Variant],
+    made: Exported,
+    tried: Sequence[np.ndarray],
+    folder: Path,
+) -> Iterator[Outcome]:
+    """Make the loops, the variants of the network and the whole translations in `folder`.
+
+    `held`: the variants that are wanted; those that are left out are removed from it.
+    """
+    settings = (args.steps, args.sampler, args.spacing)
+    for loop in loops:
+        yield publish_sampler(folder, *settings, tried[0], loop)
+    names = [name for name in held if name != REFERENCE]
+    for name, outcome in zip(names, publish(folder, names, made, tried), strict=True):
+        if not outcome.published:
+            del held[name]
+        yield outcome
+    photos, whole = paint_photos(working_side(made.model)), list(dict.fromkeys(args.photo))
+    for name in whole:
+        yield publish_photo(folder, name, *settings, photos)
+    if args.ort:
+        yield from publish_ort(folder, whole, photos)
 
 
 def _export_networks(
@@ -162,68 +188,6 @@ def _export_codec(bundle: Bundle, graphs: Mapping[str, onnx.ModelProto], output:
     for path in paths:
         _say(output, new, f"onnx/{path.name}", f"largest difference from torch {difference:.1e}")
     return difference
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = Parser(
-        prog="python -m export.to_onnx",
-        description="Write trained weights as a folder of checked ONNX files, with all that belongs to them.",
-    )
-    parser.add_argument("source", type=Path, help="the folder of a run, or a bundle, model.safetensors")
-    parser.add_argument(
-        "--output", type=Path, default=Path("artifact"), help="folder to write, whole or not at all (default: artifact)"
-    )
-    parser.add_argument(
-        "--variants",
-        nargs="+",
-        choices=VARIANTS,
-        default=list(VARIANTS),
-        help="fp32 is always there (default: all)",
-    )
-    parser.add_argument(
-        "--calibrate",
-        type=Path,
-        metavar="DIR",
-        help="pictures like those to translate: int8 learns its values from half of them, all are tried on the "
-        "other half (default: painted ones)",
-    )
-    parser.add_argument(
-        "--photo",
-        nargs="*",
-        choices=VARIANTS,
-        default=[REFERENCE],
-        help="variants of which a whole translation is written as one graph, photo.onnx, photo_int8.onnx and so on; "
-        "none for no such file (default: fp32)",
-    )
-    parser.add_argument("--no-sampler", action="store_true", help="leave out sampler.onnx, the whole loop in one graph")
-    where = "of sampler.onnx and photo.onnx; default: what the model recommends"
-    parser.add_argument("--steps", type=int, help=f"sampling steps {where}")
-    parser.add_argument("--sampler", choices=SAMPLERS, help=f"sampler {where}")
-    parser.add_argument("--spacing", choices=SPACINGS, help=f"timesteps {where}")
-    parser.add_argument("--license", default=NOT_STATED, help="license named on the model card, such as cc-by-4.0")
-    parser.add_argument(
-        "--title",
-        help="title of the page and of the model card, at most 60 characters; default: `Picture translation`, and on "
-        "the card the name of the run folder",
-    )
-    parser.add_argument(
-        "--input-name",
-        help="what the model takes, one or two words for the page, such as `sketch` (default: picture; sunrise for the "
-        "built-in scenes)",
-    )
-    parser.add_argument(
-        "--target-name",
-        help="what the model makes, for the page and the names of its files, such as `painting` (default: translation; "
-        "sunset for the built-in scenes)",
-    )
-    parser.add_argument(
-        "--evaluation",
-        type=Path,
-        metavar="JSON",
-        help="evaluation.json, for the model card; default: evaluation/evaluation.json of the run folder",
-    )
-    parser.add_argument("--parity", type=Path, metavar="JSON", help="parity.json, for the model card")
-    return parser
 
 
 def _words(args: argparse.Namespace, data: Mapping[str, Any]) -> Words:

@@ -18,8 +18,20 @@ from export.edge.disk.sums import check_sums
 from export.edge.errors import UserError, run
 from export.edge.model.artifact import Artifact, open_artifact, open_network, read_sealed
 from export.edge.model.codec import SIDES
-from export.edge.model.layout import DENOISER, FOLDER, SAMPLER, SUMS, model_file, networks, photo_file, variants
+from export.edge.model.layout import (
+    DENOISER,
+    FOLDER,
+    SAMPLER,
+    SUMS,
+    UNROLLED,
+    model_file,
+    networks,
+    ort_file,
+    photo_file,
+    variants,
+)
 from export.folder import GOLDEN_BAR, check_golden
+from export.ort_format import ort_difference
 from export.probes import listed, opened, paint_photos, probe_pictures
 from export.publish import PHOTO_BAR, SAMPLER_BAR, photo_difference, sampler_difference
 from export.scoring import STEPS, score_files, working_side
@@ -127,7 +139,6 @@ def main(argv: Sequence[str] | None = None) -> None:
     if not args.source.is_dir():
         raise UserError(f"{args.source} is no artifact's folder; name one, or a bundle and the ONNX file made from it")
     print(f"{SUMS}: {check_sums(args.source)} files are as they were written")
-    onnx = args.source / FOLDER
     bundle, model = args.source / "model.safetensors", open_artifact(args.source)
     for name in networks(args.source):
         if name not in SIDES:
@@ -136,11 +147,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         check_codec(bundle, args.source)
     pictures, targets = _pictures(args.pictures, args.targets, model)
     check_variants(args.source, pictures, targets, args.steps, args.threads)
-    if (onnx / SAMPLER).is_file():
-        difference = sampler_difference(onnx, pictures[0])
-        print(f"{SAMPLER}: largest difference from the host loop {difference:.1e}, allowed {SAMPLER_BAR:.0e}")
-        if not difference <= SAMPLER_BAR:
-            raise UserError(f"{onnx / SAMPLER} draws other pictures than the host loop; export the bundle again")
+    check_loops(args.source / FOLDER, pictures[0])
     check_photo_graphs(args.source, working_side(model))
     levels = check_golden(args.source)
     print(f"golden picture: largest difference {levels} of 255 levels, allowed {GOLDEN_BAR}")
@@ -179,6 +186,20 @@ def check_codec(bundle: Path, folder: Path) -> None:
         raise UserError(f"the codec files of {folder} differ from torch by {difference:.1e}; export the bundle again")
 
 
+def check_loops(folder: Path, picture: np.ndarray) -> None:
+    """Print how far the sampling loops in one graph that lie in `folder` are from the host loop, for one picture.
+
+    Raises UserError where that is more than SAMPLER_BAR.
+    """
+    for loop in (SAMPLER, UNROLLED):
+        if not (folder / loop).is_file():
+            continue
+        difference = sampler_difference(folder, picture, loop)
+        print(f"{loop}: largest difference from the host loop {difference:.1e}, allowed {SAMPLER_BAR:.0e}")
+        if not difference <= SAMPLER_BAR:
+            raise UserError(f"{folder / loop} draws other pictures than the host loop; export the bundle again")
+
+
 def check_photo_graphs(folder: Path, side: int) -> None:
     """Print how far an artifact's whole translations in one graph are from `export.edge`'s, for painted photos.
 
@@ -186,12 +207,13 @@ def check_photo_graphs(folder: Path, side: int) -> None:
     """
     photos = paint_photos(side)
     for name in variants(folder):
-        if not (path := folder / FOLDER / photo_file(name)).is_file():
-            continue
-        levels = photo_difference(folder, name, photos)
-        print(f"{path.name}: largest difference from export.edge {levels} of 255 levels, allowed {PHOTO_BAR}")
-        if levels > PHOTO_BAR:
-            raise UserError(f"{path} makes other pictures than export.edge; export the bundle again")
+        for file, difference in ((photo_file(name), photo_difference), (ort_file(name), ort_difference)):
+            if not (path := folder / FOLDER / file).is_file():
+                continue
+            levels = difference(folder, name, photos)
+            print(f"{path.name}: largest difference from export.edge {levels} of 255 levels, allowed {PHOTO_BAR}")
+            if levels > PHOTO_BAR:
+                raise UserError(f"{path} makes other pictures than export.edge; export the bundle again")
 
 
 def check_variants(

@@ -210,6 +210,7 @@ def test_paths_that_cannot_be_used(bundle: str, output: str, message: str, make_
         (["--steps", "0"], r"steps 0 is outside 1 \.\.\. 100"),
         (["--steps", "3"], "ddpm adds noise in its steps"),
         (["--no-sampler", "--photo", "--sampler", "ddim"], r"photo\.onnx, and both are left out"),
+        (["--ort", "--photo"], "--ort writes photo.onnx in another format, and --photo leaves it out"),
         (["--calibrate", "{d}/none"], "--calibrate .*none is no folder"),
         (["--evaluation", "{d}/model.safetensors"], "--evaluation .* is not UTF-8 text"),
         (["--parity", "{d}/none.json"], r"--parity .*none\.json does not exist"),

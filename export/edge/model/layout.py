@@ -25,8 +25,12 @@ DENOISER = "denoiser"
 NETWORKS_FILE = "networks.json"
 SAMPLER = "sampler.onnx"
 """In the same folder as the networks: the whole sampling loop in one graph."""
+UNROLLED = "sampler_unrolled.onnx"
+"""There too: the same without the operator Loop."""
 PHOTO = "photo"
 """What the files of whole translations begin with, see `export.edge.model.photo`."""
+OPERATORS = "required_operators.config"
+"""There too, where whole translations were also written in ORT format: the operators that these need."""
 SUMS = "SHA256SUMS"
 BUNDLE = "model.safetensors"
 """The weights with all that belongs to them: in the folder of a run and in that of an artifact."""
@@ -37,10 +41,17 @@ def photo_file(variant: str) -> str:
     return f"{PHOTO}.onnx" if variant == REFERENCE else f"{PHOTO}_{variant}.onnx"
 
 
+def ort_file(variant: str) -> str:
+    """The name of the file that holds the same in onnxruntime's own format."""
+    return f"{Path(photo_file(variant)).stem}.ort"
+
+
 ARTIFACT_FILES = (
     *(f"{FOLDER}/{variant.file}" for variant in VARIANTS.values()),
     f"{FOLDER}/{SAMPLER}",
-    *(f"{FOLDER}/{photo_file(name)}" for name in VARIANTS),
+    f"{FOLDER}/{UNROLLED}",
+    *(f"{FOLDER}/{file(name)}" for name in VARIANTS for file in (photo_file, ort_file)),
+    f"{FOLDER}/{OPERATORS}",
     BUNDLE,
     "config.json",
     "preprocessor_config.json",
@@ -63,7 +74,7 @@ def ours(folder: Path) -> tuple[str, ...]:
     """ARTIFACT_FILES and the files that a folder's own `networks.json` names. Raises UserError as `networks` does."""
     held = networks(folder)
     named = (variant.file for variants in held.values() for variant in variants.values())
-    whole = (photo_file(name) for name in held[DENOISER])
+    whole = (file(name) for name in held[DENOISER] for file in (photo_file, ort_file))
     return tuple(dict.fromkeys((*ARTIFACT_FILES, *(f"{FOLDER}/{file}" for file in (*named, *whole)))))
 
 
@@ -99,10 +110,10 @@ def write_networks(folder: Path, held: Mapping[str, Mapping[str, Variant]]) -> N
 
 def _check(held: Mapping[str, Mapping[str, Variant]], path: Path) -> None:
     files = [variant.file.lower() for variants in held.values() for variant in variants.values()]
-    taken = {SAMPLER, *(photo_file(name).lower() for name in held.get(DENOISER, {}))}
+    taken = {SAMPLER, UNROLLED, *(photo_file(name).lower() for name in held.get(DENOISER, {}))}
     if len(set(files)) < len(files) or len(files) > _MOST_FILES or taken.intersection(files):
         raise UserError(
-            f"{path} would name a file twice, {SAMPLER}, {PHOTO}*.onnx, or more than {_MOST_FILES} files "
+            f"{path} would name a file twice, {SAMPLER}, {UNROLLED}, {PHOTO}*.onnx, or more than {_MOST_FILES} files "
             f"({shown(files)}); give each variant a file of its own and export again"
         )
     if lacking := [name for name in dict.fromkeys((DENOISER, *held)) if REFERENCE not in held.get(name, {})]:

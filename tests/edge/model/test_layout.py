@@ -55,7 +55,11 @@ def test_a_folder_without_the_file_may_hold_the_three_of_old(tmp_path: Path) -> 
         ("mine", EXACT | {"file": ["model.onnx"]}, "variant is"),
         ("mine", EXACT | {"file": "Model.onnx"}, "would name a file twice"),
         ("mine", EXACT | {"file": "sampler.onnx"}, r"would name a file twice, sampler\.onnx"),
-        ("mine", EXACT | {"file": "Photo_mine.onnx"}, r"would name a file twice, sampler\.onnx, photo\*\.onnx"),
+        (
+            "mine",
+            EXACT | {"file": "Photo_mine.onnx"},
+            r"would name a file twice, sampler\.onnx, sampler_unrolled\.onnx, photo\*\.onnx",
+        ),
         ("mine", EXACT | {"file": "a.onnx", "bar_db": "45"}, r"bar of a\.onnx is '45'"),
         ("mine", EXACT | {"file": "a.onnx", "bar_db": True}, r"bar of a\.onnx is True"),
         ("mine", EXACT | {"file": "a.onnx", "description": 500 * "x"}, "at most 100 characters"),
