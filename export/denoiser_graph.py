@@ -18,6 +18,7 @@ from export.edge.errors import UserError
 from export.edge.model import artifact
 from export.edge.model.codec import STATE, of_settings
 from export.edge.model.metadata import FORMAT, FORMAT_VERSION, LATER_KEYS, LIKENESS, VALUE_RANGE
+from export.edge.model.words import NO_WORDS, Words
 from export.edge.sampling.tables import timesteps_of, write_tables
 from torch_ref.weights import Bundle
 
@@ -25,7 +26,7 @@ OPSET = 18
 """Old enough for every onnxruntime since 1.14, new enough for the exporter to write it directly."""
 
 
-def build_graph(bundle: Bundle) -> onnx.ModelProto:
+def build_graph(bundle: Bundle, words: Words = NO_WORDS) -> onnx.ModelProto:
     """The network as a checked ONNX model with metadata, its digest still to be filled in.
 
     Batch, height and width are free, height and width in multiples of the network's
@@ -36,7 +37,7 @@ def build_graph(bundle: Bundle) -> onnx.ModelProto:
     cond = torch.zeros(2, model.cond_channels, 2 * model.size_multiple, 3 * model.size_multiple)
     examples = (cond[:, : model.channels].clone(), cond, torch.zeros(2, dtype=torch.int64))
     graph = trace(model, dict(zip(artifact.INPUTS, examples, strict=True)), "prediction", model.size_multiple)
-    return completed(graph, metadata(bundle), described(bundle, model.channels, model.cond_channels))
+    return completed(graph, metadata(bundle) | words.entries(), described(bundle, model.channels, model.cond_channels))
 
 
 def described(bundle: Bundle, channels: int, cond_channels: int) -> str:

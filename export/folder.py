@@ -94,7 +94,7 @@ def write_configs(folder: Path, bundle: Bundle, model: Artifact) -> None:
     `rescale_factor`, `image_mean` and `image_std` are what image processors call bytes brought to [-1, 1].
     """
     section: dict[str, Any] = dict(bundle.config["model"])
-    write_json(folder / "config.json", section | {"weights_digest": bundle.weights_digest})
+    write_json(folder / "config.json", section | model.words.entries() | {"weights_digest": bundle.weights_digest})
     preprocessor = {
         "size": {"height": model.size, "width": model.size},
         "size_multiple": model.size_multiple,

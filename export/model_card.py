@@ -14,6 +14,7 @@ from export.edge.errors import UserError
 from export.edge.markdown import table
 from export.edge.model.bundles import Training
 from export.edge.model.layout import PHOTO, SAMPLER, UNROLLED
+from export.edge.model.words import NO_WORDS, Words
 from export.edge.version import __version__
 from export.publish import Outcome
 from export.scoring import STEPS
@@ -40,8 +41,10 @@ class Facts:
     """Largest difference of model.onnx from torch."""
     evaluation: Mapping[str, Any] | None
     parity: Mapping[str, Any] | None
-    title: str = ""
-    """Of the card: what the model is called; empty for none."""
+    words: Words = NO_WORDS
+    """What the model is called, and what it turns into what."""
+    name: str = ""
+    """Of its run: the title where it has no other."""
 
 
 def read_report(
@@ -81,15 +84,17 @@ def card(bundle: Bundle, facts: Facts) -> str:
     parity = [f"ONNX against PyTorch: largest difference {facts.difference:.1e} of a prediction of unit size."]
     if facts.parity is not None:
         parity = parity_lines(facts.parity)
+    title = facts.words.title or facts.name
     lines = [
         "---",
         *(f"{key}: {json.dumps(value)}" for key, value in front.items()),
         "tags: [diffusion, image-to-image, onnx]",
         "---",
-        f"# {f'{facts.title}: paired' if facts.title else 'Paired'} picture translation by diffusion",
+        f"# {f'{title}: paired' if title else 'Paired'} picture translation by diffusion",
         "",
-        f"Turns a picture into its counterpart by a conditional diffusion model ({model['architecture']}, "
-        f"{parameters:,} parameters, trained at {data['size']} × {data['size']}, predicts {diffusion['prediction']}).",
+        f"{_way(facts.words)} a picture into its counterpart by a conditional diffusion model "
+        f"({model['architecture']}, {parameters:,} parameters, trained at {data['size']} × {data['size']}, predicts "
+        f"{diffusion['prediction']}).",
         "",
         "| a painted picture | its translation |",
         "|---|---|",
@@ -136,6 +141,13 @@ def _loops(published: Collection[str]) -> list[str]:
             "timesteps are in it.",
         ]
     return lines
+
+
+def _way(words: Words) -> str:
+    """What the model is for, as far as it is known: the beginning of a sentence."""
+    if not (words.input_name and words.target_name):
+        return "Turns"
+    return f"From {words.input_name} to {words.target_name}: turns"
 
 
 def _running() -> list[str]:

@@ -13,7 +13,7 @@ from PIL import Image, ImageOps
 session = onnxruntime.InferenceSession("onnx/photo.onnx")
 photo = np.asarray(ImageOps.exif_transpose(Image.open("photo.jpg")).convert("RGB"))
 (picture,) = session.run(["picture"], {"photo": photo, "noise": np.zeros(0, np.float32)})
-Image.fromarray(picture).save("sunset.png")
+Image.fromarray(picture).save("result.png")
 """
 JAVASCRIPT = """
 import * as ort from 'onnxruntime-node'; // in a page: 'onnxruntime-web'

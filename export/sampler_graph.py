@@ -25,6 +25,7 @@ from export.edge.errors import UserError
 from export.edge.model import artifact
 from export.edge.model.codec import DECODE, ENCODE, IDENTITY, PICTURE, STATE, Codec, read_codec
 from export.edge.model.layout import DENOISER
+from export.edge.model.words import WORDS
 from export.edge.sampling.guidance import HIDDEN
 from export.edge.sampling.table import COND, Plan, coefficients
 from export.edge.sampling.tables import choose, read_tables
@@ -157,6 +158,7 @@ def _metadata(plan: Plan, held: Mapping[str, str]) -> dict[str, str]:
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
         **{key: held[key] for key in (*pictures, *drawing, "weights_digest", "config")},
+        **{key: held[key] for key in WORDS if key in held},
         "timesteps": json.dumps(plan.t.tolist()),
         "codec": held.get("codec", Codec().to_json()),
         "output_range": OUTPUT_RANGE,

@@ -6,15 +6,17 @@ import argparse
 import contextlib
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnx
 
 from export import codec_graph
+from export.arguments import make_parser
 from export.denoiser_graph import build_graph
 from export.edge import plugins
-from export.edge.command import Parser
 from export.edge.disk.files import atomic_file, check_output_folder, write_text
 from export.edge.disk.sums import check_sums
 from export.edge.errors import UserError, run
@@ -24,11 +26,10 @@ from export.edge.model.codec import SIDES
 from export.edge.model.layout import BUNDLE, DENOISER, FOLDER, SAMPLER, UNROLLED, model_file, write_networks
 from export.edge.model.metadata import sources_of
 from export.edge.model.variants import REFERENCE, VARIANTS, Variant
-from export.edge.sampling.spacing import SPACINGS
-from export.edge.sampling.table import SAMPLERS
+from export.edge.model.words import NO_WORDS, WORDS, Words, check_line
 from export.folder import staged, write_configs, write_golden
 from export.makers import Exported
-from export.model_card import NOT_STATED, Facts, card, evaluation_lines, parity_lines, read_report
+from export.model_card import Facts, card, evaluation_lines, parity_lines, read_report
 from export.ort_format import publish_ort
 from export.probes import listed, paint_photos, probe_pictures
 from export.publish import Outcome, publish, publish_photo, publish_sampler, write
@@ -38,7 +39,9 @@ from export.verify import BAR, compare
 from torch_ref.weights import Bundle, load_bundle
 
 
-def export(bundle: Bundle, output: Path, file: str = VARIANTS[REFERENCE].file) -> tuple[Path, float]:
+def export(
+    bundle: Bundle, output: Path, file: str = VARIANTS[REFERENCE].file, words: Words = NO_WORDS
+) -> tuple[Path, float]:
     """Write the bundle's model as `file` of `output`/onnx; returns its path and its largest difference from torch.
 
     The file appears, or replaces the one that is there, only once onnxruntime has
@@ -46,7 +49,7 @@ def export(bundle: Bundle, output: Path, file: str = VARIANTS[REFERENCE].file) -
     when a folder cannot be made; then nothing is left behind.
     """
     path = output / FOLDER / file
-    model = build_graph(bundle)
+    model = build_graph(bundle, words)
     with _folders(output, path.parent), atomic_file(path) as temporary:
         temporary.write_bytes(model.SerializeToString(deterministic=True))
         artifact.seal(temporary)
@@ -78,9 +81,36 @@ def _folders(*folders: Path) -> Iterator[None]:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """The command line. Raises UserError for a path that cannot be used and for a graph that is not exact."""
-    words = plugins.take(argv, "export")
-    args = _parser().parse_args(words)
+    args = make_parser().parse_args(plugins.take(argv, "export"))
     source = find_weights(args.source)
+    loops = _check(args)
+    bundle = load_bundle(source.bundle)
+    evaluation = _evaluation(args.evaluation, source, bundle)
+    parity = _report(args.parity, "--parity", parity_lines, bundle)
+    words = _words(args, bundle.config.get("data", {}))
+    own = None if args.calibrate is None else listed(args.calibrate, "--calibrate")
+
+    with staged(args.output) as new:
+        held, difference = _export_networks(args, source.bundle, bundle, new, words)
+        model, path = open_artifact(new), model_file(new)
+        side = working_side(model)
+        calibration, tried = probe_pictures(own, side, model.fit)
+        made = Exported(onnx.load(path), model, bundle.model, calibration)
+        outcomes = []
+        for outcome in _published(args, loops, held[DENOISER], made, tried, path.parent):
+            outcomes.append(outcome)
+            _tell(args.output, new, outcome)
+        write_networks(new, held)
+        shutil.copyfile(source.bundle, new / BUNDLE)
+        write_configs(new, bundle, model)
+        write_golden(new, model)
+        facts = Facts(args.license, outcomes, difference, evaluation, parity, words, source.name)
+        write_text(new / "README.md", card(bundle, facts))
+    print(f"{args.output}  {check_sums(args.output)} files, known by their digests in SHA256SUMS")
+
+
+def _check(args: argparse.Namespace) -> list[str]:
+    """Find the mistakes that can be found before anything is read; the files of sampling loops that shall be made."""
     check_output_folder(args.output, "--output")
     if is_run(args.output):
         inside = args.output / "artifact"
@@ -92,45 +122,38 @@ def main(argv: Sequence[str] | None = None) -> None:
         raise UserError("--steps, --sampler and --spacing are for sampler.onnx and photo.onnx, and both are left out")
     if args.ort and not args.photo:
         raise UserError("--ort writes photo.onnx in another format, and --photo leaves it out; leave one of them out")
-    bundle = load_bundle(source.bundle)
-    evaluation = _evaluation(args.evaluation, source, bundle)
-    parity = _report(args.parity, "--parity", parity_lines, bundle)
-    own = None if args.calibrate is None else listed(args.calibrate, "--calibrate")
+    return loops
 
-    with staged(args.output) as new:
-        held, difference = _export_networks(args, source.bundle, bundle, new)
-        model, path = open_artifact(new), model_file(new)
-        side = working_side(model)
-        calibration, tried = probe_pictures(own, side, model.fit)
-        outcomes: list[Outcome] = []
-        for loop in loops:
-            outcomes.append(publish_sampler(path.parent, args.steps, args.sampler, args.spacing, tried[0], loop))
-            _tell(args.output, new, outcomes[-1])
-        names = [name for name in held[DENOISER] if name != REFERENCE]
-        made = Exported(onnx.load(path), model, bundle.model, calibration)
-        for name, outcome in zip(names, publish(path.parent, names, made, tried), strict=True):
-            outcomes.append(outcome)
-            _tell(args.output, new, outcome)
-            if not outcome.published:
-                del held[DENOISER][name]
-        photos = paint_photos(side)
-        for name in dict.fromkeys(args.photo):
-            outcomes.append(publish_photo(path.parent, name, args.steps, args.sampler, args.spacing, photos))
-            _tell(args.output, new, outcomes[-1])
-        for outcome in publish_ort(path.parent, list(dict.fromkeys(args.photo)), photos) if args.ort else ():
-            outcomes.append(outcome)
-            _tell(args.output, new, outcome)
-        write_networks(new, held)
-        shutil.copyfile(source.bundle, new / BUNDLE)
-        write_configs(new, bundle, model)
-        write_golden(new, model)
-        facts = Facts(args.license, outcomes, difference, evaluation, parity, args.title or source.name)
-        write_text(new / "README.md", card(bundle, facts))
-    print(f"{args.output}  {check_sums(args.output)} files, known by their digests in SHA256SUMS")
+
+def _published(
+    args: argparse.Namespace,
+    loops: Sequence[str],
+    held: dict[str, Variant],
+    made: Exported,
+    tried: Sequence[np.ndarray],
+    folder: Path,
+) -> Iterator[Outcome]:
+    """Make the loops, the variants of the network and the whole translations in `folder`.
+
+    `held`: the variants that are wanted; those that are left out are removed from it.
+    """
+    settings = (args.steps, args.sampler, args.spacing)
+    for loop in loops:
+        yield publish_sampler(folder, *settings, tried[0], loop)
+    names = [name for name in held if name != REFERENCE]
+    for name, outcome in zip(names, publish(folder, names, made, tried), strict=True):
+        if not outcome.published:
+            del held[name]
+        yield outcome
+    photos, whole = paint_photos(working_side(made.model)), list(dict.fromkeys(args.photo))
+    for name in whole:
+        yield publish_photo(folder, name, *settings, photos)
+    if args.ort:
+        yield from publish_ort(folder, whole, photos)
 
 
 def _export_networks(
-    args: argparse.Namespace, path: Path, bundle: Bundle, new: Path
+    args: argparse.Namespace, path: Path, bundle: Bundle, new: Path, words: Words
 ) -> tuple[dict[str, dict[str, Variant]], float]:
     """Write the denoiser, and the networks from which the tables start, each in float32; `path` is the bundle's.
 
@@ -148,7 +171,7 @@ def _export_networks(
     differences = [_export_codec(bundle, codec, args.output, new)] if codec else []
     for name in (*sources, DENOISER):  # The denoiser is opened with the others.
         model = bundle if name == DENOISER else load_bundle(path, name)
-        file, difference = export(model, new, held[name][REFERENCE].file)
+        file, difference = export(model, new, held[name][REFERENCE].file, words)
         _say(args.output, new, f"onnx/{file.name}", f"largest difference from torch {difference:.1e}")
         differences.append(difference)
     return held, max(differences)
@@ -167,62 +190,18 @@ def _export_codec(bundle: Bundle, graphs: Mapping[str, onnx.ModelProto], output:
     return difference
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = Parser(
-        prog="python -m export.to_onnx",
-        description="Write trained weights as a folder of checked ONNX files, with all that belongs to them.",
-    )
-    parser.add_argument("source", type=Path, help="the folder of a run, or a bundle, model.safetensors")
-    parser.add_argument(
-        "--output", type=Path, default=Path("artifact"), help="folder to write, whole or not at all (default: artifact)"
-    )
-    parser.add_argument(
-        "--variants",
-        nargs="+",
-        choices=VARIANTS,
-        default=list(VARIANTS),
-        help="fp32 is always there (default: all)",
-    )
-    parser.add_argument(
-        "--calibrate",
-        type=Path,
-        metavar="DIR",
-        help="pictures like those to translate: int8 learns its values from half of them, all are tried on the "
-        "other half (default: painted ones)",
-    )
-    parser.add_argument(
-        "--photo",
-        nargs="*",
-        choices=VARIANTS,
-        default=[REFERENCE],
-        help="variants of which a whole translation is written as one graph, photo.onnx, photo_int8.onnx and so on; "
-        "none for no such file (default: fp32)",
-    )
-    parser.add_argument(
-        "--ort",
-        action="store_true",
-        help="also write each photo*.onnx in ORT format, and the list of operators for a small build of onnxruntime",
-    )
-    parser.add_argument("--no-sampler", action="store_true", help="leave out sampler.onnx, the whole loop in one graph")
-    parser.add_argument(
-        "--unrolled",
-        action="store_true",
-        help="also write sampler_unrolled.onnx, the loop turn by turn, for engines that lack the operator Loop",
-    )
-    where = "of sampler.onnx and photo.onnx; default: what the model recommends"
-    parser.add_argument("--steps", type=int, help=f"sampling steps {where}")
-    parser.add_argument("--sampler", choices=SAMPLERS, help=f"sampler {where}")
-    parser.add_argument("--spacing", choices=SPACINGS, help=f"timesteps {where}")
-    parser.add_argument("--license", default=NOT_STATED, help="license named on the model card, such as cc-by-4.0")
-    parser.add_argument("--title", default="", help="title of the model card; default: the name of the run folder")
-    parser.add_argument(
-        "--evaluation",
-        type=Path,
-        metavar="JSON",
-        help="evaluation.json, for the model card; default: evaluation/evaluation.json of the run folder",
-    )
-    parser.add_argument("--parity", type=Path, metavar="JSON", help="parity.json, for the model card")
-    return parser
+def _words(args: argparse.Namespace, data: Mapping[str, Any]) -> Words:
+    """What is asked for; else, of a model of the built-in scenes, what they show."""
+    words = NO_WORDS
+    if data.get("path") == "synthetic":
+        names = ("sunrise", "sunset")
+        words = Words("", *(names if data.get("direction", "forward") == "forward" else names[::-1]))
+    asked = {
+        name: check_line(text, f"--{name.replace('_', '-')}")
+        for name in WORDS
+        if (text := getattr(args, name)) is not None
+    }
+    return replace(words, **asked)
 
 
 def _evaluation(path: Path | None, source: RunWeights, bundle: Bundle) -> dict[str, Any] | None:

@@ -47,6 +47,9 @@ def describe(path: Path, expect_sha256: str | None = None) -> dict[str, Any]:
         "guidance": model.guidance,
         "cond_dropout": model.cond_dropout,
         "knows_inputs": model.likeness is not None,
+        "title": model.words.title,
+        "input_name": model.words.input_name,
+        "target_name": model.words.target_name,
         "weights_digest": model.weights_digest,
         "digest": "OK",
         "sha256": sha256_file(file),
@@ -70,8 +73,9 @@ def block(known: dict[str, Any]) -> str:
     )
     versions = f"opset {known['opset']}, IR {known['ir_version']}"
     steps = f"{known['steps']} of {known['timesteps']} steps"
+    given, made = known["input_name"] or "a photo", known["target_name"] or "its translation"
     rows = {
-        "what": "a conditional diffusion model that turns a photo into its translation",
+        "what": f"a conditional diffusion model, from {given} to {made}",
         "file": f"{known['bytes'] / 1e6:.1f} MB, format {known['format']}, {versions}",
         "size": f"trained at {size} x {size} pixels ({known['fit']}); sides in multiples of {known['size_multiple']}",
         "predicts": f"{known['prediction']}, clamp {clamp}{threshold}",

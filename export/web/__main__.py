@@ -21,7 +21,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--artifact", type=Path, required=True, help="the folder that export.to_onnx wrote")
     parser.add_argument("--output", type=Path, default=Path("site"), help="folder to write the page in (default: site)")
     parser.add_argument(
-        "--examples", type=Path, metavar="DIR", help="pictures to offer on the page; default: painted ones"
+        "--examples",
+        type=Path,
+        metavar="DIR",
+        help="pictures to offer on the page; default: painted sunrises, or none where --input-name of the export was "
+        "something else",
     )
     parser.add_argument(
         "--onnxruntime-web",

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import html
 import io
 import json
+import re
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -39,17 +41,20 @@ LONGEST_EXAMPLE = 1024
 THUMBNAIL = 240
 """Pixels, the longer side of what an example is chosen by."""
 MARK = "model.json"
+MANIFEST = "page.webmanifest"
+USUAL_WORDS = {"title": "Picture translation", "input_name": "picture", "target_name": "translation"}
+"""What a model is called that does not say it."""
 EXAMPLE_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp"}
 
 
 def build_page(artifact: Path, output: Path, examples: Path | None = None, onnxruntime_web: Path | None = None) -> None:
     """Write the page for the model files in the folder `artifact` into the folder `output`.
 
-    `examples` is a folder of pictures to offer, at most MOST_EXAMPLES of them by name; None
-    paints some. `onnxruntime_web` is where `read_runtime` shall look. A page that an earlier
-    build left in `output` gives way once the new one is whole. Raises UserError for an
-    artifact without a usable model, variants of different weights, examples that cannot be
-    read, a runtime that cannot be had, and an `output` that holds anything else.
+    `examples` is a folder of pictures to offer, at most MOST_EXAMPLES of them by name; None paints sunrises, where the
+    model takes these or does not say what it takes. `onnxruntime_web` is where `read_runtime` shall look. A page that
+    an earlier build left in `output` gives way once the new one is whole. Raises UserError for an artifact without a
+    usable model, variants of different weights, examples that cannot be read, a runtime that cannot be had, and an
+    `output` that holds anything else.
     """
     check_output(output)
     files = pack(artifact, examples, onnxruntime_web)
@@ -59,8 +64,15 @@ def build_page(artifact: Path, output: Path, examples: Path | None = None, onnxr
 def pack(artifact: Path, examples: Path | None, onnxruntime_web: Path | None) -> dict[str, bytes]:
     """Everything in the folder: path, with slashes, to content."""
     models, description = _models(artifact)
-    pictures, listed = _examples(examples)
-    app: dict[str, bytes] = {**_static("app"), **models, **pictures}
+    painted = description["words"]["input"] in ("sunrise", USUAL_WORDS["input_name"])
+    pictures, listed = _examples(_given(examples) if examples else _painted() if painted else [])
+    static, (title, way) = _static("app"), _headings(description["words"])
+    manifest = json.loads(static[MANIFEST]) | {
+        "name": title,
+        "short_name": title,
+        "description": f"{way}, on this device.",
+    }
+    app: dict[str, bytes] = {**static, MANIFEST: _json(manifest), **models, **pictures}
     app |= {f"ort/{name}": data for name, data in runtime.read_runtime(onnxruntime_web).items()}
     described = {backend: [f"ort/{name}" for name in names] for backend, names in runtime.BACKENDS.items()}
     app[MARK] = _json({**description, "examples": listed, "runtime": described})
@@ -72,6 +84,7 @@ def pack(artifact: Path, examples: Path | None, onnxruntime_web: Path | None) ->
     core += [entry["file"] for entry in (first, *first["others"].values(), *codec.values())]
     core += [f"ort/{name}" for name in runtime.BACKENDS["wasm"]]
     names = {"__APP__": version, "__CORE__": json.dumps(sorted(set(core))), "__POLICY__": POLICY}
+    names |= {"__TITLE__": html.escape(title), "__WAY__": html.escape(way)}
     return {f"{version}/{name}": data for name, data in app.items()} | {
         name: _fill(data, names) for name, data in outside.items()
     }
@@ -84,6 +97,11 @@ def check_output(output: Path) -> None:
         raise UserError(
             f"--output {output} holds something else than an earlier page; remove it or name another folder"
         )
+
+
+def _headings(words: Mapping[str, str]) -> tuple[str, str]:
+    """The page's title, and the line below it."""
+    return words["title"], f"From {words['input']} to {words['target']}"
 
 
 def _static(folder: str) -> dict[str, bytes]:
@@ -134,14 +152,16 @@ def _settings(model: Artifact) -> dict[str, Any]:
     values["tables"] = None if tables is None else json.loads(write_tables(tables))
     values["codec"] = model.codec.as_entry()
     values["likeness"] = None if model.likeness is None else model.likeness.as_entry()
+    title, given, made = (getattr(model.words, name) or usual for name, usual in USUAL_WORDS.items())
+    values["words"] = {"title": title, "input": given, "target": made}
     return {**values, "timesteps": model.timesteps, "samplers": list(model.samplers), "spacings": list(SPACINGS)}
 
 
-def _examples(folder: Path | None) -> tuple[dict[str, bytes], list[dict[str, str]]]:
+def _examples(given: Sequence[tuple[str, np.ndarray]]) -> tuple[dict[str, bytes], list[dict[str, str]]]:
     """The example pictures and their thumbnails, and how the page lists them."""
     files: dict[str, bytes] = {}
     listed = []
-    for number, (title, picture) in enumerate(_painted() if folder is None else _given(folder)):
+    for number, (title, picture) in enumerate(given):
         entry = {"title": title, "file": f"examples/{number}.jpg", "thumbnail": f"examples/{number}-small.jpg"}
         files[entry["file"]] = _jpeg(_shrunk(picture, LONGEST_EXAMPLE))
         files[entry["thumbnail"]] = _jpeg(_shrunk(picture, THUMBNAIL))
@@ -189,9 +209,8 @@ def _json(value: Any) -> bytes:
 
 
 def _fill(data: bytes, names: Mapping[str, str]) -> bytes:
-    for name, value in names.items():
-        data = data.replace(name.encode(), value.encode())
-    return data
+    """The data with each of the names replaced by its value, which may hold anything."""
+    return re.sub(rb"__[A-Z]+__", lambda found: names[found[0].decode()].encode(), data)
 
 
 def _replace(output: Path, files: Mapping[str, bytes]) -> None:

@@ -36,7 +36,7 @@ def check(picture: np.ndarray, folder: Path) -> None:
 def test_python(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(folder)
     exec(compile(PYTHON, "card", "exec"), {"__name__": "__main__"})
-    with Image.open(folder / "sunset.png") as made:
+    with Image.open(folder / "result.png") as made:
         check(np.asarray(made), folder)
 
 

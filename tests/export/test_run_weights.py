@@ -12,7 +12,9 @@ from safetensors.numpy import load_file, save_file
 
 from export import to_onnx
 from export.edge.errors import UserError
+from export.edge.model.artifact import open_artifact
 from export.edge.model.bundles import Training, bundle_metadata
+from export.edge.model.words import WORDS
 from export.run_weights import find_weights
 from tests.export.test_model_card import EVALUATION
 from torch_ref.weights import load_bundle
@@ -62,6 +64,41 @@ def test_an_evaluation_of_other_weights_is_left_out_and_named(
     assert "is about other weights" in note and "the model card is written without it" in note
     card = (tmp_path / "artifact/README.md").read_text()
     assert "# Sunsets: paired" in card and "Not scored against held-out pairs." in card
+
+
+def words_of(artifact: Path) -> dict[str, str]:
+    """Of the title and the names, those that an artifact's file and its config.json say alike."""
+    file, config = open_artifact(artifact).words.entries(), json.loads((artifact / "config.json").read_text())
+    assert file == {name: config[name] for name in WORDS if name in config}
+    return file
+
+
+@pytest.mark.parametrize(
+    ("direction", "named"), [("forward", ("sunrise", "sunset")), ("reverse", ("sunset", "sunrise"))]
+)
+def test_the_built_in_scenes_have_names(run: Path, tmp_path: Path, direction: str, named: tuple[str, str]) -> None:
+    path = run / "model.safetensors"
+    with safe_open(path, framework="numpy") as file:
+        config = json.loads(file.metadata()["config"])
+    config["data"] |= {"path": "synthetic", "direction": direction}
+    tensors = load_file(path)
+    save_file(tensors, path, bundle_metadata(tensors, json.dumps(config)))
+    to_onnx.main([str(run), "--output", str(tmp_path / "artifact"), *LESS])
+    assert words_of(tmp_path / "artifact") == dict(zip(WORDS[1:], named, strict=True))
+    assert f"From {named[0]} to {named[1]}: turns a picture" in (tmp_path / "artifact/README.md").read_text()
+
+
+def test_names_are_those_that_are_given(run: Path, tmp_path: Path) -> None:
+    asked = ["--title", "Old maps", "--input-name", "drawing", "--target-name", "map"]
+    to_onnx.main([str(run), "--output", str(tmp_path / "artifact"), *LESS, *asked])
+    assert words_of(tmp_path / "artifact") == {"title": "Old maps", "input_name": "drawing", "target_name": "map"}
+    card = (tmp_path / "artifact/README.md").read_text()
+    assert "# Old maps: paired" in card and "From drawing to map: turns a picture" in card
+    with pytest.raises(
+        UserError, match=r"^--target-name '' is not one line of 1 to 60 characters; name a shorter one at export$"
+    ):
+        to_onnx.main([str(run), "--output", str(tmp_path / "other"), *LESS, "--target-name", ""])
+    assert not (tmp_path / "other").exists()
 
 
 def test_what_is_no_run_or_has_no_bundle_is_refused(run: Path, tmp_path: Path) -> None:

@@ -39,7 +39,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     source = parser.parse_args(argv).run
     with tempfile.TemporaryDirectory() as place:
         artifact, scores = Path(place) / "artifact", Path(place) / "scores"
-        words = ["--output", str(artifact), "--variants", "int8", "--no-sampler"]
+        words = ["--output", str(artifact), "--variants", "int8", "--no-sampler", "--title", "Dawn to dusk"]
         print(commands.run_apart("export", [str(source), *words]), end="")
         file = artifact / FOLDER / PRETRAINED.name
         asked = ["--artifact", str(file), "--data.path", "synthetic", "--output-dir", str(scores)]

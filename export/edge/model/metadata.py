@@ -17,6 +17,7 @@ from export.edge.errors import UserError
 from export.edge.model.codec import IDENTITY_CODEC, Codec, read_codec
 from export.edge.model.layout import DENOISER
 from export.edge.model.likeness import Likeness, read_likeness
+from export.edge.model.words import NO_WORDS, Words, read_words
 from export.edge.pictures.arrays import FITS, LARGEST_SIZE, working
 from export.edge.sampling.coordinates import placed
 from export.edge.sampling.guidance import check_guidance
@@ -107,6 +108,8 @@ class Artifact:
     """The samplers of a process that is not gaussian diffusion."""
     likeness: Likeness | None = None
     """What the training inputs look like; None where the file does not say."""
+    words: Words = NO_WORDS
+    """What the model is called, and what it turns into what."""
 
     others: Mapping[str, Denoise] = field(default_factory=dict)
     """The networks of `sources` by name, of the same form as denoise."""
@@ -231,6 +234,7 @@ def read_metadata(metadata: Mapping[str, str], denoise: Denoise, path: Path) -> 
         format_version=metadata["format_version"],
         tables=tables,
         likeness=read_likeness(metadata[LIKENESS], f"model {path}: {LIKENESS}") if LIKENESS in metadata else None,
+        words=read_words(metadata, f"model {path}"),
     )
     try:
         artifact.plan()

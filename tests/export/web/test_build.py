@@ -92,6 +92,31 @@ def test_examples_are_painted_or_given(folder_of_models: Path, tmp_path: Path) -
         assert (large.size, small.size) == ((1024, 256), (240, 60))
 
 
+def named(folder_of_models: Path, folder: Path, words: dict[str, str]) -> Path:
+    """A copy of the artifact whose files say `words`."""
+    shutil.copytree(folder_of_models, folder)
+    for path in (folder / "onnx").glob("*.onnx"):
+        proto = onnx.load(path)
+        onnx.helper.set_model_props(proto, {entry.key: entry.value for entry in proto.metadata_props} | words)
+        onnx.save(proto, path)
+        seal(path)
+    return folder
+
+
+def test_title_and_texts_are_the_artifact_s(folder_of_models: Path, tmp_path: Path) -> None:
+    words = {"title": "<b>__APP__ & Co", "input_name": "sketch", "target_name": "painting"}
+    build_page(named(folder_of_models, tmp_path / "artifact", words), tmp_path / "site")
+    app, described = parts(tmp_path / "site")
+    page = (tmp_path / "site/index.html").read_text()
+    assert page.count("&lt;b&gt;__APP__ &amp; Co") == 2 and "<b>" not in page
+    assert "From sketch to painting" in page and "sun" not in page.lower()
+    assert json.loads((app / "page.webmanifest").read_text())["name"] == words["title"]
+    assert described["words"] == {"title": words["title"], "input": "sketch", "target": "painting"}
+    assert described["examples"] == []  # The painted ones are of sunrises.
+    build_page(named(folder_of_models, tmp_path / "dawn", {"input_name": "sunrise"}), tmp_path / "site")
+    assert len(parts(tmp_path / "site")[1]["examples"]) == len(scenes.TITLES)
+
+
 def test_scenes_are_pictures_that_differ() -> None:
     painted = [scenes.paint_scene(number) for number in range(len(scenes.TITLES))]
     for picture in painted:

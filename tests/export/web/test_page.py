@@ -49,13 +49,14 @@ def test_a_photo_becomes_what_export_edge_makes_of_it(visit: Visit, folder_of_mo
     visit.arrive()
     page = visit.page
     assert page.evaluate("crossOriginIsolated") is True
+    assert page.locator("#sampler").is_hidden()
     visit.set(seed=str(SEED), steps="5")
     drop(page, source)
     visit.state("done")
     model = open_artifact(folder_of_models / "onnx/model.onnx")
     wanted = translate(model, open_picture(source), Options(steps=5), seed=SEED)
     name, found = downloaded(page)
-    assert name == f"morning-sunset-{SEED}.png"
+    assert name == f"morning-translation-{SEED}.png"
     assert wanted.std() > 30  # A picture, not a plain.
     assert furthest(found, wanted) <= 2
 
@@ -71,8 +72,7 @@ def test_a_photo_becomes_what_export_edge_makes_of_it(visit: Visit, folder_of_mo
     assert page.evaluate("getComputedStyle(document.querySelector('#after')).clipPath").startswith("inset(0")
 
     for sampler in ("heun", "dpmpp"):
-        page.select_option("#sampler", sampler)
-        page.select_option("#spacing", "logsnr")
+        visit.choose(sampler=sampler, spacing="logsnr")
         visit.draw_again()
         wanted = translate(model, open_picture(source), Options(5, sampler, "logsnr"), seed=SEED)
         assert furthest(downloaded(page)[1], wanted) <= 2
@@ -86,7 +86,8 @@ def test_a_photo_unlike_the_training_inputs_is_named(visit: Visit, tmp_path: Pat
 
     def changed(route: Any) -> None:
         answer = route.fetch()
-        route.fulfill(response=answer, json={**answer.json(), "likeness": known.as_entry()})
+        words = {"title": "", "input": "photo", "target": "ink: drawing/1"}
+        route.fulfill(response=answer, json={**answer.json(), "likeness": known.as_entry(), "words": words})
 
     page.route("**/model.json", changed)
     visit.arrive()
@@ -95,12 +96,14 @@ def test_a_photo_unlike_the_training_inputs_is_named(visit: Visit, tmp_path: Pat
     text = page.locator("#unlike").text_content() or ""
     assert page.locator("#unlike").is_visible() and "unlike the pictures" in text and "expect wrong colours" in text
     assert barriers(page) == []
+    assert page.locator("#after").get_attribute("alt") == "The ink: drawing/1 made from your picture"
+    assert downloaded(page)[0] == "photo-ink-drawing-1-0.png"
 
 
 def test_orientation_and_variants_are_followed(visit: Visit, folder_of_models: Path, tmp_path: Path) -> None:
     source = photo(tmp_path / "turned.png", orientation=6)
     visit.arrive()
-    visit.page.select_option("#variant", "int8")
+    visit.choose(variant="int8")
     visit.page.set_input_files("#file", source)
     visit.state("done")
     wanted = translate(open_artifact(folder_of_models / "onnx/model_int8.onnx"), open_picture(source))
@@ -141,7 +144,7 @@ def test_webgpu_draws_the_same_where_it_is(
         assert visit.page.locator("body").get_attribute("data-backend") == "wasm"  # software is no reason to take it
         if not visit.page.evaluate("navigator.gpu?.requestAdapter().then((adapter) => adapter !== null) ?? false"):
             pytest.skip("this Chromium has no WebGPU")
-        visit.page.select_option("#backend", "webgpu")
+        visit.choose(backend="webgpu")
         visit.page.wait_for_selector("body[data-backend=webgpu]")
         visit.page.set_input_files("#file", photo(tmp_path / "photo.png"))
         visit.state("done")
@@ -192,13 +195,13 @@ def test_a_damaged_model_is_not_run(visit: Visit, site: Path, tmp_path: Path) ->
     page, alert = visit.page, visit.page.locator("#alert")
     try:
         visit.arrive()
-        page.select_option("#variant", "int8")
+        visit.choose(variant="int8")
         alert.filter(has_text="damaged").wait_for()
     finally:
         model.write_bytes(whole)
     assert "The model file is damaged or not the one this page was made with." in (alert.text_content() or "")
     assert page.locator("body").get_attribute("data-state") != "done" and page.locator("#download").is_hidden()
-    page.select_option("#variant", "fp32")
+    visit.choose(variant="fp32")
     page.set_input_files("#file", photo(tmp_path / "photo.png"))
     visit.state("done")
     assert alert.is_hidden() and page.locator("#download").is_visible()
@@ -233,9 +236,9 @@ def test_the_page_works_without_its_server(visit: Visit, serve: Callable[[bool],
         assert page.evaluate("crossOriginIsolated") is True
         page.click("#example-list button >> nth=0")
         visit.state("done")
-        page.select_option("#variant", "int8")
+        visit.choose(variant="int8")
         page.locator("#alert").filter(has_text="The model could not be loaded").wait_for()
-        page.select_option("#variant", "fp32")
+        visit.choose(variant="fp32")
         visit.draw_again()
         assert page.locator("#alert").is_hidden()
     finally:

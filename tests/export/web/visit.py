@@ -52,6 +52,13 @@ class Visit:
         self.page.locator(f'#download:not([href="{before}"])').wait_for()
         self.state("done")
 
+    def choose(self, **values: str) -> None:
+        """Choose from lists, which the advanced settings hold."""
+        if self.page.locator("#advanced").get_attribute("open") is None:
+            self.page.click("#advanced summary")
+        for name, value in values.items():
+            self.page.select_option(f"#{name}", value)
+
     def set(self, **values: str) -> None:
         for name, value in values.items():
             self.page.fill(f"#{name}", value)

@@ -16,7 +16,7 @@ export function showExamples($, examples, choose, complain) {
         choose(new File([await response.blob()], `${title.toLowerCase().replaceAll(' ', '-')}.jpg`));
       } catch (error) {
         console.warn(error);
-        complain('This example could not be loaded. Check the connection, or choose a photo of your own.');
+        complain('This example could not be loaded. Check the connection, or choose a picture of your own.');
       }
     });
     const entry = document.createElement('li');

@@ -46,7 +46,7 @@ function complain(message) {
 /** Say where a photo is unlike those of training; `unlike`: how far it is from them, null where nobody knows. */
 function warn(unlike) {
   const times = unlike === null ? 0 : unlike;
-  $('unlike').textContent = `This photo is unlike the pictures that the model was trained on (${times.toFixed(1)} times the limit): expect wrong colours.`;
+  $('unlike').textContent = `This picture is unlike the pictures that the model was trained on (${times.toFixed(1)} times the limit): expect wrong colours.`;
   $('unlike').hidden = !(times > 1);
 }
 
@@ -81,7 +81,7 @@ function open() {
 
 function draw() {
   $('progress').removeAttribute('value');
-  $('pace').textContent = 'Opening the photo …';
+  $('pace').textContent = 'Opening the picture …';
   worker.postMessage({ kind: 'draw', id: run.id, photo: run.photo.blob, settings: run.wishes });
 }
 
@@ -141,13 +141,14 @@ const answers = {
     $('pace').textContent = index < run.steps ? `Step ${index} of ${run.steps}, about ${left} s left` : 'Finishing …';
   },
   async done({ blob, width, height, seconds, reduced, unlike }) {
-    const name = photo.name.replace(/\.[^.]*$/, '') || 'photo';
-    await stage.showResult(blob);
+    const name = photo.name.replace(/\.[^.]*$/, '') || 'picture';
+    const made = settings.model.words.target;
+    await stage.showResult(blob, made);
     $('download').href = stage.resultUrl;
-    $('download').download = `${name}-sunset-${run.wishes.seedText}.png`;
+    $('download').download = `${name}-${made.replace(/[^\p{L}\p{N}]+/gu, '-')}-${run.wishes.seedText}.png`;
     $('facts').textContent = `${width} × ${height}${reduced ? ', reduced,' : ''} in ${seconds.toFixed(1)} s`;
     warn(unlike);
-    say('The sunset is ready. Move the slider to compare, or download it.');
+    say(`The ${made} is ready. Move the slider to compare, or download it.`);
     enter('done');
     stage.reveal();
   },

@@ -18,7 +18,7 @@ const HEADER_BYTES = 1 << 20; // A JPEG's size may stand behind a large thumbnai
  * Throws PhotoError when it is no picture this browser reads, is damaged, or is too large for the device.
  */
 export async function decode(blob, pixels = Infinity) {
-  if (blob.size === 0) throw new PhotoError('This file is empty. Choose another photo.');
+  if (blob.size === 0) throw new PhotoError('This file is empty. Choose another picture.');
   const size = sizeFromHeader(new Uint8Array(await blob.slice(0, HEADER_BYTES).arrayBuffer()));
   if (size !== null) refuseHuge(size);
   let bitmap;
@@ -27,8 +27,8 @@ export async function decode(blob, pixels = Infinity) {
   } catch {
     throw new PhotoError(
       size === null
-        ? 'This file is not a picture that this browser can read. Choose a JPEG, PNG or WebP photo.'
-        : 'This photo is damaged, cut short or too large for this device. Choose another one, or a smaller copy.',
+        ? 'This file is not a picture that this browser can read. Choose a JPEG, PNG or WebP file.'
+        : 'This picture is damaged, cut short or too large for this device. Choose another one, or a smaller copy.',
     );
   }
   try {
@@ -43,7 +43,7 @@ export async function decode(blob, pixels = Infinity) {
 function refuseHuge({ width, height }) {
   if (width * height > MAX_PIXELS) {
     throw new PhotoError(
-      `This photo has ${width} × ${height} pixels, more than the limit of ${MAX_PIXELS / 1e6} million. Choose a smaller one.`,
+      `This picture has ${width} × ${height} pixels, more than the limit of ${MAX_PIXELS / 1e6} million. Choose a smaller one.`,
     );
   }
 }
@@ -58,7 +58,7 @@ function read(bitmap, scale) {
     context.drawImage(bitmap, 0, 0, width, height);
     return context.getImageData(0, 0, width, height);
   } catch {
-    throw new LargePhotoError(`This photo, ${width} × ${height} pixels, is too large for this device. Choose a smaller one.`);
+    throw new LargePhotoError(`This picture, ${width} × ${height} pixels, is too large for this device. Choose a smaller one.`);
   }
 }
 

@@ -32,6 +32,7 @@ export class Settings {
     const wrong = this.judge()[0];
     if (wrong) {
       this.$('more').open = true;
+      this.$(wrong[0]).closest('details').open = true;
       this.$(wrong[0]).focus();
       throw new Error(wrong[1]);
     }
@@ -46,7 +47,7 @@ export class Settings {
   }
 
   lock(locked) {
-    this.$('settings').querySelector('fieldset').disabled = locked;
+    for (const fields of this.$('settings').querySelectorAll('fieldset')) fields.disabled = locked;
   }
 
   values() {

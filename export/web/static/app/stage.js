@@ -18,7 +18,7 @@ export class Stage {
 
   async showPhoto({ blob, name }) {
     await this.show('before', blob);
-    this.$('before').alt = `Your photo, ${name}`;
+    this.$('before').alt = `Your picture, ${name}`;
     this.showPhotoAlone();
   }
 
@@ -33,9 +33,10 @@ export class Stage {
     canvas.hidden = false;
   }
 
-  async showResult(blob) {
+  /** `made`: what the picture is called. */
+  async showResult(blob, made) {
     await this.show('after', blob);
-    this.$('after').alt = 'The sunset drawn from your photo';
+    this.$('after').alt = `The ${made} made from your picture`;
     this.$('forming').hidden = true;
     this.$('compare').hidden = false;
     this.split(0);

@@ -117,6 +117,6 @@ function failure(id, error) {
 function describe(error) {
   if (error instanceof PhotoError) return error.message;
   console.error(error);
-  if (isMemory(error)) return 'This device has too little memory for this photo. Close other tabs, or choose a smaller one.';
+  if (isMemory(error)) return 'This device has too little memory for this picture. Close other tabs, or choose a smaller one.';
   return `This device could not draw the picture (${error?.message ?? error}). Reload the page, or try fewer pixels.`;
 }
