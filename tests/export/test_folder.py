@@ -26,11 +26,14 @@ def artifact(exported: tuple[Path, Path], tmp_path: Path) -> Path:
     return Path(shutil.copytree(exported[1].parents[1], tmp_path / "copy"))
 
 
+LOOPS = ("onnx/sampler", "onnx/photo", "onnx/required_operators")
+
+
 def test_it_holds_what_belongs_to_it(exported: tuple[Path, Path]) -> None:
     bundle, folder = load_bundle(exported[0]), exported[1].parents[1]
     there = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
     # The bundle recommends ddpm, which no loop in a graph can be; whether 8 bits pass depends on the random weights.
-    all_of_them = {name for name in ARTIFACT_FILES if not name.startswith(("onnx/sampler", "onnx/photo"))}
+    all_of_them = {name for name in ARTIFACT_FILES if not name.startswith(LOOPS)}
     assert all_of_them - {"onnx/model_int8.onnx"} <= there <= all_of_them
     assert (folder / "model.safetensors").read_bytes() == exported[0].read_bytes()
     config, preprocessor, sampler = (
