@@ -2,10 +2,11 @@
 
 Inputs, both float32: `cond`, the input picture in [-1, 1], (batch, 3, height, width), height and width multiples of the
 model's size_multiple; and `noise`, standard normal, of the same shape, or of that of a codec's state, (batch, channels,
-height / factor, width / factor); a sampler that starts from its source alone reads no more than the shape. Output:
-`picture`, of cond's shape, in [0, 1]. The codec and the network that the sampler starts from, if any, are in it. The
-timesteps and the coefficients of `export.edge.sampling.table.Plan` are baked in as constants; every turn of the loop is
-one call of `iterate`, operation for operation. The graph holds the weights once.
+height / factor, width / factor). It is in the start, or added after the first call where the start takes none; a
+sampler without noise reads no more than the shape. Output: `picture`, of cond's shape, in [0, 1]. The codec and the
+network that the sampler starts from, if any, are in it. The timesteps and the coefficients of
+`export.edge.sampling.table.Plan` are baked in as constants; every turn of the loop is one call of `iterate`, operation
+for operation. The graph holds the weights once.
 
 The noise that `export.edge` takes for a seed is `noise.normal(seed, 0, (batch, height, width, 3))`, with the channels
 then moved to the second place.
@@ -30,6 +31,7 @@ from export.edge.sampling.guidance import HIDDEN
 from export.edge.sampling.table import COND, Plan, coefficients
 from export.edge.sampling.tables import choose, read_tables
 from export.graph_nodes import OWN, Nodes, bounded, embedded, renamed
+from export.sampler_inputs import check_noise, placed
 
 FORMAT = "dawn2dusk-sampler"
 FORMAT_VERSION = "1"
@@ -75,23 +77,19 @@ def build(
     `denoiser`: as `export.to_onnx.build_graph` makes it, from whose metadata comes all that is not given here; clamp,
     threshold and guidance are always its own. `others`: the graphs of the artifact's other networks and of its codec,
     by name. Raises UserError for steps outside 1 ... T, an unknown sampler or spacing, a graph that is not given, and a
-    sampler that adds noise in its steps: the graph takes the start noise alone.
+    sampler that takes noise more than once: the graph has one input of noise.
     """
     held = {entry.key: entry.value for entry in denoiser.metadata_props}
     given = {"steps": steps, "sampler": sampler, "spacing": spacing}
     held |= {key: str(value) for key, value in given.items() if value is not None}
     plan, codec = _plan(held), read_codec(held.get("codec", Codec().to_json()), "codec")
-    if plan.noise.any():
-        raise UserError(
-            f"the sampler {held['sampler']} adds noise in its steps, and sampler.onnx takes the start noise alone; "
-            "choose --sampler ddim, dpmpp or heun"
-        )
+    check_noise(held, plan)
     clamp, threshold, guidance = (json.loads(held[key]) for key in ("clamp", "threshold", "guidance"))
     settings = LoopSettings(plan, codec, clamp, threshold, guidance, held.get("coordinates") == "true")
     outer, graphs = Nodes(), dict(others or {})
     # A turn of the loop sees the names outside it.
     state = _encoded(outer, codec, graphs)
-    cond = _placed(outer, state) if settings.placed else state
+    cond = placed(outer, state) if settings.placed else state
     zero = numpy_helper.from_array(np.zeros(1, np.float32))
     none = outer.add("ConstantOfShape", outer.add("Shape", "noise"), value=zero)
     weights = denoiser.graph.initializer
@@ -106,7 +104,8 @@ def build(
             outer.constants.extend(weights)
             weights = []
     start = _start(outer, plan, source)
-    body = _body(denoiser.graph, weights, settings, cond, start)
+    added = outer.add("Identity", "noise") if plan.noise.any() else ""
+    body = _body(denoiser.graph, weights, settings, {"cond": cond, "start": start, "noise": added})
     turns, always = outer.constant("turns", np.array(len(plan), np.int64)), outer.constant("always", np.array(True))
     x, _ = outer.add_many("Loop", [turns, always, start, none], 2, body=body)
     _unit(outer, _decoded(outer, codec, graphs, x))
@@ -200,32 +199,13 @@ def _unit(outer: Nodes, picture: str) -> None:
     outer.add("Clip", unit, *limits, output="picture")
 
 
-def _placed(outer: Nodes, cond: str) -> str:
-    """`export.edge.sampling.coordinates.with_coordinates`: the name of a cond of 5 channels."""
-    shape = outer.add("Shape", "cond")
-    zero, one, two = (outer.constant(f"axis_{axis}", np.array(axis, np.int64)) for axis in range(3))
-    one_each = outer.constant("one_channel", np.array([1], np.int64))
-    batch = outer.add("Gather", shape, outer.constant("batch_axis", np.array([0], np.int64)))
-    sides = outer.add("Gather", shape, outer.constant("side_axes", np.array([2, 3], np.int64)))
-    plane = outer.add("Concat", batch, one_each, sides, axis=0)
-    channels = []
-    for axis, others in ((2, [0, 1, 3]), (3, [0, 1, 2])):
-        count = outer.add("Gather", shape, outer.constant(f"side_{axis}", np.array(axis, np.int64)))
-        twice = outer.add("Add", outer.add("Mul", outer.add("Range", zero, count, one), two), one)
-        real, whole = (outer.add("Cast", value, to=TensorProto.FLOAT) for value in (twice, count))
-        centres = outer.add("Sub", outer.add("Div", real, whole), outer.add("Cast", one, to=TensorProto.FLOAT))
-        line = outer.add("Unsqueeze", centres, outer.constant(f"others_{axis}", np.array(others, np.int64)))
-        channels.append(outer.add("Expand", line, plane))
-    return outer.add("Concat", cond, *channels, axis=1)
-
-
 def _body(
-    denoiser: onnx.GraphProto, weights: Iterable[onnx.TensorProto], settings: LoopSettings, cond: str, start: str
+    denoiser: onnx.GraphProto, weights: Iterable[onnx.TensorProto], settings: LoopSettings, given: Mapping[str, str]
 ) -> onnx.GraphProto:
     """One turn: (number, go on, x_t, x0 of the turn before) to (go on, next x_t, x0).
 
-    `weights`: the initializers of the denoiser, unless they are outside; `cond`, `start`: the names outside of the
-    guiding picture that the network takes and of the state at the beginning.
+    `weights`: the initializers of the denoiser, unless they are outside; `given`: the names outside of `cond`, the
+    guiding picture that the network takes, `start`, the state at the beginning, and `noise`, if any is added.
     """
     plan = settings.plan
     body = Nodes(prefix=OWN + "turn.")
@@ -237,10 +217,10 @@ def _body(
     batch = body.add("Slice", body.add("Shape", "x_t"), first, second)
     body.add("Expand", body.add("Gather", times, turn, axis=0), batch, output="t")
     for node in denoiser.node:
-        body.nodes.append(renamed(node, {"cond": cond}))
+        body.nodes.append(renamed(node, {"cond": given["cond"]}))
     out = "prediction"
     if settings.guidance != 1.0:
-        out = _guided(body, denoiser, settings, cond)
+        out = _guided(body, denoiser, settings, given["cond"])
 
     def row(name: str) -> str:
         column = body.constant(name, getattr(plan, name).astype(np.float32))
@@ -254,11 +234,11 @@ def _body(
         return total
 
     x0_raw = body.add("Mul", row("x0_from_output"), out)
-    x0_raw = weighted(x0_raw, {"x0_from_x": "x_t", "x0_from_start": start})
+    x0_raw = weighted(x0_raw, {"x0_from_x": "x_t", "x0_from_start": given["start"]})
     x0 = body.add("Identity", bounded(body, x0_raw, settings.clamp, settings.threshold))
     moved = body.add("Mul", row("next_from_x0"), x0)
-    others = {"next_from_x": "x_t", "next_from_previous": previous, "next_from_start": start}
-    after = body.add("Identity", weighted(moved, others))
+    others = {"next_from_x": "x_t", "next_from_previous": previous, "next_from_start": given["start"]}
+    after = body.add("Identity", weighted(moved, others | {"noise": given["noise"]}))
     still = body.add("Identity", go_on)
     return helper.make_graph(
         body.nodes,

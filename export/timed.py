@@ -21,6 +21,7 @@ from export.edge.errors import run
 from export.edge.model.artifact import open_artifact
 from export.edge.pictures.arrays import to_float, to_uint8
 from export.edge.pictures.files import open_photo, save_picture
+from export.edge.sampling.loop import call_noise
 from export.edge.sampling.noise import start_noise, step_noise
 from export.edge.sampling.tables import Tables, choose
 from export.edge.timing import Counted, serve
@@ -120,17 +121,18 @@ def _in_torch(
 
         cond, noise = nchw(to_float(picture)[None]), nchw(start_noise(0, shape))
 
-        def added(call: int) -> torch.Tensor:
-            return nchw(step_noise(0, call, shape))
-
         bound = {"clamp": how["clamp"], "threshold": how.get("threshold", 0.0)}
         with torch.inference_mode():
             if isinstance(process, np.ndarray):
                 kind = {name: how[name] for name in ("prediction", "sampler", "spacing") if name in how}
-                walk = sample(timed, cond, noise, process, added, SamplerSettings(steps=steps, **kind, **bound))
+                settings = SamplerSettings(steps=steps, **kind, **bound)
+                walk = sample(timed, cond, noise, process, lambda call: nchw(step_noise(0, call, shape)), settings)
             else:
                 plan = choose(process, how["sampler"], steps)
-                walk = sample_by_table(timed, cond, start_by_table(plan, cond, noise), plan, added, **bound)
+                start = start_by_table(plan, cond, noise)
+                walk = sample_by_table(
+                    timed, cond, start, plan, lambda call: nchw(call_noise(plan, 0, call, shape)), **bound
+                )
             *_, last = walk
         save_picture(output, to_uint8(np.clip(last.x[0].permute(1, 2, 0).numpy(), -1.0, 1.0)), tags)
         return timed.calls, timed.seconds

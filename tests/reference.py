@@ -7,7 +7,7 @@ import ast
 import importlib
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 from unittest import mock
@@ -80,7 +80,7 @@ def page(presets: Sequence[str]) -> str:
         for parser in parsers(module):
             parts += _command(parser)
         if name == "jax_impl.train":
-            parts += _presets(module, presets)
+            parts += [*_presets(module, presets), *_processes(module)]
     return "\n".join(parts)
 
 
@@ -106,17 +106,36 @@ def _presets(module: str, presets: Sequence[str]) -> Iterator[str]:
     yield "The flags above are those of `seed`. Other presets differ in these:\n"
     for preset in presets:
         (parser, *_) = parsers(module, preset)
-        there = _flags(parser)
         yield f"**`{preset}`**. {_text((parser.description or '').rpartition(f'preset {preset}: ')[2])}\n"
-        changed = [a for name, a in there.items() if name in known and _default(a) != _default(known[name])]
-        if changed:
-            yield "| argument | default |\n|---|---|"
-            yield "".join(f"| {_name(action)} | {_default(action)} |\n" for action in changed)
-        new = {name: action for name, action in there.items() if name not in known}
-        if new:
-            yield "| further argument | default | effect |\n|---|---|---|"
-            yield "".join(_row(action) for action in new.values())
-        known |= new
+        yield from _changes(known, _flags(parser))
+        known = _flags(parser) | known
+
+
+def _processes(module: str) -> Iterator[str]:
+    """What each diffusion process changes, beside the preset's own."""
+    from jax_impl.diffusion.process import PROCESSES
+
+    known = _flags(parsers(module)[0])
+    yield "### Processes\n"
+    yield "With `--diffusion.process` the flags of `--diffusion` are those of another process, whatever the preset:\n"
+    for name, kind in PROCESSES.items():
+        there = _flags(parsers(module, "--diffusion.process", name)[0])
+        own = {flag: action for flag, action in there.items() if flag.startswith("`--diffusion.")}
+        if own.keys() - known.keys():
+            yield f"**`{name}`**. {_text((kind.__doc__ or '').partition(chr(10))[0])}\n"
+            yield from _changes(known, own)
+
+
+def _changes(known: Mapping[str, argparse.Action], there: Mapping[str, argparse.Action]) -> Iterator[str]:
+    """Tables of flags with another default than the known ones, and of flags that are not known."""
+    changed = [a for name, a in there.items() if name in known and _default(a) != _default(known[name])]
+    if changed:
+        yield "| argument | default |\n|---|---|"
+        yield "".join(f"| {_name(action)} | {_default(action)} |\n" for action in changed)
+    new = [action for name, action in there.items() if name not in known]
+    if new:
+        yield "| further argument | default | effect |\n|---|---|---|"
+        yield "".join(map(_row, new))
 
 
 def _flags(parser: argparse.ArgumentParser) -> dict[str, argparse.Action]:

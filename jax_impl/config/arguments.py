@@ -9,11 +9,13 @@ from typing import Any
 
 from export.edge import plugins
 from export.edge.errors import UserError
+from jax_impl.config.as_json import entry
 from jax_impl.config.command import read
 from jax_impl.config.fields import MOST_USED
 from jax_impl.config.presets import PRESETS
 from jax_impl.config.tree import Config
 from jax_impl.data.sources.registry import find_layout
+from jax_impl.diffusion.process import ProcessConfig
 from jax_impl.runs.bundles import read_bundle
 from jax_impl.runs.folder import read_config, read_plugins, read_settings
 
@@ -73,10 +75,22 @@ def parse(argv: Sequence[str]) -> TrainArgs:
     else:
         weights = _typed(words, "--init-from")
         start = of_preset(preset or DEFAULT_PRESET, None if weights is None else Path(weights))
-    default = TrainArgs(**_settings(start))
+    default = TrainArgs(**_settings(_by_process(start, _typed(words, "--diffusion.process"))))
     args = read(TrainArgs, words, f"{PROGRAM} {preset or ''}".rstrip(), default=default, about=_about(preset))
     find_layout(args.data, record)
     return args
+
+
+def _by_process(start: Config, name: str | None) -> Config:
+    """The settings with those of another diffusion process by their defaults, where `name` is another's.
+
+    Sample pictures then take as many steps as that process recommends. Raises UserError for an unknown process.
+    """
+    if name is None or name == start.diffusion.process:
+        return start
+    diffusion = entry(ProcessConfig, name, "--diffusion")
+    train = replace(start.train, sample_steps=diffusion.sample_steps)
+    return replace(start, diffusion=diffusion, train=train)
 
 
 def of_preset(name: str, weights: Path | None = None) -> Config:

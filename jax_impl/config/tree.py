@@ -8,6 +8,8 @@ from typing import Literal
 from jax_impl.config.checks import require, require_finite
 from jax_impl.config.data import DataConfig
 from jax_impl.config.fields import FREE_ON_RESUME, MOST_USED, ONE_WORD
+from jax_impl.diffusion.bridge import BridgeConfig  # noqa: F401  It registers the process.
+from jax_impl.diffusion.flow import FlowConfig  # noqa: F401  It registers the process.
 from jax_impl.diffusion.gaussian import DiffusionConfig
 from jax_impl.diffusion.losses import builtin as _losses  # noqa: F401  It registers our loss terms.
 from jax_impl.diffusion.losses.hybrid import HybridConfig

@@ -23,7 +23,8 @@ class DiffusionConfig(ProcessConfig):
     """Gaussian diffusion: its schedule, what the network predicts, and how to sample from it."""
 
     process: Literal["gaussian"] = "gaussian"
-    """Name of the diffusion process in the registry."""
+    """Diffusion process: gaussian, one-pass, bridge, flow or a plugin's; another than the preset's has its own settings
+    and defaults."""
     cosine_offset: float = 0.008
     """Offset s of the cosine schedule, 0 to below 1 (Nichol & Dhariwal 2021, eq. 17)."""
     beta_min: float = 1e-4

@@ -7,11 +7,13 @@ which tables samplers walk back. Training, validation, sampling and bundles know
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
 import numpy as np
 
+from export.edge.errors import UserError
 from export.edge.sampling.table import Plan
 from export.edge.sampling.tables import Tables, choose
 from jax_impl.config import tagged
@@ -38,6 +40,8 @@ class Noised(NamedTuple):
     noise: Features
     """The standard normal noise in x_t."""
     levels: Levels
+    start: Features | None = None
+    """The state at the far end, x_t for the largest t; None where that is noise alone."""
 
 
 class Published(NamedTuple):
@@ -169,10 +173,32 @@ class ProcessConfig(ABC):
         """The process; with `published`, as the bundle says that its weights were trained."""
 
 
-def tables_of(process: Process, sampler: str, steps: int) -> Published:
-    """The tables of one sampler: in the recommended number of `steps`, and in those of TABLE_STEPS up to T."""
+def tables_of(process: Process, samplers: str | Sequence[str], steps: int, spacing: str = "trailing") -> Published:
+    """The tables of one or more samplers: in the recommended number of `steps`, and in those of TABLE_STEPS up to T."""
     counts = sorted({steps, *(count for count in TABLE_STEPS if count <= process.timesteps)})
-    return Published(tables={sampler: {count: process.plan(count, sampler) for count in counts}})
+    names = [samplers] if isinstance(samplers, str) else samplers
+    return Published(
+        tables={name: {count: process.plan(count, name, spacing=spacing) for count in counts} for name in names}
+    )
+
+
+def share_of_start(timesteps: int) -> np.ndarray:
+    """u = (t + 1) / T of a process from the target to another picture, float64 (T,): 1 at T-1, 1/T at 0."""
+    return np.arange(1, timesteps + 1) / timesteps
+
+
+def check_plan(sampler: str, samplers: Sequence[str], eta: float) -> None:
+    """Raise UserError for a sampler that a process lacks, and for an eta, which none of its samplers takes."""
+    if sampler not in samplers:
+        raise UserError(f"sampler {sampler!r} is unknown; choose one of {', '.join(samplers)}")
+    if eta != 0.0:
+        raise UserError(f"eta {eta} belongs to ddim of gaussian diffusion; leave it out")
+
+
+def check_shown(config: ProcessConfig) -> None:
+    """Raise UserError for hidden input pictures, where sampling starts from them."""
+    rule = f"the process {config.process} starts from the input picture, which cannot be hidden; choose 0"
+    require(config.cond_dropout == 0.0, "diffusion.cond_dropout", config.cond_dropout, rule)
 
 
 PROCESSES = tagged.registry(ProcessConfig, "process", "diffusion process")

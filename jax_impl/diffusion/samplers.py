@@ -78,6 +78,14 @@ def noise_of(keys: Key[Array, " batch"], shape: Sequence[int], dtype: jnp.dtype)
     return draw
 
 
+def beginning_with(first: Features, step_noise: StepNoise) -> StepNoise:
+    """That noise, with `first` for the first call: the start noise, of a plan whose start takes none.
+
+    So a plan that adds noise once draws the same picture from it everywhere (`export.edge.sampling.loop.call_noise`).
+    """
+    return lambda call: jnp.where(call == 0, first, step_noise(call))
+
+
 def sample(
     denoise: Denoise,
     cond: Cond,

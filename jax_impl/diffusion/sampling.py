@@ -13,7 +13,7 @@ from export.edge.sampling.guidance import check_guidance
 from export.edge.sampling.table import Plan
 from jax_impl.diffusion.guidance import guided
 from jax_impl.diffusion.process import Bound
-from jax_impl.diffusion.samplers import Sampled, noise_of, sample, start_state
+from jax_impl.diffusion.samplers import Sampled, beginning_with, noise_of, sample, start_state
 from jax_impl.model.network import Tree
 from jax_impl.training.objective import Problem
 
@@ -83,6 +83,8 @@ def make_sampler(problem: Problem, config: SamplerConfig, kept: Sequence[int] = 
         cond = codec.encode(cond)
         start = start_state(config.plan, {DENOISER: denoise}, cond, noise)
         step_noise = noise_of(keys, start.shape[1:], jnp.dtype(start.dtype))
+        if config.plan.start_from_noise == 0.0:
+            step_noise = beginning_with(noise, step_noise)
         by = guided(denoise, config.guidance)
         sampled = sample(by, cond, start, config.plan, step_noise, config.bound, kept)
         frames = jax.vmap(codec.decode)(sampled.frames) if kept else sampled.frames

@@ -16,7 +16,7 @@ from export.edge import __main__ as edge
 from export.edge.model.artifact import open_artifact
 from export.edge.pictures.arrays import to_float
 from export.edge.pictures.files import open_picture
-from export.edge.sampling.loop import iterate
+from export.edge.sampling.loop import generate
 from export.edge.sampling.noise import start_noise
 from export.edge.translate import Options, translate
 from jax_impl import bundle, evaluate, sample, train
@@ -68,7 +68,7 @@ def assert_agreement(artifact: Path, run: Path, picture: np.ndarray) -> None:
     (in_one_call,) = session.run(
         ["picture"], {name: np.ascontiguousarray(value.transpose(0, 3, 1, 2)) for name, value in feeds.items()}
     )
-    *_, last = iterate(model.denoise, cond, noise, model.plan(), model.clamp, lambda index: noise, model.threshold)
+    *_, last = generate(model, cond, model.plan(), 5)
     draw = make_sampler(trained.problem, resolve(trained.problem))
     params = sampling_weights(trained.state)
     in_jax = draw(params, trained.state.stats, cond, noise, jax.random.split(jax.random.key(0), 1)).x0

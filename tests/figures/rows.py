@@ -34,6 +34,7 @@ _TINY = (
 _EPS, _V, _X0 = (("--diffusion.prediction", kind) for kind in ("eps", "v", "x0"))
 _AFFINE = ("--model.head", "affine")
 _BEST = (*_TINY, *_V, *_AFFINE)
+_SMALL = _words("tiny --model.patch 4 --model.width 32")
 _ATTENTION = _words("--model.attention-levels 2 --model.head-channels 32")
 
 ROWS = {
@@ -64,6 +65,14 @@ ROWS = {
     "few": Row(
         "x0, affine head, drawn in 2 DDIM steps",
         (*_TINY, *_X0, *_AFFINE, *_words("--diffusion.sampler ddim --diffusion.sample-steps 2")),
+    ),
+    "gaussian": Row("gaussian diffusion, x0, 2 steps; the network of `tiny` in blocks of 4, width 32", _SMALL),
+    "one-pass": Row("the same network, one pass", (*_SMALL, *_words("--diffusion.process one-pass"))),
+    "bridge": Row("the same network, bridge, 4 steps", (*_SMALL, *_words("--diffusion.process bridge"))),
+    "flow": Row("the same network, flow, x0, 4 steps", (*_SMALL, *_words("--diffusion.process flow"))),
+    "velocity": Row(
+        "the same network, flow, velocity, 4 steps",
+        (*_SMALL, *_words("--diffusion.process flow --diffusion.prediction velocity")),
     ),
 }
 """In the order of the table. Everything that is not named is the preset's own."""

@@ -12,11 +12,14 @@ import jax.numpy as jnp
 import numpy as np
 import torch
 
+from jax_impl.diffusion.bridge import BridgeConfig
+from jax_impl.diffusion.flow import FlowConfig
 from jax_impl.model.network import Network, flatten
 from jax_impl.training.batches import Drawn
 from jax_impl.training.objective import diffusion_loss
 from tests.parity.ladder import Line, compare, worst
 from tests.parity.subject import Subject, to_nhwc, to_torch
+from torch_ref import bridges
 from torch_ref import diffusion as reference
 from torch_ref.losses import Losses, LossSample
 from torch_ref.weights import to_jax
@@ -157,14 +160,22 @@ def _backward(subject: Subject, shape: tuple[int, int, int], dtype: str) -> Iter
 def _torch_loss(
     subject: Subject, model: torch.nn.Module, cond: torch.Tensor, x0: torch.Tensor, eps: torch.Tensor, t: torch.Tensor
 ) -> torch.Tensor:
-    """The loss of a batch in torch, for gaussian diffusion or for one pass, which has a start and no schedule."""
+    """The loss of a batch in torch; other processes than gaussian diffusion have no schedule."""
     alphas, prediction = subject.alphas_cumprod, subject.config.diffusion.prediction
-    if alphas is None:
+    one = torch.ones_like(x0[:, :1, :1, :1])
+    # No term of the presets reads these where there is no schedule.
+    levels = 0.0 * one, one
+    settings, source = subject.config.diffusion, cond[:, : x0.shape[1]]
+    share = (t + 1).to(x0.dtype) / settings.timesteps
+    if isinstance(settings, BridgeConfig):
+        x_t, goal = bridges.bridge_state(x0, source, eps, share, settings.noise), x0
+    elif isinstance(settings, FlowConfig):
+        start = source + settings.start_noise * eps
+        x_t, goal = bridges.flow_state(x0, start, share), start - x0 if prediction == "velocity" else x0
+    elif alphas is None:
         ((plan,),) = (tables.values() for tables in (subject.bundle.tables or {}).values())
         t = torch.full_like(t, int(plan.t[0]))
-        x_t, goal = reference.start_by_table(plan, cond[:, : x0.shape[1]], eps), x0
-        one = torch.ones_like(x0[:, :1, :1, :1])
-        levels = 0.0 * one, plan.start_from_noise * one
+        x_t, goal = reference.start_by_table(plan, source, eps), x0
     else:
         x_t = reference.q_sample(x0, eps, alphas, t)
         goal = reference.target(prediction, x0, eps, alphas, t)

@@ -68,16 +68,14 @@ FEW = (Walk("ddpm", 250), Walk("ddim", 2), Walk("ddim", 10, 0.5), Walk("heun", 4
 """Each sampler and each option at least once."""
 
 
-def samplers(subject: Subject, walks: Sequence[Walk] = WALKS) -> Iterator[Line]:
+def samplers(subject: Subject, walks: Sequence[Walk] | None = None) -> Iterator[Line]:
     """The clean estimate of the last call, before it is bounded, by JAX, torch, onnxruntime and diffusers.
 
-    Of a process without a schedule, its own tables in place of `walks`; diffusers does not know them.
+    By default of WALKS, or of a process without a schedule of all its tables; diffusers does not know those.
     """
-    if subject.bundle.tables is not None:
-        for sampler, tables in subject.bundle.tables.items():
-            for steps in tables:
-                yield from short_walk(subject, Walk(sampler, steps))
-        return
+    if walks is None:
+        tables = subject.bundle.tables
+        walks = WALKS if tables is None else [Walk(name, steps) for name, plans in tables.items() for steps in plans]
     for walk in walks:
         yield from (long_walk if walk.steps > 50 else short_walk)(subject, walk)
 
@@ -166,7 +164,7 @@ StepNoise = Callable[[int], np.ndarray]
 def _jax(subject: Subject, cond: np.ndarray, x_T: np.ndarray, step_noise: StepNoise, walk: Walk) -> np.ndarray:
     diffusion = subject.config.diffusion
     plan = subject.problem.process.plan(walk.steps, walk.sampler, walk.eta, spacing=walk.spacing)
-    z = np.stack([step_noise(i) for i in range(walk.steps)]) if plan.noise.any() else None
+    z = np.stack([step_noise(i) for i in range(len(plan))]) if plan.noise.any() else None
     with jax.enable_x64(x_T.dtype == np.float64):
         params, stats = (
             jax.tree.map(lambda a: jnp.asarray(a, x_T.dtype), tree) for tree in (subject.params, subject.stats)

@@ -22,8 +22,10 @@ from jax_impl.config.presets import PRESETS
 from jax_impl.config.tree import Config
 from jax_impl.data.batches import batch_indices
 from jax_impl.data.loader import load
+from jax_impl.diffusion.bridge import BridgeConfig
+from jax_impl.diffusion.flow import FlowConfig
 from jax_impl.diffusion.one_pass import OnePassConfig
-from jax_impl.diffusion.process import Published
+from jax_impl.diffusion.process import ProcessConfig, Published
 from jax_impl.model.network import Network, Tree, flatten, outline
 from jax_impl.model.registry import NetworkConfig
 from jax_impl.model.seed_unet import SeedModelConfig
@@ -35,6 +37,11 @@ from torch_ref.weights import Bundle, build_model, load_bundle, to_jax
 TRAINING_STEPS = {"seed": 400}
 """Enough that a picture drawn by the narrow network is not mostly at the clamp, where any two implementations agree;
 150 for the other presets."""
+FROM_THE_INPUT: dict[str, ProcessConfig] = {
+    "bridge": BridgeConfig(sampler="dbim2"),
+    "flow": FlowConfig(sampler="heun", prediction="velocity"),
+}
+"""Processes that no preset has, by name."""
 
 
 @dataclass(frozen=True)
@@ -99,14 +106,17 @@ def to_nhwc(pictures: torch.Tensor) -> np.ndarray:
     return pictures.detach().numpy().transpose(0, 2, 3, 1)
 
 
-def narrow(preset: str) -> Config:
-    """The preset with few channels, little data and a short warm-up; all else that decides what is computed stays.
+def narrow(name: str) -> Config:
+    """A preset with few channels, little data and a short warm-up; all else that decides what is computed stays.
 
-    Except that there is one block on each level, where the presets have two, that one pass starts from noise, so that
+    `name`: the preset's, or with a process of FROM_THE_INPUT in place of its own, such as tiny+bridge. What changes is
+    that there is one block on each level, where the presets have two, that one pass starts from noise, so that
     its state is not zero, and that `base` takes the options that no preset takes: attention to cond, coordinates, fixed
     resampling, the time added.
     """
+    preset, _, process = name.partition("+")
     config = PRESETS[preset]()
+    config = replace(config, diffusion=FROM_THE_INPUT[process]) if process else config
     if isinstance(config.diffusion, OnePassConfig):
         config = replace(config, diffusion=replace(config.diffusion, start_noise=0.5))
     augment = replace(config.data.augment, rotation=0.0, perspective=0.0, jitter_probability=0.0)

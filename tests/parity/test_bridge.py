@@ -32,6 +32,7 @@ from export.edge.sampling.tables import write_tables
 from jax_impl.config.as_json import from_json, to_json
 from jax_impl.config.data import DataConfig
 from jax_impl.config.tree import Config
+from jax_impl.diffusion import bridge, flow
 from jax_impl.diffusion.losses.hybrid import HybridConfig
 from jax_impl.diffusion.losses.registry import Losses
 from jax_impl.diffusion.process import Bound
@@ -55,14 +56,21 @@ NOISE = start_noise(SEED, SHAPE)
 
 
 def everything() -> Plan:
-    """A table without sense in which every column but the noise, which sampler.onnx refuses, has a part."""
+    """A table without sense in which every column but the noise, which sampler.onnx takes once alone, has a part."""
     rng = np.random.default_rng(1)
     columns = {name: rng.uniform(0.1, 0.4, 6) for name in COLUMNS if name != "noise"}
     start = {"start_from_source": 0.75, "start_from_noise": 0.5}
     return Plan.from_columns({"t": [90, 60, 60, 30, 20, 0], **columns, **start})
 
 
-PLANS = {"bridge": Bridge(BridgeConfig()).plan(5, "bridge"), "everything": everything()}
+PLANS = {
+    "bridge": Bridge(BridgeConfig()).plan(5, "bridge"),
+    "everything": everything(),
+    # It adds noise after the first call.
+    "dbim2": bridge.BridgeConfig(timesteps=100).create().plan(5, "dbim2"),
+    # Five calls: two of each step but the last.
+    "heun": flow.FlowConfig(timesteps=100, prediction="velocity").create().plan(3, "heun"),
+}
 
 
 def picture(plan: Plan, clamp: float | None) -> np.ndarray:
@@ -74,7 +82,7 @@ def picture(plan: Plan, clamp: float | None) -> np.ndarray:
         raw = row["x0_from_output"] * (GAIN * x + t / 1000 * COND) + row["x0_from_x"] * x + row["x0_from_start"] * start
         previous, x0 = x0, raw if clamp is None else raw.clip(-clamp, clamp)
         x = row["next_from_x"] * x + row["next_from_x0"] * x0 + row["next_from_previous"] * previous
-        x = x + row["next_from_start"] * start
+        x = x + row["next_from_start"] * start + row["noise"] * NOISE
     return x
 
 

@@ -22,6 +22,8 @@ from tests.parity.subject import Subject
 
 every_preset = pytest.mark.parametrize("subject", [name for name in PRESETS if name != "realism"], indirect=True)
 """Also those that are too dear for the levels that train and draw. `realism` has the network and process of `sharp`."""
+OTHERS = {"tiny+bridge": (Walk("dbim2", 4), Walk("i2sb", 2)), "tiny+flow": (Walk("heun", 4), Walk("ab2", 4))}
+"""Presets with a process that none has, and some of its samplers."""
 
 
 def line(absolute: float, tolerance: float = 1e-3, relative: float = 0.0) -> Line:
@@ -152,7 +154,7 @@ def test_whole_network(subject: Subject) -> None:
     assert len(lines) - len(statistics) == 8 + 6
 
 
-@every_preset
+@pytest.mark.parametrize("subject", [*(name for name in PRESETS if name != "realism"), *OTHERS], indirect=True)
 def test_loss_and_gradients(subject: Subject) -> None:
     lines = list(gradients(subject, size=subject.config.data.size, batch=4))
     assert_all_pass(lines, {"JAX · torch"}, {"float32", "float64"})
@@ -182,6 +184,15 @@ def test_a_process_of_tables(subject: Subject, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="level d needs a noise schedule, and the process one-pass has none"):
         main([path, "--levels", "bd", "--output", str(tmp_path / "parity")])
     assert not (tmp_path / "parity").exists()
+
+
+@pytest.mark.parametrize(("subject", "walks"), OTHERS.items(), indirect=["subject"], ids=list(OTHERS))
+def test_walks_from_the_input_picture(subject: Subject, walks: tuple[Walk, ...]) -> None:
+    lines = list(samplers(subject, walks))
+    assert_all_pass(
+        lines, {"JAX · torch", "onnxruntime · torch", "torch · torch in float64", "torch"}, {"float32", "float64"}
+    )
+    assert all(any(one.what.startswith(f"{walk}, ") for one in lines) for walk in walks)
 
 
 @pytest.mark.parametrize(

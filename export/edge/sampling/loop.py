@@ -66,8 +66,18 @@ def generate(model: Model, cond: np.ndarray, plan: Plan, seed: int, denoise: Den
     start = start_state(plan, source_picture(plan, model.networks, cond, shape[-1]), seed, shape)
     called = model.denoise if denoise is None else denoise
     return iterate(
-        called, cond, start, plan, model.clamp, lambda index: step_noise(seed, index, shape), model.threshold
+        called, cond, start, plan, model.clamp, lambda index: call_noise(plan, seed, index, shape), model.threshold
     )
+
+
+def call_noise(plan: Plan, seed: int, index: int, shape: tuple[int, ...]) -> np.ndarray:
+    """The noise of call `index`, from 0, float32 of `shape`, standard normal.
+
+    Where the start takes no noise, that of the first call is the start noise: a plan that adds no other has one input
+    of noise, like a plan that starts from it.
+    """
+    first = index == 0 and plan.start_from_noise == 0.0
+    return start_noise(seed, shape) if first else step_noise(seed, index, shape)
 
 
 def final(calls: Iterable[Call]) -> np.ndarray:

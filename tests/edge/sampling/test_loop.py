@@ -10,7 +10,7 @@ import pytest
 
 from export.edge.errors import UserError
 from export.edge.model.artifact import Artifact, open_artifact
-from export.edge.sampling.loop import final, generate, iterate, source_picture, start_state
+from export.edge.sampling.loop import call_noise, final, generate, iterate, source_picture, start_state
 from export.edge.sampling.noise import start_noise, step_noise
 from export.edge.sampling.table import COLUMNS, Plan
 from tests.edge.conftest import MakeModel, bridge
@@ -43,6 +43,18 @@ def test_generate_is_iterate_from_the_noise_of_the_seed(model: Artifact) -> None
     for before, call in pairwise(ours):
         assert before.x is call.x_t
     np.testing.assert_array_equal(final(ours), ours[-1].x)
+
+
+def test_the_start_noise_goes_to_the_first_call_where_the_start_takes_none(model: Artifact) -> None:
+    noisy = replace(bridge(), noise=np.array([0.5, 0.25, 0.0, 0.0]))
+    assert noisy.start_from_noise == 0.0
+    added = [call_noise(noisy, 3, index, SHAPE) for index in range(2)]
+    np.testing.assert_array_equal(added, [start_noise(3, SHAPE), step_noise(3, 1, SHAPE)])
+    np.testing.assert_array_equal(
+        call_noise(replace(noisy, start_from_noise=0.1), 3, 0, SHAPE), step_noise(3, 0, SHAPE)
+    )
+    quiet, first = (next(generate(model, COND, plan, 3)).x for plan in (bridge(), noisy))
+    np.testing.assert_allclose(first - quiet, 0.5 * start_noise(3, SHAPE), atol=1e-6)
 
 
 def test_a_start_mixes_source_and_noise() -> None:

@@ -39,8 +39,9 @@ const answer = {
     const plan = sampler.makePlan(model, steps, name, 'trailing');
     const photo = Float32Array.from(cond);
     const network = async (x, t) => x.map((v, i) => f(f(f(gain) * v) + f(f(t * 0.001) * photo[i])));
-    let x = sampler.startState(plan, photo, Float32Array.from(noise));
-    for await (const step of sampler.iterate(network, x, plan.rows, model.clamp, model.threshold, () => null)) x = step.x;
+    const z = Float32Array.from(noise);
+    let x = sampler.startState(plan, photo, z);
+    for await (const step of sampler.iterate(network, x, plan.rows, model.clamp, model.threshold, () => z)) x = step.x;
     return x;
   },
   async draw({ plan, start, clamp, threshold, scale, noises }) {

@@ -13,6 +13,8 @@ from jax_impl.config.arguments import parse
 from jax_impl.config.command import OTHER_NAMES
 from jax_impl.config.presets import PRESETS
 from jax_impl.data.sources.registry import SOURCES
+from jax_impl.diffusion.bridge import BridgeConfig
+from jax_impl.diffusion.flow import FlowConfig
 from jax_impl.diffusion.losses.hybrid import HybridConfig
 from jax_impl.model.seed_unet import SeedModelConfig
 from jax_impl.model.unet import UNetModelConfig
@@ -43,6 +45,17 @@ def test_preset_with_overrides() -> None:
     assert args.train == PRESETS["tiny"]().train
 
 
+def test_a_process_that_is_not_the_presets_has_its_own_defaults() -> None:
+    config = parse(["tiny", "--diffusion.process", "bridge", "--diffusion.noise", "0.5"]).settings()
+    assert config.diffusion == BridgeConfig(noise=0.5)
+    assert replace(config, diffusion=PRESETS["tiny"]().diffusion, train=PRESETS["tiny"]().train) == PRESETS["tiny"]()
+    assert config.train.sample_steps == config.diffusion.sample_steps
+    assert parse(["quick", "--diffusion.process=flow"]).diffusion == FlowConfig()
+    assert parse(["tiny", "--diffusion.process", "one-pass"]).train.sample_steps == 1
+    # The preset's own keeps what the preset says of it.
+    assert parse(["tiny", "--diffusion.process", "gaussian"]).diffusion == PRESETS["tiny"]().diffusion
+
+
 def test_a_setting_out_of_range_names_itself() -> None:
     with pytest.raises(UserError, match=r"train\.epochs is 0"):
         parse(["tiny", "--train.epochs", "0"])
@@ -56,6 +69,16 @@ def test_a_setting_out_of_range_names_itself() -> None:
         (["photos"], "preset is 'photos': choose one of seed, tiny, [a-z, ]*$"),
         (["tiny", "--lr", "3"], r"--lr 3; did you mean --optim.learning-rate\?"),
         (["tiny", "--batch_size=3"], r"--batch-size=3; did you mean --train.batch-size\?"),
+        (["tiny", "--diffusion.process", "bridg"], "process is 'bridg': choose one of bridge, flow.* mean bridge"),
+        (
+            ["tiny", "--diffusion.process", "bridge", "--diffusion.noise", "0"],
+            r"diffusion\.noise is 0\.0: choose a value",
+        ),
+        (
+            ["tiny", "--diffusion.process", "flow", "--diffusion.prediction", "v"],
+            "'v' is unknown; choose one of x0, vel",
+        ),
+        (["sharp", "--diffusion.process", "flow"], "process is 'flow': the stage realism trains one-pass"),
         (["--train.epochs", "x"], "--train.epochs: .*'x'"),
         (["base", "--data.fit", "mirror"], r"--data.fit: 'mirror' is unknown; choose one of .*stretch"),
     ],

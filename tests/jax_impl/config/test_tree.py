@@ -105,8 +105,11 @@ def test_settings_of_before_there_were_processes_and_losses() -> None:
         ('{"losses": [["hybrid"]]}', "config.losses.term is None: choose one of adversarial"),
         ('{"losses": ["structure"]}', "config.losses.term is 'structure': choose one of adversarial, anchor"),
         ('{"losses": [{"term": "hybrid", "weighting": "p2"}]}', "uniform, min_snr"),
-        ('{"diffusion": {"process": "bridge"}}', "config.diffusion.process is 'bridge': choose one of gaussian"),
-        ('{"diffusion": {"process": ["gaussian"]}}', "choose one of gaussian"),
+        (
+            '{"diffusion": {"process": "rectified"}}',
+            "config.diffusion.process is 'rectified': choose one of bridge, flow",
+        ),
+        ('{"diffusion": {"process": ["gaussian"]}}', "choose one of bridge, flow, gaussian"),
     ],
 )
 def test_unknown_terms_and_processes_are_named(text: str, part: str) -> None:

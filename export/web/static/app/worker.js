@@ -90,7 +90,9 @@ async function drawOn(network, id, photo, { seed, steps, sampler, spacing, guida
   self.postMessage({ kind: 'start', id, steps: plan.rows.length });
   await show(0);
   await breathe(id);
-  for await (const step of iterate(denoise, x, plan.rows, model.clamp, model.threshold, (index) => noise(index + 1))) {
+  // Where the start takes no noise, the first call has that of the start.
+  const added = (index) => noise(index === 0 && plan.startFromNoise === 0 ? START : index + 1);
+  for await (const step of iterate(denoise, x, plan.rows, model.clamp, model.threshold, added)) {
     x = step.x;
     await show(step.index + 1);
     await breathe(id);

@@ -1,0 +1,79 @@
+"""Training of the processes that start from the input picture: resumed, bundled, started from a bundle."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from export.edge.errors import UserError
+from export.edge.model.layout import BUNDLE
+from jax_impl.config.tree import Config
+from jax_impl.data.loader import load
+from jax_impl.diffusion.bridge import BridgeConfig
+from jax_impl.diffusion.flow import FlowConfig
+from jax_impl.diffusion.process import ProcessConfig
+from jax_impl.runs.bundles import open_bundle
+from jax_impl.runs.folder import open_run
+from jax_impl.train import train
+from jax_impl.training import feed as feed_module
+from jax_impl.training.report import METRICS_LOG, read_log
+from jax_impl.training.state import to_arrays
+
+PROCESSES = {"bridge": BridgeConfig(sample_steps=2), "flow": FlowConfig(sample_steps=2, prediction="velocity")}
+
+
+@pytest.mark.parametrize("process", PROCESSES.values(), ids=list(PROCESSES))
+def test_an_interrupted_run_resumes_to_the_bit_and_is_bundled(
+    process: ProcessConfig, small_config: Callable[..., Config], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = dataclasses.replace(small_config(epochs=2, sample_steps=2), diffusion=process)
+    pairs = load(config.data, "train"), load(config.data, "val")
+    assert train(config, tmp_path / "unbroken", *pairs) == 0
+    left, batch_indices = 5, feed_module.batch_indices
+
+    def signalling(*args: int) -> np.ndarray:
+        nonlocal left
+        left -= 1
+        if left == 0:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return batch_indices(*args)
+
+    monkeypatch.setattr(feed_module, "batch_indices", signalling)
+    assert train(config, tmp_path / "run", *pairs) == signal.SIGTERM
+    monkeypatch.undo()
+    assert train(config, tmp_path / "run", *pairs, resume=True) == 0
+    states = [open_run(tmp_path / name).state for name in ("run", "unbroken")]
+    assert [int(state.step) for state in states] == [6, 6]
+    found, wanted = map(to_arrays, states)
+    assert found.keys() == wanted.keys()
+    for name, array in found.items():
+        np.testing.assert_array_equal(array, wanted[name], err_msg=name)
+    logs = [(tmp_path / name / METRICS_LOG).read_text() for name in ("run", "unbroken")]
+    assert logs[0] == logs[1]
+    assert all(np.isfinite(record["loss"]) for record in read_log(tmp_path / "run") if "loss" in record)
+    problem, *_ = open_bundle(tmp_path / "run" / BUNDLE)
+    assert problem.config.diffusion == process
+    published = process.create().published().tables
+    assert published is not None and problem.process.tables is not None
+    assert {name: set(plans) for name, plans in problem.process.tables.items()} == {
+        name: set(plans) for name, plans in published.items()
+    }
+
+
+def test_training_starts_from_a_network_that_says_the_same(
+    trained_run: Path, small_config: Callable[..., Config], tmp_path: Path
+) -> None:
+    """That of gaussian diffusion says x0, which is no velocity."""
+    config = dataclasses.replace(small_config(epochs=1, sample_steps=2), diffusion=PROCESSES["bridge"])
+    pairs = load(config.data, "train"), load(config.data, "val")
+    weights = trained_run / BUNDLE
+    assert train(config, tmp_path / "run", *pairs, init_from=weights) == 0
+    other = dataclasses.replace(config, diffusion=PROCESSES["flow"])
+    with pytest.raises(UserError, match=r"with diffusion\.prediction x0, not velocity; add --diffusion\.prediction x0"):
+        train(other, tmp_path / "other", *pairs, init_from=weights)
