@@ -19,13 +19,13 @@ from jax_impl.data.sources.registry import open_source
 from jax_impl.devices import LESS_TRAINING, memory_errors, start_devices
 from jax_impl.runs.folder import check_resume, read_config
 from jax_impl.runs.plan import read_plan
-from jax_impl.training import board
 from jax_impl.training.compiled import keep_programs
 from jax_impl.training.dry_run import describe_run
 from jax_impl.training.interfaces import Callback
 from jax_impl.training.leadership import is_primary
 from jax_impl.training.lines import Lines
 from jax_impl.training.lock import LOCK, run_lock
+from jax_impl.training.loggers import check_libraries
 from jax_impl.training.loop import describe_finished, is_finished, train_stages
 from jax_impl.training.mesh import make_mesh
 from jax_impl.training.processes import join, process_group
@@ -100,8 +100,7 @@ def prepare(args: TrainArgs) -> Config:
     check_text(folder, "--output-dir")
     if folder.exists() and not folder.is_dir():
         raise UserError(f"--output-dir {folder} is a file; name a folder")
-    if config.train.tensorboard:
-        board.library()
+    check_libraries(config)
     if not args.resume:
         check_new(folder)
         return config

@@ -12,13 +12,9 @@ from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
 
-import numpy as np
-import pytest
-from filelock import FileLock
-from hypothesis import HealthCheck, settings
-
-# Before jax or torch is imported anywhere. A machine's accelerator and its number of cores would change the last
-# bits of results, and with them what a tolerance means.
+# Before numpy, jax or torch is imported anywhere. A machine's accelerator and its number of cores would change the last
+# bits of results, and with them what a tolerance means. Threads of matrix products that wait for each other also take
+# three times the processor's time.
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("MPLBACKEND", "Agg")
@@ -38,6 +34,11 @@ _COMPILED = tempfile.TemporaryDirectory(prefix="compiled-")
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", _COMPILED.name)
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "0")
+
+import numpy as np
+import pytest
+from filelock import FileLock
+from hypothesis import HealthCheck, settings
 
 # Shapes and kinds of arrays in the signatures of these packages are checked in every call, as are all other types. Not
 # so in those modules of training whose dataclasses JAX also fills with shardings, shapes and the like.

@@ -23,7 +23,7 @@ ALLOWED = {
     "jax_impl": {
         *("jax", "flax", "optax", "orbax", "grain", "tensorflow_datasets", "numpy", "PIL", "matplotlib"),
         *("safetensors", "tqdm", "tensorboardX", "filelock", "array_record", "importlib_resources"),
-        "jaxtyping",
+        *("jaxtyping", "wandb"),
         "export.edge",
     },
     "torch_ref": {"torch", "numpy", "safetensors", "export.edge"},

@@ -56,7 +56,7 @@ def narrowed(preset: Callable[[], Config]) -> Callable[[], Config]:
             config,
             model=model,
             data=replace(config.data, size=16, repeats=1, synthetic_pairs=18, synthetic_val_pairs=2, augment=plain),
-            train=replace(config.train, epochs=1, batch_size=2, sample_steps=1),
+            train=replace(config.train, epochs=1, batch_size=2, sample_steps=1, sample_minutes=0.0),
             diffusion=replace(config.diffusion, sample_steps=min(2, config.diffusion.sample_steps)),
             stages=tuple(replace(stage, epochs=1) for stage in config.stages),
         )

@@ -109,7 +109,10 @@ class TrainConfig:
     checkpoint_minutes: float = field(default=10.0, metadata=FREE_ON_RESUME)
     """Age of the newest checkpoint, in minutes, at which another is written in the middle of an epoch; 0 for none."""
     sample_every: int = field(default=1, metadata=FREE_ON_RESUME)
-    """Epochs between two sample pictures; 0 for none."""
+    """Epochs between two sample pictures; 0 for none, in the middle of an epoch neither."""
+    sample_minutes: float = field(default=5.0, metadata=FREE_ON_RESUME)
+    """Age of the last sample pictures, in minutes, at which others are made in the middle of an epoch; the first come
+    after half a minute of training. 0 for the ends of epochs alone."""
     sample_steps: int = field(default=50, metadata=FREE_ON_RESUME)
     """Sampling steps of the pictures that training writes, from 1 to diffusion.timesteps."""
     minutes: float = field(default=0.0, metadata={**FREE_ON_RESUME, **MOST_USED})
@@ -119,6 +122,9 @@ class TrainConfig:
     """Longest training time in minutes: the run then writes a checkpoint and ends; 0 for no limit."""
     tensorboard: bool = field(default=False, metadata=FREE_ON_RESUME)
     """Also write TensorBoard event files."""
+    wandb: str = field(default="", metadata=FREE_ON_RESUME)
+    """Also log to this project of Weights & Biases, which needs `pip install wandb`; the setting WANDB_MODE=offline of
+    the environment keeps the log in the run folder. Default: none."""
     deterministic: bool = False
     """Use only XLA operations whose results repeat to the last bit, which an exact resume on a GPU needs; slower."""
 
@@ -126,7 +132,7 @@ class TrainConfig:
         for name in ("epochs", "batch_size", "fsdp_devices", "checkpoint_every", "keep_checkpoints", "sample_steps"):
             require(getattr(self, name) >= 1, f"train.{name}", getattr(self, name), "choose at least 1")
         require(0 <= self.seed < 2**32, "train.seed", self.seed, "choose 0 to 4294967295")
-        times = ("minutes", "max_minutes", "checkpoint_minutes")
+        times = ("minutes", "max_minutes", "checkpoint_minutes", "sample_minutes")
         for name in ("devices", "sample_every", "keep_best", "keep_every", *times):
             require(getattr(self, name) >= 0, f"train.{name}", getattr(self, name), "choose 0 or more")
         require(

@@ -62,16 +62,18 @@ def train_stage(session: Session, position: Position, feed: Feed, stop: StopSign
         for step in range(first + 1, length.total + 1):
             state, metrics = take_step(state, *feed.batch(step - 1), length.total)
             progress.step(step, metrics)
-            asked = (stop.number, progress.out_of_time(), progress.time_to_save())
-            signal, late, due = consensus.maximum(asked)
+            asked = (stop.number, progress.out_of_time(), progress.time_to_save(), progress.time_to_show())
+            signal, late, due, show = consensus.maximum(asked)
             epoch, val_loss = step / length.per_epoch, None
             if step % length.per_epoch == 0 or step == length.total:
                 progress.flush()
                 networks = on_one_device(stage.networks(state), session.mesh)
                 val_loss = reports.validate(networks)
                 progress.epoch(step, val_loss, reports.gauge(watched(session, stage, state), networks))
-                progress.show(step, reports.epoch(step, networks, last=step == length.total))
+                progress.show(step, reports.epoch(step, networks, now=bool(show) or step == length.total))
                 due = due or epoch % session.config.train.checkpoint_every == 0
+            elif show:
+                progress.show(step, reports.between(step, on_one_device(stage.networks(state), session.mesh)))
             ending = step == length.total or signal or late
             if ending or due:
                 save(writer, progress, state, epoch, val_loss, final=bool(ending))

@@ -15,8 +15,12 @@ from jax_impl.training.checkpoint import list_checkpoints
 from jax_impl.training.guard import IN_A_ROW, NON_FINITE, SPIKE
 from jax_impl.training.interfaces import Callback, Metrics
 from jax_impl.training.leadership import is_primary
+from jax_impl.training.loggers import open_loggers
 from jax_impl.training.report import EPOCH_LOSS, MetricsLog, NoLog
 from jax_impl.training.session import Position, Session
+
+FIRST_PICTURES = 30.0
+"""Seconds of training after which the first sample pictures are made, where no epoch ends earlier."""
 
 
 class Progress:
@@ -39,10 +43,13 @@ class Progress:
         self.callbacks: tuple[Callback, ...] = ()
         if is_primary():
             self.callbacks = session.callbacks
-            self.log = MetricsLog(session.folder, self.first, self.config.train.tensorboard, self.stage)
+            others = open_loggers(self.config, session.folder, self.first + 1, self.stage)
+            self.log = MetricsLog(session.folder, self.first, others, self.stage)
             hidden = None
         self.bar = tqdm(total=self.length.total, initial=self.first, unit="step", dynamic_ncols=True, disable=hidden)
         self.started = self.saved = time.monotonic()
+        self.shown: float | None = None
+        """When this process last made sample pictures of the stage, or asked for them."""
         self._pending: tuple[int, Metrics] | None = None
         for callback in self.callbacks:
             callback.on_start(self.first, self.length.total)
@@ -102,6 +109,7 @@ class Progress:
     def show(self, step: int, picture: np.ndarray | None) -> None:
         """Log sample pictures, uint8 (height, width, 3), where there are any."""
         if picture is not None:
+            self.shown = time.monotonic()
             self.log.show(step, picture)
 
     def out_of_time(self) -> bool:
@@ -111,6 +119,17 @@ class Progress:
     def time_to_save(self) -> bool:
         """Whether the last checkpoint, or the start, is as old as the settings allow."""
         return 0 < self.config.train.checkpoint_minutes * 60 <= time.monotonic() - self.saved
+
+    def time_to_show(self) -> bool:
+        """Whether sample pictures are due in the middle of an epoch; the primary process knows, and asks once."""
+        train, now = self.config.train, time.monotonic()
+        if not (is_primary() and train.sample_every and train.sample_minutes):
+            return False
+        every = 60 * train.sample_minutes
+        due = now - self.started >= min(FIRST_PICTURES, every) if self.shown is None else now - self.shown >= every
+        if due:
+            self.shown = now
+        return due
 
     def settle(self) -> None:
         """Bring the log to disk, whole, for a checkpoint that is about to be written."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from io import FileIO
 from pathlib import Path
@@ -13,7 +13,7 @@ import numpy as np
 
 from export.edge.disk.files import atomic_file
 from export.edge.errors import UserError, describe_os_error
-from jax_impl.training.board import Board
+from jax_impl.training.loggers import Logger
 from jax_impl.training.quiet import quiet_matplotlib
 
 METRICS_LOG = "metrics.jsonl"
@@ -28,7 +28,7 @@ Point = tuple[float, float]
 
 
 class MetricsLog:
-    """A JSONL file, a line per record, and TensorBoard event files where wanted.
+    """A JSONL file, a line per record, and further logs of the same records where wanted.
 
     Opened at a step of a stage, it drops the records of later ones: a resumed run writes them
     again, and the log has neither gaps nor doubles. Of what it wrote for that stage it remembers the
@@ -40,7 +40,7 @@ class MetricsLog:
     while a resume from the last checkpoint writes the same records again.
     """
 
-    def __init__(self, run: Path, step: int, tensorboard: bool, stage: int = 0) -> None:
+    def __init__(self, run: Path, step: int, others: Sequence[Logger] = (), stage: int = 0) -> None:
         self.path, self.stage = run / METRICS_LOG, stage
         self.recent: list[dict[str, float]] = []
         with atomic_file(self.path) as temporary, temporary.open("w", encoding="utf-8") as kept:
@@ -49,8 +49,7 @@ class MetricsLog:
                     kept.write(self._remember(record))
         # Without a buffer, what a failed write left in it cannot come out later.
         self.file = self.path.open("ab", buffering=0)
-        events = run / "tensorboard" / f"stage_{stage}" if stage else run / "tensorboard"
-        self.board = Board(events, step + 1) if tensorboard else None
+        self.others = others
 
     def write(self, step: int, record: dict[str, float]) -> None:
         """Append one record: its step, epoch and figures. Raises ValueError when one is NaN or infinite."""
@@ -58,21 +57,21 @@ class MetricsLog:
         line = self._remember({**stage, "step": step, **record}).encode()
         with self._writing():
             _append(self.file, line)
-            if self.board is not None:
-                self.board.write(step, record)
+            for other in self.others:
+                other.write(step, record)
 
     def show(self, step: int, picture: np.ndarray) -> None:
-        """Add sample pictures, uint8 (height, width, 3), to the TensorBoard files, where there are any."""
-        if self.board is not None:
-            with self._writing():
-                self.board.show(step, SAMPLES, picture)
+        """Add sample pictures, uint8 (height, width, 3), to the further logs."""
+        with self._writing():
+            for other in self.others:
+                other.show(step, SAMPLES, picture)
 
     def sync(self) -> None:
         """Bring the log to disk: before a checkpoint that counts on what is in it."""
         with self._writing():
             os.fsync(self.file.fileno())
-            if self.board is not None:
-                self.board.flush()
+            for other in self.others:
+                other.flush()
 
     def mean_since(self, step: int, name: str) -> float | None:
         """Mean of a figure over the records of later steps, those before a resume included; None where none has it.
@@ -86,8 +85,8 @@ class MetricsLog:
         """Flush and close the files."""
         with self._writing():
             self.file.close()
-            if self.board is not None:
-                self.board.close()
+            for other in self.others:
+                other.close()
 
     @contextmanager
     def _writing(self) -> Iterator[None]:

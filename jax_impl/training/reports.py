@@ -55,16 +55,20 @@ class Reports:
             say(line)
         return figures
 
-    def epoch(self, step: int, networks: NamedNetworks, *, last: bool) -> np.ndarray | None:
-        """Write sample pictures where they are due, at the `last` step too, and the loss plot.
+    def epoch(self, step: int, networks: NamedNetworks, *, now: bool) -> np.ndarray | None:
+        """Write sample pictures, where they are due at this epoch or asked for `now`, and the loss plot.
 
         Returns the sheet of the pictures, uint8 (height, width, 3), where there is one.
         """
         epoch, every = -(-step // self.session.length(self.stage).per_epoch), self.session.config.train.sample_every
-        due = bool(every) and (last or epoch % every == 0)
-        made = self._pictures(epoch, step, networks) if due else None
+        due = bool(every) and (now or epoch % every == 0)
+        made = self._pictures(f"epoch_{epoch:04d}", step, networks) if due else None
         self.plot()
         return made
+
+    def between(self, step: int, networks: NamedNetworks) -> np.ndarray | None:
+        """Write sample pictures in the middle of an epoch, and return their sheet."""
+        return self._pictures(f"step_{step:08d}", step, networks)
 
     def draw(self, networks: NamedNetworks) -> np.ndarray:
         """The sample pictures, uint8 (pairs, size, size, 3)."""
@@ -79,11 +83,11 @@ class Reports:
         overhead = self.session.overhead
         attempt(OVERHEAD, lambda: overhead.write(self.session.folder, self.session.seconds()))
 
-    def _pictures(self, epoch: int, step: int, networks: NamedNetworks) -> np.ndarray:
-        """Rows of input, generated and target picture, as training_samples/epoch_NNNN.png."""
+    def _pictures(self, name: str, step: int, networks: NamedNetworks) -> np.ndarray:
+        """Rows of input, generated and target picture, as a file of that name in training_samples."""
         made = SamplePictures(np.asarray(self.shown.cond), self.draw(networks), np.asarray(self.shown.x0))
         stage = f"stage_{self.stage}_" if self.stage else ""
-        path, picture = self.session.folder / SAMPLES / f"{stage}epoch_{epoch:04d}.png", sheet(made)
+        path, picture = self.session.folder / SAMPLES / f"{stage}{name}.png", sheet(made)
 
         def write() -> None:
             path.parent.mkdir(exist_ok=True)
@@ -107,7 +111,10 @@ class NoReports:
         """No figures."""
         return {}
 
-    def epoch(self, step: int, networks: NamedNetworks, *, last: bool) -> None:
+    def epoch(self, step: int, networks: NamedNetworks, *, now: bool) -> None:
+        """No pictures."""
+
+    def between(self, step: int, networks: NamedNetworks) -> None:
         """No pictures."""
 
     def draw(self, networks: NamedNetworks) -> None:

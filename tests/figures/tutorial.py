@@ -74,7 +74,8 @@ def write_photos(folder: Path) -> None:
 
 def pictures(folder: Path) -> dict[str, np.ndarray]:
     """By their names in docs/: uint8 (height, width, 3)."""
-    first, *_, last = (open_picture(path) for path in sorted((folder / "runs/mine/training_samples").glob("*.png")))
+    samples = sorted((folder / "runs/mine/training_samples").glob("epoch_*.png"))
+    first, last = open_picture(samples[0]), open_picture(samples[-1])
     look, photo, sunset = (open_picture(folder / name) for name in ("doctor.png", "photo.jpg", "sunset.jpg"))
     curve, sheet = (open_picture(folder / "runs/mine" / name) for name in (CURVE, SHEET))
     return {

@@ -14,18 +14,19 @@ import pytest
 from PIL import Image
 
 from export.edge.errors import UserError
+from jax_impl.training.board import Board
 from jax_impl.training.overhead import OVERHEAD
 from jax_impl.training.report import METRICS_LOG, PLOT, SAMPLES, MetricsLog, Thinned, plot_losses, read_log
 
 
 def test_reopening_drops_later_records_and_torn_lines(tmp_path: Path) -> None:
-    log = MetricsLog(tmp_path, 0, tensorboard=False)
+    log = MetricsLog(tmp_path, 0)
     for step in range(1, 6):
         log.write(step, {"epoch": step / 2, "loss": 1.0 / step})
     log.close()
     with (tmp_path / METRICS_LOG).open("a") as file:
         file.write('{"step": 6, "lo')
-    log = MetricsLog(tmp_path, 3, tensorboard=False)
+    log = MetricsLog(tmp_path, 3)
     log.write(4, {"epoch": 2.0, "loss": 9.0})
     log.close()
     assert [(r["step"], r["loss"]) for r in read_log(tmp_path)] == [(1, 1.0), (2, 0.5), (3, 1 / 3), (4, 9.0)]
@@ -48,15 +49,15 @@ def test_epoch_means_need_the_open_epoch_alone_and_survive_a_resume(tmp_path: Pa
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     whole.mkdir()
     broken.mkdir()
-    log = MetricsLog(whole, 0, tensorboard=False)
+    log = MetricsLog(whole, 0)
     means = write_epochs(log, 1, 12)
     log.close()
     assert means == [pytest.approx(sum(1.0 / n for n in range(k + 1, k + 5)) / 4) for k in (0, 4, 8)]
-    log = MetricsLog(broken, 0, tensorboard=False)
+    log = MetricsLog(broken, 0)
     write_epochs(log, 1, 10)
     assert len(log.recent) == 2
     log.close()
-    log = MetricsLog(broken, at, tensorboard=False)
+    log = MetricsLog(broken, at)
     assert len(log.recent) == at % 4
     write_epochs(log, at + 1, 12)
     log.close()
@@ -65,7 +66,7 @@ def test_epoch_means_need_the_open_epoch_alone_and_survive_a_resume(tmp_path: Pa
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_what_is_not_json_is_neither_written_nor_read(tmp_path: Path, value: float) -> None:
-    log = MetricsLog(tmp_path, 0, tensorboard=False)
+    log = MetricsLog(tmp_path, 0)
     log.write(1, {"epoch": 0.5, "loss": 1.0})
     with pytest.raises(ValueError, match="JSON"):
         log.write(2, {"epoch": 1.0, "loss": value})
@@ -95,7 +96,7 @@ def test_thinned_points_are_few_even_and_keep_both_ends(count: int) -> None:
 def test_plot_of_an_empty_and_of_a_filled_log(tmp_path: Path) -> None:
     plot_losses(tmp_path)
     empty = Image.open(tmp_path / PLOT)
-    log = MetricsLog(tmp_path, 0, tensorboard=False)
+    log = MetricsLog(tmp_path, 0)
     for step in range(1, 9):
         log.write(step, {"epoch": step / 4, "loss": 1.0 / step})
     log.write(8, {"epoch": 2, "train_loss": 0.2, "val_loss": 0.3})
@@ -109,7 +110,7 @@ def test_plot_of_an_empty_and_of_a_filled_log(tmp_path: Path) -> None:
 def test_tensorboard_files_on_request(tmp_path: Path) -> None:
     """The event file holds the figure and, as the PNG that it was, the picture."""
     picture = np.random.default_rng(0).integers(0, 256, (8, 12, 3), np.uint8)
-    log = MetricsLog(tmp_path, 0, tensorboard=True)
+    log = MetricsLog(tmp_path, 0, [Board(tmp_path / "tensorboard", 1)])
     log.write(1, {"epoch": 1, "loss": 1.0})
     log.show(1, picture)
     log.close()
@@ -120,8 +121,8 @@ def test_tensorboard_files_on_request(tmp_path: Path) -> None:
         np.testing.assert_array_equal(np.asarray(shown.convert("RGB")), picture)
 
 
-def test_pictures_go_nowhere_without_tensorboard(tmp_path: Path) -> None:
-    log = MetricsLog(tmp_path, 0, tensorboard=False)
+def test_pictures_go_nowhere_without_another_log(tmp_path: Path) -> None:
+    log = MetricsLog(tmp_path, 0)
     log.show(1, np.zeros((8, 8, 3), np.uint8))
     log.close()
     assert {path.name for path in tmp_path.iterdir()} == {METRICS_LOG}
@@ -129,8 +130,8 @@ def test_pictures_go_nowhere_without_tensorboard(tmp_path: Path) -> None:
 
 def test_tensorboard_does_not_bring_torch_along(tmp_path: Path) -> None:
     code = (
-        "import sys; from pathlib import Path; from jax_impl.training.report import MetricsLog\n"
-        "log = MetricsLog(Path(sys.argv[1]), 0, tensorboard=True)\n"
+        "import sys; from pathlib import Path; from jax_impl.training.board import Board\n"
+        "log = Board(Path(sys.argv[1]) / 'tensorboard', 1)\n"
         "log.write(1, {'epoch': 1, 'loss': 1.0}); log.close()\n"
         "assert 'torch' not in sys.modules"
     )
@@ -158,7 +159,7 @@ def test_a_run_leaves_its_reports(trained_run: Path) -> None:
 
 
 def test_a_log_that_cannot_be_written_ends_in_one_line(tmp_path: Path) -> None:
-    log = MetricsLog(tmp_path, 0, tensorboard=False)
+    log = MetricsLog(tmp_path, 0)
     log.write(1, {"epoch": 0.5, "loss": 1.0})
     log.close()
     log.file = Path("/dev/full").open("ab", buffering=0)  # noqa: SIM115
