@@ -88,7 +88,10 @@ def _parser() -> Parser:
     parser.add_argument("--threads", type=int, help="processor threads; default: one for each physical core")
     parser.add_argument("--steps", type=int, help="sampler steps of each frame; default: what the model recommends")
     parser.add_argument(
-        "--seed", type=int, default=0, help="of the noise, which is the same for every frame (default 0)"
+        "--seed",
+        type=int,
+        default=0,
+        help="another seed gives other pictures; the noise is the same for every frame (default 0)",
     )
     parser.add_argument(
         "--smoothing",
