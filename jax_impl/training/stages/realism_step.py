@@ -88,7 +88,7 @@ def gradient(
 
     given: `aux` of the terms, with the mean network's weights in place of its pictures.
     """
-    cond, x0, t, eps = drawn
+    cond, x0, t, eps, _ = drawn
     noised = problem.process.corrupt(x0, cond[..., : x0.shape[-1]], t, eps)
     dropout_key = jax.random.fold_in(key, DROPOUT_STREAM)
     aux = {**given, MEAN: mean_pictures(problem, given[MEAN], cond, noised)}
