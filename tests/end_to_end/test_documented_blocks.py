@@ -36,6 +36,7 @@ from export.web import runtime
 from jax_impl.config.presets import PRESETS
 from jax_impl.data.synthetic import render_pair
 from tests import toy
+from tests.export.films import write_film
 from tests.pages import PYTHON, ROOT, RUN_ELSEWHERE, Block, Command, blocks, commands, notebooks, pages
 from tests.sharing.graphs import shared_graphs
 from tests.sharing.steps import shared_steps
@@ -113,6 +114,7 @@ def home(small: None, once: Callable[..., Path]) -> Path:
             Image.fromarray(np.concatenate(sides[::-1], axis=1)).save(folder / "facades" / f"{i:02d}.png")
         shutil.copytree(folder / "photos/B", folder / "generated")
         Image.fromarray(render_pair(99, 40)[0][:32]).save(folder / "photo.jpg")
+        write_film(folder / "walk.mp4", [render_pair(99, 48)[0]] * 2)
         torch.save(trained(4, steps=1).checkpoint(), folder / "original.pth")
         with contextlib.chdir(folder):
             for words in PREPARED:
