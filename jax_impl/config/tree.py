@@ -20,6 +20,7 @@ from jax_impl.model import builtin  # noqa: F401  It registers our networks.
 from jax_impl.model.codec import CodecConfig, IdentityCodecConfig
 from jax_impl.model.registry import NetworkConfig
 from jax_impl.model.seed_unet import SeedModelConfig
+from jax_impl.training.stages.from_mean_config import FromMeanStageConfig  # noqa: F401  It registers the stage.
 from jax_impl.training.stages.realism_config import RealismStageConfig  # noqa: F401  It registers the stage.
 from jax_impl.training.stages.registry import DenoisingStageConfig, StageConfig
 

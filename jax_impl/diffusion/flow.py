@@ -49,6 +49,9 @@ class FlowConfig(ProcessConfig):
     start_noise: float = 0.25
     """Standard deviation of the noise on the input picture at the start, 0 or more; 0 makes one picture of each input,
     near the mean of all targets that fit it."""
+    source: Literal["cond", "mean"] = "cond"
+    """What the flow starts from: the input picture, or what a network that is trained already makes of it, with
+    --stages from-mean and --init-from."""
     prediction: Literal["x0", "velocity"] = "x0"
     """The network's target: the clean picture, or the difference between the start and the clean picture."""
     sampler: FlowSampler = "euler"
@@ -65,6 +68,11 @@ class FlowConfig(ProcessConfig):
         super().__post_init__()
         check_shown(self)
         require(self.start_noise >= 0.0, "diffusion.start_noise", self.start_noise, "choose 0 or more")
+
+    @property
+    def starts_from(self) -> str:
+        """The source."""
+        return self.source
 
     def create(self, published: Published | None = None) -> Flow:
         """The process; what a bundle publishes are its samplers' tables."""
@@ -125,9 +133,8 @@ class Flow(Process):
             columns = _corrected(columns, now, after)
         elif sampler == "ab2":
             columns |= _two_calls(now, after)
-        return Plan.from_columns(
-            {**columns, "start_from_source": 1.0, "start_from_noise": float(self.config.start_noise)}
-        )
+        start = {"start_from_source": 1.0, "start_from_noise": float(self.config.start_noise)}
+        return Plan.from_columns({**columns, **start, "source": self.config.source})
 
     def bound(self, sampler: str) -> Bound:
         """That of the settings."""

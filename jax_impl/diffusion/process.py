@@ -14,7 +14,7 @@ from typing import ClassVar, NamedTuple
 import numpy as np
 
 from export.edge.errors import UserError
-from export.edge.sampling.table import Plan
+from export.edge.sampling.table import COND, Plan
 from export.edge.sampling.tables import Tables, choose
 from jax_impl.config import tagged
 from jax_impl.config.checks import require, require_share
@@ -162,6 +162,11 @@ class ProcessConfig(ABC):
             self.sample_steps,
             f"choose 1 to diffusion.timesteps ({self.timesteps})",
         )
+
+    @property
+    def starts_from(self) -> str:
+        """What the samplers start from beside noise: COND, or the name of a network that is trained before."""
+        return COND
 
     @property
     def most_steps(self) -> int:

@@ -13,13 +13,15 @@ from export.edge.sampling.guidance import check_guidance
 from export.edge.sampling.table import Plan
 from jax_impl.diffusion.guidance import guided
 from jax_impl.diffusion.process import Bound
-from jax_impl.diffusion.samplers import Sampled, beginning_with, noise_of, sample, start_state
+from jax_impl.diffusion.samplers import Denoise, Sampled, beginning_with, noise_of, sample, start_state
 from jax_impl.model.network import Tree
+from jax_impl.training.interfaces import NamedNetworks
 from jax_impl.training.objective import Problem
 
-SampleFunction = Callable[[Tree, Tree, jax.Array, jax.Array, jax.Array], Sampled]
-"""(params, stats, cond, noise, keys) to Sampled; noise, standard normal, and pictures (batch, height, width, 3), cond
-with more channels where the network takes them; keys (batch,)."""
+SampleFunction = Callable[..., Sampled]
+"""(params, stats, cond, noise, keys, others=None) to Sampled; noise, standard normal, and pictures (batch, height,
+width, 3), cond with more channels where the network takes them; keys (batch,); others: networks that the sampler may
+start from, by name, those of the problem if None."""
 
 
 @dataclass(frozen=True)
@@ -78,17 +80,25 @@ def make_sampler(problem: Problem, config: SamplerConfig, kept: Sequence[int] = 
     codec = problem.codec
 
     @jax.jit
-    def sampler(params: Tree, stats: Tree, cond: jax.Array, noise: jax.Array, keys: jax.Array) -> Sampled:
-        def denoise(x_t: jax.Array, cond: jax.Array, t: jax.Array) -> jax.Array:
-            return problem.network.apply(params, stats, x_t, cond, t)[0]
+    def sampler(
+        params: Tree,
+        stats: Tree,
+        cond: jax.Array,
+        noise: jax.Array,
+        keys: jax.Array,
+        others: NamedNetworks | None = None,
+    ) -> Sampled:
+        def by(weights: tuple[Tree, Tree]) -> Denoise:
+            return lambda x_t, cond, t: problem.network.apply(*weights, x_t, cond, t)[0]
 
+        denoise, others = by((params, stats)), problem.others if others is None else others
         cond = codec.encode(cond)
-        start = start_state(config.plan, {DENOISER: denoise}, cond, noise)
+        networks = {DENOISER: denoise, **{name: by(weights) for name, weights in others.items()}}
+        start = start_state(config.plan, networks, cond, noise)
         step_noise = noise_of(keys, start.shape[1:], jnp.dtype(start.dtype))
         if config.plan.start_from_noise == 0.0:
             step_noise = beginning_with(noise, step_noise)
-        by = guided(denoise, config.guidance)
-        sampled = sample(by, cond, start, config.plan, step_noise, config.bound, kept)
+        sampled = sample(guided(denoise, config.guidance), cond, start, config.plan, step_noise, config.bound, kept)
         frames = jax.vmap(codec.decode)(sampled.frames) if kept else sampled.frames
         return sampled._replace(x0=codec.decode(sampled.x0), frames=frames)
 

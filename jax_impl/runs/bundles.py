@@ -139,7 +139,7 @@ def open_bundle(path: Path) -> tuple[Problem, Tree, Tree]:
     params, stats = _filled(path, bundle, params, stats)
     problem = Problem.of(network, bundle.config, bundle.published)
     problem.process.tables = bundle.published.tables
-    return problem, params, stats
+    return problem._replace(others=_others(path, bundle, params, stats)), params, stats
 
 
 def warm_start(path: Path, config: Config, params: Tree, stats: Tree) -> NamedNetworks:
@@ -151,7 +151,12 @@ def warm_start(path: Path, config: Config, params: Tree, stats: Tree) -> NamedNe
     """
     bundle = read_bundle(path)
     _check_network(path, bundle.config, config)
-    held, names = {DENOISER: _filled(path, bundle, params, stats)}, bundle.weights.keys()
+    return {DENOISER: _filled(path, bundle, params, stats), **_others(path, bundle, params, stats)}
+
+
+def _others(path: Path, bundle: Bundle, params: Tree, stats: Tree) -> dict[str, tuple[Tree, Tree]]:
+    """The networks beside the denoiser, in trees like its own where they have its names."""
+    held, names = {}, bundle.weights.keys()
     for name, weights in bundle.networks.items():
         if name == DENOISER:
             continue

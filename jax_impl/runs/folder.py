@@ -14,6 +14,7 @@ from typing import Any
 from export.edge import plugins
 from export.edge.disk.reading import parse_json, read_text
 from export.edge.errors import UserError
+from export.edge.sampling.table import COND
 from jax_impl.config.as_json import from_tree
 from jax_impl.config.fields import FREE_ON_RESUME, marked
 from jax_impl.config.tagged import plugins_of
@@ -50,7 +51,10 @@ class TrainedRun:
     @cached_property
     def problem(self) -> Problem:
         """What sampling takes besides the weights of the denoiser."""
-        return Problem.of(outline(self.config)[0], self.config)
+        problem, source = Problem.of(outline(self.config)[0], self.config), self.config.diffusion.starts_from
+        if source == COND:
+            return problem
+        return problem._replace(others={source: self.stage.networks(self.state)[source]})
 
 
 def write_config(run: Path, config: Config) -> None:

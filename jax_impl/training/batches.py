@@ -30,6 +30,8 @@ class Drawn(NamedTuple):
     """Timesteps, integers (batch,)."""
     eps: Features
     """Standard normal, shaped like x0."""
+    source: Features | None = None
+    """What the process starts from, where that is another picture than cond; shaped like x0."""
 
 
 def to_unit(pictures: jax.Array | np.ndarray) -> Float[Array, "*shape"]:

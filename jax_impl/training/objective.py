@@ -16,11 +16,12 @@ from jax_impl.model.codec import Codec, codec_of
 from jax_impl.model.network import Network, Tree
 from jax_impl.shapes import Array, Cond, Features, Float, RandomKey
 from jax_impl.training.batches import Drawn, to_unit
-from jax_impl.training.interfaces import Batch, Metrics
+from jax_impl.training.interfaces import Batch, Metrics, NamedNetworks
 
 LOSS_STREAM = 1
 """Folded into the key of dropout for what is random in a loss term."""
 NO_AUX: Mapping[str, Any] = {}
+NO_OTHERS: NamedNetworks = {}
 
 
 class Problem(NamedTuple):
@@ -30,6 +31,8 @@ class Problem(NamedTuple):
     config: Config
     process: Process
     losses: Losses
+    others: NamedNetworks = NO_OTHERS
+    """Networks that sampling starts from, beside the one that is trained."""
 
     @staticmethod
     def of(network: Network, config: Config, published: Published | None = None) -> Problem:
@@ -53,12 +56,22 @@ def diffusion_loss(
 
     `dropout_key` is needed by networks with dropout, and by losses with chance.
     """
-    cond, x0, t, eps = drawn
-    noised = problem.process.corrupt(x0, cond[..., : x0.shape[-1]], t, eps)
+    cond, x0, t, eps, source = drawn
+    source = cond[..., : x0.shape[-1]] if source is None else source
+    noised = problem.process.corrupt(x0, source, t, eps)
     output, stats = problem.network.apply(params, stats, noised.x_t, cond, noised.t, train=True, key=dropout_key)
     key = jax.random.key(0) if dropout_key is None else jax.random.fold_in(dropout_key, LOSS_STREAM)
     _, parts = loss_of(problem, cond, x0, noised, output, key)
     return parts["loss"], (parts, stats)
+
+
+def picture_of(problem: Problem, weights: tuple[Tree, Tree], cond: Cond, like: Features) -> Features:
+    """What a network of those weights and statistics makes of cond: its output for a state of zeros at T-1.
+
+    `export.edge.sampling.loop.source_picture` asks it the same. `like`: pictures of the shape of the result.
+    """
+    t = jnp.full(len(like), problem.process.timesteps - 1, jnp.int32)
+    return jax.lax.stop_gradient(problem.network.apply(*weights, jnp.zeros_like(like), cond, t)[0])
 
 
 def loss_of(
@@ -82,8 +95,10 @@ def loss_of(
     return problem.losses(sample, key, aux)
 
 
-def make_validation_loss(problem: Problem, draws: int = 4) -> Callable[[Tree, Tree, Batch], float]:
-    """A function (params, stats, pairs) -> mean loss, in evaluation mode, on noise that never changes.
+def make_validation_loss(problem: Problem, draws: int = 4) -> Callable[..., float]:
+    """A function (params, stats, pairs, mean=None) -> mean loss, in evaluation mode, on noise that never changes.
+
+    `mean`: weights and statistics of the network whose picture the process starts from, where it is not cond.
 
     Each pair meets `draws` timesteps spread evenly over 0…T-1 and offset from pair to
     pair, and loss terms one key, so that values from different epochs are comparable. Pictures are whole, as they
@@ -93,15 +108,15 @@ def make_validation_loss(problem: Problem, draws: int = 4) -> Callable[[Tree, Tr
     chunk = problem.config.train.batch_size
 
     @jax.jit
-    def losses(params: Tree, stats: Tree, pairs: Batch, t: jax.Array, keys: jax.Array) -> jax.Array:
+    def losses(params: Tree, stats: Tree, pairs: Batch, t: jax.Array, keys: jax.Array, mean: Any) -> jax.Array:
         cond, x0 = (problem.codec.encode(to_unit(side)) for side in pairs)
         eps = jax.vmap(lambda key: jax.random.normal(key, x0.shape[1:], x0.dtype))(keys)
-        noised = problem.process.corrupt(x0, cond, t, eps)
+        noised = problem.process.corrupt(x0, cond if mean is None else picture_of(problem, mean, cond, x0), t, eps)
         output, _ = problem.network.apply(params, stats, noised.x_t, cond, noised.t)
         value, _ = loss_of(problem, cond, x0, noised, output, jax.random.key(0))
         return jnp.broadcast_to(value, t.shape)
 
-    def validation_loss(params: Tree, stats: Tree, pairs: Batch) -> float:
+    def validation_loss(params: Tree, stats: Tree, pairs: Batch, mean: tuple[Tree, Tree] | None = None) -> float:
         count = len(pairs.x0)
         collected = []
         for draw in range(draws):
@@ -111,7 +126,7 @@ def make_validation_loss(problem: Problem, draws: int = 4) -> Callable[[Tree, Tr
                 t = jnp.asarray(places * timesteps, jnp.int32)
                 keys = jax.vmap(jax.random.key)(jnp.asarray(rows * draws + draw))
                 part = Batch(jnp.asarray(pairs.cond[rows]), jnp.asarray(pairs.x0[rows]))
-                collected.append(losses(params, stats, part, t, keys))
+                collected.append(losses(params, stats, part, t, keys, mean))
         return float(np.mean(np.concatenate(jax.device_get(collected)), dtype=np.float64))
 
     return validation_loss

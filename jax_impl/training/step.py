@@ -17,7 +17,7 @@ from jax_impl.training.batches import DROPOUT_STREAM, Drawn, draw_batch
 from jax_impl.training.guard import check_step
 from jax_impl.training.interfaces import Batch, Metrics, StepFunction
 from jax_impl.training.mesh import divided, gathered, replicated, rows, single_device
-from jax_impl.training.objective import Problem, diffusion_loss
+from jax_impl.training.objective import Problem, diffusion_loss, picture_of
 from jax_impl.training.optim import learning_rate, make_optimizer
 from jax_impl.training.state import TrainState
 
@@ -31,21 +31,40 @@ def make_train_step(problem: Problem, per_epoch: int, mesh: Mesh | None = None) 
     step. On a mesh the state is divided as `mesh.state_sharding` says, and indices, or the
     batch, by rows; metrics are on every device. Without one, everything is on one device.
     """
-    config, mesh = problem.config, mesh or single_device()
+    mesh = mesh or single_device()
 
     def train_step(
         state: TrainState, pairs: Batch, indices: jax.Array | None, total: jax.Array
     ) -> tuple[TrainState, Metrics]:
-        schedule = learning_rate(config.optim, per_epoch, total)
-        optimizer = make_optimizer(config.optim, schedule)
-        key = jax.random.fold_in(state.key, state.step)
-        drawn = draw_batch(config, key, pairs, indices)
-        drawn = jax.lax.with_sharding_constraint(drawn, rows(mesh))
-        dropout_key = jax.random.fold_in(key, DROPOUT_STREAM)
-        state, metrics = update(problem, optimizer, schedule, state, drawn, dropout_key=dropout_key, mesh=mesh)
-        return divided(mesh, state), jax.lax.with_sharding_constraint(metrics, replicated(mesh))
+        state, metrics = one_step(problem, per_epoch, mesh, state, (pairs, indices, total))
+        return divided(mesh, state), metrics
 
     return jax.jit(train_step, donate_argnums=0)
+
+
+def one_step(
+    problem: Problem,
+    per_epoch: int,
+    mesh: Mesh,
+    state: TrainState,
+    given: tuple[Batch, jax.Array | None, jax.Array],
+    source_of: Callable[[Drawn], jax.Array] | None = None,
+) -> tuple[TrainState, Metrics]:
+    """The step of `make_train_step`, not jitted: `given` are its pairs, indices and total.
+
+    `source_of`: from a batch to the pictures that the process starts from, where these are not cond.
+    """
+    pairs, indices, total = given
+    schedule = learning_rate(problem.config.optim, per_epoch, total)
+    optimizer = make_optimizer(problem.config.optim, schedule)
+    key = jax.random.fold_in(state.key, state.step)
+    drawn = draw_batch(problem.config, key, pairs, indices)
+    drawn = jax.lax.with_sharding_constraint(drawn, rows(mesh))
+    if source_of is not None:
+        drawn = drawn._replace(source=source_of(drawn))
+    dropout_key = jax.random.fold_in(key, DROPOUT_STREAM)
+    state, metrics = update(problem, optimizer, schedule, state, drawn, dropout_key=dropout_key, mesh=mesh)
+    return state, jax.lax.with_sharding_constraint(metrics, replicated(mesh))
 
 
 def update(
@@ -149,15 +168,27 @@ def mean_gradient(
     return grads, metrics, stats
 
 
-def make_statistics_step(problem: Problem) -> Callable[[Tree, Tree, Batch, jax.Array | None, jax.Array], Tree]:
-    """A jitted (params, stats, pairs, indices, key) -> BatchNorm statistics of that batch alone.
+def make_statistics_step(problem: Problem) -> Callable[..., Tree]:
+    """A jitted (params, stats, pairs, indices, key, mean=None) -> BatchNorm statistics of that batch alone.
+
+    `mean`: weights and statistics of the network whose picture the process starts from, where it is not cond.
 
     The running update new = old + m (batch - old) is undone: batch = old + (new - old) / m.
     """
 
     @jax.jit
-    def statistics(params: Tree, stats: Tree, pairs: Batch, indices: jax.Array | None, key: jax.Array) -> Tree:
-        _, (_, new) = diffusion_loss(problem, params, stats, draw_batch(problem.config, key, pairs, indices))
+    def statistics(
+        params: Tree,
+        stats: Tree,
+        pairs: Batch,
+        indices: jax.Array | None,
+        key: jax.Array,
+        mean: tuple[Tree, Tree] | None = None,
+    ) -> Tree:
+        drawn = draw_batch(problem.config, key, pairs, indices)
+        if mean is not None:
+            drawn = drawn._replace(source=picture_of(problem, mean, drawn.cond, drawn.x0))
+        _, (_, new) = diffusion_loss(problem, params, stats, drawn)
         return jax.tree.map(lambda old, new: old + (new - old) / BATCH_NORM_MOMENTUM, stats, new)
 
     return statistics

@@ -22,19 +22,25 @@ from tests.end_to_end.test_whole_path import SMALL, assert_agreement
 PROCESSES = {
     "bridge": ["--diffusion.process", "bridge", "--diffusion.noise", "0.4"],
     "flow": ["--diffusion.process", "flow", "--diffusion.sampler", "heun", "--diffusion.prediction", "velocity"],
+    "mean": ["--diffusion.process", "flow", "--diffusion.source", "mean", "--stages", "from-mean"],
 }
 
 
 @pytest.mark.parametrize("process", PROCESSES)
 def test_from_pairs_to_a_picture(process: str, tmp_path: Path) -> None:
     folder, artifact, photo = tmp_path / "run", tmp_path / "artifact", tmp_path / "photo.png"
-    data = ["--data.synthetic-pairs", "8", "--data.synthetic-val-pairs", "2"]
-    train.main(["tiny", *PROCESSES[process], *SMALL, *data, "--output-dir", str(folder)])
+    small, begun = ["tiny", *SMALL, "--data.synthetic-pairs", "8", "--data.synthetic-val-pairs", "2"], []
+    if process == "mean":
+        one_pass = ["--diffusion.process", "one-pass", "--train.sample-steps", "1"]
+        train.main([*small, *one_pass, "--output-dir", str(tmp_path / "mean")])
+        begun = ["--init-from", str(tmp_path / "mean/model.safetensors")]
+    train.main([*small, *PROCESSES[process], *begun, "--output-dir", str(folder)])
     to_onnx.main([str(folder), "--output", str(artifact), "--variants", "fp16"])
     verify.main([str(artifact)])
     Image.fromarray(render_pair(scene_seed("test", 0), 64)[0][:40]).save(photo)
     model = open_artifact(artifact / "onnx/model.onnx")
-    assert model.plan().start_from_source == 1.0 and len(model.plan()) == {"bridge": 4, "flow": 7}[process]
+    assert model.plan().source == ("mean" if process == "mean" else "cond")
+    assert model.plan().start_from_source == 1.0 and len(model.plan()) == {"bridge": 4, "flow": 7, "mean": 4}[process]
 
     drawn = {}
     for seed in ("3", "4"):

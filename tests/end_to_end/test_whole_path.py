@@ -25,7 +25,7 @@ from jax_impl.data.loader import load
 from jax_impl.data.synthetic import render_pair, scene_seed
 from jax_impl.diffusion.sampling import make_sampler, resolve
 from jax_impl.runs.folder import open_run
-from jax_impl.training.state import sampling_weights
+from jax_impl.runs.publishing import final_weights
 
 
 def write_pairs(root: Path, layout: str) -> str:
@@ -70,8 +70,7 @@ def assert_agreement(artifact: Path, run: Path, picture: np.ndarray) -> None:
     )
     *_, last = generate(model, cond, model.plan(), 5)
     draw = make_sampler(trained.problem, resolve(trained.problem))
-    params = sampling_weights(trained.state)
-    in_jax = draw(params, trained.state.stats, cond, noise, jax.random.split(jax.random.key(0), 1)).x0
+    in_jax = draw(*final_weights(trained), cond, noise, jax.random.split(jax.random.key(0), 1)).x0
 
     assert last.x.std() > 0.01
     np.testing.assert_allclose(2.0 * in_one_call.transpose(0, 2, 3, 1) - 1.0, last.x, rtol=0, atol=1e-3)

@@ -50,7 +50,9 @@ def shared_steps() -> Iterator[None]:
 
     def sampler(problem: Problem, chosen: SamplerConfig, kept: Sequence[int] = ()) -> Any:
         columns = json.dumps(chosen.plan.to_columns())
-        key = (problem.network, problem.config.codec, columns, chosen.bound, chosen.guidance, tuple(kept))
+        # Networks to start from are constants of the program.
+        others = id(problem.others)
+        key = (problem.network, problem.config.codec, columns, chosen.bound, chosen.guidance, tuple(kept), others)
         if key not in made:
             made[key] = make_sampler(problem, chosen, kept)
         return made[key]

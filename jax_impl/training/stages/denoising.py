@@ -64,23 +64,37 @@ class DenoisingStage:
         sampler = make_sampler(problem, resolve(problem, options))
         noise = jnp.asarray(start_noise(0, problem.config.codec.state_shape(cond.shape)))
         inputs = to_unit(cond), noise, jax.random.split(jax.random.key(0), len(cond))
-        return lambda networks: to_uint8(np.asarray(sampler(*networks[DENOISER], *inputs).x0))
 
-    def publish(self, state: TrainState, open_pairs: Callable[[], Pairs | LazyPairs]) -> NamedNetworks:
-        """The average of the weights, with statistics that belong to it; the raw weights where none is kept."""
+        def pictures(networks: NamedNetworks) -> np.ndarray:
+            others = {name: weights for name, weights in networks.items() if name != DENOISER}
+            return to_uint8(np.asarray(sampler(*networks[DENOISER], *inputs, others).x0))
+
+        return pictures
+
+    def publish(
+        self, state: TrainState, open_pairs: Callable[[], Pairs | LazyPairs], mean: tuple[Tree, Tree] | None = None
+    ) -> NamedNetworks:
+        """The average of the weights, with statistics that belong to it; the raw weights where none is kept.
+
+        `mean`: the network whose picture the process starts from, where it is not cond.
+        """
         if state.ema and state.stats:
-            return {DENOISER: (state.ema, estimate_statistics(self.problem, state.ema, state.stats, open_pairs()))}
+            return {
+                DENOISER: (state.ema, estimate_statistics(self.problem, state.ema, state.stats, open_pairs(), mean))
+            }
         return {DENOISER: (state.ema or state.params, state.stats)}
 
 
-def estimate_statistics(problem: Problem, params: Tree, stats: Tree, pairs: Pairs | LazyPairs) -> Tree:
+def estimate_statistics(
+    problem: Problem, params: Tree, stats: Tree, pairs: Pairs | LazyPairs, mean: tuple[Tree, Tree] | None = None
+) -> Tree:
     """BatchNorm statistics of `params`, shaped like `stats`: the mean over batches of the training pairs.
 
     Running statistics follow the raw weights and do not fit averaged ones.
     """
-    step, mean = make_statistics_step(problem), None
+    step, found = make_statistics_step(problem), None
     with open_feed(pairs, problem.config) as feed:
         for n in range(STATISTICS_BATCHES):
-            new, weight = step(params, stats, *feed.batch(n), jax.random.key(n)), 1.0 / (n + 1)
-            mean = new if mean is None else jax.tree.map(lambda m, b, w=weight: m + w * (b - m), mean, new)
-    return mean
+            new, weight = step(params, stats, *feed.batch(n), jax.random.key(n), mean), 1.0 / (n + 1)
+            found = new if found is None else jax.tree.map(lambda m, b, w=weight: m + w * (b - m), found, new)
+    return found

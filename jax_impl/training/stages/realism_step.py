@@ -90,7 +90,7 @@ def gradient(
 
     given: `aux` of the terms, with the mean network's weights in place of its pictures.
     """
-    cond, x0, t, eps = drawn
+    cond, x0, t, eps, _ = drawn
     # One realism for the whole batch: texture compares the patches of all its pictures together.
     noised = problem.process.corrupt(x0, cond[..., : x0.shape[-1]], jnp.broadcast_to(t[0], t.shape), eps)
     dropout_key = jax.random.fold_in(key, DROPOUT_STREAM)

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
+from export.edge.sampling.table import COND
 from jax_impl.config import tagged
 from jax_impl.config.checks import require
 from jax_impl.config.fields import FREE_ON_RESUME
@@ -31,6 +32,9 @@ class StageConfig(ABC):
     warm: ClassVar[bool] = False
     """Whether the stage makes sense only with a trained network to start from."""
 
+    brings: ClassVar[tuple[str, ...]] = ()
+    """Names of the networks that the stage keeps beside the denoiser, for sampling to start from."""
+
     def terms(self, config: Any) -> Sequence[LossConfig]:
         """The loss terms of the stage in a run with these settings: those of the run."""
         return config.losses
@@ -42,6 +46,9 @@ class StageConfig(ABC):
             where = "losses" if self.terms(config) is config.losses else f"stages.{self.stage}.losses"
             rule = f"the stage {self.stage} gives it no {', '.join(lacking)}; leave it out, or use the stage realism"
             require(not lacking, where, term.term, rule)
+        source = config.diffusion.starts_from
+        rule = f"the stage {self.stage} has no such network; choose cond, or add --stages from-mean"
+        require(source in (COND, *self.brings), "diffusion.source", source, rule)
 
     @abstractmethod
     def create(self, config: Any) -> Stage:

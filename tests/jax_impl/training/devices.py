@@ -102,7 +102,7 @@ def reversed_batches(config: Config) -> np.ndarray:
     @jax.jit
     def step(state: TrainState, pairs: Any, indices: jax.Array) -> TrainState:
         drawn = draw_batch(config, jax.random.fold_in(state.key, state.step), pairs, indices)
-        return update(problem, optimizer, schedule, state, Drawn(*(a[::-1] for a in drawn)))[0]
+        return update(problem, optimizer, schedule, state, Drawn(*(a[::-1] for a in drawn[:4])))[0]
 
     with open_feed(pairs(), config) as feed:
         for n in range(STEPS):

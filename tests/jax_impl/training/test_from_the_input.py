@@ -18,23 +18,37 @@ from jax_impl.data.loader import load
 from jax_impl.diffusion.bridge import BridgeConfig
 from jax_impl.diffusion.flow import FlowConfig
 from jax_impl.diffusion.process import ProcessConfig
+from jax_impl.model.network import flatten
 from jax_impl.runs.bundles import open_bundle
 from jax_impl.runs.folder import open_run
 from jax_impl.train import train
 from jax_impl.training import feed as feed_module
 from jax_impl.training.report import METRICS_LOG, read_log
+from jax_impl.training.stages.from_mean_config import MEAN, FromMeanStageConfig
+from jax_impl.training.stages.registry import DenoisingStageConfig
 from jax_impl.training.state import to_arrays
 
-PROCESSES = {"bridge": BridgeConfig(sample_steps=2), "flow": FlowConfig(sample_steps=2, prediction="velocity")}
+PROCESSES = {
+    "bridge": BridgeConfig(sample_steps=2),
+    "flow": FlowConfig(sample_steps=2, prediction="velocity"),
+    "mean": FlowConfig(sample_steps=2, source="mean"),
+}
 
 
 @pytest.mark.parametrize("process", PROCESSES.values(), ids=list(PROCESSES))
 def test_an_interrupted_run_resumes_to_the_bit_and_is_bundled(
-    process: ProcessConfig, small_config: Callable[..., Config], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    process: ProcessConfig,
+    small_config: Callable[..., Config],
+    trained_run: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    config = dataclasses.replace(small_config(epochs=2, sample_steps=2), diffusion=process)
+    from_mean = process.starts_from == MEAN
+    begun = {"init_from": trained_run / BUNDLE} if from_mean else {}
+    stages = (FromMeanStageConfig() if from_mean else DenoisingStageConfig(),)
+    config = dataclasses.replace(small_config(epochs=2, sample_steps=2), diffusion=process, stages=stages)
     pairs = load(config.data, "train"), load(config.data, "val")
-    assert train(config, tmp_path / "unbroken", *pairs) == 0
+    assert train(config, tmp_path / "unbroken", *pairs, **begun) == 0
     left, batch_indices = 5, feed_module.batch_indices
 
     def signalling(*args: int) -> np.ndarray:
@@ -45,7 +59,7 @@ def test_an_interrupted_run_resumes_to_the_bit_and_is_bundled(
         return batch_indices(*args)
 
     monkeypatch.setattr(feed_module, "batch_indices", signalling)
-    assert train(config, tmp_path / "run", *pairs) == signal.SIGTERM
+    assert train(config, tmp_path / "run", *pairs, **begun) == signal.SIGTERM
     monkeypatch.undo()
     assert train(config, tmp_path / "run", *pairs, resume=True) == 0
     states = [open_run(tmp_path / name).state for name in ("run", "unbroken")]
@@ -59,6 +73,10 @@ def test_an_interrupted_run_resumes_to_the_bit_and_is_bundled(
     assert all(np.isfinite(record["loss"]) for record in read_log(tmp_path / "run") if "loss" in record)
     problem, *_ = open_bundle(tmp_path / "run" / BUNDLE)
     assert problem.config.diffusion == process
+    assert set(problem.others) == ({MEAN} if from_mean else set())
+    if from_mean:
+        mean, given = (flatten(weights) for weights in (problem.others[MEAN][0], open_bundle(trained_run / BUNDLE)[1]))
+        assert mean.keys() == given.keys() and all((mean[name] == given[name]).all() for name in mean)
     published = process.create().published().tables
     assert published is not None and problem.process.tables is not None
     assert {name: set(plans) for name, plans in problem.process.tables.items()} == {
@@ -77,3 +95,15 @@ def test_training_starts_from_a_network_that_says_the_same(
     other = dataclasses.replace(config, diffusion=PROCESSES["flow"])
     with pytest.raises(UserError, match=r"with diffusion\.prediction x0, not velocity; add --diffusion\.prediction x0"):
         train(other, tmp_path / "other", *pairs, init_from=weights)
+
+
+def test_a_source_needs_the_stage_that_brings_it(small_config: Callable[..., Config]) -> None:
+    config = small_config()
+    with pytest.raises(
+        UserError, match=r"diffusion\.source is 'mean': the stage denoising has no such network; choose"
+    ):
+        dataclasses.replace(config, diffusion=PROCESSES["mean"])
+    with pytest.raises(
+        UserError, match=r"diffusion\.source is 'cond': the stage from-mean needs --diffusion\.process flow"
+    ):
+        dataclasses.replace(config, stages=(FromMeanStageConfig(),))

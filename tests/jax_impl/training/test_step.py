@@ -14,14 +14,16 @@ import pytest
 from export.edge.sampling.table import Prediction
 from jax_impl.config.data import AugmentConfig, DataConfig
 from jax_impl.config.tree import Config, DiffusionConfig, OptimConfig, TrainConfig
+from jax_impl.diffusion.flow import FlowConfig
 from jax_impl.diffusion.guidance import HIDDEN
 from jax_impl.diffusion.losses.hybrid import HybridConfig
 from jax_impl.diffusion.losses.registry import Losses
+from jax_impl.model.blocks import BATCH_NORM_MOMENTUM
 from jax_impl.model.seed_unet import SeedModelConfig
 from jax_impl.model.unet import UNetModelConfig
 from jax_impl.training.batches import Drawn, draw_batch, to_unit
 from jax_impl.training.interfaces import Batch
-from jax_impl.training.objective import Problem, diffusion_loss, make_validation_loss
+from jax_impl.training.objective import Problem, diffusion_loss, make_validation_loss, picture_of
 from jax_impl.training.optim import learning_rate, make_optimizer
 from jax_impl.training.progress import fetch
 from jax_impl.training.state import create
@@ -94,7 +96,7 @@ def test_dropout_follows_from_key_and_step_and_leaves_the_other_draws_alone() ->
     assert losses() == first
     # A fresh network says the same whatever is dropped: these are the draws of a step without dropout.
     draw = jax.jit(lambda key: draw_batch(problem.config, key, pairs, jnp.arange(4)))
-    cond, x0, t, eps = draw(jax.random.fold_in(state.key, 0))
+    cond, x0, t, eps, _ = draw(jax.random.fold_in(state.key, 0))
     signal, noise, _ = map(np.asarray, problem.process.corrupt(x0, cond, t, eps).levels)
     error = np.asarray(signal * eps - noise * x0 - cond, np.float64)
     assert first[0] == pytest.approx(np.mean(error**2) + 0.1 * np.mean(np.abs(error)), rel=1e-5)
@@ -199,6 +201,23 @@ def test_statistics_are_those_of_the_batch_alone() -> None:
         np.testing.assert_allclose(a, b, atol=1e-4)
 
 
+def test_statistics_are_those_of_states_from_the_source_of_the_process() -> None:
+    problem, state, _, pairs = setup("seed")
+    problem = problem._replace(process=FlowConfig().create())
+    step, key = make_statistics_step(problem), jax.random.key(1)
+    given = (state.params, state.stats, pairs, jnp.arange(4), key)
+    drawn = draw_batch(problem.config, key, pairs, jnp.arange(4))
+    mean = (jax.tree.map(lambda p: 1.2 * p, state.params), state.stats)
+    source = picture_of(problem, mean, drawn.cond, drawn.x0)
+    _, (_, wanted) = diffusion_loss(problem, state.params, state.stats, drawn._replace(source=source))
+    found, from_cond = step(*given, mean), step(*given)
+    moved = jax.tree.map(lambda old, new: old + BATCH_NORM_MOMENTUM * (new - old), state.stats, found)
+    for a, b in zip(jax.tree.leaves(moved), jax.tree.leaves(wanted), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4)
+    apart = jax.tree.map(lambda a, b: float(jnp.abs(a - b).max()), found, from_cond)
+    assert max(jax.tree.leaves(apart)) > 1e-3
+
+
 def test_parts_of_a_batch_are_batches_of_their_own_whose_gradients_are_averaged() -> None:
     """BatchNorm: each part by its own statistics, and the running ones move once for each."""
     problem, state, _, pairs = setup("seed")
@@ -209,7 +228,7 @@ def test_parts_of_a_batch_are_batches_of_their_own_whose_gradients_are_averaged(
 
     alone, wanted_stats, found = jax.jit(partial(mean_gradient, problem)), state.stats, []
     for rows in (slice(0, None, 2), slice(1, None, 2)):
-        part, said, wanted_stats = alone(state.params, wanted_stats, Drawn(*(side[rows] for side in drawn)))
+        part, said, wanted_stats = alone(state.params, wanted_stats, Drawn(*(side[rows] for side in drawn[:4])))
         found.append((part, said))
     wanted = jax.tree.map(lambda a, b: (a + b) / 2, *found)
     for got, want in zip(
