@@ -84,7 +84,7 @@ def _add_sampling(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--realism",
         type=float,
-        help="realism, 0 to 1, of a model that was trained with a slider: 0 is the mean of all plausible pictures, which is "
+        help="realism, 0 to 1, of a model that was trained with a slider: 0 is the mean of all plausible pictures, "
         "blurred and nearest in colour, 1 the sharpest picture (default 1)",
     )
     parser.add_argument("--eta", type=float, default=0.0, help="noise of ddim, 0 (none, default) to 1")
