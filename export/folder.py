@@ -96,10 +96,13 @@ def write_configs(folder: Path, bundle: Bundle, model: Artifact) -> None:
     section: dict[str, Any] = dict(bundle.config["model"])
     write_json(folder / "config.json", section | model.words.entries() | {"weights_digest": bundle.weights_digest})
     preprocessor = {
+        # The class of transformers that does all but the cropping: for square pictures the same, value for value.
+        "image_processor_type": "ViTImageProcessor",
         "size": {"height": model.size, "width": model.size},
         "size_multiple": model.size_multiple,
         "fit": model.fit,
         "do_resize": True,
+        "resample": 1,  # Lanczos, by Pillow's number.
         "do_rescale": True,
         "rescale_factor": 1.0 / 255.0,
         "do_normalize": True,

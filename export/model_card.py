@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -75,7 +76,9 @@ def card(bundle: Bundle, facts: Facts) -> str:
     """The whole text, Markdown with the front matter that model hubs read."""
     model, data, diffusion = (bundle.config[section] for section in ("model", "data", "diffusion"))
     parameters = sum(parameter.numel() for parameter in bundle.model.parameters())
-    known = {"license": "other", "license_name": facts.licence} if " " in facts.licence else {"license": facts.licence}
+    known = {"license": facts.licence}
+    if " " in facts.licence:  # None that a hub lists.
+        known = {"license": "other", "license_name": licence_name(facts.licence)}
     front = {**known, "library_name": "onnxruntime", "pipeline_tag": "image-to-image"}
     published = {outcome.name for outcome in facts.outcomes if outcome.published}
     evaluation = ["Not scored against held-out pairs."]
@@ -123,6 +126,11 @@ def card(bundle: Bundle, facts: Facts) -> str:
         "",
     ]
     return "\n".join(lines)
+
+
+def licence_name(licence: str) -> str:
+    """A licence in the letters that model hubs take for a name: small ones, digits, dots and dashes."""
+    return re.sub(r"[^a-z0-9.]+", "-", licence.lower()).strip("-.") or "other"
 
 
 def _loops(published: Collection[str]) -> list[str]:
@@ -180,6 +188,11 @@ def _training(config: Mapping[str, Any], far: Training | None) -> list[str]:
         known.append(f"- At most {train['epochs']} epochs in batches of {train['batch_size']}.")
     if far is not None:
         known.append(f"- {far.steps:,} of {far.planned:,} planned steps; {far.pictures:,} pairs seen, repeats counted.")
+    known.append(
+        "- A checkpoint of the run can be read without this project: "
+        '`orbax.checkpoint.StandardCheckpointer().restore(folder.absolute() / "state")`, where `folder` is '
+        "`model_checkpoints/step_…`; the keys are texts such as `.params['stem']['kernel']`."
+    )
     return known
 
 

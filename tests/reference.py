@@ -19,7 +19,8 @@ SHARED = ("help", "version", "plugin")
 """Flags that every command has, described once."""
 ORDER = (
     *("jax_impl.train", "jax_impl.doctor", "jax_impl.prepare", "jax_impl.sample", "jax_impl.evaluate"),
-    *("jax_impl.bundle", "export.to_onnx", "export.edge", "export.edge.info", "export.web", "export.verify"),
+    *("jax_impl.bundle", "export.to_onnx", "export.edge", "export.edge.info", "export.video", "export.web"),
+    "export.verify",
 )
 """Commands that a user meets first, in that order; all others follow by name."""
 TOP = """# Commands and flags

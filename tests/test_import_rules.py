@@ -28,6 +28,8 @@ ALLOWED = {
     },
     "torch_ref": {"torch", "numpy", "safetensors", "export.edge"},
     "export.web": {"numpy", "PIL", "export.edge"},
+    "export.video": {"export.edge", "export.video_file"},
+    "export.video_file": {"av", "numpy", "PIL", "export.edge"},
     "export": {"torch", "onnx", "onnxruntime", "numpy", "PIL", "safetensors", "torch_ref"},
 }
 

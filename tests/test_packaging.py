@@ -62,7 +62,7 @@ def test_base_needs_numpy_and_pillow_alone(requirements: list[Requirement]) -> N
 
 
 def test_extras(metadata: Message, requirements: list[Requirement]) -> None:
-    extras = {"jax", "cuda", "tpu", "torch", "export", "edge", "heic", "dev", "docs", "all"}
+    extras = {"jax", "cuda", "tpu", "torch", "export", "edge", "heic", "video", "dev", "docs", "all"}
     assert set(metadata.get_all("Provides-Extra", [])) == extras
 
     def asked(extra: str) -> set[str]:
@@ -72,6 +72,7 @@ def test_extras(metadata: Message, requirements: list[Requirement]) -> None:
 
     assert asked("edge") == {"onnxruntime"}
     assert asked("heic") == {"pillow-heif"}
+    assert asked("video") == {"av", "onnxruntime"}
     assert "torch" not in asked("jax")
     assert "jax" not in asked("export") | asked("torch")
     assert asked("all") == asked("jax") | asked("torch") | asked("export") | asked("edge")

@@ -48,6 +48,7 @@ COMMANDS = {
     "verify": Command("export.verify", "check an exported model again", *_EXPORT),
     "bench": Command("export.bench", "time an exported model on this machine", *_EXPORT),
     "edge": Command("export.edge", "translate photos with an exported model", *_EDGE),
+    "video": Command("export.video", "translate a video with an exported model", "video", ("av", "onnxruntime")),
     "page": Command("export.web", "build and serve a page that runs the model in the browser", "edge", ()),
     "convert": Command("torch_ref.convert", "read and write checkpoints of the original script", *_TORCH),
     "bench-train": Command("jax_impl.bench.training", "time a training step on this machine", *_JAX),

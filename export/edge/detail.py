@@ -73,7 +73,7 @@ def change_of_colour(
     for top in range(0, height, band):
         # Twice the radius more on each side: the windows of the windows that hold a pixel.
         first, last = max(0, top - 2 * radius), min(height, top + band + 2 * radius)
-        part = _mean(_slopes(guide[first:last], result[first:last], radius, epsilon), radius)
+        part = mean_over_windows(_slopes(guide[first:last], result[first:last], radius, epsilon), radius)
         change[top : top + band, :, :3] = part[top - first : top - first + band]
     change[:, :, 3] = result - (guide[:, :, None] @ change[:, :, :3])[:, :, 0]
     return change
@@ -126,17 +126,17 @@ def _between(size: int, small: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]
 
 def _slopes(guide: np.ndarray, result: np.ndarray, radius: int, epsilon: float) -> np.ndarray:
     """The matrices A of all windows, float32 (h, w, 3, 3)."""
-    mean_guide, mean_result = _mean(guide, radius), _mean(result, radius)
+    mean_guide, mean_result = mean_over_windows(guide, radius), mean_over_windows(result, radius)
 
     def covariance(values: np.ndarray, mean: np.ndarray) -> np.ndarray:
-        products = _mean(guide[..., :, None] * values[..., None, :], radius)
+        products = mean_over_windows(guide[..., :, None] * values[..., None, :], radius)
         return products - mean_guide[..., :, None] * mean[..., None, :]
 
     flat = np.float32(epsilon) * np.eye(3, dtype=np.float32)
     return np.linalg.solve(covariance(guide, mean_guide) + flat, covariance(result, mean_result))
 
 
-def _mean(values: np.ndarray, radius: int) -> np.ndarray:
+def mean_over_windows(values: np.ndarray, radius: int) -> np.ndarray:
     """The mean over windows of (2 radius + 1)^2 pixels, (h, w, ...) to the same; borders are repeated outwards."""
     for axis in (0, 1):
         size = values.shape[axis]

@@ -28,6 +28,7 @@ import pytest
 import torch
 from PIL import Image
 
+from export import bench
 from export.edge import commands as edge_commands
 from export.edge.errors import UserError
 from export.web import __main__ as page_command
@@ -35,6 +36,7 @@ from export.web import runtime
 from jax_impl.config.presets import PRESETS
 from jax_impl.data.synthetic import render_pair
 from tests import toy
+from tests.export.films import write_film
 from tests.pages import PYTHON, ROOT, RUN_ELSEWHERE, Block, Command, blocks, commands, notebooks, pages
 from tests.sharing.graphs import shared_graphs
 from tests.sharing.steps import shared_steps
@@ -64,9 +66,10 @@ WRITTEN = ("--output", "--output-dir", "--align")
 
 @pytest.fixture(scope="module")
 def small(once: Callable[..., Path]) -> Iterator[None]:
-    """The presets are small, a page is built without a network, and equal trainings and exports are traced once."""
+    """Presets and photos are small, a page is built without a network, equal trainings and exports are traced once."""
     with pytest.MonkeyPatch.context() as patch, shared_steps(), shared_graphs(once):
         toy.narrow_presets(lambda name, preset: patch.setitem(PRESETS._entries, name, preset))  # type: ignore[attr-defined]
+        patch.setattr(bench, "LARGE", (120, 90))
         patch.setattr(runtime, "read_runtime", lambda _: {name: name.encode() for name in runtime.FILES})
         patch.setattr(edge_commands, "run_apart", run_here)
         patch.setattr(page_command, "make_server", answering_once(page_command.make_server))
@@ -111,6 +114,7 @@ def home(small: None, once: Callable[..., Path]) -> Path:
             Image.fromarray(np.concatenate(sides[::-1], axis=1)).save(folder / "facades" / f"{i:02d}.png")
         shutil.copytree(folder / "photos/B", folder / "generated")
         Image.fromarray(render_pair(99, 40)[0][:32]).save(folder / "photo.jpg")
+        write_film(folder / "walk.mp4", [render_pair(99, 48)[0]] * 2)
         torch.save(trained(4, steps=1).checkpoint(), folder / "original.pth")
         with contextlib.chdir(folder):
             for words in PREPARED:

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+from PIL import Image
 
 from export.edge.disk.sums import check_sums
 from export.edge.errors import UserError
@@ -42,6 +43,10 @@ def test_it_holds_what_belongs_to_it(exported: tuple[Path, Path]) -> None:
     )
     assert config == bundle.config["model"] | {"weights_digest": bundle.weights_digest}
     assert (preprocessor["size"], preprocessor["fit"]) == ({"height": 24, "width": 24}, "letterbox")
+    assert (preprocessor["image_processor_type"], preprocessor["resample"]) == (
+        "ViTImageProcessor",
+        Image.Resampling.LANCZOS,
+    )
     values = np.array([0, 255]) * preprocessor["rescale_factor"]
     np.testing.assert_allclose((values - preprocessor["image_mean"][0]) / preprocessor["image_std"][0], [-1.0, 1.0])
     np.testing.assert_array_equal(sampler["alphas_cumprod"], bundle.alphas_cumprod)

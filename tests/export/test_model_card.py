@@ -61,7 +61,7 @@ def test_a_card_without_reports_is_honest(exported: tuple[Path, Path]) -> None:
     left_out = [Outcome("model_int8.onnx", None, None, "too bad", False)]
     text = card(bundle, Facts("not stated", left_out, 2e-7, None, None))
     for part in (
-        'license: "other"\nlicense_name: "not stated"\n',
+        'license: "other"\nlicense_name: "not-stated"\n',
         "Not scored against held-out pairs.",
         "`model_int8.onnx` left out: too bad",
         "- Pairs: not stated.",

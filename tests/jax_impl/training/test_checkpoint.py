@@ -8,6 +8,7 @@ from pathlib import Path
 
 import jax
 import numpy as np
+import orbax.checkpoint
 import pytest
 
 from export.edge.errors import UserError
@@ -50,6 +51,16 @@ def flip(path: Path, bit: int) -> None:
     data = bytearray(path.read_bytes())
     data[bit // 8] ^= 1 << bit % 8
     path.write_bytes(data)
+
+
+def test_plain_orbax_reads_it(saved: Path, make_state: MakeState) -> None:
+    """By the line that the model card has."""
+    folder = checkpoint_of(saved, 3).folder
+    found = orbax.checkpoint.StandardCheckpointer().restore(folder.absolute() / "state")
+    wanted = to_arrays(make_state(3))
+    assert set(found) == set(wanted)
+    for name, array in wanted.items():
+        np.testing.assert_array_equal(np.asarray(found[name]), np.asarray(array))
 
 
 def test_round_trip_is_exact(saved: Path, make_state: MakeState) -> None:
