@@ -33,6 +33,7 @@ LARGEST = {
 MORE = {
     "export.bench": ["--threads", "1", "--steps", "1", "--pictures", "1", "--no-original"],
     "export.web": ["--port", "0"],
+    "jax_impl.evaluate": ["--data.size", "16"],
     "jax_impl.bench.loader": [
         *("--size", "16", "--file-size", "32", "--batch-size", "2", "--pairs", "4", "--seconds", "0.01"),
     ],

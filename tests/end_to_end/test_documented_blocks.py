@@ -28,6 +28,7 @@ import pytest
 import torch
 from PIL import Image
 
+from export import bench
 from export.edge import commands as edge_commands
 from export.edge.errors import UserError
 from export.web import __main__ as page_command
@@ -65,9 +66,10 @@ WRITTEN = ("--output", "--output-dir", "--align")
 
 @pytest.fixture(scope="module")
 def small(once: Callable[..., Path]) -> Iterator[None]:
-    """The presets are small, a page is built without a network, and equal trainings and exports are traced once."""
+    """Presets and photos are small, a page is built without a network, equal trainings and exports are traced once."""
     with pytest.MonkeyPatch.context() as patch, shared_steps(), shared_graphs(once):
         toy.narrow_presets(lambda name, preset: patch.setitem(PRESETS._entries, name, preset))  # type: ignore[attr-defined]
+        patch.setattr(bench, "LARGE", (120, 90))
         patch.setattr(runtime, "read_runtime", lambda _: {name: name.encode() for name in runtime.FILES})
         patch.setattr(edge_commands, "run_apart", run_here)
         patch.setattr(page_command, "make_server", answering_once(page_command.make_server))

@@ -32,7 +32,7 @@ MODELS: dict[str, dict[str, Any]] = {
     "seed": {"architecture": "seed", "width": 4, "output_activation": "none"},
     "unet": UNET,
     "coordinates": {**UNET, **ATTENTION, "coordinates": True},
-    "patches": {**UNET, "patch": 1},
+    "patches": {**UNET, "patch": 1, "multipliers": [1]},
 }
 CODECS: dict[str, dict[str, Any]] = {
     "patches": {"codec": "patches", "factor": 2, "channels": 12, "mean": [0.1] * 12, "std": [0.5, 0.6, 0.7] * 4},

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import onnxruntime
+import pytest
 import torch
 
 from export import precision, sensitivity
@@ -17,6 +18,7 @@ from export.sensitivity import Layer
 from torch_ref.weights import load_bundle
 
 
+@pytest.mark.parametrize("exported", ["seed", pytest.param("unet", marks=pytest.mark.slow)], indirect=True)
 def test_what_it_finds_holds_in_onnxruntime(exported: tuple[Path, Path]) -> None:
     """There too the worst layers, each alone in 8 bits, spoil the output more than the best; it is left as it was."""
     bundle, model = load_bundle(exported[0]), onnx.load(exported[1])

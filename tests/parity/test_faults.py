@@ -9,6 +9,7 @@ from dataclasses import replace
 import pytest
 from torch import nn
 
+from tests.parity.conftest import SLOW_FOR_TINY
 from tests.parity.ladder import Line
 from tests.parity.network import forward
 from tests.parity.subject import Subject, with_weights
@@ -28,6 +29,7 @@ def with_change(subject: Subject, change: Callable[[nn.Module], None]) -> Subjec
     return replace(subject, bundle=replace(subject.bundle, model=model))
 
 
+@pytest.mark.parametrize("subject", SLOW_FOR_TINY, indirect=True)
 def test_a_swapped_axis_is_caught_in_every_block(subject: Subject) -> None:
     weights = subject.flat()
     names = [name for name in weights if name.endswith("conv2.kernel")]
@@ -63,6 +65,7 @@ def test_a_running_variance_without_n_over_n_minus_1_is_caught(
     assert failed(list(forward(subject, (3, 24, 16), "float32"))) == {"worst of the running statistics, float32"}
 
 
+@pytest.mark.parametrize("subject", ["seed", "quick", pytest.param("tiny", marks=pytest.mark.slow)], indirect=True)
 def test_an_epsilon_of_1e_6_is_caught(subject: Subject) -> None:
     def change(module: nn.Module) -> None:
         if isinstance(module, nn.BatchNorm2d | nn.GroupNorm):

@@ -20,8 +20,17 @@ from tests.parity.onnx_file import onnx_file
 from tests.parity.sampling import FEW, WALKS, Walk, samplers
 from tests.parity.subject import Subject
 
-every_preset = pytest.mark.parametrize("subject", [name for name in PRESETS if name != "realism"], indirect=True)
-"""Also those that are too dear for the levels that train and draw. `realism` has the network and process of `sharp`."""
+every_preset = pytest.mark.parametrize(
+    "subject",
+    [
+        pytest.param(name, marks=pytest.mark.slow if name in ("tiny", "sharp") else ())
+        for name in PRESETS
+        if name != "realism"
+    ],
+    indirect=True,
+)
+"""Also those that are too dear for the levels that train and draw. `realism` has the network and process of `sharp`;
+what that has more than `base` and `quick` is compared in test_unfolding.py, and `tiny` has less."""
 OTHERS = {"tiny+bridge": (Walk("dbim2", 4), Walk("i2sb", 2)), "tiny+flow": (Walk("heun", 4), Walk("ab2", 4))}
 """Presets with a process that none has, and some of its samplers."""
 

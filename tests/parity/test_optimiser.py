@@ -147,6 +147,7 @@ def test_a_run_whose_learning_rate_stays_is_refused(small: Small) -> None:
         next(float64_lines(replace(small.reference, rates=np.ones(20)), small.reference))
 
 
+@pytest.mark.parametrize("subject", ["seed"], indirect=True)
 def test_too_few_steps_are_refused(subject: Subject) -> None:
     with pytest.raises(UserError, match="--steps is 9"):
         next(optimiser(subject, steps=9, size=16, batch=2))
