@@ -62,7 +62,7 @@ def test_base_needs_numpy_and_pillow_alone(requirements: list[Requirement]) -> N
 
 
 def test_extras(metadata: Message, requirements: list[Requirement]) -> None:
-    extras = {"jax", "cuda", "tpu", "torch", "export", "edge", "heic", "video", "dev", "docs", "all"}
+    extras = {"jax", "cuda", "tpu", "torch", "export", "edge", "heic", "video", "wandb", "dev", "docs", "all"}
     assert set(metadata.get_all("Provides-Extra", [])) == extras
 
     def asked(extra: str) -> set[str]:

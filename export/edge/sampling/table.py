@@ -8,10 +8,10 @@ in the one of the call before, in the state and in the state at the beginning:
     x0     = bounded(x0_raw)
     x_next = next_from_x0 * x0 + next_from_previous * previous + next_from_x * x + next_from_start * start + noise * z
 
-where `previous` is the x0 of the call before, z standard normal noise, new in every call, and `source` the guiding
-picture or what a network of the model makes of it. A sampler is the table of these numbers and t for each call, in
-float64. Whoever can read the table can sample (`export.edge.sampling.loop`), whatever the process: JAX does, and so
-can any other language.
+where `previous` is the x0 of the call before, z standard normal noise, new in every call (where the start takes none,
+the first call has that of the start), and `source` the guiding picture or what a network of the model makes of it. A
+sampler is the table of these numbers and t for each call, in float64. Whoever can read the table can sample
+(`export.edge.sampling.loop`), whatever the process: JAX does, and so can any other language.
 
 Those of gaussian diffusion are made here, for any number of steps: DDIM, re-spaced DDPM, DPM-Solver++(2M) and Heun.
 There x_t = sqrt(a_t) x0 + sqrt(1 - a_t) eps with a = alphas_cumprod, a network says eps, x0 or v = sqrt(a_t) eps -
