@@ -57,7 +57,11 @@ def make_parser() -> argparse.ArgumentParser:
     )
     where = "of sampler.onnx and photo.onnx; default: what the model recommends"
     parser.add_argument("--steps", type=int, help=f"sampling steps {where}")
-    parser.add_argument("--sampler", choices=SAMPLERS, help=f"sampler {where}")
+    parser.add_argument(
+        "--sampler",
+        metavar="NAME",
+        help=f"sampler, {', '.join(SAMPLERS)} or one that the model has of its own, {where}",
+    )
     parser.add_argument("--spacing", choices=SPACINGS, help=f"timesteps {where}")
     _add_card(parser)
     return parser

@@ -28,7 +28,7 @@ from export.edge.pictures.files import SAVE_OPTIONS, save_picture
 from export.edge.progress import Progress
 from export.edge.timing import Child, Entrant, GoneError, take_turns
 from export.probes import paint_probe
-from export.scoring import STEPS
+from export.scoring import STEPS, steps_of
 from export.timed import ORIGINAL_STEPS
 
 LARGE = (4000, 3000)
@@ -65,7 +65,11 @@ def main(argv: Sequence[str] | None = None) -> None:
         default=[1, os.cpu_count() or 1],
         help="processor threads, one measurement for each number (default: 1 and all)",
     )
-    parser.add_argument("--steps", type=int, default=STEPS, help=f"sampling steps of every picture (default: {STEPS})")
+    parser.add_argument(
+        "--steps",
+        type=int,
+        help=f"sampling steps of every picture (default: {STEPS}, or what the model recommends where it has its own)",
+    )
     parser.add_argument(
         "--rounds", type=int, default=3, help="number of times that every line is measured, in turn (default: 3)"
     )
@@ -85,6 +89,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     bundle = args.artifact / "model.safetensors"
     check_input_file(bundle, "bundle")
     exact = open_artifact(there[REFERENCE])
+    args.steps = steps_of(exact, STEPS) if args.steps is None else args.steps
     exact.plan(args.steps)
     lines = plan(there, bundle, sorted(set(args.threads)), args.steps, not args.no_original)
     with tempfile.TemporaryDirectory() as folder:

@@ -133,12 +133,17 @@ def write_configs(folder: Path, bundle: Bundle, model: Artifact, evaluation: Map
 
 def measured_of(evaluation: Mapping[str, Any]) -> dict[str, Any] | None:
     """What an evaluation measured along a slider: the number of pairs, and points [realism, ΔE2000, joint SWD × 10³],
-    realism rising. None where there is no such curve."""
+    realism rising. None where there is no such curve, or none of held-out pairs.
+
+    Raises KeyError or TypeError for a curve that no evaluation writes.
+    """
     points = [
         [point["realism"], *(point["metrics"][name]["mean"] for name in ("delta_e", "joint_swd"))]
         for point in sorted(evaluation.get("realism_curve", ()), key=lambda point: point["realism"])
     ]
-    return {"pairs": evaluation["data"]["pairs"], "points": points} if len(points) > 1 else None
+    if len(points) < 2 or evaluation["data"].get("split") == "train":
+        return None
+    return {"pairs": evaluation["data"]["pairs"], "points": points}
 
 
 def write_golden(folder: Path, model: Artifact) -> None:

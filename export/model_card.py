@@ -148,8 +148,7 @@ def _loops(published: Collection[str], slider: bool) -> list[str]:
     if UNROLLED in published:
         lines += [
             "",
-            f"`onnx/{UNROLLED}` is the same without the operator Loop, for engines that lack it: batch 1, and the "
-            "timesteps are in it.",
+            f"`onnx/{UNROLLED}` is the same for one picture and without the operator Loop, which some engines lack.",
         ]
     return lines
 

@@ -139,6 +139,8 @@ def example(language: str, slider: bool) -> str:
     """The code for a language; with a `slider` it gives a realism of 1."""
     _, code = EXAMPLES[language]
     for old, new in WITH_REALISM[language] if slider else ():
+        if old not in code:
+            raise ValueError(f"the example in {language} lacks {old!r}")
         code = code.replace(old, new)
     return code.strip()
 

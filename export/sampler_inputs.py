@@ -63,6 +63,7 @@ def timesteps(outer: Nodes, plan: Plan) -> str:
         return outer.constant("timesteps", plan.t.astype(np.int64)[:, None])
     mean, way = (column.astype(np.float32)[:, None] for column in (plan.mean_t, plan.t - plan.mean_t))
     half = outer.constant("half_a_timestep", np.array(0.5, np.float32))
-    moved = outer.add("Mul", "realism", outer.constant("way_from_mean", way))
+    limits = [outer.constant(f"realism_{value}", np.array(value, np.float32)) for value in (0, 1)]
+    moved = outer.add("Mul", outer.add("Clip", "realism", *limits), outer.constant("way_from_mean", way))
     between = outer.add("Add", outer.add("Add", outer.constant("mean_timesteps", mean), moved), half)
     return outer.add("Cast", outer.add("Floor", between), to=TensorProto.INT64)

@@ -120,9 +120,9 @@ def score_files(
     drawn: dict[str, list[Drawing]] = {name: [] for name in models}
     for seed, picture in enumerate(pictures):
         for name, (model, _) in models.items():
-            count = _steps(model, STEPS) if steps is None else steps
+            count = steps_of(model, STEPS) if steps is None else steps
             if seed == 0:
-                draw(model, picture, seed, _steps(model, 1))  # The first run of a session sets up its memory.
+                draw(model, picture, seed, steps_of(model, 1))  # The first run of a session sets up its memory.
             drawn[name].append(draw(model, picture, seed, count))
     first = next(iter(drawn.values()))
     return [_score(name, models[name][1], drawings, first, judged) for name, drawings in drawn.items()]
@@ -177,7 +177,7 @@ def _score(name: str, size: int, drawings: list[Drawing], first: list[Drawing], 
 def visited(model: Artifact, pictures: Sequence[np.ndarray]) -> Iterator[Feeds]:
     """What the network is given on the way from noise to a picture, for each of the guiding pictures, batch 1, NCHW."""
     spacing = "linspace" if model.tables is None else None
-    steps, sampler = _steps(model, CALIBRATION_STEPS), "ddim" if model.tables is None else None
+    steps, sampler = steps_of(model, CALIBRATION_STEPS), "ddim" if model.tables is None else None
     for number, picture in enumerate(pictures):
         # Both ends of a slider in turn.
         plan = model.plan(steps, sampler, spacing=spacing, realism=float(number % 2) if model.slider else None)
@@ -191,7 +191,7 @@ def visited(model: Artifact, pictures: Sequence[np.ndarray]) -> Iterator[Feeds]:
                 yield {"x_t": nchw(call.x_t), "cond": nchw(given), "t": np.array([call.t], np.int64)}
 
 
-def _steps(model: Artifact, most: int) -> int:
+def steps_of(model: Artifact, most: int) -> int:
     """Up to so many steps: with tables, the recommended number, as other numbers may not be there."""
     return min(most, model.timesteps) if model.tables is None else model.steps
 

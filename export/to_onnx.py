@@ -27,7 +27,7 @@ from export.edge.model.layout import BUNDLE, DENOISER, FOLDER, SAMPLER, UNROLLED
 from export.edge.model.metadata import sources_of
 from export.edge.model.variants import REFERENCE, VARIANTS, Variant
 from export.edge.model.words import NO_WORDS, WORDS, Words, check_line
-from export.folder import staged, write_configs, write_golden
+from export.folder import measured_of, staged, write_configs, write_golden
 from export.makers import Exported
 from export.model_card import Facts, card, evaluation_lines, parity_lines, read_report
 from export.ort_format import publish_ort
@@ -207,12 +207,18 @@ def _words(args: argparse.Namespace, data: Mapping[str, Any]) -> Words:
 def _evaluation(path: Path | None, source: RunWeights, bundle: Bundle) -> dict[str, Any] | None:
     """The evaluation that is named, or else that of the run, which is left out, with a note, where it is another's."""
     if path is not None or source.report is None:
-        return _report(path, "--evaluation", evaluation_lines, bundle)
+        return _report(path, "--evaluation", _shown, bundle)
     try:
-        return _report(source.report, "evaluation", evaluation_lines, bundle)
+        return _report(source.report, "evaluation", _shown, bundle)
     except UserError as error:
         print(f"note: {error}; the model card is written without it", flush=True)
         return None
+
+
+def _shown(evaluation: Mapping[str, Any]) -> list[str]:
+    """What the artifact takes of an evaluation; an error of Python where something is missing."""
+    measured_of(evaluation)
+    return evaluation_lines(evaluation)
 
 
 def _report(

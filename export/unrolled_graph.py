@@ -2,7 +2,8 @@
 
 Input and output are those of sampler.onnx, for one picture at a time. All that depends on the turn alone is computed
 here: the timestep, what the network makes of it, and the coefficients. So no whole numbers go in, and terms that a turn
-multiplies by zero are gone. The weights are there once.
+multiplies by zero are gone. With a slider the timestep follows the input `realism`, and is computed in the graph. The
+weights are there once.
 """
 
 from __future__ import annotations
@@ -20,8 +21,8 @@ from export.graph_nodes import renamed
 
 DESCRIPTION = (
     "The sampling loop turn by turn, without the operator Loop. Inputs, float32: cond (1, 3, height, width), the input "
-    "picture in [-1, 1]; noise, standard normal, of cond's shape or that of the codec's states. Output: picture, "
-    "float32, of cond's shape, in [0, 1]."
+    "picture in [-1, 1]; noise, standard normal, of cond's shape or that of the codec's states; of a model with a "
+    "slider also realism, (1), from 0 to 1. Output: picture, float32, of cond's shape, in [0, 1]."
 )
 """The file's doc_string."""
 

@@ -55,7 +55,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         model = open_artifact(
             or_pretrained(arguments.model, arguments.video), arguments.threads, variant=arguments.variant
         )
-        how = Steady(arguments.steps, arguments.seed, arguments.smoothing)
+        how = Steady(arguments.steps, arguments.seed, arguments.realism, arguments.smoothing)
+        model.plan(how.steps, realism=how.realism)  # What cannot be is said before anything is written.
         try:
             count = translate_video(model, film, output, CONTAINERS[output.suffix.lower()], how, progress)
         finally:
@@ -92,6 +93,12 @@ def _parser() -> Parser:
         type=int,
         default=0,
         help="another seed gives other pictures; the noise is the same for every frame (default 0)",
+    )
+    parser.add_argument(
+        "--realism",
+        type=float,
+        help="realism, 0 to 1, of a model that was trained with a slider: 0 is the mean picture, 1 the sharpest "
+        "(default 1)",
     )
     parser.add_argument(
         "--smoothing",

@@ -156,6 +156,7 @@ class Run:
         *,
         split: Split = "val",
         steps: int | None = None,
+        realism_curve: Sequence[float] = (),
         checkpoint: str = NEWEST,
     ) -> dict[str, Any]:
         """Score the run on the held-out pairs of its data, next to baselines, as `python -m jax_impl.evaluate` does.
@@ -164,15 +165,15 @@ class Run:
             output_dir: folder for the tables, the contact sheet and the plot; default: `evaluation` in the run folder.
             split: the pairs to score on: `val`, `test` or `train`.
             steps: sampling steps; default: what the run recommends.
+            realism_curve: of a run with a slider, realisms to score in addition, such as (0, 0.5, 1).
             checkpoint: `newest`, `best` (lowest validation loss) or the number of a step.
 
         Returns what evaluation.json holds. Raises UserError where the split has no pairs.
         """
         folder = self.folder / "evaluation" if output_dir is None else Path(output_dir)
         data = part_of(EvaluationData, self.config.data)
-        return evaluate(
-            EvaluateArgs(folder, run=self.folder, checkpoint=checkpoint, data=data, split=split, steps=steps)
-        )
+        more = {"data": data, "split": split, "steps": steps, "realism_curve": tuple(realism_curve)}
+        return evaluate(EvaluateArgs(folder, run=self.folder, checkpoint=checkpoint, **more))
 
     def export(self, output: Path | str | None = None, words: Sequence[str] = ()) -> Path:
         """Write the run as checked ONNX files, by `python -m export.to_onnx` in a process of its own.

@@ -169,6 +169,9 @@ def check(args: EvaluateArgs) -> None:
     for name, value in drawn:
         if args.pictures is not None and value is not None:
             raise UserError(f"{name} says how to draw, and the pictures of --pictures are drawn already; leave it out")
+    for name, values in (("--steps-curve", args.steps_curve), ("--realism-curve", args.realism_curve)):
+        if len(set(values)) < len(values):
+            raise UserError(f"{name} names {' '.join(map(str, values))}: name each value once")
     if args.run is None and args.checkpoint != NEWEST:
         raise UserError(f"--checkpoint {args.checkpoint} chooses among those of --run; name one, or leave it out")
     if args.pictures is not None and args.seeds > 1:

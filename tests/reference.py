@@ -112,7 +112,7 @@ def _presets(module: str, presets: Sequence[str]) -> Iterator[str]:
 
 
 def _processes(module: str) -> Iterator[str]:
-    """What each diffusion process changes, beside the preset's own."""
+    """What each diffusion process changes, other than the preset's own."""
     from jax_impl.diffusion.process import PROCESSES
 
     known = _flags(parsers(module)[0])

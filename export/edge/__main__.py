@@ -19,7 +19,7 @@ from export.edge.arguments import OWN_TILE, make_parser
 from export.edge.disk.files import check_input_file
 from export.edge.disk.folders import Job, left_out, plan_jobs, translate_all
 from export.edge.errors import UserError, run
-from export.edge.invention import invented
+from export.edge.invention import invented, ways
 from export.edge.model import likeness
 from export.edge.model.artifact import Artifact, check_sha256, open_artifact
 from export.edge.model.layout import model_file
@@ -82,7 +82,9 @@ def _check_graph_options(arguments: argparse.Namespace) -> None:
     for name, usual in FIXED.items():
         if (value := getattr(arguments, name)) != usual:
             option = f"--{name.replace('_', '-')} {value}"
-            raise UserError(f"{option} cannot be had with --graph, in which all but the seed is fixed; leave one out")
+            raise UserError(
+                f"{option} cannot be had with --graph, in which all but seed and realism is fixed; leave one out"
+            )
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -147,6 +149,8 @@ def _translate_photo(arguments: argparse.Namespace) -> None:
     if tags.note:
         print(f"note: {tags.note}", file=sys.stderr)
     model = _open_model(arguments)
+    if arguments.invented is not None and isinstance(model, Artifact):
+        ways(model, _options(arguments, model, picture), arguments.seed)  # Refusals come before the work.
     height, width = picture.shape[:2]
     fit = model.fit if arguments.tile is None else "crop"
     tiled = arguments.tile is not None
@@ -211,7 +215,7 @@ def _draw(
 
 
 def _options(arguments: argparse.Namespace, model: Artifact, picture: np.ndarray) -> Options:
-    """How the command line wants the photo translated."""
+    """The options of the command line for this photo."""
     return Options(
         steps=arguments.steps,
         sampler=arguments.sampler,

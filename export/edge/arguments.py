@@ -51,7 +51,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--graph",
         action="store_true",
-        help="translate by photo.onnx, the whole way in one graph, in which steps, size and all but the seed are fixed",
+        help="translate by photo.onnx, the whole way in one graph, in which all but --seed and --realism is fixed",
     )
     _add_sampling(parser)
     _add_pictures(parser)

@@ -6,14 +6,13 @@ to choose one of them. Of any other model that starts from noise, it is the spre
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 
 from export.edge.errors import UserError
 from export.edge.model.artifact import Artifact
 from export.edge.pictures.arrays import check_size, resize, without_bars, working
-from export.edge.sampling.guidance import guided
+from export.edge.sampling.guidance import check_guidance, guided
+from export.edge.sampling.table import Plan
 from export.edge.translate import Options, drawn
 
 AS_RECOMMENDED = Options()
@@ -30,21 +29,11 @@ def invented(model: Artifact, picture: np.ndarray, options: Options = AS_RECOMME
     the options make no difference. Raises UserError as `translate` does, for a realism of 0, and for a model of which
     no two pictures of one photo differ.
     """
-    if model.slider:
-        if options.realism == 0.0:
-            raise UserError("realism 0 is the mean picture, in which nothing is invented; choose more, or no map")
-        ways = [(replace(options, realism=realism), seed) for realism in (0.0, options.realism)]
-    else:
-        ways = [(options, seed + number) for number in range(SEEDS)]
+    chosen = ways(model, options, seed)
     side = model.size if options.size is None else check_size(options.size, model.size_multiple)
     inner = working(picture, side, model.fit, model.size_multiple)
     denoise = guided(model.denoise, model.guidance if options.guidance is None else options.guidance)
-    made = []
-    for how, start in ways:
-        plan = model.plan(how.steps, how.sampler, how.eta, spacing=how.spacing, realism=how.realism)
-        if not model.slider and plan.start_from_noise == 0.0 and not plan.noise.any():
-            raise UserError("the model gives one picture for each photo, so that no map can be made; leave it out")
-        made.append(drawn(model, denoise, inner, plan, start))
+    made = [drawn(model, denoise, inner, plan, start) for plan, start in chosen]
     if model.slider:
         apart = np.abs(made[1] - made[0]).mean(axis=2)
     else:
@@ -52,3 +41,21 @@ def invented(model: Artifact, picture: np.ndarray, options: Options = AS_RECOMME
     apart = without_bars(apart[..., None], picture.shape[0], picture.shape[1], model.fit)[..., 0]
     levels = np.clip(apart / (2.0 * WHITE), 0.0, 1.0) * 255.0 + 0.5
     return resize(np.repeat(levels.astype(np.uint8)[..., None], 3, axis=2), picture.shape[0], picture.shape[1])[..., 0]
+
+
+def ways(model: Artifact, options: Options, seed: int) -> list[tuple[Plan, int]]:
+    """The plans and seeds of the pictures that are compared. Raises UserError where no map can be made."""
+    if model.slider and options.realism == 0.0:
+        raise UserError("realism 0 is the mean picture, in which nothing is invented; choose more, or no map")
+    check_guidance(1.0 if options.guidance is None else options.guidance, model.cond_dropout)
+    realisms = (0.0, options.realism) if model.slider else (options.realism,)
+    plans = [
+        model.plan(options.steps, options.sampler, options.eta, spacing=options.spacing, realism=realism)
+        for realism in realisms
+    ]
+    if model.slider:
+        return [(plan, seed) for plan in plans]
+    (plan,) = plans
+    if plan.start_from_noise == 0.0 and not plan.noise.any():
+        raise UserError("the model gives one picture for each photo, so that no map can be made; leave it out")
+    return [(plan, (seed + number) % 2**64) for number in range(SEEDS)]

@@ -46,6 +46,8 @@ class Steady:
     steps: int | None = None
     """Of the sampler, for each frame; None is what the model recommends."""
     seed: int = 0
+    realism: float | None = None
+    """For a model with a slider, see `export.edge.translate.Options`."""
     smoothing: float = 0.4
     """Seconds over which colours are smoothed where nothing moves; 0 for each frame by itself."""
 
@@ -63,7 +65,7 @@ def translate_frame(
     """
     height, width = picture.shape[:2]
     inner = working(picture, model.size, model.fit, model.size_multiple)
-    made = translate(model, inner, Options(how.steps), seed=how.seed)
+    made = translate(model, inner, Options(how.steps, realism=how.realism), seed=how.seed)
     guide, result = (to_float(without_bars(part, height, width, model.fit)) for part in (inner, made))
     change = change_of_colour(guide, result)
     if before is not None and how.smoothing > 0.0:

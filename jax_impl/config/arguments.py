@@ -18,6 +18,7 @@ from jax_impl.data.sources.registry import find_layout
 from jax_impl.diffusion.process import ProcessConfig
 from jax_impl.runs.bundles import read_bundle
 from jax_impl.runs.folder import read_config, read_plugins, read_settings
+from jax_impl.training.stages.registry import DenoisingStageConfig
 
 DEFAULT_PRESET = "seed"
 PROGRAM = "python -m jax_impl.train"
@@ -75,6 +76,8 @@ def parse(argv: Sequence[str]) -> TrainArgs:
     else:
         weights = _typed(words, "--init-from")
         start = of_preset(preset or DEFAULT_PRESET, None if weights is None else Path(weights))
+    if _typed(words, "--stages") is not None:  # Those of the preset may be for its own process alone.
+        start = replace(start, stages=(DenoisingStageConfig(),))
     default = TrainArgs(**_settings(_by_process(start, _typed(words, "--diffusion.process"))))
     args = read(TrainArgs, words, f"{PROGRAM} {preset or ''}".rstrip(), default=default, about=_about(preset))
     find_layout(args.data, record)

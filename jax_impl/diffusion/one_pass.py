@@ -29,7 +29,8 @@ class OnePassConfig(ProcessConfig):
     """One call of the network, at the last timestep; it says the clean picture."""
 
     process: Literal["one-pass"] = "one-pass"
-    """Name of the diffusion process in the registry."""
+    """Diffusion process: gaussian, one-pass, bridge, flow or a plugin's; another than the preset's has its own settings
+    and defaults."""
     start_noise: float = 0.0
     """Standard deviation of the noise that the network starts from, 0 or more; 0 gives one picture for each input and
     no grain."""

@@ -106,7 +106,7 @@ class Process(ABC):
 
 
 TABLE_STEPS = (1, 2, 4, 10, 20, 50)
-"""Numbers of steps for which `tables_of` makes tables, beside the recommended one."""
+"""Numbers of steps for which `tables_of` makes tables, and for the recommended one."""
 
 
 @dataclass(frozen=True)
@@ -165,7 +165,7 @@ class ProcessConfig(ABC):
 
     @property
     def starts_from(self) -> str:
-        """What the samplers start from beside noise: COND, or the name of a network that is trained before."""
+        """What the samplers start from, in addition to noise: COND, or the name of a network that is trained before."""
         return COND
 
     @property

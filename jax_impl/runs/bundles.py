@@ -155,7 +155,7 @@ def warm_start(path: Path, config: Config, params: Tree, stats: Tree) -> NamedNe
 
 
 def _others(path: Path, bundle: Bundle, params: Tree, stats: Tree) -> dict[str, tuple[Tree, Tree]]:
-    """The networks beside the denoiser, in trees like its own where they have its names."""
+    """The networks other than the denoiser, in trees like its own where they have its names."""
     held, names = {}, bundle.weights.keys()
     for name, weights in bundle.networks.items():
         if name == DENOISER:

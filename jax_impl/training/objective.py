@@ -32,7 +32,7 @@ class Problem(NamedTuple):
     process: Process
     losses: Losses
     others: NamedNetworks = NO_OTHERS
-    """Networks that sampling starts from, beside the one that is trained."""
+    """Networks that sampling starts from, other than the one that is trained."""
 
     @staticmethod
     def of(network: Network, config: Config, published: Published | None = None) -> Problem:

@@ -9,7 +9,7 @@ import numpy as np
 from export.edge.errors import UserError
 from export.edge.model.layout import BUNDLE
 from jax_impl.model import network
-from jax_impl.runs.bundles import warm_start
+from jax_impl.runs.bundles import read_bundle, warm_start
 from jax_impl.runs.folder import CONFIG, DATA, began_warm, check_data, write_config, write_data
 from jax_impl.training.checkpoint import last_stage, list_checkpoints, remove_leftovers, restore, set_aside
 from jax_impl.training.interfaces import NamedNetworks
@@ -51,6 +51,7 @@ def begin(session: Session, init_from: Path | None) -> Position:
     if init_from is not None:
         _, params, stats = network.outline(session.config)
         before = warm_start(init_from, session.config, params, stats)
+        first.check_start(read_bundle(init_from).config, before.keys())
     return enter(session, 0, before)
 
 

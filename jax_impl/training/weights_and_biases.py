@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -21,6 +21,9 @@ FOLDER = "wandb"
 """Of a run's folder, the one in which the library keeps its files."""
 ID = "id.txt"
 """There, the name by which the service knows the run."""
+
+
+NO_PICTURES: Mapping[str, np.ndarray] = {}
 
 
 class Tracker:
@@ -42,8 +45,7 @@ class Tracker:
 
     def show(self, step: int, name: str, picture: np.ndarray) -> None:
         """Send a picture, uint8 (height, width, 3)."""
-        if self._run is not None:
-            self._send(step, {name: self._library.Image(picture)})
+        self._send(step, {}, {name: picture})
 
     def flush(self) -> None:
         """Do nothing: the library writes on its own."""
@@ -70,10 +72,13 @@ class Tracker:
         # By default every message is a step of its own, and a resumed training goes back by some.
         self._run.define_metric(f"{self._prefix}*", step_metric=f"{self._prefix}step")
 
-    def _send(self, step: int, values: dict[str, Any]) -> None:
-        held = {f"{self._prefix}{name}": value for name, value in {**values, "step": step}.items()}
+    def _send(self, step: int, values: dict[str, float], pictures: Mapping[str, np.ndarray] = NO_PICTURES) -> None:
+        def log(run: Any) -> None:
+            shown = {name: self._library.Image(picture) for name, picture in pictures.items()}  # It writes a file.
+            run.log({f"{self._prefix}{name}": value for name, value in {**values, **shown, "step": step}.items()})
+
         if (run := self._run) is not None:
-            self._attempt(lambda: run.log(held))
+            self._attempt(lambda: log(run))
 
     def _attempt(self, call: Callable[[], object]) -> None:
         try:

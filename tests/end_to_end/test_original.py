@@ -176,7 +176,7 @@ def test_the_script_takes_the_step_that_jax_would_have_taken(imported: Imported,
         return tuple(map(jnp.asarray, (cond, x0, t, eps)))
 
     run.mkdir()
-    log = MetricsLog(run, 0, False)
+    log = MetricsLog(run, 0)
     with jax.enable_x64(True):
         moving = tuple(cast(part, "float64") for part in (state.params, state.stats, state.opt_state))
         for n in range(STEPS):

@@ -18,8 +18,8 @@ from export.edge.model.layout import UNROLLED
 from export.edge.model.metadata import LATER_KEYS
 from export.edge.sampling.noise import normal
 from export.probes import paint_probe
+from tests.edge.conftest import SLIDER, metadata
 from tests.edge.conftest import graph as tiny_graph
-from tests.edge.conftest import metadata
 from tests.export.test_sampler_graph import CASES, nchw, retold, session
 
 CONTROL = {"Loop", "If", "Scan", "Expand", "Shape", "ConstantOfShape"}
@@ -53,6 +53,24 @@ def test_its_pictures_are_those_of_the_loop(case: dict[str, Any], exported: tupl
     # The weights are there once: little is added for each turn.
     assert weight_bytes(flat) < 1.2 * weight_bytes(model)
     assert "Loop" not in {node.op_type for node in flat.graph.node}
+
+
+def test_its_slider_is_that_of_the_loop() -> None:
+    model = tiny_graph()
+    held = {key: value for key, value in (metadata(**LATER_KEYS) | SLIDER).items() if value is not None}
+    onnx.helper.set_model_props(model, held)
+    looped = sampler_graph.build(model)
+    loop, flat = (session(one) for one in (looped, unrolled_graph.build(looped)))
+    pictures = []
+    for realism in (0.0, 0.4, 1.0):
+        given = feeds((16, 24)) | {"realism": np.array([realism], np.float32)}
+        (wanted,), (found,) = (one.run(None, given) for one in (loop, flat))
+        np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-5)
+        pictures.append(np.asarray(found))
+    assert np.abs(pictures[0] - pictures[-1]).mean() > 0.01
+    # Beyond the ends nothing more comes.
+    (beyond,) = flat.run(None, feeds((16, 24)) | {"realism": np.array([5.0], np.float32)})
+    np.testing.assert_array_equal(beyond, pictures[-1])
 
 
 @pytest.mark.parametrize("sampler", ["ddim", "dpmpp", "heun"])

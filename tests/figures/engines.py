@@ -21,6 +21,7 @@ import onnx
 from export import ort_format, sampler_graph, unrolled_graph
 from export.edge.errors import UserError, run
 from export.edge.markdown import table
+from export.edge.model.artifact import open_artifact
 from export.edge.model.layout import SAMPLER, UNROLLED, model_file
 from export.edge.sampling.noise import normal
 from export.publish import write
@@ -140,7 +141,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     graphs = write_graphs(arguments.artifact, arguments.work)
     feeds = arguments.work / "feeds.npz"
     sides = (1, 3, arguments.size, arguments.size)
-    np.savez(feeds, cond=np.tanh(normal(1, 0, sides)), noise=normal(2, 0, sides))
+    given = {"cond": np.tanh(normal(1, 0, sides)), "noise": normal(2, 0, sides)}
+    if open_artifact(arguments.artifact).slider:
+        given["realism"] = np.ones(1, np.float32)
+    np.savez(feeds, **given)
     chosen = [one for one in ENGINES if not arguments.only or one.name.startswith(tuple(arguments.only))]
     first = tried(ENGINES[0], graphs[SAMPLER], feeds, None, arguments.work)
     wanted = np.load(_made(arguments.work))

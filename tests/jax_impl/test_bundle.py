@@ -54,7 +54,7 @@ def write_run(folder: Path, optim: OptimConfig) -> Path:
     pictures = np.zeros((count, 1, 1, 3), np.uint8)
     pairs = Pairs(tuple(map(str, range(count))), pictures, pictures)
     write_data(folder, pairs, pairs)
-    log = MetricsLog(folder, 0, False)
+    log = MetricsLog(folder, 0)
     # The log may be ahead of the newest checkpoint, as after a crash.
     for step in range(1, STEPS + 3):
         log.write(step, {"epoch": step / PER_EPOCH, "loss": 1 / step})

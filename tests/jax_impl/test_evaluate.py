@@ -72,6 +72,7 @@ def test_pictures_of_any_program(tmp_path: Path, capsys: pytest.CaptureFixture[s
         (["--artifact", "{d}/none.onnx", "--output-dir", "{d}/no/e"], "does not exist; create it"),
         (["--artifact", "{d}/none.onnx", "--output-dir", "{d}/e", "--shown", "0"], "--shown is 0"),
         (["--run", "{d}/none", "--output-dir", "{d}/e", "--seeds", "0"], "--seeds is 0"),
+        (["--run", "{d}/none", "--output-dir", "{d}/e", "--realism-curve", "0", "1", "0"], "name each value once"),
         (["--run", "{d}/none", "--output-dir", "{d}/e", "--seed", "-1"], "--seed -1"),
         (["--run", "{d}/none", "--output-dir", "{d}/e"], "none has no config.json"),
         (

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from export.edge.errors import UserError
 from jax_impl.config.checks import require
 from jax_impl.training.interfaces import Stage
 from jax_impl.training.stages.registry import STAGES, StageConfig
@@ -29,6 +31,16 @@ class FromMeanStageConfig(StageConfig):
         source = config.diffusion.starts_from
         rule = "the stage from-mean needs --diffusion.process flow --diffusion.source mean"
         require(source == MEAN, "diffusion.source", source, rule)
+
+    def check_start(self, trained: Any, networks: Collection[str]) -> None:
+        """Without a network `mean` the denoiser takes its place: one that says x0, and whose picture is the mean."""
+        process = trained.diffusion.process
+        if MEAN in networks or (process in ("gaussian", "one-pass") and trained.diffusion.prediction == "x0"):
+            return
+        raise UserError(
+            f"the stage {self.stage} needs a network that predicts x0, of gaussian diffusion or one pass; --init-from "
+            f"names one of {process} that predicts {trained.diffusion.prediction}"
+        )
 
     def create(self, config: Any) -> Stage:
         """The stage. Its module is imported here, by name: it takes the settings, and these hold this class."""

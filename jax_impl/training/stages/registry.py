@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -33,7 +33,7 @@ class StageConfig(ABC):
     """Whether the stage makes sense only with a trained network to start from."""
 
     brings: ClassVar[tuple[str, ...]] = ()
-    """Names of the networks that the stage keeps beside the denoiser, for sampling to start from."""
+    """Names of the networks other than the denoiser that the stage keeps, for sampling to start from."""
 
     def terms(self, config: Any) -> Sequence[LossConfig]:
         """The loss terms of the stage in a run with these settings: those of the run."""
@@ -49,6 +49,10 @@ class StageConfig(ABC):
         source = config.diffusion.starts_from
         rule = f"the stage {self.stage} has no such network; choose cond, or add --stages from-mean"
         require(source in (COND, *self.brings), "diffusion.source", source, rule)
+
+    def check_start(self, trained: Any, networks: Collection[str]) -> None:
+        """Raise UserError where the stage cannot begin with the `networks` of a bundle whose settings are `trained`."""
+        return  # Most can.
 
     @abstractmethod
     def create(self, config: Any) -> Stage:

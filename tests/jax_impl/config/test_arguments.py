@@ -19,6 +19,7 @@ from jax_impl.diffusion.losses.hybrid import HybridConfig
 from jax_impl.model.seed_unet import SeedModelConfig
 from jax_impl.model.unet import UNetModelConfig
 from jax_impl.runs.folder import check_resume, write_config
+from jax_impl.training.stages.registry import DenoisingStageConfig
 
 
 def test_no_words_mean_seed() -> None:
@@ -50,6 +51,9 @@ def test_a_process_that_is_not_the_presets_has_its_own_defaults() -> None:
     assert config.diffusion == BridgeConfig(noise=0.5)
     assert replace(config, diffusion=PRESETS["tiny"]().diffusion, train=PRESETS["tiny"]().train) == PRESETS["tiny"]()
     assert config.train.sample_steps == config.diffusion.sample_steps
+    stages = ["--stages", '{"stage": "denoising", "epochs": 3}']
+    found = parse(["sharp", "--diffusion.process", "bridge", *stages]).settings()
+    assert found.diffusion.process == "bridge" and found.stages == (DenoisingStageConfig(epochs=3),)
     assert parse(["quick", "--diffusion.process=flow"]).diffusion == FlowConfig()
     assert parse(["tiny", "--diffusion.process", "one-pass"]).train.sample_steps == 1
     # The preset's own keeps what the preset says of it.

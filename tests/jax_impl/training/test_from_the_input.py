@@ -6,7 +6,10 @@ import dataclasses
 import os
 import signal
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,6 +20,8 @@ from jax_impl.config.tree import Config
 from jax_impl.data.loader import load
 from jax_impl.diffusion.bridge import BridgeConfig
 from jax_impl.diffusion.flow import FlowConfig
+from jax_impl.diffusion.gaussian import DiffusionConfig
+from jax_impl.diffusion.one_pass import OnePassConfig
 from jax_impl.diffusion.process import ProcessConfig
 from jax_impl.model.network import flatten
 from jax_impl.runs.bundles import open_bundle
@@ -35,7 +40,10 @@ PROCESSES = {
 }
 
 
-@pytest.mark.parametrize("process", PROCESSES.values(), ids=list(PROCESSES))
+@pytest.mark.parametrize(
+    "process",
+    [pytest.param(made, id=name, marks=pytest.mark.slow if name == "flow" else ()) for name, made in PROCESSES.items()],
+)
 def test_an_interrupted_run_resumes_to_the_bit_and_is_bundled(
     process: ProcessConfig,
     small_config: Callable[..., Config],
@@ -107,3 +115,26 @@ def test_a_source_needs_the_stage_that_brings_it(small_config: Callable[..., Con
         UserError, match=r"diffusion\.source is 'cond': the stage from-mean needs --diffusion\.process flow"
     ):
         dataclasses.replace(config, stages=(FromMeanStageConfig(),))
+
+
+@pytest.mark.parametrize(
+    ("trained", "networks", "fine"),
+    [
+        (DiffusionConfig(prediction="x0"), ["denoiser"], True),
+        (OnePassConfig(), ["denoiser"], True),
+        (FlowConfig(source="mean"), ["denoiser", "mean"], True),
+        (DiffusionConfig(prediction="v"), ["denoiser"], False),
+        (FlowConfig(), ["denoiser"], False),
+        (BridgeConfig(), ["denoiser"], False),
+    ],
+    ids=range(6),
+)
+def test_a_flow_from_the_mean_needs_a_network_whose_picture_that_is(
+    trained: Any, networks: list[str], fine: bool
+) -> None:
+    start = partial(FromMeanStageConfig().check_start, SimpleNamespace(diffusion=trained), networks)
+    if fine:
+        return start()
+    with pytest.raises(UserError, match="needs a network that predicts x0, of gaussian diffusion or one pass"):
+        start()
+    return None

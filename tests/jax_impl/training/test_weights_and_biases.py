@@ -79,7 +79,7 @@ def test_it_gets_what_the_log_holds_and_the_pictures(
     assert [values for values in service.sent if SAMPLES not in values] == read_log(run)
 
 
-def test_stages_are_told_apart(service: Service, small_config: SmallConfig, tmp_path: Path) -> None:
+def test_each_stage_has_names_of_its_own(service: Service, small_config: SmallConfig, tmp_path: Path) -> None:
     for stage in (0, 1):
         log = Tracker(small_config(wandb="dusk"), tmp_path, stage)
         log.write(3, {"loss": 0.5})
@@ -109,3 +109,16 @@ def test_a_library_that_is_not_installed_is_said_first(tmp_path: Path, monkeypat
     with pytest.raises(UserError, match=r"train\.wandb needs wandb; `pip install wandb`, or leave it out"):
         main(["tiny", "--train.wandb", "dusk", "--output-dir", str(tmp_path / "run")])
     assert not (tmp_path / "run").exists()
+
+
+def test_a_picture_that_cannot_be_sent_does_not_end_training(
+    service: Service, small_config: SmallConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    def full(picture: np.ndarray) -> None:
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr(sys.modules["wandb"], "Image", full)
+    log = Tracker(small_config(wandb="dusk"), tmp_path, 0)
+    log.show(3, SAMPLES, np.zeros((2, 2, 3), np.uint8))
+    log.write(4, {"loss": 0.5})
+    assert service.sent == [] and "no space left on device" in capsys.readouterr().err

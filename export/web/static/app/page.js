@@ -29,7 +29,8 @@ function enter(next) {
   $('draw').textContent = next === 'done' || quiet ? 'Draw again' : 'Draw';
   $('draw').classList.toggle('primary', next === 'photo');
   $('invitation').hidden = next !== 'idle';
-  settings.lock(next === 'running' && !quiet);
+  settings.lock(next === 'running', quiet);
+  for (const id of ['draw', 'another']) $(id).disabled = quiet;
   for (const button of $('example-list').querySelectorAll('button')) button.disabled = next === 'running';
   const lost = document.activeElement === document.body || document.activeElement?.closest('[hidden]') || document.activeElement?.matches(':disabled');
   if (lost && next !== 'idle') $({ running: 'cancel', photo: 'draw', done: 'split' }[next]).focus({ preventScroll: true });
@@ -106,7 +107,7 @@ function start(chosen, still = false) {
 
 /** After a failure or a cancel: back to what was there, or to the photo alone when it is already on the stage. */
 function giveUp() {
-  if (run.steps === 0) enter(run.before);
+  if (run.steps === 0 || run.still) enter(run.before);
   else {
     stage.showPhotoAlone();
     enter('photo');
@@ -133,10 +134,10 @@ const answers = {
     $('progress').value = 0;
     $('pace').textContent = `Step 0 of ${steps}`;
     say(`Drawing in ${steps} ${steps === 1 ? 'step' : 'steps'}.`);
-    await stage.showPhoto(photo);
+    if (!run.still) await stage.showPhoto(photo);
   },
   step({ index, image }) {
-    stage.showForming(image);
+    if (!run.still) stage.showForming(image);
     $('progress').value = index / run.steps;
     if (index === 0) return;
     const left = Math.ceil(((performance.now() - run.started) / index / 1000) * (run.steps - index));
@@ -167,7 +168,7 @@ const answers = {
     mustOpen = true;
     open();
     if (state !== 'running') return;
-    if (run.steps > 0) {
+    if (run.steps > 0 && !run.still) {
       stage.showPhotoAlone();
       run.before = 'photo';
     }

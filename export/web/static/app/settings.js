@@ -62,8 +62,9 @@ export class Settings {
     this.$('realism').setAttribute('aria-valuetext', `${Math.round(100 * at)} %`);
   }
 
-  lock(locked) {
-    this.$('realism-field').disabled = locked;
+  /** `quiet`: leave the realism free. */
+  lock(locked, quiet) {
+    this.$('realism-field').disabled = locked && !quiet;
     for (const fields of this.$('settings').querySelectorAll('fieldset')) fields.disabled = locked;
   }
 
@@ -108,7 +109,7 @@ export function choices(model) {
 export function figuresAt(points, realism) {
   for (let i = 0; i + 1 < points.length; i++) {
     const [[from, ...low], [to, ...high]] = [points[i], points[i + 1]];
-    if (from <= realism && realism <= to) return low.map((value, j) => value + ((realism - from) / (to - from)) * (high[j] - value));
+    if (from < to && from <= realism && realism <= to) return low.map((value, j) => value + ((realism - from) / (to - from)) * (high[j] - value));
   }
   return null;
 }
