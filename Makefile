@@ -49,7 +49,7 @@ demo: $(VENV)/.installed-all ## set up, train on the built-in scenes, export, an
 	@echo "demo 1/3: train a small model on the built-in scenes"
 	@$(BIN)/python -m jax_impl.train quick --output-dir "$(OUT)" $(DEMO_TRAIN)
 	@echo "demo 2/3: export ONNX files, each checked"
-	@$(BIN)/python -m export.to_onnx "$(OUT)" --output "$(OUT)/artifact"
+	@$(BIN)/python -m export.to_onnx "$(OUT)" --title "Dawn to dusk" --output "$(OUT)/artifact"
 	@echo "demo 3/3: turn sunrises it was not trained on into sunsets with that file"
 	@$(BIN)/python -m jax_impl.evaluate --artifact "$(OUT)/artifact/onnx/model.onnx" \
 		--data.path synthetic --split val --output-dir "$(OUT)/evaluation"
