@@ -43,6 +43,22 @@ class TrainState:
         return self.step - self.guard.skipped
 
 
+class WithNetwork:
+    """The state of a stage that carries more than its network: step and guard are those of the network."""
+
+    network: TrainState
+
+    @property
+    def step(self) -> jax.Array:
+        """Steps since the stage began, skipped ones included, int32 scalar."""
+        return self.network.step
+
+    @property
+    def guard(self) -> Guard:
+        """Counts of skipped steps."""
+        return self.network.guard
+
+
 def create(config: Config, optimizer: optax.GradientTransformation) -> tuple[Network, TrainState]:
     """A fresh state whose weights and randomness follow from `config.train.seed` alone."""
     init_key, key = jax.random.split(jax.random.key(config.train.seed))

@@ -14,34 +14,24 @@ from export.edge.model.layout import DENOISER
 from jax_impl.config.tree import Config
 from jax_impl.data.loader import LazyPairs, Pairs
 from jax_impl.model.network import Tree
-from jax_impl.training.interfaces import Batch, Guard, Metrics, NamedNetworks, StepFunction
+from jax_impl.training.interfaces import Batch, Metrics, NamedNetworks, StepFunction
 from jax_impl.training.mesh import divided, gathered
 from jax_impl.training.objective import make_validation_loss, picture_of
 from jax_impl.training.stages.denoising import DenoisingStage
 from jax_impl.training.stages.from_mean_config import MEAN
-from jax_impl.training.state import TrainState
+from jax_impl.training.state import TrainState, WithNetwork
 from jax_impl.training.step import one_step
 
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
-class FromMeanState:
+class FromMeanState(WithNetwork):
     """What the stage carries from step to step."""
 
     network: TrainState
     """The denoiser's."""
     mean: tuple[Tree, Tree]
     """Weights and statistics of the network whose pictures the flow starts from; they never change."""
-
-    @property
-    def step(self) -> jax.Array:
-        """Steps since the stage began, skipped ones included, int32 scalar."""
-        return self.network.step
-
-    @property
-    def guard(self) -> Guard:
-        """Counts of skipped steps."""
-        return self.network.guard
 
 
 class FromMeanStage:

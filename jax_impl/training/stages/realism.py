@@ -21,14 +21,14 @@ from jax_impl.diffusion.losses.texture import TextureConfig
 from jax_impl.diffusion.one_pass import OnePass
 from jax_impl.model import discriminator
 from jax_impl.model.network import Tree, build, outline
-from jax_impl.training.interfaces import Batch, Guard, NamedNetworks, StepFunction
+from jax_impl.training.interfaces import Batch, NamedNetworks, StepFunction
 from jax_impl.training.objective import Problem, make_validation_loss
 from jax_impl.training.optim import learning_rate, make_optimizer, scale_by_adam, scale_by_learning_rate
 from jax_impl.training.stages.denoising import DenoisingStage
 from jax_impl.training.stages.overfitting import Gauge, make_gauge, warning
 from jax_impl.training.stages.realism_config import RealismStageConfig
 from jax_impl.training.stages.realism_step import make_realism_step, scores_of
-from jax_impl.training.state import TrainState, with_params
+from jax_impl.training.state import TrainState, WithNetwork, with_params
 
 BETAS = (0.0, 0.99)
 """Of both networks' Adam: without a first moment, as opponents in a game need."""
@@ -36,7 +36,7 @@ BETAS = (0.0, 0.99)
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
-class RealismState:
+class RealismState(WithNetwork):
     """What the stage carries from step to step."""
 
     network: TrainState
@@ -46,16 +46,6 @@ class RealismState:
     discriminator: Tree
     """Its weights; empty where there is none."""
     discriminator_opt: optax.OptState
-
-    @property
-    def step(self) -> jax.Array:
-        """Steps since the stage began, skipped ones included, int32 scalar."""
-        return self.network.step
-
-    @property
-    def guard(self) -> Guard:
-        """Counts of skipped steps."""
-        return self.network.guard
 
 
 class RealismStage:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+import os
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from functools import cache
 
 import jax
@@ -14,6 +17,7 @@ import pytest
 from jax_impl.config.data import DataConfig
 from jax_impl.config.tree import Config, OptimConfig
 from jax_impl.model.seed_unet import SeedModelConfig
+from jax_impl.training import feed as feed_module
 from jax_impl.training.optim import learning_rate, make_optimizer
 from jax_impl.training.state import TrainState, outline
 
@@ -38,3 +42,28 @@ def make_state() -> Callable[..., TrainState]:
         return dataclasses.replace(jax.tree.map(draw, template(width, ema)), step=jnp.asarray(step, jnp.int32))
 
     return make
+
+
+StopAt = Callable[[int], AbstractContextManager[None]]
+
+
+@pytest.fixture
+def stop_at(monkeypatch: pytest.MonkeyPatch) -> StopAt:
+    """`with stop_at(5):` training gets SIGTERM where it asks for its fifth batch."""
+
+    @contextmanager
+    def stopping(batch: int) -> Iterator[None]:
+        left, batch_indices = batch, feed_module.batch_indices
+
+        def signalling(*args: int) -> np.ndarray:
+            nonlocal left
+            left -= 1
+            if left == 0:
+                os.kill(os.getpid(), signal.SIGTERM)
+            return batch_indices(*args)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(feed_module, "batch_indices", signalling)
+            yield
+
+    return stopping

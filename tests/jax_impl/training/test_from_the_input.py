@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 import signal
 from collections.abc import Callable
 from functools import partial
@@ -27,11 +26,11 @@ from jax_impl.model.network import flatten
 from jax_impl.runs.bundles import open_bundle
 from jax_impl.runs.folder import open_run
 from jax_impl.train import train
-from jax_impl.training import feed as feed_module
 from jax_impl.training.report import METRICS_LOG, read_log
 from jax_impl.training.stages.from_mean_config import MEAN, FromMeanStageConfig
 from jax_impl.training.stages.registry import DenoisingStageConfig
 from jax_impl.training.state import to_arrays
+from tests.jax_impl.training.conftest import StopAt
 
 PROCESSES = {
     "bridge": BridgeConfig(sample_steps=2),
@@ -49,7 +48,7 @@ def test_an_interrupted_run_resumes_to_the_bit_and_is_bundled(
     small_config: Callable[..., Config],
     trained_run: Path,
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    stop_at: StopAt,
 ) -> None:
     from_mean = process.starts_from == MEAN
     begun = {"init_from": trained_run / BUNDLE} if from_mean else {}
@@ -57,18 +56,8 @@ def test_an_interrupted_run_resumes_to_the_bit_and_is_bundled(
     config = dataclasses.replace(small_config(epochs=2, sample_steps=2), diffusion=process, stages=stages)
     pairs = load(config.data, "train"), load(config.data, "val")
     assert train(config, tmp_path / "unbroken", *pairs, **begun) == 0
-    left, batch_indices = 5, feed_module.batch_indices
-
-    def signalling(*args: int) -> np.ndarray:
-        nonlocal left
-        left -= 1
-        if left == 0:
-            os.kill(os.getpid(), signal.SIGTERM)
-        return batch_indices(*args)
-
-    monkeypatch.setattr(feed_module, "batch_indices", signalling)
-    assert train(config, tmp_path / "run", *pairs, **begun) == signal.SIGTERM
-    monkeypatch.undo()
+    with stop_at(5):
+        assert train(config, tmp_path / "run", *pairs, **begun) == signal.SIGTERM
     assert train(config, tmp_path / "run", *pairs, resume=True) == 0
     states = [open_run(tmp_path / name).state for name in ("run", "unbroken")]
     assert [int(state.step) for state in states] == [6, 6]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -26,13 +25,13 @@ from jax_impl.diffusion.one_pass import OnePassConfig
 from jax_impl.runs.bundles import open_bundle, read_bundle
 from jax_impl.runs.folder import open_run
 from jax_impl.train import train
-from jax_impl.training import feed as feed_module
 from jax_impl.training.report import METRICS_LOG, read_log
 from jax_impl.training.stages.overfitting import OVERFITTING
 from jax_impl.training.stages.realism import RealismState
 from jax_impl.training.stages.realism_config import RealismStageConfig
 from jax_impl.training.stages.registry import DenoisingStageConfig
 from jax_impl.training.state import to_arrays
+from tests.jax_impl.training.conftest import StopAt
 from torch_ref.weights import load_bundle
 
 SmallConfig = Callable[..., Config]
@@ -99,21 +98,11 @@ def test_both_networks_move_and_the_mean_one_stays(unbroken: Path, config: Confi
 
 
 def test_a_killed_run_resumes_to_the_bit(
-    config: Config, pairs: tuple[Pairs, Pairs], unbroken: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    config: Config, pairs: tuple[Pairs, Pairs], unbroken: Path, tmp_path: Path, stop_at: StopAt
 ) -> None:
     """Stopped in the middle of the second stage's first epoch."""
-    left, batch_indices = 5, feed_module.batch_indices
-
-    def signalling(*args: int) -> np.ndarray:
-        nonlocal left
-        left -= 1
-        if left == 0:
-            os.kill(os.getpid(), signal.SIGTERM)
-        return batch_indices(*args)
-
-    monkeypatch.setattr(feed_module, "batch_indices", signalling)
-    assert train(config, tmp_path / "run", *pairs) == signal.SIGTERM
-    monkeypatch.undo()
+    with stop_at(5):
+        assert train(config, tmp_path / "run", *pairs) == signal.SIGTERM
     assert 0 < int(state_of(tmp_path / "run").step) < 6
     assert train(config, tmp_path / "run", *pairs, resume=True) == 0
     left_arrays, right = to_arrays(open_run(tmp_path / "run").state), to_arrays(open_run(unbroken).state)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 import shutil
 import signal
 from collections.abc import Callable
@@ -24,12 +23,12 @@ from jax_impl.runs.bundles import read_bundle
 from jax_impl.runs.folder import open_run, read_config
 from jax_impl.runs.sealed_json import read_sealed_json, write_sealed_json
 from jax_impl.train import main, train
-from jax_impl.training import feed as feed_module
 from jax_impl.training.checkpoint import FOLDER, list_checkpoints
 from jax_impl.training.manifest import read_manifest
 from jax_impl.training.report import METRICS_LOG, read_log
 from jax_impl.training.stages.registry import DenoisingStageConfig
 from jax_impl.training.state import to_arrays
+from tests.jax_impl.training.conftest import StopAt
 from tests.jax_impl.training.gain_stage import GainStageConfig
 
 SmallConfig = Callable[..., Config]
@@ -94,21 +93,11 @@ def test_it_resumes_in_the_stage_where_it_stopped(
     tmp_path: Path,
     calls: int,
     said: str,
-    monkeypatch: pytest.MonkeyPatch,
+    stop_at: StopAt,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    left, batch_indices = calls, feed_module.batch_indices
-
-    def signalling(*args: int) -> np.ndarray:
-        nonlocal left
-        left -= 1
-        if left == 0:
-            os.kill(os.getpid(), signal.SIGTERM)
-        return batch_indices(*args)
-
-    monkeypatch.setattr(feed_module, "batch_indices", signalling)
-    assert train(config, tmp_path / "run", *pairs) == signal.SIGTERM
-    monkeypatch.undo()
+    with stop_at(calls):
+        assert train(config, tmp_path / "run", *pairs) == signal.SIGTERM
     assert f"stopped after {said}" in capsys.readouterr().out
     assert train(config, tmp_path / "run", *pairs, resume=True) == 0
     assert f"resuming after {said.replace(' of 6', '').replace(' of 3', '')}" in capsys.readouterr().out
