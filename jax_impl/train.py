@@ -20,6 +20,7 @@ from jax_impl.devices import LESS_TRAINING, memory_errors, start_devices
 from jax_impl.runs.folder import check_resume, read_config
 from jax_impl.runs.plan import read_plan
 from jax_impl.training.compiled import keep_programs
+from jax_impl.training.cpu import eigen_convolutions, keep_memory
 from jax_impl.training.dry_run import describe_run
 from jax_impl.training.interfaces import Callback
 from jax_impl.training.leadership import is_primary
@@ -49,11 +50,12 @@ def main(argv: Sequence[str] | None = None) -> None:
 @memory_errors(LESS_TRAINING)
 def launch(args: TrainArgs, callbacks: Sequence[Callback] = ()) -> int:
     """Start JAX, with other processes where that is asked for, and train; returns what `train` does."""
-    if args.train.deterministic:
-        make_deterministic()
-    keep_programs()
-    join(args.coordinator, args.processes, args.process, detect=args.distributed)
-    start_devices()
+    with eigen_convolutions(args.model.architecture):
+        if args.train.deterministic:
+            make_deterministic()
+        keep_programs()
+        join(args.coordinator, args.processes, args.process, detect=args.distributed)
+        start_devices()
     with process_group():
         return start(args, callbacks)
 
@@ -146,6 +148,8 @@ def train(
 
 def cli() -> None:
     """Entry point of the console script."""
+    # Not in `main`: a program that calls it has an allocator of its own to look after.
+    keep_memory()
     run(main)
 
 

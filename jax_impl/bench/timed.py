@@ -25,6 +25,7 @@ from jax_impl.config.as_json import from_json
 from jax_impl.config.tree import Config
 from jax_impl.devices import start_devices
 from jax_impl.model.network import count
+from jax_impl.training.cpu import eigen_convolutions, keep_memory
 from jax_impl.training.interfaces import Batch, Metrics, StepFunction
 from jax_impl.training.objective import Problem
 from jax_impl.training.optim import learning_rate, make_optimizer
@@ -40,7 +41,15 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Compile, then take steps as they are asked for."""
     # What compiling takes is one of the figures.
     jax.config.update("jax_enable_compilation_cache", False)
-    serve(lambda job: Race(from_json(json.dumps(job["config"])), job.get("steps_a_call", 1)), argv)
+    # As in training.
+    keep_memory()
+    serve(_race, argv)
+
+
+def _race(job: Mapping[str, Any]) -> Race:
+    config = from_json(json.dumps(job["config"]))
+    with eigen_convolutions(config.model.architecture):
+        return Race(config, job.get("steps_a_call", 1))
 
 
 class Race:
