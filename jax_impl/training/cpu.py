@@ -16,10 +16,12 @@ from importlib.metadata import entry_points, version
 
 import jax
 
-_TRIM_THRESHOLD, _MMAP_MAX, _ARENA_MAX = -1, -4, -8
+_TRIM_THRESHOLD, _MMAP_MAX = -1, -4
 """Of glibc's malloc.h."""
-_SETTINGS = {_ARENA_MAX: 1, _MMAP_MAX: 0, _TRIM_THRESHOLD: 2**31 - 1}
-"""One heap for all threads, since those of other threads end at 64 MB; no block outside it; what is free stays."""
+_SETTINGS = {_MMAP_MAX: 0, _TRIM_THRESHOLD: 2**31 - 1}
+"""Large blocks too lie in the heaps, and what is free at a heap's end stays. A thread's heap ends at 64 MB: a larger
+block is still returned. One heap for all threads (M_ARENA_MAX) would keep it, but then threads wait for each other: a
+step of `quick` takes a quarter longer."""
 _OWN_SETTINGS = ("GLIBC_TUNABLES", "MALLOC_ARENA_MAX", "MALLOC_MMAP_MAX_", "MALLOC_TRIM_THRESHOLD_")
 """Variables of the environment by which a user has decided."""
 
@@ -50,7 +52,7 @@ def eigen_convolutions(architecture: str) -> Iterator[bool]:
 
 
 def keep_memory() -> bool:
-    """Have the allocator keep what it is given back; before JAX starts its threads. Returns whether it does.
+    """Have the allocator keep what it is given back, in blocks of at most 64 MB; returns whether it does.
 
     Nothing is changed where an accelerator may compute, where the C library is not glibc, and where the environment
     sets the allocator already. The process may hold some more memory, since what is free stays in pieces.
