@@ -1,15 +1,19 @@
 // The page: what happens when. The work itself is the worker's.
 
 import { showExamples } from './examples.js';
-import { TRIES, describeTry } from './limits.js';
+import { FILM, TRIES, describeTry } from './limits.js';
+import { Live } from './live.js';
 import { keep } from './offline.js';
-import { Settings } from './settings.js';
+import { Settings, liveSteps } from './settings.js';
 import { Stage } from './stage.js';
+import { Tabs } from './tabs.js';
 
 const $ = (id) => document.getElementById(id);
 
 const stage = new Stage($);
 let settings;
+let live;
+let tabs;
 let worker = null;
 let attempt = 0; // Of TRIES.
 let opened = false;
@@ -60,7 +64,7 @@ function hire() {
   opened = false;
   mine.onmessage = ({ data }) => {
     if (mine !== worker) return;
-    if (data.id === undefined || data.id === 0 || data.id === run.id) answers[data.kind](data);
+    if ([undefined, 0, FILM, run.id].includes(data.id)) answers[data.kind](data);
   };
   mine.onerror = () => {
     if (mine !== worker) return;
@@ -160,13 +164,17 @@ const answers = {
     giveUp();
     say('Cancelled.');
   },
-  full({ id, message, memory }) {
-    if (attempt + 1 === TRIES.length) return answers.error({ id, message });
+  frame(answer) {
+    live.show(answer);
+  },
+  full({ id, message, memory, film }) {
+    if (attempt + 1 === TRIES.length) return answers.error({ id, message, film });
     attempt += 1;
     $('note').textContent = describeTry(attempt, settings.model.size, memory);
     $('note').hidden = false;
     mustOpen = true;
     open();
+    live.lost();
     if (state !== 'running') return;
     if (run.steps > 0 && !run.still) {
       stage.showPhotoAlone();
@@ -175,16 +183,39 @@ const answers = {
     Object.assign(run, { id: run.id + 1, steps: 0 });
     draw();
   },
-  error({ id, message }) {
+  error({ id, message, film }) {
+    if (id === FILM) return live.failed(film, message);
     if (id === 0) mustOpen = true;
-    if (id === 0 && state === 'running') return; // The run that waits for the model fails with the same words.
+    if (id === 0 && (state === 'running' || live.on)) return; // What waits for the model fails with the same words.
     complain(message);
     if (id !== 0) giveUp();
   },
 };
 
 function choose(file) {
-  if (file) start({ blob: file, name: file.name ?? 'photo' });
+  if (!file) return;
+  const film = file.type.startsWith('video/');
+  tabs.show(film ? 'camera' : 'photo');
+  if (film) live.startFile(file);
+  else start({ blob: file, name: file.name ?? 'photo' });
+}
+
+/** What frames are sent with; throws an Error that names the setting that cannot be used. */
+function wishes() {
+  const read = settings.read();
+  if (mustOpen) open();
+  return { ...read, steps: liveSteps(settings.model, read) };
+}
+
+/** What both tabs have goes to the one that is seen; and the camera is off where it is not. */
+function turn(tab) {
+  complain('');
+  live.stop();
+  if (state === 'running') worker.postMessage({ kind: 'cancel' });
+  const [below, row] = tab === 'camera' ? ['live-below', 'live-actions'] : ['below', 'actions'];
+  $(below).prepend($('alert'), $('note'));
+  $(row).append($('realism-field'));
+  $('examples').hidden = tab === 'camera' || settings.model.examples.length === 0;
 }
 
 function listen() {
@@ -197,7 +228,8 @@ function listen() {
   $('another').addEventListener('click', () => $('file').click());
   settings.onEngine = open;
   settings.onRealism = () => {
-    if (state === 'running') run.again = run.still;
+    if (tabs.chosen === 'camera') live.update();
+    else if (state === 'running') run.again = run.still;
     else if (photo) start(photo, state === 'done');
   };
 
@@ -222,6 +254,9 @@ function listen() {
 async function begin() {
   const model = await (await fetch(new URL('./model.json', import.meta.url))).json();
   settings = new Settings($, model);
+  const send = (message, moved) => worker.postMessage(message, moved);
+  live = new Live($, { send, wishes, complain, say, words: model.words });
+  tabs = new Tabs($, turn);
   listen();
   showExamples($, model.examples, choose, complain);
   enter('idle');

@@ -10,6 +10,7 @@ export class Settings {
     this.model = model;
     this.onEngine = () => {};
     this.onRealism = () => {};
+    this.onChange = () => {};
     fill($('sampler'), model.samplers.map((name) => [name, name]), model.sampler);
     fill($('spacing'), model.spacings.map((name) => [name, name]), model.spacing);
     const label = ({ name, description, bytes }) => `${name} (${description}), ${(bytes / 1e6).toFixed(bytes < 1e7 ? 1 : 0)} MB`;
@@ -30,6 +31,7 @@ export class Settings {
     for (const id of ['variant', 'backend']) $(id).addEventListener('change', () => this.onEngine());
     $('settings').addEventListener('submit', (event) => event.preventDefault());
     $('settings').addEventListener('input', () => this.judge());
+    $('settings').addEventListener('change', () => this.onChange());
   }
 
   /** What to draw with; throws an Error that names the setting that cannot be used. */
@@ -103,6 +105,12 @@ export function choices(model) {
     guidance: model.cond_dropout !== 0,
     realism: hasSlider(model),
   };
+}
+
+/** Steps for the frames of a film: the fewest that the model recommends, or the ones asked for where these are fewer. */
+export function liveSteps(model, { sampler, steps }) {
+  const recommended = model.tables ? Object.keys(model.tables[sampler]).map(Number) : [model.steps];
+  return Math.min(steps, ...recommended);
 }
 
 /** [ΔE2000, joint SWD] at a realism, on straight lines between measured points [realism, ΔE2000, joint SWD]; null outside. */
