@@ -10,6 +10,7 @@ import math
 import reprlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -18,7 +19,9 @@ from torch import Tensor
 
 from export.edge.errors import UserError
 from export.edge.registry import Registry
+from torch_ref import lpips as frozen_lpips
 from torch_ref.discriminator import Shown, changed, generator_loss
+from torch_ref.frozen import open_saved
 from torch_ref.texture import band_distance, draw_directions, grid_stride, pyramid
 
 Parts = dict[str, Tensor]
@@ -161,9 +164,46 @@ def adversarial(settings: Mapping[str, Any]) -> Term:
     return term
 
 
+def lpips(settings: Mapping[str, Any]) -> Term:
+    """LPIPS of x0_hat and x0, weighed by the noise level."""
+    file, *when, size = _known("lpips", {**_FROZEN, "size": None}, settings)
+    weights = open_saved(Path(file), frozen_lpips.FORMAT, "config losses.lpips.file")
+
+    def term(sample: LossSample, generator: torch.Generator | None, aux: Mapping[str, Any]) -> tuple[Tensor, Parts]:
+        weight, x0_hat, x0, _ = _seen(sample, aux, *when)
+        pair = x0_hat, x0
+        if size is not None:
+            pair = (F.interpolate(p, (size, size), mode="bilinear", antialias=True) for p in pair)
+        return weight * frozen_lpips.lpips(weights, *pair), {}
+
+    return term
+
+
+_FROZEN = {"file": "", "weighting": "snr", "largest_t": None}
+
+
+def _seen(
+    sample: LossSample, aux: Mapping[str, Any], weighting: str, largest_t: int | None
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """How much each picture counts, (batch,), and what a frozen network sees: x0_hat, x0, cond, as pictures.
+
+    By "snr" it is signal² / (signal² + noise²), by "uniform" 1; above `largest_t` it is 0.
+    """
+    weight = torch.ones_like(sample.signal)
+    if weighting == "snr":
+        power = sample.signal.square(), sample.noise_level.square()
+        weight = (power[0] / (power[0] + power[1])).nan_to_num(0.0)
+    weight = weight.expand(len(sample.x0), 1, 1, 1)
+    if largest_t is not None:
+        weight = weight * (sample.t <= largest_t)[:, None, None, None]
+    x0_hat = torch.where(weight > 0, sample.x0_hat, sample.x0)
+    cond, decode = sample.cond[:, : sample.x0.shape[1]], aux.get("decode", lambda state: state)
+    return weight[:, 0, 0, 0], decode(x0_hat), decode(sample.x0), decode(cond)
+
+
 for _name, _make in (
     *(("hybrid", hybrid), ("texture", texture), ("colour", colour), ("laplacian", laplacian), ("anchor", anchor)),
-    ("adversarial", adversarial),
+    *(("adversarial", adversarial), ("lpips", lpips)),
 ):
     LOSSES.add(_name, _make)
 

@@ -17,9 +17,11 @@ from jax_impl.config.data import DataConfig
 from jax_impl.data.loader import load
 from jax_impl.evaluate import main
 from jax_impl.evaluation.frechet import frechet_distance, kernel_distance, open_inception
-from jax_impl.evaluation.perceptual import LPIPS_FORMAT, open_lpips
-from tests.torch_ref.perceptual_networks import Inception, lpips, random_alexnet
+from jax_impl.evaluation.perceptual import lpips_metric
+from tests.torch_ref.perceptual_networks import Inception, random_alexnet, random_vgg16, write_lpips
 from torch_ref import perceptual
+from torch_ref.frozen import save
+from torch_ref.lpips import lpips
 
 
 def noise(count: int, height: int, width: int, seed: int = 0) -> np.ndarray:
@@ -34,11 +36,7 @@ def planes(pictures: np.ndarray) -> torch.Tensor:
 
 @pytest.fixture(scope="module")
 def lpips_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("lpips")
-    for name, state in zip(("alexnet", "alex"), random_alexnet(), strict=True):
-        torch.save(state, folder / f"{name}.pth")
-    perceptual.main(["lpips", str(folder / "alexnet.pth"), str(folder / "alex.pth"), str(folder / "l.safetensors")])
-    return folder / "l.safetensors"
+    return write_lpips(tmp_path_factory.mktemp("lpips"), random_alexnet())
 
 
 @pytest.fixture(scope="module")
@@ -56,14 +54,17 @@ def inception_file(tmp_path_factory: pytest.TempPathFactory, inception: Inceptio
     return folder / "i.safetensors"
 
 
-def test_lpips_is_that_of_torch(lpips_file: Path) -> None:
-    measure = open_lpips(lpips_file)
+@pytest.mark.parametrize("states", [random_alexnet(), random_vgg16()], ids=["AlexNet", "VGG16"])
+def test_lpips_is_that_of_torch(states: tuple[dict, dict], tmp_path: Path) -> None:
+    metric = lpips_metric(write_lpips(tmp_path, states))
+    weights = states[0] | {name.partition(".")[0]: w.reshape(-1) for name, w in states[1].items()}
+    assert metric.title == ("LPIPS (VGG16)" if "features.28.weight" in weights else "LPIPS (AlexNet)")
     for height, width in ((64, 64), (45, 70)):
         a, b = noise(1, height, width), noise(1, height, width, seed=1)
-        expected = lpips(*random_alexnet(), 2 * planes(a) - 1, 2 * planes(b) - 1)
-        assert measure(a[0], b[0]) == pytest.approx(float(expected[0]), rel=1e-4)
-        assert measure(a[0], b[0]) > 0.05
-    assert measure(a[0], a[0]) == pytest.approx(0.0, abs=1e-9)
+        expected = lpips(weights, 2 * planes(a) - 1, 2 * planes(b) - 1)
+        assert metric.measure(a[0], b[0]) == pytest.approx(float(expected[0]), rel=1e-4)
+        assert metric.measure(a[0], b[0]) > 0.05
+    assert metric.measure(a[0], a[0]) == pytest.approx(0.0, abs=1e-9)
 
 
 def test_inceptions_features_are_those_of_torch(inception_file: Path, inception: Inception) -> None:
@@ -126,7 +127,7 @@ def test_both_are_reported_where_weights_are_given(
 
 def test_weights_that_cannot_be_used(lpips_file: Path, inception_file: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="holds no dawn2dusk-lpips weights"):
-        open_lpips(inception_file)
+        lpips_metric(inception_file)
     path = tmp_path / "w.safetensors"
     weights = load_file(lpips_file)
     for change, part in (
@@ -134,16 +135,18 @@ def test_weights_that_cannot_be_used(lpips_file: Path, inception_file: Path, tmp
         ({"lin9": np.ones(3, np.float32)}, "holds lin9, which this network lacks"),
         ({"lin1": np.ones(3, np.float32)}, "do not fit together"),
     ):
-        perceptual.save(path, {n: w for n, w in (weights | change).items() if w is not None}, LPIPS_FORMAT)
+        save(path, {n: w for n, w in (weights | change).items() if w is not None}, "lpips")
         with pytest.raises(UserError, match=part):
-            open_lpips(path)
+            lpips_metric(path)
     damaged = bytearray(lpips_file.read_bytes())
     damaged[-1] ^= 1
     path.write_bytes(damaged)
     with pytest.raises(UserError, match="does not fit its digest"):
-        open_lpips(path)
+        lpips_metric(path)
+    with pytest.raises(UserError, match=r"--lpips .*no\.safetensors does not exist; .*vgg16-397923af.*BSD 3-Clause"):
+        lpips_metric(tmp_path / "no.safetensors")
     path.write_bytes(b"nothing")
     with pytest.raises(UserError, match="not a whole safetensors file"):
         open_inception(path)
     with pytest.raises(UserError, match="at least 31 x 31 pixels, got 40 x 30"):
-        open_lpips(lpips_file)(noise(1, 30, 40)[0], noise(1, 30, 40)[0])
+        lpips_metric(lpips_file).measure(noise(1, 30, 40)[0], noise(1, 30, 40)[0])
