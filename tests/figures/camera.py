@@ -1,7 +1,7 @@
 """How many frames a second the page's camera tab shows, in Chromium with its own test camera.
 
 `python -m tests.figures.camera artifact --seconds 10` builds the page of an artifact, starts the camera and counts the
-frames that are painted: a line for each precision. The test camera gives 60 frames a second of 640 x 480 pixels.
+frames that are painted: a line for each precision. The test camera gives 30 frames a second of 640 x 480 pixels.
 """
 
 from __future__ import annotations

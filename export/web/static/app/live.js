@@ -1,10 +1,19 @@
-// The camera tab: a film that is changed as it is taken. A new frame is taken when the last one is done, so none wait.
+// The camera tab: a film whose colours are changed as it is taken.
+//
+// The worker gets a new frame when it is done with the last one, so none wait. Frames in between are shown with the
+// colours of the one before, unless that takes so long that these would no longer fit what has moved.
 
 import { makePainter } from './painter.js';
 import { record, recordingKind } from './recorder.js';
+import { offer } from './share.js';
 import { SourceError, grab, openCamera, openFile, watch } from './source.js';
 
 const SECOND = 1000;
+/** Seconds for a frame in the worker above which nothing is shown in between. */
+const SLOW = 0.15;
+
+/** Times of the last two seconds, and `now`. */
+const recent = (times, now) => [...times.filter((time) => now - time < 2), now];
 
 export class Live {
   /**
@@ -49,7 +58,7 @@ export class Live {
     if (!this.update()) return;
     const film = (this.film = ++this.films);
     const end = (this.end = new AbortController());
-    Object.assign(this, { name, fresh: false, painted: [], reported: 0 });
+    Object.assign(this, { name, fresh: false, change: null, cost: 0, painted: [], answers: [], reported: 0 });
     this.enter('opening');
     this.$('live-facts').textContent = 'Waiting for the first picture …';
     const video = this.$('live-video');
@@ -64,12 +73,8 @@ export class Live {
     video.pause(); // Until the model is there, or a short video would be over.
     // One that is over by then is played again.
     video.addEventListener('ended', () => this.painted.length > 0 && this.stop(), { signal: end.signal });
-    const look = () => {
-      this.fresh = true;
-      this.take();
-    };
-    watch(video, look, end.signal);
-    look();
+    watch(video, () => this.see(), end.signal);
+    this.see();
   }
 
   /** Take over the settings; returns whether they can be used. */
@@ -83,56 +88,74 @@ export class Live {
     }
   }
 
-  /** Send the frame that is shown now, unless the worker has one. */
+  /** `video` has a new frame. */
+  see() {
+    const video = this.$('live-video');
+    const wait = this.waiting && (this.change === null || this.cost > SLOW);
+    if (!this.on || wait || video.videoWidth === 0 || video.readyState < HTMLMediaElement.HAVE_CURRENT_DATA) return;
+    grab(video, this.grabbed, this.context, Number(this.$('live-size').value));
+    this.fresh = true;
+    const before = this.change;
+    this.take();
+    if (before && this.cost <= SLOW) this.paint(before);
+  }
+
+  /** Send the frame that was grabbed, unless it was sent or the worker has one. */
   take() {
     if (!this.on || this.waiting || !this.fresh) return;
-    const video = this.$('live-video');
-    if (video.videoWidth === 0 || video.readyState < HTMLMediaElement.HAVE_CURRENT_DATA) return;
-    grab(video, this.grabbed, this.context, Number(this.$('live-size').value));
+    const image = this.pixels();
+    const time = performance.now() / SECOND;
+    Object.assign(this, { fresh: false, waiting: true, sent: time });
+    this.send({ kind: 'frame', film: this.film, image, time, settings: this.wishes }, [image.data.buffer]);
+  }
+
+  pixels() {
     const { width, height } = this.grabbed;
-    const image = { data: this.context.getImageData(0, 0, width, height).data, width, height };
-    Object.assign(this, { fresh: false, waiting: true });
-    const message = { kind: 'frame', film: this.film, image, time: performance.now() / SECOND };
-    this.send({ ...message, settings: this.wishes, painted: !this.painter.gpu }, [image.data.buffer]);
+    return { data: this.context.getImageData(0, 0, width, height).data, width, height };
   }
 
   /** The worker's answer to a frame. */
-  show({ film, change, image, passes }) {
+  answer({ film, change, passes }) {
     this.waiting = false;
-    if (film === this.film && this.paint(change, image)) this.shown(passes);
-    this.take(); // Where it was an older film's, the new one has waited for it.
-  }
-
-  /** Returns whether this could be painted; if not, the next frame will be. */
-  paint(change, image) {
-    if (image) this.usePlain();
-    else if (!this.painter.gpu) return false;
-    else if (!this.painter.fits(change)) return this.usePlain();
-    this.painter.paint(...(image ? [image] : [this.grabbed, change]));
-    return true;
-  }
-
-  shown(passes) {
-    const { canvas } = this.painter;
-    const now = performance.now();
-    if (this.painted.length === 0) {
-      this.$('live').style.setProperty('--ratio', canvas.width / canvas.height);
-      this.enter('live');
-      this.say('The pictures are shown as they come.');
-      this.$('live-video').play().catch(() => {});
+    if (film === this.film) {
+      const first = this.change === null;
+      const now = performance.now() / SECOND;
+      Object.assign(this, { change, passes, cost: now - this.sent, answers: recent(this.answers, now) });
+      if (first || this.cost > SLOW) this.paint(change);
+      if (first) this.begin();
     }
-    this.painted = [...this.painted.filter((time) => now - time < 2 * SECOND), now];
+    this.take();
+  }
+
+  /** The first frame is shown. */
+  begin() {
+    const { canvas } = this.painter;
+    this.$('live').style.setProperty('--ratio', canvas.width / canvas.height);
+    this.enter('live');
+    this.say('The pictures are shown as they come.');
+    this.$('live-video').play().catch(() => {});
+  }
+
+  /** Show the grabbed frame with its colours changed. */
+  paint(change) {
+    if (!this.painter.fits(change)) this.usePlain();
+    const { canvas } = this.painter;
+    this.painter.paint(this.painter.gpu ? this.grabbed : this.pixels(), change);
+    const now = performance.now() / SECOND;
+    this.painted = recent(this.painted, now);
     canvas.dispatchEvent(new Event('painted'));
-    if (now - this.reported < SECOND / 2 || this.painted.length < 2) return;
+    if (now - this.reported < 0.5 || this.painted.length < 2 || this.answers.length < 2) return;
     this.reported = now;
-    const rate = ((this.painted.length - 1) / (now - this.painted[0])) * SECOND;
-    const calls = passes === 1 ? 'one pass' : `${passes} passes`;
-    this.$('live-facts').textContent = `${rate.toFixed(rate < 10 ? 1 : 0)} frames a second, ${canvas.width} × ${canvas.height}, ${calls} each`;
+    const [frames, colours] = [this.painted, this.answers].map((times) => (times.length - 1) / (now - times[0]));
+    const text = (rate) => rate.toFixed(rate < 10 ? 1 : 0);
+    const calls = this.passes === 1 ? 'one pass' : `${this.passes} passes`;
+    const own = this.cost > SLOW ? `${calls} each` : `new colours ${text(colours)} times, ${calls} each`;
+    this.$('live-facts').textContent = `${text(frames)} frames a second, ${canvas.width} × ${canvas.height}, ${own}`;
   }
 
   /** The worker was replaced: what it had will not come. */
   lost() {
-    this.waiting = false;
+    Object.assign(this, { waiting: false, fresh: this.waiting || this.fresh });
     this.take();
   }
 
@@ -185,16 +208,14 @@ export class Live {
     link.href = URL.createObjectURL(file);
     link.download = `${name}-${this.words.target.replace(/[^\p{L}\p{N}]+/gu, '-')}.${recording.suffix}`;
     link.hidden = false;
+    offer(this.$('live-share'), new File([file], link.download, { type: file.type }), this.complain);
     this.say('The recording can be downloaded.');
   }
 
-  /** Go on without the graphics card; false, as nothing is painted by that. */
+  /** Go on without the graphics card. */
   usePlain() {
-    if (this.painter.gpu) {
-      this.finish();
-      this.usePainter(makePainter(null));
-    }
-    return false;
+    this.finish();
+    this.usePainter(makePainter(null));
   }
 
   usePainter(painter) {

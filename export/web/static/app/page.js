@@ -1,10 +1,12 @@
 // The page: what happens when. The work itself is the worker's.
 
+import { onFiles } from './drops.js';
 import { showExamples } from './examples.js';
 import { FILM, TRIES, describeTry } from './limits.js';
 import { Live } from './live.js';
 import { keep } from './offline.js';
 import { Settings, liveSteps } from './settings.js';
+import { offer } from './share.js';
 import { Stage } from './stage.js';
 import { Tabs } from './tabs.js';
 
@@ -21,6 +23,7 @@ let state = 'idle'; // idle, photo (one is shown, nothing drawn of it), running,
 let photo = null; // {blob, name} of the photo on the stage
 let run = { id: 0, photo: null, before: 'idle', steps: 0, started: 0 };
 let mustOpen = true;
+let shareable = false; // Whether the browser can share the last result.
 
 /** Switch to `next`: what may be seen, what may be used, and where the focus goes if what held it is gone. */
 function enter(next) {
@@ -30,6 +33,7 @@ function enter(next) {
   $('running').hidden = next !== 'running' || quiet;
   $('actions').hidden = next !== 'photo' && next !== 'done' && !quiet;
   $('download').hidden = next !== 'done' && !quiet;
+  $('share').hidden = $('download').hidden || !shareable;
   $('draw').textContent = next === 'done' || quiet ? 'Draw again' : 'Draw';
   $('draw').classList.toggle('primary', next === 'photo');
   $('invitation').hidden = next !== 'idle';
@@ -72,7 +76,8 @@ function hire() {
     // A thread that does not start ends so, too.
     if (self.crossOriginIsolated && attempt === 0 && !opened) return answers.full({ id: 0, message, memory: false });
     mustOpen = true;
-    answers.error({ id: state === 'running' ? run.id : 0, message });
+    if (live.on) live.fail(message);
+    else answers.error({ id: state === 'running' ? run.id : 0, message });
   };
 }
 
@@ -153,6 +158,7 @@ const answers = {
     await stage.showResult(blob, made, { map, still: run.still });
     $('download').href = stage.resultUrl;
     $('download').download = `${name}-${made.replace(/[^\p{L}\p{N}]+/gu, '-')}-${run.wishes.seedText}.png`;
+    shareable = offer($('share'), new File([blob], $('download').download, { type: blob.type }), complain);
     $('facts').textContent = `${width} × ${height}${reduced ? ', reduced,' : ''} in ${seconds.toFixed(1)} s`;
     warn(unlike);
     say(`The ${made} is ready. Move the slider to compare, or download it.`);
@@ -165,7 +171,7 @@ const answers = {
     say('Cancelled.');
   },
   frame(answer) {
-    live.show(answer);
+    live.answer(answer);
   },
   full({ id, message, memory, film }) {
     if (attempt + 1 === TRIES.length) return answers.error({ id, message, film });
@@ -218,6 +224,14 @@ function turn(tab) {
   $('examples').hidden = tab === 'camera' || settings.model.examples.length === 0;
 }
 
+/** Take over what the page's address says behind #, and say what of it cannot be used. */
+function followLink() {
+  const refused = settings.follow(location.hash.slice(1));
+  const listed = refused.slice(0, 3).map((part) => part.slice(0, 40)).join(', ');
+  $('note').textContent = `This link has settings that this model does not have: ${listed}. They are left out.`;
+  $('note').hidden = refused.length === 0;
+}
+
 function listen() {
   $('file').addEventListener('change', () => {
     choose($('file').files[0]);
@@ -227,28 +241,22 @@ function listen() {
   $('draw').addEventListener('click', () => start(photo));
   $('another').addEventListener('click', () => $('file').click());
   settings.onEngine = open;
+  settings.onChange = () => {
+    if (live.on) live.update();
+    // Not location.hash, which would make an entry in the history for each change.
+    history.replaceState(null, '', settings.link ? `#${settings.link}` : location.pathname + location.search);
+  };
+  addEventListener('hashchange', () => {
+    const { variant, backend } = settings.engine();
+    followLink();
+    if (variant !== settings.engine().variant || backend !== settings.engine().backend) open();
+  });
   settings.onRealism = () => {
     if (tabs.chosen === 'camera') live.update();
     else if (state === 'running') run.again = run.still;
     else if (photo) start(photo, state === 'done');
   };
-
-  let depth = 0; // Entering a child leaves its parent: only the outermost leave counts.
-  const files = (event) => event.dataTransfer?.types.includes('Files');
-  const mark = (change) => {
-    depth = Math.max(0, depth + change);
-    document.body.classList.toggle('over', depth > 0 && state !== 'running');
-  };
-  document.addEventListener('dragenter', (event) => files(event) && mark(1));
-  document.addEventListener('dragleave', (event) => files(event) && mark(-1));
-  document.addEventListener('dragover', (event) => files(event) && event.preventDefault());
-  document.addEventListener('drop', (event) => {
-    if (!files(event)) return;
-    event.preventDefault();
-    mark(-depth);
-    choose(event.dataTransfer.files[0]);
-  });
-  document.addEventListener('paste', (event) => choose(event.clipboardData?.files[0]));
+  onFiles(choose, () => state !== 'running');
 }
 
 async function begin() {
@@ -259,6 +267,7 @@ async function begin() {
   tabs = new Tabs($, turn);
   listen();
   showExamples($, model.examples, choose, complain);
+  followLink();
   enter('idle');
   open();
   document.body.dataset.ready = '';

@@ -1,4 +1,6 @@
-// Frames of a film on a canvas, their colours changed: by the graphics card, or as the worker has painted them.
+// Frames of a film on a canvas, their colours changed: by the graphics card, or without.
+
+import { apply } from './detail.js';
 
 const VERTICES = `#version 300 es
 void main() {
@@ -38,19 +40,20 @@ void main() {
 /**
  * A canvas, and what paints on it: {canvas, gpu, fits, paint}.
  *
- * With `gpu`, `paint(frame, change)` takes a canvas and what detail.js's changeOfColour gives, and `fits(change)` says
- * whether the graphics card can hold that; else paint(image) takes {data, width, height} with RGBA bytes. `software`: also
- * use a graphics card that is the processor in disguise, which is slower than doing without; null: use none.
+ * `paint(frame, change)` takes a frame, with `gpu` a canvas and else {data, width, height} with RGBA bytes, and what
+ * detail.js's changeOfColour gives; `fits(change)` says whether the graphics card can hold that. `software`: also use a
+ * graphics card that is the processor in disguise, which is slower than doing without; null: use none.
  */
 export function makePainter(software = false) {
   const painter = software === null ? null : onGpu(software);
-  return painter ?? inPlain();
+  return painter ?? plain();
 }
 
-function inPlain() {
+function plain() {
   const canvas = document.createElement('canvas');
   const context = canvas.getContext('2d');
-  const paint = ({ data, width, height }) => {
+  const paint = (frame, change) => {
+    const { data, width, height } = apply(change, frame);
     resize(canvas, width, height);
     context.putImageData(new ImageData(data, width, height), 0, 0);
   };

@@ -1,17 +1,16 @@
 // All the work, off the page's own thread: open the network, decode the photo, draw, encode.
 //
 // In:  {kind: 'open', model, variant, backend, attempt} · {kind: 'draw', id, photo, settings} · {kind: 'cancel', id}
-//      {kind: 'frame', film, image, time, settings, painted}: one of a film; image is RGBA bytes, {data, width, height}
+//      {kind: 'frame', film, image, time, settings}: one of a film; image is {data, width, height} with RGBA bytes
 // Out: {kind: 'loading', done, total} · {kind: 'ready', backend, threads} · {kind: 'start', id, steps, width, height}
 //      {kind: 'step', id, index, image} · {kind: 'cancelled', id}
 //      {kind: 'done', id, blob, width, height, seconds, reduced, unlike, map}: whether the photo has lost pixels; how far
 //       it is from the training inputs, above 1 where it is unlike them, null where nobody knows; and, where it was asked
 //       for, a picture that is coloured where the model has invented something
-//      {kind: 'frame', film, passes, change, image}: of the network, and how the frame's colours change or, where it was
-//       to be painted, the frame with its colours changed
+//      {kind: 'frame', film, passes, change}: of the network, and how the frame's colours change
 //      {kind: 'error', id, message} · {kind: 'full', id, message, memory}: the next of TRIES may do, in a worker of its own
 
-import { apply, toPhotoSize } from './detail.js';
+import { toPhotoSize } from './detail.js';
 import { prepare } from './drawing.js';
 import { invention } from './invention.js';
 import { distance } from './likeness.js';
@@ -26,12 +25,13 @@ let model;
 let opening = null; // The network last asked for: a promise.
 let current = 0; // The run that may go on.
 let limits = TRIES[0];
+let busy = null; // With a frame: a promise.
 
 self.onmessage = ({ data }) => {
   if (data.kind === 'cancel') current = 0;
   if (data.kind === 'open') open(data);
   if (data.kind === 'draw') draw(data);
-  if (data.kind === 'frame') frame(data);
+  if (data.kind === 'frame') busy = frame(data);
 };
 
 async function open({ model: received, variant, backend, attempt }) {
@@ -39,6 +39,7 @@ async function open({ model: received, variant, backend, attempt }) {
   limits = TRIES[attempt];
   const before = opening;
   opening = (async () => {
+    await busy; // A frame, which needs the network before to its end.
     await before?.then((network) => network.close()).catch(() => {});
     return openNetwork(model, variant, backend, limits, (done, total) => self.postMessage({ kind: 'loading', done, total }));
   })();
@@ -111,7 +112,7 @@ async function drawOn(network, id, photo, { seed, steps, sampler, spacing, guida
 
 let film = { id: null }; // The one that frames came of last: {id, before, noiseOf}
 
-async function frame({ film: id, image, time, settings, painted }) {
+async function frame({ film: id, image, time, settings }) {
   try {
     const network = await opening;
     if (film.id !== id) film = { id, before: null, noiseOf: keptNoise() };
@@ -120,12 +121,8 @@ async function frame({ film: id, image, time, settings, painted }) {
     const size = Math.round(model.size * limits.share);
     const drawing = { network, model, size, plan, settings, noiseOf: mine.noiseOf };
     mine.before = await nextFrame(drawing, fromImageData(image), time, mine.before);
-    const { change } = mine.before;
     const passes = plan.rows.length * (settings.guidance === 1 ? 1 : 2);
-    const answer = { kind: 'frame', film: id, passes };
-    if (!painted) return self.postMessage({ ...answer, change });
-    const made = apply(change, image);
-    self.postMessage({ ...answer, image: made }, [made.data.buffer]);
+    self.postMessage({ kind: 'frame', film: id, passes, change: mine.before.change });
   } catch (error) {
     self.postMessage({ ...failure(FILM, error), film: id });
   }
