@@ -27,7 +27,7 @@ from jax_impl.evaluation.frechet import open_inception
 from jax_impl.evaluation.frontier import Curve, plot
 from jax_impl.evaluation.held_out import HeldOut, open_held_out
 from jax_impl.evaluation.methods import Method, baselines, of_artifact, of_pictures, of_run
-from jax_impl.evaluation.perceptual import lpips_metric
+from jax_impl.evaluation.perceptual import clip_metric, lpips_metric
 from jax_impl.evaluation.report import RIVAL, baselines_of, contact_sheet, report_json, to_markdown
 from jax_impl.evaluation.scoring import METRICS, make_judge, score
 from jax_impl.runs.bundles import digest_of_weights
@@ -86,6 +86,9 @@ class EvaluateArgs:
     """Numbers of sampling steps to score the model with in addition, such as 1 2 4 10 20."""
     lpips: Path | None = None
     """Also report LPIPS, with the weights in this safetensors file; `python -m torch_ref.perceptual lpips` makes it."""
+    clip: Path | None = None
+    """Also report the distance of CLIP's embeddings, with the weights in this safetensors file of `python -m
+    torch_ref.perceptual clip`."""
     fid: Path | None = None
     """Also report FID and KID, with the weights in this safetensors file of `python -m torch_ref.perceptual fid`."""
     shown: int = 6
@@ -108,6 +111,8 @@ def evaluate(args: EvaluateArgs) -> dict[str, Any]:
     metrics, features = dict(METRICS), None if args.fid is None else open_inception(args.fid)
     if args.lpips is not None:
         metrics["lpips"] = lpips_metric(args.lpips)
+    if args.clip is not None:
+        metrics["clip"] = clip_metric(args.clip)
     subject = open_subject(args)
     rival = None if args.baseline_run is None else open_rival(args.baseline_run)
     held_out = open_held_out(subject.data, args.split)

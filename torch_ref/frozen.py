@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import re
+import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,10 +49,23 @@ class Layout:
 def read_state(path: Path) -> Mapping[str, object]:
     """The state dict in a `.pth`, `.pt` or `.bin` file, nothing executed, or the tensors of a safetensors file."""
     check_input_file(path, "weights")
+    if _is_program(path):
+        raise UserError(
+            f"{path} is a TorchScript archive, which holds code and was not opened; where you trust it, save "
+            f"torch.jit.load({path.name!r}).state_dict() with torch.save, and give that"
+        )
     held = read_tensors(path, "weights")[1] if path.suffix == ".safetensors" else load_pth(path)
     if not isinstance(held, Mapping) or not all(isinstance(name, str) for name in held):
         raise UserError(f"{path} is no state dict; save the network's state_dict()")
     return {name: torch.from_numpy(value) if isinstance(value, np.ndarray) else value for name, value in held.items()}
+
+
+def _is_program(path: Path) -> bool:
+    """Whether a file was written by torch.jit.save."""
+    if not zipfile.is_zipfile(path):
+        return False
+    with zipfile.ZipFile(path) as archive:
+        return any(name.endswith("/constants.pkl") for name in archive.namelist())
 
 
 def save(path: Path, weights: Mapping[str, np.ndarray], kind: str) -> None:

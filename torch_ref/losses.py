@@ -19,6 +19,7 @@ from torch import Tensor
 
 from export.edge.errors import UserError
 from export.edge.registry import Registry
+from torch_ref import clip as frozen_clip
 from torch_ref import lpips as frozen_lpips
 from torch_ref.discriminator import Shown, changed, generator_loss
 from torch_ref.frozen import open_saved
@@ -179,6 +180,24 @@ def lpips(settings: Mapping[str, Any]) -> Term:
     return term
 
 
+def clip(settings: Mapping[str, Any]) -> Term:
+    """Cosine distance of CLIP's embeddings, and of their directions from that of cond, weighed by the noise level."""
+    file, *when, share = _known("clip", {**_FROZEN, "directional": 0.0}, settings)
+    weights = open_saved(Path(file), frozen_clip.FORMAT, "config losses.clip.file")
+
+    def term(sample: LossSample, generator: torch.Generator | None, aux: Mapping[str, Any]) -> tuple[Tensor, Parts]:
+        weight, *shown = _seen(sample, aux, *when)
+        found, wanted, start = (frozen_clip.clip(weights, pictures) for pictures in shown)
+        cosine = 1.0 - F.cosine_similarity(found, wanted, dim=1)
+        # A direction of length l counts as one of sqrt(l² + 0.01²): at 0 it would have no gradient.
+        there, here = found - start, wanted - start
+        lengths = ((there.square().sum(1) + 1e-4) * (here.square().sum(1) + 1e-4)).sqrt()
+        direction = 1.0 - (there * here).sum(1) / lengths
+        return weight * ((1.0 - share) * cosine + share * direction), {}
+
+    return term
+
+
 _FROZEN = {"file": "", "weighting": "snr", "largest_t": None}
 
 
@@ -203,7 +222,7 @@ def _seen(
 
 for _name, _make in (
     *(("hybrid", hybrid), ("texture", texture), ("colour", colour), ("laplacian", laplacian), ("anchor", anchor)),
-    *(("adversarial", adversarial), ("lpips", lpips)),
+    *(("adversarial", adversarial), ("lpips", lpips), ("clip", clip)),
 ):
     LOSSES.add(_name, _make)
 

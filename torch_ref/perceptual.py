@@ -1,8 +1,8 @@
-"""Weights for LPIPS and FID: from the files they are passed around in to the safetensors that `jax_impl` reads.
+"""Weights for LPIPS, CLIP and FID: from the files they are passed around in to the safetensors that `jax_impl` reads.
 
 `python -m torch_ref.perceptual lpips vgg16.pth vgg.pth lpips_vgg.safetensors`: torchvision's VGG16 or AlexNet and the
-linear layers of LPIPS 0.1. `python -m torch_ref.perceptual fid pt_inception.pth inception.safetensors`: the
-Inception v3 of pytorch-fid.
+linear layers of LPIPS 0.1. `python -m torch_ref.perceptual clip model.safetensors clip.safetensors`: the image encoder
+of CLIP. `python -m torch_ref.perceptual fid pt_inception.pth inception.safetensors`: the Inception v3 of pytorch-fid.
 """
 
 from __future__ import annotations
@@ -16,8 +16,11 @@ from export.edge import plugins
 from export.edge.command import Parser
 from export.edge.disk.files import check_output_file
 from export.edge.errors import UserError, run
+from torch_ref import clip as clip_file
+from torch_ref import lpips as lpips_file
+from torch_ref.clip import clip_weights
 from torch_ref.frozen import read_state, save, take
-from torch_ref.lpips import FORMAT, lpips_weights
+from torch_ref.lpips import lpips_weights
 
 INCEPTION_FORMAT = "inception"
 CONVOLUTIONS = 94
@@ -54,22 +57,30 @@ def main(argv: Sequence[str] | None = None) -> None:
     words = plugins.take(argv, "torch")
     parser = Parser(
         prog="python -m torch_ref.perceptual",
-        description="Turn the usual weight files of LPIPS or FID into safetensors.",
+        description="Turn the usual weight files of LPIPS, CLIP or FID into safetensors.",
     )
     kinds = parser.add_subparsers(dest="kind", required=True)
     lpips = kinds.add_parser("lpips", help="for evaluate --lpips and the loss term lpips")
     lpips.add_argument("network", type=Path, help="torchvision's vgg16-397923af.pth or alexnet-owt-7be5be79.pth")
     lpips.add_argument("linear", type=Path, help="vgg.pth or alex.pth of LPIPS 0.1, for the same network")
+    clip = kinds.add_parser("clip", help="for evaluate --clip and the loss term clip")
+    clip.add_argument(
+        "checkpoint",
+        type=Path,
+        help="model.safetensors or pytorch_model.bin of openai/clip-vit-base-patch32, or a state dict of ViT-B-32.pt",
+    )
     fid = kinds.add_parser("fid", help="for evaluate --fid")
     fid.add_argument("inception", type=Path, help="pytorch-fid's pt_inception-*.pth")
-    for each in (lpips, fid):
+    for each in (lpips, clip, fid):
         each.add_argument("output", type=Path, help="the .safetensors file to write")
     args = parser.parse_args(words)
     check_output_file(args.output)
     if args.output.suffix != ".safetensors":
         raise UserError(f"output {args.output} must end in .safetensors, the format that is written")
     if args.kind == "lpips":
-        save(args.output, lpips_weights(args.network, args.linear), FORMAT)
+        save(args.output, lpips_weights(args.network, args.linear), lpips_file.FORMAT)
+    elif args.kind == "clip":
+        save(args.output, clip_weights(args.checkpoint), clip_file.FORMAT)
     else:
         save(args.output, inception_weights(args.inception), INCEPTION_FORMAT)
     print(f"{args.output}  {args.output.stat().st_size / 1e6:.1f} MB")

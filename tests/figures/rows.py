@@ -39,7 +39,7 @@ _BEST = (*_TINY, *_V, *_AFFINE)
 _SMALL = _words("tiny --model.patch 4 --model.width 32")
 _FROZEN = {
     term: (*_SMALL, "--losses", "hybrid", f'{{"term": "{term}", "weight": {weight}, "file": "--{term}"}}')
-    for term, weight in (("lpips", 0.5),)
+    for term, weight in (("lpips", 0.5), ("clip", 0.5))
 }
 _ATTENTION = _words("--model.attention-levels 2 --model.head-channels 32")
 
@@ -81,5 +81,6 @@ ROWS = {
         (*_SMALL, *_words("--diffusion.process flow --diffusion.prediction velocity")),
     ),
     "lpips": Row("gaussian diffusion as above, LPIPS in the loss too", _FROZEN["lpips"], "--lpips"),
+    "clip": Row("gaussian diffusion as above, CLIP's distance in the loss too", _FROZEN["clip"], "--clip"),
 }
 """In the order of the table. Everything that is not named is the preset's own."""

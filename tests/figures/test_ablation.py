@@ -12,6 +12,7 @@ from jax_impl.config.arguments import parse
 from jax_impl.diffusion.losses.lpips import LpipsConfig
 from tests.figures.ablation import FIGURES, RIVALS, Plan, chosen, evaluate, main, to_markdown, train
 from tests.figures.rows import ROWS
+from tests.torch_ref.clip_networks import random_clip, write_clip
 from tests.torch_ref.perceptual_networks import random_alexnet, write_lpips
 
 PLAN = Plan("pairs", "reverse", 64, 4, 8, 16, Path("out"), 0.0)
@@ -77,14 +78,15 @@ def test_rows_that_need_weights_are_left_out_without_them() -> None:
     assert isinstance(losses[1], LpipsConfig) and losses[1].file == "/w.safetensors"
 
 
-@pytest.mark.slow  # Two trainings and their scores, each in a process of its own.
+@pytest.mark.slow  # Three trainings and their scores, each in a process of its own.
 def test_a_row_with_a_frozen_network_is_trained_and_scored(tmp_path: Path) -> None:
     weights = write_lpips(tmp_path, random_alexnet((2, 3, 3, 2, 2)))
+    more = write_clip(tmp_path, random_clip(blocks=1))
     size = ["--size", "32", "--epochs", "1", "--repeats", "1", "--batch", "8", "--seeds", "1"]
-    rows = ["--rows", "gaussian", "lpips", "--lpips", str(weights)]
+    rows = ["--rows", "gaussian", "lpips", "clip", "--lpips", str(weights), "--clip", str(more)]
     main(["synthetic", *rows, *size, "--output", str(tmp_path / "out")])
     table = (tmp_path / "out/ablation.md").read_text()
-    assert f"| {ROWS['lpips'].what} | " in table and "(0 of 1)" in table
+    assert all(table.count(f"| {ROWS[name].what} | ") >= 2 for name in ("lpips", "clip"))
 
 
 @pytest.mark.parametrize(

@@ -11,11 +11,13 @@ import numpy as np
 import pytest
 import torch
 
+from jax_impl.diffusion.losses.clip import ClipConfig
 from jax_impl.diffusion.losses.frozen import FrozenTermConfig, noise_weight
 from jax_impl.diffusion.losses.lpips import LpipsConfig
 from jax_impl.diffusion.losses.registry import DECODE, FROZEN, LossSample
 from jax_impl.diffusion.process import Levels
 from jax_impl.model.blocks import depth_to_space
+from tests.torch_ref.clip_networks import random_clip, write_clip
 from tests.torch_ref.perceptual_networks import random_alexnet, random_vgg16, write_lpips
 from torch_ref.losses import LOSSES as TORCH_LOSSES
 from torch_ref.losses import LossSample as TorchSample
@@ -80,7 +82,10 @@ def assert_same(config: FrozenTermConfig, side: int = SIDE, factor: int = 1) -> 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     made = {"alexnet": random_alexnet(), "vgg16": random_vgg16()}
-    return {name: str(write_lpips(tmp_path_factory.mktemp(name), states)) for name, states in made.items()}
+    paths = {name: write_lpips(tmp_path_factory.mktemp(name), states) for name, states in made.items()}
+    # One that pictures are too large for, and one that they are too small for.
+    paths |= {f"clip {grid}": write_clip(tmp_path_factory.mktemp("clip"), random_clip(grid=grid)) for grid in (3, 5)}
+    return {name: str(path) for name, path in paths.items()}
 
 
 @pytest.mark.parametrize(
@@ -94,6 +99,33 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 )
 def test_lpips(files: dict[str, str], network: str, settings: dict[str, Any], factor: int) -> None:
     assert_same(LpipsConfig(file=files[network], **settings), factor=factor)
+
+
+@pytest.mark.parametrize(
+    ("grid", "settings", "factor"),
+    [
+        (3, {"weighting": "uniform"}, 1),
+        (5, {"directional": 0.3}, 1),
+        (3, {"directional": 1.0, "largest_t": 400}, 2),
+    ],
+)
+def test_clip(files: dict[str, str], grid: int, settings: dict[str, Any], factor: int) -> None:
+    assert_same(ClipConfig(file=files[f"clip {grid}"], **settings), factor=factor)
+
+
+def test_a_direction_has_a_gradient_where_nothing_has_changed_yet(files: dict[str, str]) -> None:
+    """x0_hat is the input picture, as an affine head begins."""
+    config = ClipConfig(file=files["clip 3"], weighting="uniform", directional=1.0)
+    frozen, cond, x0 = config.frozen(), jnp.asarray(pictures(2, SIDE, 3), jnp.float32), pictures(1, SIDE, 3)
+
+    def value(output: jax.Array) -> tuple[jax.Array, jax.Array]:
+        values, parts = config.create()(sample([output, x0, cond]), jax.random.key(0), {FROZEN: frozen})
+        return jnp.sum(values), parts["clip_direction"]
+
+    (found, parts), slope = jax.jit(jax.value_and_grad(value, has_aux=True))(cond)
+    np.testing.assert_allclose(parts, 1.0, atol=1e-3)
+    assert float(found) == pytest.approx(BATCH, abs=1e-3)
+    assert np.isfinite(slope).all() and float(jnp.abs(slope).max()) > 1e-3
 
 
 def test_features_that_are_all_zero_have_a_gradient_of_zero(files: dict[str, str]) -> None:

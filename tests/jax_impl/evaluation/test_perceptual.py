@@ -17,10 +17,12 @@ from jax_impl.config.data import DataConfig
 from jax_impl.data.loader import load
 from jax_impl.evaluate import main
 from jax_impl.evaluation.frechet import frechet_distance, kernel_distance, open_inception
-from jax_impl.evaluation.perceptual import lpips_metric
+from jax_impl.evaluation.perceptual import clip_metric, lpips_metric
+from tests.torch_ref.clip_networks import random_clip, write_clip
 from tests.torch_ref.perceptual_networks import Inception, random_alexnet, random_vgg16, write_lpips
 from torch_ref import perceptual
-from torch_ref.frozen import save
+from torch_ref.clip import clip
+from torch_ref.frozen import open_saved, save
 from torch_ref.lpips import lpips
 
 
@@ -105,29 +107,50 @@ def test_the_kernel_distance_is_its_sums_over_pairs_and_unbiased() -> None:
     assert abs(np.mean(alike)) < 4 * np.std(alike) / 20 and np.mean(np.less(alike, 0.0)) > 0.3
 
 
-def test_both_are_reported_where_weights_are_given(
-    lpips_file: Path, inception_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+@pytest.fixture(scope="module")
+def clip_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_clip(tmp_path_factory.mktemp("clip"), random_clip())
+
+
+def test_the_distance_by_clip_is_that_of_torch(clip_file: Path) -> None:
+    metric, weights = clip_metric(clip_file), open_saved(clip_file, "clip", "file")
+    a, b = noise(1, 45, 70), noise(1, 45, 70, seed=1)
+    first, second = (clip(weights, 2 * planes(pictures) - 1)[0] for pictures in (a, b))
+    assert metric.measure(a[0], b[0]) == pytest.approx(1.0 - float(first @ second), abs=1e-5)
+    assert metric.measure(a[0], b[0]) > 1e-3
+    assert metric.measure(a[0], a[0]) == pytest.approx(0.0, abs=1e-12)
+
+
+def test_all_are_reported_where_weights_are_given(
+    lpips_file: Path, clip_file: Path, inception_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     pairs = load(DataConfig(size=32, synthetic_val_pairs=3), "val")
     for name, picture in zip(pairs.names, pairs.x0, strict=True):
         save_picture(tmp_path / f"{name}.png", picture)
     data = ["--data.size", "32", "--data.synthetic-pairs", "4", "--data.synthetic-val-pairs", "3"]
-    weights = ["--lpips", str(lpips_file), "--fid", str(inception_file)]
+    weights = ["--lpips", str(lpips_file), "--clip", str(clip_file), "--fid", str(inception_file)]
     main(["--pictures", str(tmp_path), *data, *weights, "--output-dir", str(tmp_path / "e")])
     report = json.loads((tmp_path / "e/evaluation.json").read_text())
     truth, copy = (report["methods"][name] for name in ("model", "copy_input"))
     assert truth["metrics"]["lpips"]["mean"] == pytest.approx(0.0, abs=1e-9)
     assert copy["metrics"]["lpips"]["mean"] > 0.01
+    assert truth["metrics"]["clip"]["mean"] == pytest.approx(0.0, abs=1e-12)
+    assert copy["metrics"]["clip"]["mean"] > 1e-4
     assert truth["fid"] == pytest.approx(0.0, abs=1e-6) and copy["fid"] > 1e-3
     assert report["fid_true_pictures"] == 3
     assert truth["kid"] < 0.0 < copy["kid"] - truth["kid"]  # unbiased: a set is nearer to itself than chance would be
     table = capsys.readouterr().out
-    assert "| LPIPS (AlexNet) |" in table and "| FID (drawn / true pictures) |" in table and "(3 / 3) |" in table
+    assert "| LPIPS (AlexNet) |" in table and "| CLIP distance |" in table
+    assert "| FID (drawn / true pictures) |" in table and "(3 / 3) |" in table
 
 
 def test_weights_that_cannot_be_used(lpips_file: Path, inception_file: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="holds no dawn2dusk-lpips weights"):
         lpips_metric(inception_file)
+    with pytest.raises(UserError, match=r"--clip .* holds no dawn2dusk-clip weights"):
+        clip_metric(lpips_file)
+    with pytest.raises(UserError, match=r"--clip no\.safetensors does not exist; .*clip-vit-base-patch32.*MIT licence"):
+        clip_metric(Path("no.safetensors"))
     path = tmp_path / "w.safetensors"
     weights = load_file(lpips_file)
     for change, part in (

@@ -19,6 +19,7 @@ from jax_impl.config.arguments import parse
 from jax_impl.config.as_json import from_json, to_json
 from jax_impl.config.tree import Config, OptimConfig
 from jax_impl.data.loader import Pairs, load
+from jax_impl.diffusion.losses.clip import ClipConfig
 from jax_impl.diffusion.losses.colour import ColourConfig
 from jax_impl.diffusion.losses.frozen import FrozenTermConfig
 from jax_impl.diffusion.losses.hybrid import HybridConfig
@@ -36,6 +37,7 @@ from jax_impl.training.stages.registry import DenoisingStageConfig
 from jax_impl.training.state import create, to_arrays
 from jax_impl.training.step import make_train_step
 from tests.jax_impl.training.conftest import StopAt
+from tests.torch_ref.clip_networks import random_clip, write_clip
 from tests.torch_ref.perceptual_networks import random_alexnet, write_lpips
 
 SmallConfig = Callable[..., Config]
@@ -49,8 +51,16 @@ def lpips_file(once: Callable[..., Path]) -> Path:
 
 
 @pytest.fixture(scope="module")
-def terms(lpips_file: Path) -> tuple[FrozenTermConfig, ...]:
-    return (LpipsConfig(file=str(lpips_file), weighting="uniform", size=32, weight=0.5),)
+def clip_file(once: Callable[..., Path]) -> Path:
+    return once("clip_file", lambda folder: write_clip(folder, random_clip(blocks=1))) / "clip.safetensors"
+
+
+@pytest.fixture(scope="module")
+def terms(lpips_file: Path, clip_file: Path) -> tuple[FrozenTermConfig, ...]:
+    return (
+        LpipsConfig(file=str(lpips_file), weighting="uniform", size=32, weight=0.5),
+        ClipConfig(file=str(clip_file), weighting="uniform", directional=0.5, weight=0.2),
+    )
 
 
 @pytest.fixture(scope="module")
@@ -118,7 +128,7 @@ def test_a_batch_in_parts_has_the_gradient_of_the_whole(
     found = []
     for parts in (1, 2):
         config = dataclasses.replace(
-            small_config(batch_size=4), losses=terms, optim=OptimConfig(accumulate=parts, clip_norm=0.0)
+            small_config(batch_size=4), losses=terms[1:], optim=OptimConfig(accumulate=parts, clip_norm=0.0)
         )
         network, state = create(config, make_optimizer(config.optim, learning_rate(config.optim, 3, 3)))
         step = make_train_step(Problem.of(network, config), 3)
@@ -150,6 +160,11 @@ def test_settings_that_cannot_be(config: Config, lpips_file: Path, settings: dic
         dataclasses.replace(config, losses=(LpipsConfig(**working | settings),))
 
 
+def test_a_share_that_cannot_be() -> None:
+    with pytest.raises(UserError, match=r"losses.clip.directional is 1.5: it is a share"):
+        ClipConfig(directional=1.5)
+
+
 def test_a_file_that_is_not_there_ends_the_command_before_it_writes(tmp_path: Path) -> None:
     words = '{"term": "lpips", "file": "gone.safetensors"}'
     args = parse(["tiny", "--losses", "hybrid", words, "--output-dir", str(tmp_path / "run")])
@@ -160,7 +175,11 @@ def test_a_file_that_is_not_there_ends_the_command_before_it_writes(tmp_path: Pa
 
 def test_the_file_may_have_moved_when_a_run_is_resumed(config: Config, lpips_file: Path) -> None:
     moved = dataclasses.replace(
-        config, losses=(config.losses[0], dataclasses.replace(config.losses[1], file="elsewhere.safetensors"))
+        config,
+        losses=tuple(
+            dataclasses.replace(term, file="elsewhere.safetensors") if isinstance(term, FrozenTermConfig) else term
+            for term in config.losses
+        ),
     )
     assert check_resume(config, moved) == []
     assert from_json(to_json(config)) == config
