@@ -26,20 +26,35 @@ COUNT = """
 """
 
 
-def rate(visit: Visit, seconds: float) -> float:
-    """Frames a second that the running camera shows, over so many seconds."""
+def processor_seconds() -> float:
+    """What the processes that this one started, and those that they started, have taken of the processors."""
+    parents, taken = {}, {}
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            values = path.read_text().rpartition(")")[2].split()
+        except OSError:  # It has ended.
+            continue
+        pid = int(path.parent.name)
+        parents[pid], taken[pid] = int(values[1]), int(values[11]) + int(values[12])
+
+    def ours(pid: int) -> bool:
+        return pid in parents and (parents[pid] == os.getpid() or ours(parents[pid]))
+
+    return sum(ticks for pid, ticks in taken.items() if ours(pid)) / os.sysconf("SC_CLK_TCK")
+
+
+def rate(visit: Visit, seconds: float) -> tuple[float, float]:
+    """Frames a second that the running camera shows, over so many seconds, and processor seconds a second."""
     clock = "[performance.now(), window.frames_painted]"
     visit.page.wait_for_timeout(1000)  # The first frames compile what runs.
-    (began, before), _, (ended, after) = (
-        visit.page.evaluate(clock),
-        visit.page.wait_for_timeout(1000 * seconds),
-        visit.page.evaluate(clock),
-    )
-    return 1000 * (after - before) / (ended - began)
+    (began, before), taken = visit.page.evaluate(clock), processor_seconds()
+    visit.page.wait_for_timeout(1000 * seconds)
+    (ended, after), taken = visit.page.evaluate(clock), processor_seconds() - taken
+    return 1000 * (after - before) / (ended - began), 1000 * taken / (ended - began)
 
 
 def measured(browser: Any, address: str, names: Sequence[str], seconds: float) -> list[list[str]]:
-    """A row for each precision: its name, frames a second, and what the page says below the picture."""
+    """A row for each precision: its name, frames a second, processors that were busy, and what the page says."""
     visit = Visit(browser, address)
     visit.page.add_init_script(COUNT)
     visit.arrive()
@@ -50,8 +65,8 @@ def measured(browser: Any, address: str, names: Sequence[str], seconds: float) -
             visit.choose(variant=name)
         visit.page.click("#live-start")
         visit.page.wait_for_selector("body[data-live=live]")
-        found = rate(visit, seconds)
-        rows.append([name, f"{found:.1f}", visit.page.locator("#live-facts").text_content() or ""])
+        frames, busy = rate(visit, seconds)
+        rows.append([name, f"{frames:.1f}", f"{busy:.2f}", visit.page.locator("#live-facts").text_content() or ""])
         visit.page.click("#live-stop")
     print(visit.page.locator("#engine").text_content())
     visit.context.close()
@@ -75,7 +90,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         with served(Path(folder) / "site") as switch:
             rows = measured(browser, switch(True), list(variants(arguments.artifact)), arguments.seconds)
         browser.close()
-    print(*table(["precision", "frames a second", "the page says"], rows), sep="\n")
+    print(*table(["precision", "frames a second", "processors busy", "the page says"], rows), sep="\n")
     print(f"Load of the machine, one minute: {os.getloadavg()[0]:.1f} on {os.cpu_count()} processors.")
 
 

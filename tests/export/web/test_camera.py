@@ -28,11 +28,12 @@ WATCH = """
         const context = new OffscreenCanvas(target.width, target.height).getContext('2d');
         context.drawImage(target, 0, 0);
         const { data } = context.getImageData(0, 0, target.width, target.height);
-        if (last) window.changes.push(data.reduce((sum, value, i) => sum + Math.abs(value - last[i]), 0) / data.length);
+        const apart = last && data.reduce((sum, value, i) => sum + Math.abs(value - last[i]), 0);
+        if (last) window.changes.push(apart / (0.75 * data.length));
         last = data;
     }, true);
 """
-"""How far each frame is from the one before, on average, in levels: `changes`."""
+"""How far each frame is from the one before, on average over red, green and blue, in levels: `changes`."""
 RATE = re.compile(r"^[0-9.]+ frames a second, 640 × 480, (new colours [0-9.]+ times, )?7 passes each$")
 REFUSE = "name => { navigator.mediaDevices.getUserMedia = () => Promise.reject(new DOMException('no', name)); }"
 BOTH = """
@@ -135,7 +136,11 @@ def test_the_camera_is_shown_recorded_and_freed(visit: Visit, tmp_path: Path) ->
     assert page.evaluate("document.activeElement.id") == "live-stop"
     page.locator("#live-facts").filter(has_text=RATE).wait_for()
     page.click("#live-record")
-    until(visit, "window.changes.length > 4")
+    until(visit, "window.changes.length > 2")
+    visit.choose(variant="int8")  # A frame may be with the network that goes.
+    page.locator("#live-facts").filter(has_text=RATE).wait_for()
+    before = page.evaluate("window.changes.length")
+    until(visit, f"window.changes.length > {before} + 1")
     page.set_viewport_size(dict(zip(("width", "height"), WIDTHS["phone"], strict=True)))
     assert page.evaluate("document.documentElement.scrollWidth") <= WIDTHS["phone"][0]
     assert barriers(page) == []
@@ -153,10 +158,13 @@ def test_the_camera_is_shown_recorded_and_freed(visit: Visit, tmp_path: Path) ->
     page.click("#tab-photo")
     assert tracks(visit) == "ended" and page.locator("#live").is_hidden()
     page.click("#tab-camera")
-    start(visit)
-    page.evaluate("dispatchEvent(new PageTransitionEvent('pagehide'))")
-    live(visit, "stopped")
-    assert tracks(visit) == "ended" and visit.complaints == []
+    hidden = "Object.defineProperty(document, 'hidden', { value: true })"
+    for leave in ("dispatchEvent(new Event('pagehide'))", f"{hidden}.dispatchEvent(new Event('visibilitychange'))"):
+        start(visit)
+        page.evaluate(leave)
+        live(visit, "stopped")
+        assert tracks(visit) == "ended"
+    assert visit.complaints == []
 
 
 def test_a_still_scene_stays_still(visit: Visit, tmp_path: Path) -> None:

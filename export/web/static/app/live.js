@@ -120,7 +120,10 @@ export class Live {
     if (film === this.film) {
       const first = this.change === null;
       const now = performance.now() / SECOND;
-      Object.assign(this, { change, passes, cost: now - this.sent, answers: recent(this.answers, now) });
+      const took = now - this.sent;
+      // The first has waited for the model. After it, a running mean.
+      if (!first) this.cost = this.cost === 0 ? took : this.cost + 0.3 * (took - this.cost);
+      Object.assign(this, { change, passes, answers: recent(this.answers, now) });
       if (first || this.cost > SLOW) this.paint(change);
       if (first) this.begin();
     }
@@ -220,6 +223,7 @@ export class Live {
 
   usePainter(painter) {
     this.painter = painter;
+    painter.canvas.hidden = this.$('live-canvas').hidden;
     painter.canvas.id = 'live-canvas';
     painter.canvas.setAttribute('role', 'img');
     painter.canvas.setAttribute('aria-label', `The ${this.words.target} of what the camera sees`);
