@@ -10,9 +10,19 @@ from functools import partial
 from typing import Any
 
 import jax
+import numpy as np
 from jax.sharding import Mesh
 
+from export.edge.disk.files import weights_digest
+from jax_impl.config.tree import Config
+from jax_impl.diffusion.losses.registry import Losses
 from jax_impl.training.mesh import put, replicated, single_device
+
+
+def digests_of(config: Config) -> list[str]:
+    """The digest of each loss term's frozen weights, 64 hexadecimal digits, in the order of stages and terms."""
+    trees = [tree for stage in config.stages for tree in Losses(stage.terms(config)).frozen() if tree]
+    return [weights_digest({name: np.asarray(leaf) for name, leaf in tree.items()}) for tree in trees]
 
 
 def jitted(problem: Any, function: Callable[..., Any], mesh: Mesh | None = None, *, consumes: bool = False) -> Any:

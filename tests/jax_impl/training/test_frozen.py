@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -39,6 +40,7 @@ from jax_impl.training.step import make_train_step
 from tests.jax_impl.training.conftest import StopAt
 from tests.torch_ref.clip_networks import random_clip, write_clip
 from tests.torch_ref.perceptual_networks import random_alexnet, write_lpips
+from torch_ref.frozen import open_saved, save
 
 SmallConfig = Callable[..., Config]
 
@@ -128,7 +130,7 @@ def test_a_batch_in_parts_has_the_gradient_of_the_whole(
     found = []
     for parts in (1, 2):
         config = dataclasses.replace(
-            small_config(batch_size=4), losses=terms[1:], optim=OptimConfig(accumulate=parts, clip_norm=0.0)
+            small_config(batch_size=4), losses=terms[:1], optim=OptimConfig(accumulate=parts, clip_norm=0.0)
         )
         network, state = create(config, make_optimizer(config.optim, learning_rate(config.optim, 3, 3)))
         step = make_train_step(Problem.of(network, config), 3)
@@ -182,4 +184,19 @@ def test_the_file_may_have_moved_when_a_run_is_resumed(config: Config, lpips_fil
         ),
     )
     assert check_resume(config, moved) == []
+
+
+def test_other_weights_than_those_of_the_run_are_refused(
+    config: Config, pairs: tuple[Pairs, Pairs], unbroken: Path, clip_file: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(unbroken, tmp_path / "run")
+    weights = {name: value.numpy() for name, value in open_saved(clip_file, "clip", "file").items()}
+    save(tmp_path / "other.safetensors", weights | {"ln_pre.bias": 2.0 * weights["ln_pre.bias"]}, "clip")
+    losses = (*config.losses[:2], dataclasses.replace(config.losses[2], file=str(tmp_path / "other.safetensors")))
+    with pytest.raises(UserError, match="weights that the loss terms look through are not those that run"):
+        train(dataclasses.replace(config, losses=losses), tmp_path / "run", *pairs, resume=True)
+    assert train(config, tmp_path / "run", *pairs, resume=True) == 0  # It was finished.
+
+
+def test_settings_as_they_are_stored(config: Config) -> None:
     assert from_json(to_json(config)) == config
