@@ -62,7 +62,8 @@ def narrowed(preset: Callable[[], Config]) -> Callable[[], Config]:
                 blocks=1,
                 attention_levels=(),
                 head_channels=4,
-                refine=min(model.refine, 1),
+                refine=0,
+                unfold=UNetModelConfig.unfold,
             )
         else:
             model = SeedModelConfig(width=4)
