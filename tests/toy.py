@@ -62,7 +62,8 @@ def narrowed(preset: Callable[[], Config]) -> Callable[[], Config]:
                 blocks=1,
                 attention_levels=(),
                 head_channels=4,
-                refine=min(model.refine, 1),
+                refine=0,
+                unfold=UNetModelConfig.unfold,
             )
         else:
             model = SeedModelConfig(width=4)
@@ -98,6 +99,9 @@ def shortened(words: Sequence[str]) -> list[str]:
     for i, word in enumerate(short):
         if word.startswith("{"):  # An entry of a registry, such as a stage.
             entry = json.loads(word)
+            for loss in entry.get("losses", ()):
+                if isinstance(loss, dict) and loss["term"] == "adversarial":
+                    loss["width"] = 4
             short[i] = json.dumps({**entry, "epochs": 1}) if "epochs" in entry else word
     return short + MORE.get(words[0], [])
 

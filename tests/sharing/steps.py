@@ -43,7 +43,9 @@ def shared_steps() -> Iterator[None]:
 
     def kept(method: Callable[..., Any]) -> Callable[..., Any]:
         def get(self: Any, *args: Any) -> Any:
-            key = (method.__name__, type(self), getattr(self, "own", None), same_steps(self.problem.config), *args)
+            config, own = self.problem.config, getattr(self, "own", None)
+            config = config if own is None else replace(config, stages=(own,))  # No step knows of other stages.
+            key = (method.__name__, type(self), own, same_steps(config), *args)
             if key not in made:
                 made[key] = method(self, *args)
             return made[key]
