@@ -28,6 +28,7 @@ FIGURES = {
     "delta_e": ("ΔE2000", 2),
     "swd": ("SWD × 10³", 1),
     "lpips": ("LPIPS", 3),
+    "clip": ("CLIP distance", 4),
 }
 """The figures of an evaluation.json that the card shows: title, digits."""
 

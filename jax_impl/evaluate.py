@@ -11,8 +11,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
-import numpy as np
-
 from export.edge.disk.files import check_output_folder, write_json, write_text
 from export.edge.errors import UserError, run
 from export.edge.model.artifact import open_artifact
@@ -29,9 +27,9 @@ from jax_impl.evaluation.frechet import open_inception
 from jax_impl.evaluation.frontier import Curve, plot
 from jax_impl.evaluation.held_out import HeldOut, open_held_out
 from jax_impl.evaluation.methods import Method, baselines, of_artifact, of_pictures, of_run
-from jax_impl.evaluation.perceptual import open_lpips
+from jax_impl.evaluation.perceptual import clip_metric, lpips_metric
 from jax_impl.evaluation.report import RIVAL, baselines_of, contact_sheet, report_json, to_markdown
-from jax_impl.evaluation.scoring import METRICS, Metric, make_judge, score
+from jax_impl.evaluation.scoring import METRICS, make_judge, score
 from jax_impl.runs.bundles import digest_of_weights
 from jax_impl.runs.folder import open_run, trained_names
 from jax_impl.runs.publishing import final_weights, published
@@ -88,6 +86,9 @@ class EvaluateArgs:
     """Numbers of sampling steps to score the model with in addition, such as 1 2 4 10 20."""
     lpips: Path | None = None
     """Also report LPIPS, with the weights in this safetensors file; `python -m torch_ref.perceptual lpips` makes it."""
+    clip: Path | None = None
+    """Also report the distance of CLIP's embeddings, with the weights in this safetensors file of `python -m
+    torch_ref.perceptual clip`."""
     fid: Path | None = None
     """Also report FID and KID, with the weights in this safetensors file of `python -m torch_ref.perceptual fid`."""
     shown: int = 6
@@ -109,7 +110,9 @@ def evaluate(args: EvaluateArgs) -> dict[str, Any]:
     start_devices()
     metrics, features = dict(METRICS), None if args.fid is None else open_inception(args.fid)
     if args.lpips is not None:
-        metrics["lpips"] = Metric("LPIPS (AlexNet)", 3, open_lpips(args.lpips), np.positive)
+        metrics["lpips"] = lpips_metric(args.lpips)
+    if args.clip is not None:
+        metrics["clip"] = clip_metric(args.clip)
     subject = open_subject(args)
     rival = None if args.baseline_run is None else open_rival(args.baseline_run)
     held_out = open_held_out(subject.data, args.split)

@@ -17,6 +17,7 @@ from jax_impl.config.tree import Config
 from jax_impl.data.loader import LazyPairs, Pairs, open_held_out_pairs, open_pairs
 from jax_impl.data.sources.registry import open_source
 from jax_impl.devices import LESS_TRAINING, memory_errors, start_devices
+from jax_impl.diffusion.losses.registry import Losses
 from jax_impl.runs.folder import check_resume, read_config
 from jax_impl.runs.plan import read_plan
 from jax_impl.training.compiled import keep_programs
@@ -103,6 +104,8 @@ def prepare(args: TrainArgs) -> Config:
     if folder.exists() and not folder.is_dir():
         raise UserError(f"--output-dir {folder} is a file; name a folder")
     check_libraries(config)
+    for stage in config.stages:
+        Losses(stage.terms(config)).frozen()
     if not args.resume:
         check_new(folder)
         return config

@@ -64,8 +64,9 @@ settings.register_profile(
 settings.load_profile("repeatable")
 
 
-# Tracing and exporting make many small objects among the millions that imports leave.
+# Tracing and exporting make many small objects among the millions that imports leave; those of the collection all stay.
 gc.set_threshold(20_000, 20, 20)
+gc.disable()
 
 LONGEST_FIRST = ("tests/parity/", "tests/faults/", "tests/end_to_end/", "tests/test_", "tests/jax_impl/t")
 """Where what takes long lies: begun first, it does not keep one worker busy when the other has nothing left to do."""
@@ -79,6 +80,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         return next(starts, len(LONGEST_FIRST))
 
     items.sort(key=place)
+    gc.enable()
     gc.freeze()
 
 

@@ -26,6 +26,7 @@ NOT_RUN = {
     ],
     "docs/figures-of-merit.md": ["someone has to look at the sheets"],
     "docs/figures.md": ["settings of the shell for a measurement"],
+    "docs/perceptual.md": ["needs weights that are downloaded by hand"] * 2,
     "docs/training.md": ["needs CUDA or a TPU", "needs a cluster"],
     "docs/tutorial.md": ["installs everything"],
 }

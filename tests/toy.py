@@ -1,7 +1,8 @@
 """The documented commands at toy size.
 
-The words on the pages stay as they are, with three exceptions: the presets that they name are small (`narrowed`),
-numbers that make a command long are at most those of LARGEST, and the commands of MORE get further flags.
+The words on the pages stay as they are, with four exceptions: the presets that they name are small (`narrowed`),
+numbers that make a command long are at most those of LARGEST, CURVES keep their ends, and the commands of MORE get
+further flags.
 `python -m tests.toy MODULE [WORD …]` runs one command by these rules, for tests that need a process of its own.
 """
 
@@ -22,6 +23,8 @@ from jax_impl.model.unet import UNetModelConfig
 from tests.pages import module_of
 
 LARGEST = {
+    "--data.size": 16,
+    "--data.synthetic-pairs": 18,
     "--train.batch-size": 2,
     "--train.epochs": 1,
     "--train.fsdp-devices": 2,
@@ -30,6 +33,8 @@ LARGEST = {
     "--seeds": 2,
 }
 """Flags that say how long a command takes, with the largest values here; the same for settings in Python."""
+CURVES = ("--steps-curve", "--realism-curve")
+"""Flags with several values, for each of which a sampler is compiled."""
 MORE = {
     "export.bench": ["--threads", "1", "--steps", "1", "--pictures", "1", "--no-original"],
     "export.web": ["--port", "0"],
@@ -49,7 +54,16 @@ def narrowed(preset: Callable[[], Config]) -> Callable[[], Config]:
         model, plain = config.model, AugmentConfig(rotation=0.0, perspective=0.0, jitter_probability=0.0)
         if isinstance(model, UNetModelConfig):
             model = replace(
-                model, patch=2, width=8, groups=4, multipliers=(1,), blocks=1, attention_levels=(), head_channels=4
+                model,
+                patch=2,
+                width=8,
+                groups=4,
+                multipliers=(1,),
+                blocks=1,
+                attention_levels=(),
+                head_channels=4,
+                refine=0,
+                unfold=UNetModelConfig.unfold,
             )
         else:
             model = SeedModelConfig(width=4)
@@ -74,12 +88,20 @@ def narrow_presets(put: Callable[[str, Callable[[], Config]], object]) -> None:
 def shortened(words: Sequence[str]) -> list[str]:
     """The words of a command, its module first, by the rules above."""
     short = list(words)
+    for flag in CURVES:
+        if flag in short:
+            first = short.index(flag) + 1
+            last = next((i for i in range(first, len(short)) if short[i].startswith("--")), len(short)) - 1
+            del short[first + 1 : last]
     for flag, largest in LARGEST.items():
-        for i in (i for i, word in enumerate(words[:-1]) if word == flag):
-            short[i + 1] = f"{min(float(words[i + 1]), largest):g}"
+        for i in (i for i, word in enumerate(short[:-1]) if word == flag):
+            short[i + 1] = f"{min(float(short[i + 1]), largest):g}"
     for i, word in enumerate(short):
         if word.startswith("{"):  # An entry of a registry, such as a stage.
             entry = json.loads(word)
+            for loss in entry.get("losses", ()):
+                if isinstance(loss, dict) and loss["term"] == "adversarial":
+                    loss["width"] = 4
             short[i] = json.dumps({**entry, "epochs": 1}) if "epochs" in entry else word
     return short + MORE.get(words[0], [])
 
@@ -88,7 +110,9 @@ def shortened_code(code: str) -> str:
     """An example in Python, by the same rules."""
     for flag, largest in LARGEST.items():
         code = re.sub(
-            rf'("{flag[2:]}": )([\d.]+)', lambda found, most=largest: f"{found[1]}{min(float(found[2]), most):g}", code
+            rf'("{flag[2:].replace("-", "_")}": )([\d.]+)',
+            lambda found, most=largest: f"{found[1]}{min(float(found[2]), most):g}",
+            code,
         )
     return code
 

@@ -10,6 +10,7 @@ import math
 import reprlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -18,7 +19,10 @@ from torch import Tensor
 
 from export.edge.errors import UserError
 from export.edge.registry import Registry
+from torch_ref import clip as frozen_clip
+from torch_ref import lpips as frozen_lpips
 from torch_ref.discriminator import Shown, changed, generator_loss
+from torch_ref.frozen import open_saved
 from torch_ref.texture import band_distance, draw_directions, grid_stride, pyramid
 
 Parts = dict[str, Tensor]
@@ -161,9 +165,64 @@ def adversarial(settings: Mapping[str, Any]) -> Term:
     return term
 
 
+def lpips(settings: Mapping[str, Any]) -> Term:
+    """LPIPS of x0_hat and x0, weighed by the noise level."""
+    file, *when, size = _known("lpips", {**_FROZEN, "size": None}, settings)
+    weights = open_saved(Path(file), frozen_lpips.FORMAT, "config losses.lpips.file")
+
+    def term(sample: LossSample, generator: torch.Generator | None, aux: Mapping[str, Any]) -> tuple[Tensor, Parts]:
+        weight, x0_hat, x0, _ = _seen(sample, aux, *when)
+        pair = x0_hat, x0
+        if size is not None:
+            pair = (F.interpolate(p, (size, size), mode="bilinear", antialias=True) for p in pair)
+        return weight * frozen_lpips.lpips(weights, *pair), {}
+
+    return term
+
+
+def clip(settings: Mapping[str, Any]) -> Term:
+    """Cosine distance of CLIP's embeddings, and of their directions from that of cond, weighed by the noise level."""
+    file, *when, share = _known("clip", {**_FROZEN, "directional": 0.0}, settings)
+    weights = open_saved(Path(file), frozen_clip.FORMAT, "config losses.clip.file")
+
+    def term(sample: LossSample, generator: torch.Generator | None, aux: Mapping[str, Any]) -> tuple[Tensor, Parts]:
+        weight, *shown = _seen(sample, aux, *when)
+        found, wanted, start = (frozen_clip.clip(weights, pictures) for pictures in shown)
+        cosine = 1.0 - F.cosine_similarity(found, wanted, dim=1)
+        # A direction of length l counts as one of sqrt(l² + 0.01²): at 0 it would have no gradient.
+        there, here = found - start, wanted - start
+        lengths = ((there.square().sum(1) + 1e-4) * (here.square().sum(1) + 1e-4)).sqrt()
+        direction = 1.0 - (there * here).sum(1) / lengths
+        return weight * ((1.0 - share) * cosine + share * direction), {}
+
+    return term
+
+
+_FROZEN = {"file": "", "weighting": "snr", "largest_t": None}
+
+
+def _seen(
+    sample: LossSample, aux: Mapping[str, Any], weighting: str, largest_t: int | None
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """How much each picture counts, (batch,), and what a frozen network sees: x0_hat, x0, cond, as pictures.
+
+    By "snr" it is signal² / (signal² + noise²), by "uniform" 1; above `largest_t` it is 0.
+    """
+    weight = torch.ones_like(sample.signal)
+    if weighting == "snr":
+        power = sample.signal.square(), sample.noise_level.square()
+        weight = (power[0] / (power[0] + power[1])).nan_to_num(0.0)
+    weight = weight.expand(len(sample.x0), 1, 1, 1)
+    if largest_t is not None:
+        weight = weight * (sample.t <= largest_t)[:, None, None, None]
+    x0_hat = torch.where(weight > 0, sample.x0_hat, sample.x0)
+    cond, decode = sample.cond[:, : sample.x0.shape[1]], aux.get("decode", lambda state: state)
+    return weight[:, 0, 0, 0], decode(x0_hat), decode(sample.x0), decode(cond)
+
+
 for _name, _make in (
     *(("hybrid", hybrid), ("texture", texture), ("colour", colour), ("laplacian", laplacian), ("anchor", anchor)),
-    ("adversarial", adversarial),
+    *(("adversarial", adversarial), ("lpips", lpips), ("clip", clip)),
 ):
     LOSSES.add(_name, _make)
 

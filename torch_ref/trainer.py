@@ -152,7 +152,8 @@ class Trainer:
         if wanted is None:
             wanted = signal * eps - noise * x0
         output = output.to(wanted.dtype)
-        return self.losses(LossSample(cond, x0, x_t, t, eps, output, wanted, signal, noise, recipe.prediction))
+        sample = LossSample(cond, x0, x_t, t, eps, output, wanted, signal, noise, recipe.prediction)
+        return self.losses(sample, None, {"decode": self.codec.decode})
 
     def moments(self) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """AdamW's first and second moments by parameter name, not copied; zeros before the first step."""

@@ -15,7 +15,7 @@ from export.edge.errors import UserError
 
 POLICY = (
     "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; style-src 'self'; img-src 'self' blob:; "
-    "connect-src 'self'; worker-src 'self'; manifest-src 'self'; base-uri 'none'; form-action 'none'"
+    "media-src blob:; connect-src 'self'; worker-src 'self'; manifest-src 'self'; base-uri 'none'; form-action 'none'"
 )
 """What the page may do, which leaves it no way to send anything anywhere but to the server it came from; the page
 itself says so too, for servers that send no headers. WebAssembly is compiled, which browsers count as evaluation."""

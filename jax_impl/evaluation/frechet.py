@@ -15,9 +15,10 @@ import numpy as np
 from jax import lax
 
 from export.edge.pictures.arrays import to_float
-from jax_impl.evaluation.perceptual import Weights, check_weights, conv, max_pool, read_weights
+from jax_impl.perceptual.layers import conv, max_pool
+from jax_impl.perceptual.weights import Weights, check_weights, read_weights
 
-INCEPTION_FORMAT = "dawn2dusk-inception"
+INCEPTION_FORMAT = "inception"
 SIDE = 299
 """Pictures are brought to this before the network sees them, pixels."""
 Features = Callable[[np.ndarray], np.ndarray]
@@ -31,7 +32,7 @@ def open_inception(path: Path) -> Features:
 
     Raises UserError for a file that is not one of Inception weights, is damaged or does not fill the network.
     """
-    weights = read_weights(path, INCEPTION_FORMAT, "fid")
+    weights = read_weights(path, INCEPTION_FORMAT, "--fid")
     check_weights(path, inception, weights, (1, _SMALLEST_SIDE, _SMALLEST_SIDE, 3))
 
     @jax.jit

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -113,13 +113,25 @@ def open_run(run: Path, wanted: str = NEWEST) -> TrainedRun:
     return TrainedRun(config, state, index)
 
 
-def write_data(run: Path, pairs: Pairs | LazyPairs, held_out: Pairs, *, warm: bool = False) -> None:
+def write_data(
+    run: Path, pairs: Pairs | LazyPairs, held_out: Pairs, *, warm: bool = False, frozen: Sequence[str] = ()
+) -> None:
     """Note in the run folder what it is trained on: names and digests of both splits.
 
-    `warm` notes that it began with given weights, which only its checkpoints hold.
+    `warm` notes that it began with given weights, which only its checkpoints hold. frozen: digests of the weights that
+    its loss terms look through.
     """
-    begun = {"warm_start": True} if warm else {}
-    write_sealed_json(run / DATA, {"train": _fingerprint(pairs), "val": _fingerprint(held_out), **begun})
+    more = ({"warm_start": True} if warm else {}) | ({"frozen": list(frozen)} if frozen else {})
+    write_sealed_json(run / DATA, {"train": _fingerprint(pairs), "val": _fingerprint(held_out), **more})
+
+
+def check_frozen(run: Path, frozen: Sequence[str]) -> None:
+    """Raise UserError when the digests of the loss terms' weights are not those that the run was started with."""
+    if read_sealed_json(run / DATA, "record of the pairs").get("frozen", []) != list(frozen):
+        raise UserError(
+            f"the weights that the loss terms look through are not those that run {run} was started with; name files "
+            "of the same content, or start a new run from its weights with --init-from"
+        )
 
 
 def check_data(run: Path, pairs: Pairs | LazyPairs, held_out: Pairs) -> None:

@@ -10,12 +10,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from jax_impl.config.tree import Config
-from jax_impl.diffusion.losses.registry import Losses, LossSample
+from jax_impl.diffusion.losses.registry import DECODE, FROZEN, Losses, LossSample
 from jax_impl.diffusion.process import Noised, Process, Published
-from jax_impl.model.codec import Codec, codec_of
+from jax_impl.model.codec import Codec, IdentityCodecConfig, codec_of
 from jax_impl.model.network import Network, Tree
 from jax_impl.shapes import Array, Cond, Features, Float, RandomKey
 from jax_impl.training.batches import Drawn, to_unit
+from jax_impl.training.frozen import jitted
 from jax_impl.training.interfaces import Batch, Metrics, NamedNetworks
 
 LOSS_STREAM = 1
@@ -33,6 +34,8 @@ class Problem(NamedTuple):
     losses: Losses
     others: NamedNetworks = NO_OTHERS
     """Networks that sampling starts from, other than the one that is trained."""
+    frozen: tuple[Any, ...] = ()
+    """Frozen weights of the loss terms, as `Losses.frozen` gives them; here inside compiled functions alone."""
 
     @staticmethod
     def of(network: Network, config: Config, published: Published | None = None) -> Problem:
@@ -85,8 +88,12 @@ def loss_of(
 ) -> tuple[jax.Array, Metrics]:
     """The loss of what the network says of a batch, (batch,) or scalar, and its parts, as `Losses` gives them.
 
-    Training and validation both call it. `aux`: what a stage gives to loss terms besides the batch.
+    Training and validation both call it. `aux`: what a stage gives to loss terms besides the batch. Frozen weights and
+    the codec's way to pictures are added.
     """
+    aux = {**aux, **({FROZEN: problem.frozen} if problem.frozen else {})}
+    if problem.config.codec != IdentityCodecConfig():
+        aux[DECODE] = problem.codec.decode
     process = problem.process
     x0_hat = process.to_x0(output, noised.x_t, noised.t)
     sample = LossSample(
@@ -107,14 +114,17 @@ def make_validation_loss(problem: Problem, draws: int = 4) -> Callable[..., floa
     timesteps = problem.process.timesteps
     chunk = problem.config.train.batch_size
 
-    @jax.jit
-    def losses(params: Tree, stats: Tree, pairs: Batch, t: jax.Array, keys: jax.Array, mean: Any) -> jax.Array:
+    def losses(
+        problem: Problem, params: Tree, stats: Tree, pairs: Batch, t: jax.Array, keys: jax.Array, mean: Any
+    ) -> jax.Array:
         cond, x0 = (problem.codec.encode(to_unit(side)) for side in pairs)
         eps = jax.vmap(lambda key: jax.random.normal(key, x0.shape[1:], x0.dtype))(keys)
         noised = problem.process.corrupt(x0, cond if mean is None else picture_of(problem, mean, cond, x0), t, eps)
         output, _ = problem.network.apply(params, stats, noised.x_t, cond, noised.t)
         value, _ = loss_of(problem, cond, x0, noised, output, jax.random.key(0))
         return jnp.broadcast_to(value, t.shape)
+
+    compiled = jitted(problem, losses)
 
     def validation_loss(params: Tree, stats: Tree, pairs: Batch, mean: tuple[Tree, Tree] | None = None) -> float:
         count = len(pairs.x0)
@@ -126,7 +136,7 @@ def make_validation_loss(problem: Problem, draws: int = 4) -> Callable[..., floa
                 t = jnp.asarray(places * timesteps, jnp.int32)
                 keys = jax.vmap(jax.random.key)(jnp.asarray(rows * draws + draw))
                 part = Batch(jnp.asarray(pairs.cond[rows]), jnp.asarray(pairs.x0[rows]))
-                collected.append(losses(params, stats, part, t, keys, mean))
+                collected.append(compiled(params, stats, part, t, keys, mean))
         return float(np.mean(np.concatenate(jax.device_get(collected)), dtype=np.float64))
 
     return validation_loss

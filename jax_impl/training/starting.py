@@ -10,8 +10,9 @@ from export.edge.errors import UserError
 from export.edge.model.layout import BUNDLE
 from jax_impl.model import network
 from jax_impl.runs.bundles import read_bundle, warm_start
-from jax_impl.runs.folder import CONFIG, DATA, began_warm, check_data, write_config, write_data
+from jax_impl.runs.folder import CONFIG, DATA, began_warm, check_data, check_frozen, write_config, write_data
 from jax_impl.training.checkpoint import last_stage, list_checkpoints, remove_leftovers, restore, set_aside
+from jax_impl.training.frozen import digests_of
 from jax_impl.training.interfaces import NamedNetworks
 from jax_impl.training.leadership import broadcast_from_primary, is_primary
 from jax_impl.training.mesh import on_one_device, put_state
@@ -34,6 +35,7 @@ def check_folder(session: Session, resume: bool) -> None:
         return
     if resume:
         check_data(session.folder, session.pairs, session.held_out)
+        check_frozen(session.folder, digests_of(session.config))
     else:
         # Checked again: another process may have been quicker.
         check_new(session.folder)
@@ -115,7 +117,8 @@ def record(session: Session, position: Position, *, warm: bool) -> None:
     # What an earlier process left: it would be older than the checkpoints to come.
     (session.folder / BUNDLE).unlink(missing_ok=True)
     if not (session.folder / DATA).exists():
-        write_data(session.folder, session.pairs, session.held_out, warm=warm)
+        digests = digests_of(session.config)
+        write_data(session.folder, session.pairs, session.held_out, warm=warm, frozen=digests)
     write_config(session.folder, session.config)
 
 

@@ -10,10 +10,12 @@ import optax
 from jax.sharding import Mesh
 
 from jax_impl.config.tree import OptimConfig
+from jax_impl.diffusion.losses.registry import Losses
 from jax_impl.model.blocks import BATCH_NORM_MOMENTUM
 from jax_impl.model.network import Tree
 from jax_impl.shapes import Array, Int
 from jax_impl.training.batches import DROPOUT_STREAM, Drawn, draw_batch
+from jax_impl.training.frozen import jitted
 from jax_impl.training.guard import check_step
 from jax_impl.training.interfaces import Batch, Metrics, StepFunction
 from jax_impl.training.mesh import divided, gathered, replicated, rows, single_device
@@ -34,12 +36,12 @@ def make_train_step(problem: Problem, per_epoch: int, mesh: Mesh | None = None) 
     mesh = mesh or single_device()
 
     def train_step(
-        state: TrainState, pairs: Batch, indices: jax.Array | None, total: jax.Array
+        problem: Problem, state: TrainState, pairs: Batch, indices: jax.Array | None, total: jax.Array
     ) -> tuple[TrainState, Metrics]:
         state, metrics = one_step(problem, per_epoch, mesh, state, (pairs, indices, total))
         return divided(mesh, state), metrics
 
-    return jax.jit(train_step, donate_argnums=0)
+    return jitted(problem, train_step, mesh, consumes=True)
 
 
 def one_step(
@@ -175,6 +177,8 @@ def make_statistics_step(problem: Problem) -> Callable[..., Tree]:
 
     The running update new = old + m (batch - old) is undone: batch = old + (new - old) / m.
     """
+    # They do not depend on the loss.
+    problem = problem._replace(losses=Losses(()))
 
     @jax.jit
     def statistics(

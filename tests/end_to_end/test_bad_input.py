@@ -20,6 +20,7 @@ from export.edge.errors import run
 from jax_impl import bundle, doctor, sample, train
 from jax_impl.data.loader import load
 from jax_impl.training.checkpoint import FOLDER, find_fault, list_checkpoints
+from tests.end_to_end.test_whole_path import SMALL
 from torch_ref import convert
 
 
@@ -174,13 +175,11 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 def test_a_disk_that_fills_up_while_saving(small_disk: Path) -> None:
-    command = [
-        sys.executable, "-m", "jax_impl.train", "tiny", "--output-dir", str(small_disk / "run"), "--data.size", "16",
-        "--data.synthetic-pairs", "8", "--data.synthetic-val-pairs", "1", "--data.repeats", "1", "--model.patch", "4",
-        "--model.width", "16", "--model.multipliers", "1", "--model.blocks", "1", "--train.epochs", "5",
-        "--train.batch-size", "8",
-        "--train.checkpoint-every", "1", "--train.keep-checkpoints", "99", "--train.sample-every", "0",
-    ]  # fmt: skip
+    words = [
+        *("tiny", *SMALL, "--data.synthetic-pairs", "8", "--data.synthetic-val-pairs", "2", "--train.epochs", "9"),
+        *("--train.checkpoint-every", "1", "--train.keep-checkpoints", "99", "--train.sample-every", "0"),
+    ]
+    command = [sys.executable, "-m", "jax_impl.train", *words, "--output-dir", str(small_disk / "run")]
     environment = os.environ | {"JAX_PLATFORMS": "cpu"}
     done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
     assert done.returncode == 2, done.stderr

@@ -8,6 +8,7 @@ lists them). All else has to end well, and leave the files that it is asked to w
 from __future__ import annotations
 
 import contextlib
+import functools
 import io
 import os
 import re
@@ -32,14 +33,12 @@ from export import bench
 from export.edge import commands as edge_commands
 from export.edge.errors import UserError
 from export.web import __main__ as page_command
-from export.web import runtime
+from export.web import runtime, scenes
 from jax_impl.config.presets import PRESETS
 from jax_impl.data.synthetic import render_pair
 from tests import toy
 from tests.export.films import write_film
 from tests.pages import PYTHON, ROOT, RUN_ELSEWHERE, Block, Command, blocks, commands, notebooks, pages
-from tests.sharing.graphs import shared_graphs
-from tests.sharing.steps import shared_steps
 from tests.torch_ref.original_network import trained
 
 PAIRS, SIDE = 20, 24
@@ -65,12 +64,13 @@ WRITTEN = ("--output", "--output-dir", "--align")
 
 
 @pytest.fixture(scope="module")
-def small(once: Callable[..., Path]) -> Iterator[None]:
-    """Presets and photos are small, a page is built without a network, equal trainings and exports are traced once."""
-    with pytest.MonkeyPatch.context() as patch, shared_steps(), shared_graphs(once):
+def small() -> Iterator[None]:
+    """Presets and photos are small, a page is built without a network."""
+    with pytest.MonkeyPatch.context() as patch:
         toy.narrow_presets(lambda name, preset: patch.setitem(PRESETS._entries, name, preset))  # type: ignore[attr-defined]
         patch.setattr(bench, "LARGE", (120, 90))
         patch.setattr(runtime, "read_runtime", lambda _: {name: name.encode() for name in runtime.FILES})
+        patch.setattr(scenes, "paint_scene", functools.cache(scenes.paint_scene))
         patch.setattr(edge_commands, "run_apart", run_here)
         patch.setattr(page_command, "make_server", answering_once(page_command.make_server))
         yield

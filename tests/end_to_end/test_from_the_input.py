@@ -26,10 +26,9 @@ PROCESSES = {
 }
 
 
-# The whole path is the same for all, and the parity tests walk by every table.
-@pytest.mark.parametrize(
-    "process", [pytest.param(name, marks=() if name == "bridge" else pytest.mark.slow) for name in PROCESSES]
-)
+# The whole path is that of test_whole_path.py, and the parity tests walk by every table, from weights to the ONNX loop.
+@pytest.mark.slow
+@pytest.mark.parametrize("process", PROCESSES)
 def test_from_pairs_to_a_picture(process: str, tmp_path: Path) -> None:
     folder, artifact, photo = tmp_path / "run", tmp_path / "artifact", tmp_path / "photo.png"
     small, begun = ["tiny", *SMALL, "--data.synthetic-pairs", "8", "--data.synthetic-val-pairs", "2"], []

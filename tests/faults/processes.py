@@ -55,13 +55,13 @@ def small_run(epochs: int, *more: str) -> list[str]:
     A network of one level, and pictures that are only turned over: most of the moment is compiling.
     """
     return [
-        "tiny", "--data.size", "16", "--data.synthetic-pairs", "4", "--data.synthetic-val-pairs", "2",
-        "--data.repeats", "10", "--model.patch", "4", "--model.width", "8", "--model.groups", "4",
+        "tiny", "--data.size", "16", "--data.synthetic-pairs", "8", "--data.synthetic-val-pairs", "2",
+        "--data.repeats", "5", "--model.patch", "4", "--model.width", "8", "--model.groups", "4",
         "--model.multipliers", "1", "--model.blocks", "1", "--data.augment.rotation", "0",
         "--data.augment.perspective", "0", "--data.augment.jitter-probability", "0",
         "--train.epochs", str(epochs), "--train.batch-size", "4", "--train.checkpoint-every", "1",
         "--train.keep-checkpoints", "1000", "--train.sample-every", "0",
-        "--train.sample-steps", "1", *more,
+        "--train.sample-steps", "2", *more,
     ]  # fmt: skip
 
 

@@ -16,7 +16,7 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,8 @@ FIGURES = {
     "sharpness": ("sharpness ratio", 2, 1.0),
 }
 """Title, digits and scale of each column."""
+FILES = tuple(dict.fromkeys(row.needs for row in ROWS.values() if row.needs))
+"""Flags that name files of weights."""
 RIVALS = ("copy_input", "mean_target", "color_transfer", "pixel_ridge")
 
 
@@ -50,6 +52,8 @@ class Plan:
     output: Path
     deadline: float
     """Clock time, seconds, after which no further run is begun."""
+    files: Mapping[str, str] = field(default_factory=dict)
+    """Files of weights that rows need, by their flag."""
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -59,7 +63,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
     parser.add_argument("data", help="pairs, as for training")
     parser.add_argument("--direction", choices=("forward", "reverse"), default="forward")
-    parser.add_argument("--rows", nargs="+", default=list(ROWS), help=f"of {', '.join(ROWS)} (default: all)")
+    parser.add_argument(
+        "--rows", nargs="+", help=f"of {', '.join(ROWS)} (default: all, but those whose weights are not given)"
+    )
+    for flag in FILES:
+        parser.add_argument(flag, help=f"weights for the row {flag[2:]}, made by `python -m torch_ref.perceptual`")
     parser.add_argument("--seeds", type=int, default=3, help="trainings of each row (default: 3)")
     parser.add_argument("--size", type=int, default=64, help="side of the pictures, pixels (default: 64)")
     parser.add_argument("--epochs", type=int, default=4)
@@ -69,22 +77,35 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--minutes", type=float, default=600.0, help="begin no run after this time (default: 600)")
     parser.add_argument("--output", type=Path, required=True, help="folder for runs, evaluations and the table")
     args = parser.parse_args(argv)
-    if unknown := [name for name in args.rows if name not in ROWS]:
-        raise UserError(f"--rows {unknown[0]} is no row; choose from {', '.join(ROWS)}")
+    files = {flag: str(Path(held).resolve()) for flag in FILES if (held := getattr(args, flag[2:]))}
+    rows = chosen(args.rows, files)
     if min(args.seeds, args.jobs) < 1:
         raise UserError("--seeds and --jobs must each be at least 1; choose more")
     args.output.mkdir(parents=True, exist_ok=True)
     deadline = time.time() + 60.0 * args.minutes
-    plan = Plan(args.data, args.direction, args.size, args.epochs, args.repeats, args.batch, args.output, deadline)
+    plan = Plan(
+        args.data, args.direction, args.size, args.epochs, args.repeats, args.batch, args.output, deadline, files
+    )
     with ThreadPoolExecutor(args.jobs) as pool:
         # Seed by seed, so that a table cut short has whole comparisons; the first row first, since all lean on it.
         for seed in range(args.seeds):
-            first, *others = args.rows
+            first, *others = rows
             for _ in pool.map(lambda name, seed=seed: one(plan, name, seed, None), [first]):
-                report(plan, args.rows)
+                report(plan, rows)
             for _ in pool.map(lambda name, seed=seed, first=first: one(plan, name, seed, first), others):
-                report(plan, args.rows)
+                report(plan, rows)
     print((args.output / "ablation.md").read_text())
+
+
+def chosen(asked: Sequence[str] | None, files: Mapping[str, str]) -> list[str]:
+    """The rows to train. Raises UserError for one that is not there, or needs a file of weights that is not given."""
+    if asked is None:
+        return [name for name, row in ROWS.items() if not row.needs or row.needs in files]
+    if unknown := [name for name in asked if name not in ROWS]:
+        raise UserError(f"--rows {unknown[0]} is no row; choose from {', '.join(ROWS)}")
+    if lacking := [name for name in asked if ROWS[name].needs and ROWS[name].needs not in files]:
+        raise UserError(f"--rows {lacking[0]} needs weights: name their file with {ROWS[lacking[0]].needs}")
+    return list(asked)
 
 
 def one(plan: Plan, name: str, seed: int, rival: str | None) -> None:
@@ -104,8 +125,10 @@ def one(plan: Plan, name: str, seed: int, rival: str | None) -> None:
 
 def train(plan: Plan, name: str, seed: int, folder: Path) -> list[str]:
     """The training command of a row: its own settings, then what all rows share."""
+    needs = ROWS[name].needs
+    words = [word.replace(needs, plan.files.get(needs, needs)) if needs else word for word in ROWS[name].train]
     return [
-        "jax_impl.train", *ROWS[name].train, "--data.path", plan.data, "--data.direction", plan.direction,
+        "jax_impl.train", *words, "--data.path", plan.data, "--data.direction", plan.direction,
         "--data.size", str(plan.size), "--train.batch-size", str(plan.batch), "--train.seed", str(seed),
         "--data.repeats", str(plan.repeats), "--train.epochs", str(plan.epochs),
         "--train.sample-every", "0", "--train.checkpoint-every", str(plan.epochs), "--output-dir", str(folder),

@@ -12,6 +12,8 @@ class Row:
     what: str
     train: tuple[str, ...]
     """Words after `python -m jax_impl.train`."""
+    needs: str = ""
+    """Which file of weights the row needs, by the flag of the ablation that names it; it stands in the words for it."""
 
 
 def _words(text: str) -> tuple[str, ...]:
@@ -35,6 +37,10 @@ _EPS, _V, _X0 = (("--diffusion.prediction", kind) for kind in ("eps", "v", "x0")
 _AFFINE = ("--model.head", "affine")
 _BEST = (*_TINY, *_V, *_AFFINE)
 _SMALL = _words("tiny --model.patch 4 --model.width 32")
+_FROZEN = {
+    term: (*_SMALL, "--losses", "hybrid", f'{{"term": "{term}", "weight": {weight}, "file": "--{term}"}}')
+    for term, weight in (("lpips", 0.5), ("clip", 0.5))
+}
 _ATTENTION = _words("--model.attention-levels 2 --model.head-channels 32")
 
 ROWS = {
@@ -74,5 +80,7 @@ ROWS = {
         "the same network, flow, velocity, 4 steps",
         (*_SMALL, *_words("--diffusion.process flow --diffusion.prediction velocity")),
     ),
+    "lpips": Row("gaussian diffusion as above, LPIPS in the loss too", _FROZEN["lpips"], "--lpips"),
+    "clip": Row("gaussian diffusion as above, CLIP's distance in the loss too", _FROZEN["clip"], "--clip"),
 }
 """In the order of the table. Everything that is not named is the preset's own."""

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from export.edge.errors import UserError
 from jax_impl.config.arguments import parse
-from tests.figures.ablation import FIGURES, RIVALS, Plan, evaluate, main, to_markdown, train
+from jax_impl.diffusion.losses.lpips import LpipsConfig
+from tests.figures.ablation import FIGURES, RIVALS, Plan, chosen, evaluate, main, to_markdown, train
 from tests.figures.rows import ROWS
+from tests.torch_ref.clip_networks import random_clip, write_clip
+from tests.torch_ref.perceptual_networks import random_alexnet, write_lpips
 
 PLAN = Plan("pairs", "reverse", 64, 4, 8, 16, Path("out"), 0.0)
 
@@ -64,7 +68,35 @@ def test_with_few_scenes_wins_are_counted() -> None:
     assert "scenes, over" not in to_markdown({"v": [evaluation(10.0, 0.0)]})
 
 
-@pytest.mark.parametrize(("words", "said"), [(["--rows", "w"], "w is no row"), (["--seeds", "0"], "at least 1")])
+def test_rows_that_need_weights_are_left_out_without_them() -> None:
+    without, with_lpips = chosen(None, {}), chosen(None, {"--lpips": "w.safetensors"})
+    assert set(without) == {name for name, row in ROWS.items() if not row.needs}
+    assert set(with_lpips) - set(without) == {"lpips"}
+    plan = replace(PLAN, files={"--lpips": "/w.safetensors"})
+    losses = parse(train(plan, "lpips", 0, Path("out/run"))[1:]).settings().losses
+    assert [term.term for term in losses] == ["hybrid", "lpips"]
+    assert isinstance(losses[1], LpipsConfig) and losses[1].file == "/w.safetensors"
+
+
+@pytest.mark.slow  # Three trainings and their scores, each in a process of its own.
+def test_a_row_with_a_frozen_network_is_trained_and_scored(tmp_path: Path) -> None:
+    weights = write_lpips(tmp_path, random_alexnet((2, 3, 3, 2, 2)))
+    more = write_clip(tmp_path, random_clip(blocks=1))
+    size = ["--size", "32", "--epochs", "1", "--repeats", "1", "--batch", "8", "--seeds", "1"]
+    rows = ["--rows", "gaussian", "lpips", "clip", "--lpips", str(weights), "--clip", str(more)]
+    main(["synthetic", *rows, *size, "--output", str(tmp_path / "out")])
+    table = (tmp_path / "out/ablation.md").read_text()
+    assert all(table.count(f"| {ROWS[name].what} | ") >= 2 for name in ("lpips", "clip"))
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--rows", "w"], "w is no row"),
+        (["--seeds", "0"], "at least 1"),
+        (["--rows", "gaussian", "lpips"], "--rows lpips needs weights: name their file with --lpips"),
+    ],
+)
 def test_bad_arguments(words: list[str], said: str, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=said):
         main(["pairs", *words, "--output", str(tmp_path / "out")])

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.parity.subject import Subject, from_bundle, from_preset
+from tests.sharing.graphs import shared_graphs
 
 TRAINED = ["seed", "tiny"]
 SLOW_FOR_TINY = [pytest.param("seed"), pytest.param("tiny", marks=pytest.mark.slow)]
 """For long levels, of which both networks show the same."""
+
+
+@pytest.fixture(scope="package", autouse=True)
+def _traced_once(once: Callable[..., Path]) -> Iterator[None]:
+    with shared_graphs(once):
+        yield
 
 
 @pytest.fixture(scope="session", params=TRAINED)

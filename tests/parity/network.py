@@ -112,14 +112,14 @@ def forward_line(level: str, what: str, ours: np.ndarray, theirs: np.ndarray, pa
     return compare(level, what, ours, theirs, pair=pair, tolerance=FORWARD[dtype] * scale, reason=reason)
 
 
-def gradients(subject: Subject, *, size: int, batch: int) -> Iterator[Line]:
-    """Level c: loss, the gradient of every parameter, and the statistics, after one backward pass."""
+def gradients(subject: Subject, *, size: int, batch: int, every: bool = True) -> Iterator[Line]:
+    """Level c: loss, the gradient of every parameter, and the statistics, after one backward pass.
+
+    every: also pictures that are not square in float32, each program of which takes seconds to compile.
+    """
     multiple = subject.config.model.size_multiple
-    for shape, dtype in (
-        ((batch, size, size), "float32"),
-        ((batch + 1, 2 * multiple, 4 * multiple), "float32"),
-        ((batch + 1, 2 * multiple, 4 * multiple), "float64"),
-    ):
+    square, lying = (batch, size, size), (batch + 1, 2 * multiple, 4 * multiple)
+    for shape, dtype in ((square, "float32"), *([(lying, "float32")] if every else []), (lying, "float64")):
         yield from _backward(subject, shape, dtype)
 
 

@@ -24,6 +24,7 @@ from jax_impl.data.batches import batch_indices
 from jax_impl.data.loader import load
 from jax_impl.diffusion.bridge import BridgeConfig
 from jax_impl.diffusion.flow import FlowConfig
+from jax_impl.diffusion.gaussian import DiffusionConfig
 from jax_impl.diffusion.one_pass import OnePassConfig
 from jax_impl.diffusion.process import ProcessConfig, Published
 from jax_impl.model.network import Network, Tree, flatten, outline
@@ -37,11 +38,12 @@ from torch_ref.weights import Bundle, build_model, load_bundle, to_jax
 TRAINING_STEPS = {"seed": 400}
 """Enough that a picture drawn by the narrow network is not mostly at the clamp, where any two implementations agree;
 150 for the other presets."""
-FROM_THE_INPUT: dict[str, ProcessConfig] = {
+PROCESSES: dict[str, ProcessConfig] = {
+    "gaussian": DiffusionConfig(prediction="x0"),
     "bridge": BridgeConfig(sampler="dbim2"),
     "flow": FlowConfig(sampler="heun", prediction="velocity"),
 }
-"""Processes that no preset has, by name."""
+"""Those in place of a preset's, by name."""
 
 
 @dataclass(frozen=True)
@@ -109,14 +111,14 @@ def to_nhwc(pictures: torch.Tensor) -> np.ndarray:
 def narrow(name: str) -> Config:
     """A preset with few channels, little data and a short warm-up; all else that decides what is computed stays.
 
-    `name`: the preset's, or with a process of FROM_THE_INPUT in place of its own, such as tiny+bridge. What changes is
-    that there is one block on each level, where the presets have two, that one pass starts from noise, so that
-    its state is not zero, and that `base` takes the options that no preset takes: attention to cond, coordinates, fixed
-    resampling, the time added.
+    `name`: the preset's, or with a process of PROCESSES in place of its own, such as tiny+bridge. What changes is
+    that there is one block on each level, where the presets have two, and, of residual networks, one level except in
+    `tiny` and `base`, that one pass starts from noise, so that its state is not zero, and that `base` takes the options
+    that no preset takes: attention to cond, coordinates, fixed resampling, the time added.
     """
     preset, _, process = name.partition("+")
     config = PRESETS[preset]()
-    config = replace(config, diffusion=FROM_THE_INPUT[process]) if process else config
+    config = replace(config, diffusion=PROCESSES[process]) if process else config
     if isinstance(config.diffusion, OnePassConfig):
         config = replace(config, diffusion=replace(config.diffusion, start_noise=0.5))
     augment = replace(config.data.augment, rotation=0.0, perspective=0.0, jitter_probability=0.0)
@@ -130,6 +132,9 @@ def narrow(name: str) -> Config:
         )  # fmt: skip
     else:
         model = replace(model, width=16, groups=4, blocks=1)
+        if name != "tiny":
+            attention = {"attention_levels": (0,), "head_channels": 8} if model.attention_levels else {}
+            model = replace(model, multipliers=(1,), refine=min(model.refine, 1), **attention)
     return replace(
         config,
         data=replace(config.data, size=max(2 * model.size_multiple, 16), synthetic_pairs=32, augment=augment),

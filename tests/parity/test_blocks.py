@@ -15,7 +15,7 @@ from jax_impl.model import attention as jax_attention
 from jax_impl.model import blocks as jax_blocks
 from jax_impl.model import seed_unet as jax_seed_unet
 from tests.parity.block_cases import BLOCKS
-from tests.parity.blocks import DTYPES, block, blocks
+from tests.parity.blocks import DTYPES, block, blocks, embedding
 from tests.parity.case import LONGEST, Size
 from torch_ref.weights import LEAVES
 
@@ -53,10 +53,20 @@ def healthy(name: str, dtype: str = "float64") -> bool:
 @settings(max_examples=2)
 @given(size=SIZES, dtype=st.sampled_from(DTYPES), seed=st.integers(0, 99))
 def test_a_block_at_random_sizes(name: str, size: Size, dtype: str, seed: int) -> None:
-    for line in block(name, [size], dtype, seed):
+    lines = list(block(name, [size], dtype, seed))
+    for line in lines:
         assert line.passed, line
+    found = {line.what.removeprefix(f"{name}: ").partition(",")[0] for line in lines}
+    assert found == {"output", "gradients"} | ({"statistics"} if name in NORMS else set())
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_the_embedding_of_every_timestep(dtype: str) -> None:
+    lines = list(embedding(dtype))
+    assert len(lines) == 2 and all(line.passed for line in lines), lines
+
+
+@pytest.mark.slow  # The tests above compare the same blocks, each by itself.
 def test_the_level_compares_every_block_in_every_way() -> None:
     lines = list(blocks(examples=1))
     for line in lines:

@@ -20,12 +20,13 @@ from jax_impl.data.loader import load
 from jax_impl.model.unet import UNetModelConfig
 from jax_impl.training.objective import Problem
 from jax_impl.training.optim import clip_by_global_norm, learning_rate, make_optimizer, scale_by_adam
-from tests.parity.conftest import SLOW_FOR_TINY
+from tests.parity.conftest import TRAINED
 from tests.parity.ladder import Line
 from tests.parity.optimiser import (
     Course,
     MakeOptimizer,
     Trained,
+    course_for,
     float64_lines,
     optimiser,
     train_in_jax,
@@ -36,7 +37,21 @@ from torch_ref.trainer import Recipe, make_scheduler
 from torch_ref.weights import build_model, to_jax
 
 
-@pytest.mark.parametrize("subject", SLOW_FOR_TINY, indirect=True)
+@pytest.mark.parametrize("subject", ["seed"], indirect=True)
+def test_a_course_in_float64(subject: Subject) -> None:
+    """Twenty steps, two an epoch, as below."""
+    course = course_for(subject, 20, subject.config.data.size, 4)
+    reference = train_in_torch(subject.bundle.model, subject.schedule, course, "float64")
+    ours = train_in_jax(subject.problem, subject.params, subject.stats, course, "float64")
+    lines = list(float64_lines(reference, ours))
+    assert {line.what.partition(" after")[0] for line in lines} == {
+        *("parameters", "loss curve", "running statistics", "first moments", "second moments")
+    }
+    assert all(line.passed for line in lines), [(line.what, line.relative) for line in lines]
+
+
+@pytest.mark.slow  # What float32 adds has no verdict.
+@pytest.mark.parametrize("subject", TRAINED, indirect=True)
 def test_a_course_in_both_dtypes(subject: Subject) -> None:
     """Twenty steps, two an epoch: enough for five learning rates, and for every quantity to move."""
     lines = list(optimiser(subject, steps=20, size=subject.config.data.size, batch=4))

@@ -8,6 +8,9 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import fields, replace
 from typing import Any
 
+import jax
+import jax.numpy as jnp
+import numpy as np
 import pytest
 
 from jax_impl.config.data import DataConfig
@@ -15,27 +18,34 @@ from jax_impl.config.fields import FREE_ON_RESUME
 from jax_impl.config.tree import Config
 from jax_impl.diffusion.sampling import SamplerConfig, make_sampler
 from jax_impl.evaluation import methods
+from jax_impl.model.network import Network, Tree, build
 from jax_impl.runs import folder, translator
 from jax_impl.training import starting
 from jax_impl.training.objective import Problem
 from jax_impl.training.session import outline
-from jax_impl.training.stages import denoising
+from jax_impl.training.stages import denoising, realism
 from jax_impl.training.stages.denoising import DenoisingStage
 from jax_impl.training.stages.realism import RealismStage
 from jax_impl.training.step import make_statistics_step
+from tests.sharing.use import IN_USE
 
 
 @contextlib.contextmanager
 def shared_steps() -> Iterator[None]:
-    """Let runs with the same settings share their jitted functions and one outline of their state.
+    """Let runs with the same settings share their jitted functions, fresh weights and one outline of their state.
 
     Most of the time of such runs is tracing.
     """
+    if IN_USE["steps"]:
+        yield
+        return
     made: dict[Any, Any] = {}
 
     def kept(method: Callable[..., Any]) -> Callable[..., Any]:
         def get(self: Any, *args: Any) -> Any:
-            key = (method.__name__, type(self), getattr(self, "own", None), same_steps(self.problem.config), *args)
+            config, own = self.problem.config, getattr(self, "own", None)
+            config = config if own is None else replace(config, stages=(own,))  # No step knows of other stages.
+            key = (method.__name__, type(self), own, same_steps(config), *args)
             if key not in made:
                 made[key] = method(self, *args)
             return made[key]
@@ -47,6 +57,17 @@ def shared_steps() -> Iterator[None]:
         if key not in made:
             made[key] = outline(config, index)
         return made[key]
+
+    def fresh(config: Config, key: jax.Array) -> tuple[Network, Tree, Tree]:
+        if isinstance(key, jax.core.Tracer):  # An outline draws none.
+            return build(config, key)
+        name = ("fresh", config.model, config.diffusion.timesteps, config.codec, jax.random.key_data(key).tobytes())
+        if name not in made:
+            network, *weights = build(config, key)
+            made[name] = network, jax.tree.map(np.array, weights)
+        network, weights = made[name]
+        # Copies: the first step takes the buffers of its state.
+        return network, *jax.tree.map(jnp.array, weights)
 
     def sampler(problem: Problem, chosen: SamplerConfig, kept: Sequence[int] = ()) -> Any:
         columns = json.dumps(chosen.plan.to_columns())
@@ -67,10 +88,13 @@ def shared_steps() -> Iterator[None]:
         for stage in (DenoisingStage, RealismStage):
             for name in ("make_step", "make_validation"):
                 patch.setattr(stage, name, kept(getattr(stage, name)))
+        for module in (denoising, realism):
+            patch.setattr(module, "build", fresh)
         for module in (translator, methods, denoising):
             patch.setattr(module, "make_sampler", sampler)
         patch.setattr(denoising, "make_statistics_step", statistics)
         patch.setattr(starting, "outline", outlined)
+        patch.setitem(IN_USE, "steps", True)
         patch.setattr(folder, "outline_state", outlined)
         yield
 
@@ -78,9 +102,9 @@ def shared_steps() -> Iterator[None]:
 def same_steps(config: Config) -> Config:
     """The settings without those of how long to train, where pairs come from, what to keep and to show.
 
-    No step depends on them.
+    No step depends on them: of those of data, only on the changes that it makes to the pictures.
     """
-    data = replace(plain(config.data), tfds=DataConfig.tfds)
+    data = DataConfig(size=config.data.size, crop_size=config.data.crop_size, augment=config.data.augment)
     # Some processes have but one step.
     train = replace(plain(config.train), sample_steps=1)
     return replace(config, data=data, optim=plain(config.optim), train=train)

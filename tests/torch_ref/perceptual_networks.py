@@ -1,14 +1,17 @@
-"""The networks behind LPIPS and FID, written down from their papers and packages in torch, as narrow as one likes.
+"""Networks of others in torch, as narrow as one likes: random state dicts as torchvision and lpips save them; FID's.
 
-They make their weights as they meet them, so that a forward pass leaves the state dict
-that torchvision, lpips and pytorch-fid would save.
+The Inception makes its weights as it meets them, so that a forward pass leaves the state dict that pytorch-fid saves.
 """
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from torch_ref.perceptual import main
 
 State = dict[str, Tensor]
 
@@ -27,26 +30,27 @@ def random_alexnet(widths: tuple[int, ...] = (6, 8, 10, 7, 5)) -> tuple[State, S
     return net, lin
 
 
-def lpips(net: State, lin: State, a: Tensor, b: Tensor) -> Tensor:
-    """LPIPS 0.1 of pictures (batch, 3, height, width) in [-1, 1]: (batch,)."""
-    shift = torch.tensor([-0.030, -0.088, -0.188]).view(1, 3, 1, 1)
-    scale = torch.tensor([0.458, 0.448, 0.450]).view(1, 3, 1, 1)
+def random_vgg16(widths: tuple[int, ...] = (3, 4, 5, 6, 7)) -> tuple[State, State]:
+    """The same of VGG16, whose five groups of convolutions have these widths."""
+    torch.manual_seed(1)
+    net: State = {"classifier.0.weight": torch.randn(4, 4)}
+    lin: State = {}
+    channels, groups = 3, ((0, 2), (5, 7), (10, 12, 14), (17, 19, 21), (24, 26, 28))
+    for i, (places, width) in enumerate(zip(groups, widths, strict=True)):
+        for place in places:
+            net[f"features.{place}.weight"] = torch.randn(width, channels, 3, 3) * (2 / (9 * channels)) ** 0.5
+            net[f"features.{place}.bias"] = 0.1 * torch.randn(width)
+            channels = width
+        lin[f"lin{i}.model.1.weight"] = torch.rand(1, width, 1, 1)
+    return net, lin
 
-    def features(x: Tensor) -> list[Tensor]:
-        def conv(x: Tensor, place: int, **how: int) -> Tensor:
-            return F.relu(F.conv2d(x, net[f"features.{place}.weight"], net[f"features.{place}.bias"], **how))
 
-        first = conv((x - shift) / scale, 0, stride=4, padding=2)
-        second = conv(F.max_pool2d(first, 3, 2), 3, padding=2)
-        third = conv(F.max_pool2d(second, 3, 2), 6, padding=1)
-        fourth = conv(third, 8, padding=1)
-        return [first, second, third, fourth, conv(fourth, 10, padding=1)]
-
-    total = torch.zeros(len(a))
-    for i, (p, q) in enumerate(zip(features(a), features(b), strict=True)):
-        p, q = (x / (x.pow(2).sum(1, keepdim=True).sqrt() + 1e-10) for x in (p, q))
-        total = total + F.conv2d((p - q) ** 2, lin[f"lin{i}.model.1.weight"]).mean((2, 3))[:, 0]
-    return total
+def write_lpips(folder: Path, states: tuple[State, State]) -> Path:
+    """The converted file of two state dicts."""
+    for name, state in zip(("net", "lin"), states, strict=True):
+        torch.save(state, folder / f"{name}.pth")
+    main(["lpips", str(folder / "net.pth"), str(folder / "lin.pth"), str(folder / "lpips.safetensors")])
+    return folder / "lpips.safetensors"
 
 
 class Inception:

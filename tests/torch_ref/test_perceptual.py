@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file
 
 from export.edge.errors import UserError
-from tests.torch_ref.perceptual_networks import random_alexnet
+from tests.torch_ref.perceptual_networks import random_alexnet, random_vgg16
 from torch_ref.perceptual import main
 
 
@@ -20,7 +20,10 @@ def files(tmp_path: Path) -> Path:
     torch.save(lin, tmp_path / "lin.pth")
     torch.save(net | {"features.6.bias": torch.full((10,), torch.nan)}, tmp_path / "nan.pth")
     torch.save({n: w for n, w in net.items() if n != "features.8.weight"}, tmp_path / "short.pth")
+    torch.save(net | {"features.9.weight": torch.zeros(1)}, tmp_path / "more.pth")
+    torch.save(net | {"features.3.bias": net["features.3.bias"][None]}, tmp_path / "flat.pth")
     torch.save(random_alexnet((6, 8, 9, 7, 5))[1], tmp_path / "other.pth")
+    torch.save(random_vgg16()[0], tmp_path / "vgg.pth")
     torch.save([1, 2], tmp_path / "list.pth")
     torch.save({"code": main}, tmp_path / "code.pth")
     return tmp_path
@@ -34,8 +37,20 @@ def files(tmp_path: Path) -> Path:
         (["lpips", "net.pth", "lin.pth", "no/o.safetensors"], "does not exist; create it"),
         (["lpips", "nan.pth", "lin.pth", "o.safetensors"], "features.6.bias is not finite"),
         (["lpips", "short.pth", "lin.pth", "o.safetensors"], "lacks features.8.weight"),
-        (["lpips", "lin.pth", "net.pth", "o.safetensors"], "lacks features.0.weight"),
-        (["lpips", "net.pth", "other.pth", "o.safetensors"], "lin2 weights 9 channels where .* has 10"),
+        (["lpips", "lin.pth", "net.pth", "o.safetensors"], r"lin.pth holds lin0.model.1.weight, which this network"),
+        (
+            ["lpips", "more.pth", "lin.pth", "o.safetensors"],
+            "more.pth holds features.9.weight, which this network lacks",
+        ),
+        (
+            ["lpips", "net.pth", "other.pth", "o.safetensors"],
+            r"lin2.model.1.weight has .* \(1, 9, 1, 1\), expected 1 × 10",
+        ),
+        (
+            ["lpips", "vgg.pth", "lin.pth", "o.safetensors"],
+            r"lin0.model.1.weight has .* \(1, 6, 1, 1\), expected 1 × 3",
+        ),
+        (["lpips", "flat.pth", "lin.pth", "o.safetensors"], r"features.3.bias has .* \(1, 8\), expected 8;"),
         (["lpips", "list.pth", "lin.pth", "o.safetensors"], "is no state dict"),
         (["fid", "code.pth", "o.safetensors"], "which is code and not weights"),
         (["fid", "net.pth", "o.safetensors"], "has 0 convolutions, expected 94"),

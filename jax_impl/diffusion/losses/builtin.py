@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from jax_impl.diffusion.losses import adversarial, anchor, colour, hybrid, laplacian, texture
+from jax_impl.diffusion.losses import adversarial, anchor, clip, colour, hybrid, laplacian, lpips, texture
 
-__all__ = ["adversarial", "anchor", "colour", "hybrid", "laplacian", "texture"]
+__all__ = ["adversarial", "anchor", "clip", "colour", "hybrid", "laplacian", "lpips", "texture"]

@@ -31,6 +31,9 @@ from jax_impl.shapes import Cond, Features, RandomKey, Timesteps
 Parts = dict[str, jax.Array]
 
 
+FROZEN, DECODE = "frozen", "decode"
+"""Of `aux`: the frozen weights that the term's settings read; and a function from states of the run's codec to
+pictures, absent where states are pictures."""
 REALISM = "realism"
 """Of `aux`: how realistic each picture is to be, (batch,), 0 to 1."""
 
@@ -90,6 +93,17 @@ class LossConfig(ABC):
     def __post_init__(self) -> None:
         require(self.weight >= 0.0, f"losses.{self.term}.weight", self.weight, "choose 0 or more")
 
+    def check(self, config: Any) -> None:
+        """Raise UserError where the term cannot do what the settings of a run ask for; called when these are made."""
+        return  # Most can.
+
+    def frozen(self) -> Mapping[str, jax.Array]:
+        """Frozen weights of the term, from files that its settings name: the term gets them as `aux[FROZEN]`.
+
+        Read before a run starts; compiled programs take them as an argument. Raises UserError where that cannot be.
+        """
+        return {}
+
     @abstractmethod
     def create(self) -> Term:
         """The term."""
@@ -104,15 +118,20 @@ class Losses:
     def __init__(self, configs: Sequence[LossConfig]) -> None:
         self._terms = [(config, config.create()) for config in configs]
 
+    def frozen(self) -> tuple[Mapping[str, jax.Array], ...]:
+        """The frozen weights of each term."""
+        return tuple(config.frozen() for config, _ in self._terms)
+
     def __call__(self, sample: LossSample, key: RandomKey, aux: Mapping[str, Any]) -> tuple[jax.Array, Parts]:
         """The value, (batch,) where any term's is, else a scalar; and means: `loss`, the sum, and each term's parts.
 
         With several terms each one's value is a part too, by its name. A name that an earlier term has gets the
-        number of its term.
+        number of its term. `aux[FROZEN]`, if it is there, is what `frozen` gives; each term gets its own part.
         """
         total, parts = jnp.zeros((), sample.x0.dtype), {}
         for number, (config, term) in enumerate(self._terms):
-            value, found = term(sample, jax.random.fold_in(key, number), aux)
+            own = {**aux, FROZEN: aux[FROZEN][number]} if FROZEN in aux else aux
+            value, found = term(sample, jax.random.fold_in(key, number), own)
             total = total + config.weight * value
             if len(self._terms) > 1:
                 found = {config.term: value, **found}

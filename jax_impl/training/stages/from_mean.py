@@ -14,9 +14,10 @@ from export.edge.model.layout import DENOISER
 from jax_impl.config.tree import Config
 from jax_impl.data.loader import LazyPairs, Pairs
 from jax_impl.model.network import Tree
+from jax_impl.training.frozen import jitted
 from jax_impl.training.interfaces import Batch, Metrics, NamedNetworks, StepFunction
 from jax_impl.training.mesh import divided, gathered
-from jax_impl.training.objective import make_validation_loss, picture_of
+from jax_impl.training.objective import Problem, make_validation_loss, picture_of
 from jax_impl.training.stages.denoising import DenoisingStage
 from jax_impl.training.stages.from_mean_config import MEAN
 from jax_impl.training.state import TrainState, WithNetwork
@@ -52,16 +53,16 @@ class FromMeanStage:
         """AdamW on the losses of the settings, from the pictures of `mean`."""
 
         def step(
-            state: FromMeanState, pairs: Batch, indices: jax.Array | None, total: jax.Array
+            problem: Problem, state: FromMeanState, pairs: Batch, indices: jax.Array | None, total: jax.Array
         ) -> tuple[FromMeanState, Metrics]:
             mean = gathered(mesh, state.mean)
             network, metrics = one_step(
-                self.problem, per_epoch, mesh, state.network, (pairs, indices, total),
-                lambda drawn: picture_of(self.problem, mean, drawn.cond, drawn.x0),
+                problem, per_epoch, mesh, state.network, (pairs, indices, total),
+                lambda drawn: picture_of(problem, mean, drawn.cond, drawn.x0),
             )  # fmt: skip
             return divided(mesh, replace(state, network=network)), metrics
 
-        return jax.jit(step, donate_argnums=0)
+        return jitted(self.problem, step, mesh, consumes=True)
 
     def networks(self, state: FromMeanState) -> NamedNetworks:
         """Both networks."""

@@ -28,6 +28,7 @@ from jax_impl.diffusion.process import Noised
 from jax_impl.model import discriminator
 from jax_impl.model.network import Tree
 from jax_impl.training.batches import DROPOUT_STREAM, Drawn, draw_batch
+from jax_impl.training.frozen import jitted
 from jax_impl.training.interfaces import Batch, Metrics, StepFunction
 from jax_impl.training.mesh import divided, gathered, replicated, rows
 from jax_impl.training.objective import LOSS_STREAM, Problem, loss_of
@@ -52,7 +53,9 @@ def make_realism_step(
     """
     config = problem.config
 
-    def step(state: Any, pairs: Batch, indices: jax.Array | None, total: jax.Array) -> tuple[Any, Metrics]:
+    def step(
+        problem: Problem, state: Any, pairs: Batch, indices: jax.Array | None, total: jax.Array
+    ) -> tuple[Any, Metrics]:
         move, schedule = optimizer_of(total)
         network = state.network
         key = jax.random.fold_in(network.key, network.step)
@@ -80,7 +83,7 @@ def make_realism_step(
             state = play(state, slope, opponent)
         return divided(mesh, state), jax.lax.with_sharding_constraint(metrics, replicated(mesh))
 
-    return jax.jit(step, donate_argnums=0)
+    return jitted(problem, step, mesh, consumes=True)
 
 
 def gradient(

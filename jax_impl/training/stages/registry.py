@@ -46,6 +46,7 @@ class StageConfig(ABC):
             where = "losses" if self.terms(config) is config.losses else f"stages.{self.stage}.losses"
             rule = f"the stage {self.stage} gives it no {', '.join(lacking)}; leave it out, or use the stage realism"
             require(not lacking, where, term.term, rule)
+            term.check(config)
         source = config.diffusion.starts_from
         rule = f"the stage {self.stage} has no such network; choose cond, or add --stages from-mean"
         require(source in (COND, *self.brings), "diffusion.source", source, rule)

@@ -5,8 +5,8 @@ import { pathToFileURL } from 'node:url';
 import { readFileSync } from 'node:fs';
 
 const load = (name) => import(new URL(name, pathToFileURL(`${process.argv[2]}/`)));
-const names = ['noise', 'spacing', 'sampler', 'pictures', 'resample', 'detail', 'sizes', 'likeness', 'settings', 'invention'];
-const [noise, spacing, sampler, pictures, resample, detail, sizes, likeness, settings, invention] = await Promise.all(
+const names = ['noise', 'spacing', 'sampler', 'pictures', 'resample', 'detail', 'sizes', 'likeness', 'settings', 'invention', 'steady', 'source'];
+const [noise, spacing, sampler, pictures, resample, detail, sizes, likeness, settings, invention, steady, source] = await Promise.all(
   names.map((name) => load(`${name}.js`)),
 );
 const picture = ([height, width, data]) => ({ data: Uint8ClampedArray.from(data), width, height });
@@ -36,6 +36,21 @@ const answer = {
   levels: ({ values, height, width }) => pictures.fromPlanes(Float32Array.from(values), height, width).data,
   features: ({ given }) => likeness.features(picture(given)),
   distance: ({ known, given }) => likeness.distance(known, picture(given)),
+  film({ frames, size, fit, multiple }) {
+    const shown = [];
+    let before = null;
+    for (const { given, made, time } of frames) {
+      const photo = picture(given);
+      const inner = pictures.working(photo, size, fit, multiple);
+      const part = pictures.covered(photo, inner, fit);
+      const [guide, result] = [inner, picture(made)].map((whole) => pictures.toPlanes(pictures.cut(whole, part)));
+      before = steady.smoothed(guide, result, part, time, before);
+      shown.push(detail.apply(before.change, photo).data);
+    }
+    return shown;
+  },
+  sides: ({ width, height, pixels }) => source.frameSides(width, height, pixels),
+  liveSteps: ({ model, given }) => settings.liveSteps(model, given),
   choices: ({ model }) => settings.choices(model),
   size: ({ bytes }) => sizes.sizeFromHeader(Uint8Array.from(bytes)),
   async bridge({ model, steps, name, cond, noise, gain }) {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import shutil
@@ -14,11 +15,19 @@ from typing import Any
 import pytest
 
 from export.edge.errors import UserError
-from export.web import runtime
+from export.web import runtime, scenes
 
 APP = Path(runtime.__file__).parent / "static" / "app"
 REQUIRED = "DAWN2DUSK_BROWSER_TESTS"
 """Set to 1 where everything has been installed: what is missing is then a failure, not a reason to skip."""
+
+
+@pytest.fixture(scope="package", autouse=True)
+def _painted_once() -> Iterator[None]:
+    """The example pictures, which every page has and which always are the same, take most of the time of a page."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(scenes, "paint_scene", functools.cache(scenes.paint_scene))
+        yield
 
 
 def _missing(reason: str) -> None:

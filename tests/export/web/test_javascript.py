@@ -6,12 +6,14 @@ import json
 from collections.abc import Callable
 from dataclasses import asdict
 from io import BytesIO
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from export.edge import steady
 from export.edge.detail import to_photo_size
 from export.edge.invention import WHITE
 from export.edge.model import likeness
@@ -225,6 +227,54 @@ def test_the_way_back_is_the_same(ask: Ask, fit: str) -> None:
     for source, inner, result, data in zip(given, inners, results, found, strict=True):
         wanted = to_photo_size(source, inner, result, fit)
         assert np.abs(np.array(data).reshape(wanted.shape) - wanted.astype(int)).max() <= 1
+
+
+@pytest.mark.parametrize("fit", ["crop", "letterbox"])
+def test_frames_of_a_film_are_the_same(ask: Ask, monkeypatch: pytest.MonkeyPatch, fit: str) -> None:
+    """A still scene, a flickering network, noise, a thing that moves, a new scene, another size and a leap back."""
+    rng = np.random.default_rng(5)
+    still = picture(45, 70)
+    moved = np.roll(still, 9, axis=1)
+    noisy = np.clip(still + rng.normal(0, 9, still.shape), 0, 255).astype(np.uint8)
+    films = [still, still, noisy, moved, moved, 255 - moved, picture(70, 45, 3), picture(70, 45, 3)]
+    times = [0.0, 0.04, 0.1, 0.3, 0.31, 1.5, 1.6, 0.2]
+    model: Any = SimpleNamespace(size=24, fit=fit, size_multiple=8)
+    asked, wanted, seen = [], [], None
+    for frame, time in zip(films, times, strict=True):
+        inner = working(frame, 24, fit, 8)
+        made = np.clip(255.0 - inner * 0.8 + rng.normal(0, 15, inner.shape), 0, 255).astype(np.uint8)
+        monkeypatch.setattr(steady, "translate", lambda *given, made=made, **options: made)
+        # In Python a film has one size; where it changes, the page begins as with a first frame.
+        seen = None if seen is None or frame.shape != films[len(wanted) - 1].shape else seen
+        shown, seen = steady.translate_frame(model, frame, time, seen)
+        asked.append({"given": as_json(frame), "made": as_json(made), "time": time})
+        wanted.append(shown)
+    (found,) = ask([{"ask": "film", "frames": asked, "size": 24, "fit": fit, "multiple": 8}])
+    for data, frame in zip(found, wanted, strict=True):
+        assert np.abs(np.array(data).reshape(frame.shape) - frame.astype(int)).max() <= 1
+
+
+def test_frames_have_even_sides_within_the_limit(ask: Ask) -> None:
+    given = [(640, 480), (480, 640), (1920, 1080), (1, 1), (63, 41), (20_000, 2), (3, 9_000)]
+    found = ask([{"ask": "sides", "width": w, "height": h, "pixels": 640 * 480} for w, h in given])
+    assert found[:2] == [[640, 480], [480, 640]] and found[3:5] == [[2, 2], [62, 40]]
+    for (width, height), sides in zip(given, found, strict=True):
+        assert all(side >= 2 and side % 2 == 0 for side in sides)
+        assert sides[0] * sides[1] <= max(640 * 480, 2 * max(sides))
+        if min(width, height) > 100:
+            assert abs(sides[0] / sides[1] / (width / height) - 1) < 0.02
+
+
+def test_a_film_takes_the_fewest_steps(ask: Ask) -> None:
+    tables = {"samplers": ["a", "b"], "tables": {"a": {"1": {}, "4": {}}, "b": {"8": {}}}, "steps": 4}
+    cases = [
+        ({"steps": 20}, {"sampler": "ddim", "steps": 20}, 20),
+        ({"steps": 20}, {"sampler": "ddim", "steps": 3}, 3),
+        ({"steps": 20}, {"sampler": "ddim", "steps": 50}, 20),
+        (tables, {"sampler": "a", "steps": 4}, 1),
+        (tables, {"sampler": "b", "steps": 8}, 8),
+    ]
+    assert ask([{"ask": "liveSteps", "model": m, "given": given} for m, given, _ in cases]) == [n for *_, n in cases]
 
 
 def test_values_in_and_out_are_the_same(ask: Ask) -> None:

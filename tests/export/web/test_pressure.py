@@ -80,6 +80,21 @@ def test_then_with_a_smaller_picture(browser: Any, page_on: Callable[..., Path],
         visit.context.close()
 
 
+@pytest.mark.slow  # The same way as that of a photo, above.
+def test_a_film_goes_on_with_a_smaller_picture(browser: Any, page_on: Callable[..., Path]) -> None:
+    with served(page_on(reserved=2**14, there=1280, size=1024, steps=1)) as switch:
+        visit = Visit(browser, switch(True))
+        visit.arrive()
+        page = visit.page
+        page.click("#tab-camera")
+        page.click("#live-start")
+        page.wait_for_selector("body[data-live=live]")
+        page.locator("#note").filter(has_text="a smaller picture (512 pixels, not 1024)").wait_for()
+        assert page.locator("#alert").is_hidden() and page.locator("#note").is_visible()
+        page.click("#live-stop")
+        visit.context.close()
+
+
 def test_where_nothing_helps_it_says_so(browser: Any, page_on: Callable[..., Path], tmp_path: Path) -> None:
     with served(page_on(reserved=1, there=1)) as switch:
         visit = Visit(browser, switch(True))
@@ -89,4 +104,8 @@ def test_where_nothing_helps_it_says_so(browser: Any, page_on: Callable[..., Pat
         for _ in range(2):
             page.set_input_files("#file", photo(tmp_path / "photo.png"))
             page.wait_for_selector("body[data-state=idle] #alert")
+        page.click("#tab-camera")
+        page.click("#live-start")
+        page.locator("#live-below #alert").filter(has_text="too little memory").wait_for()
+        page.wait_for_selector("body[data-live=idle]")
         visit.context.close()

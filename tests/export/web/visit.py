@@ -19,6 +19,7 @@ axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe-p
 FLAGS = [
     *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
     *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
+    *("--use-fake-device-for-media-stream=fps=30", "--use-fake-ui-for-media-stream"),
 ]
 WIDTHS = {"desktop": (1280, 800), "phone": (390, 844)}
 PATIENCE = 30_000

@@ -65,7 +65,7 @@ COMMANDS = {
     "jax_impl.evaluate": Command(
         evaluate.main,
         ["--run", "none", "--output-dir", "out"],
-        "--artifact --pictures --run --data.path --steps --seeds --shown --lpips --fid --split",
+        "--artifact --pictures --run --data.path --steps --seeds --shown --lpips --clip --fid --split",
     ),
     "jax_impl.doctor": Command(doctor.main, ["data"], "--layout --direction --size --fit --val-share --output --json"),
     "export.to_onnx": Command(

@@ -17,9 +17,13 @@ from jax_impl.config.data import DataConfig
 from jax_impl.data.loader import load
 from jax_impl.evaluate import main
 from jax_impl.evaluation.frechet import frechet_distance, kernel_distance, open_inception
-from jax_impl.evaluation.perceptual import LPIPS_FORMAT, open_lpips
-from tests.torch_ref.perceptual_networks import Inception, lpips, random_alexnet
+from jax_impl.evaluation.perceptual import clip_metric, lpips_metric
+from tests.torch_ref.clip_networks import random_clip, write_clip
+from tests.torch_ref.perceptual_networks import Inception, random_alexnet, random_vgg16, write_lpips
 from torch_ref import perceptual
+from torch_ref.clip import clip
+from torch_ref.frozen import open_saved, save
+from torch_ref.lpips import lpips
 
 
 def noise(count: int, height: int, width: int, seed: int = 0) -> np.ndarray:
@@ -34,11 +38,7 @@ def planes(pictures: np.ndarray) -> torch.Tensor:
 
 @pytest.fixture(scope="module")
 def lpips_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("lpips")
-    for name, state in zip(("alexnet", "alex"), random_alexnet(), strict=True):
-        torch.save(state, folder / f"{name}.pth")
-    perceptual.main(["lpips", str(folder / "alexnet.pth"), str(folder / "alex.pth"), str(folder / "l.safetensors")])
-    return folder / "l.safetensors"
+    return write_lpips(tmp_path_factory.mktemp("lpips"), random_alexnet())
 
 
 @pytest.fixture(scope="module")
@@ -56,14 +56,17 @@ def inception_file(tmp_path_factory: pytest.TempPathFactory, inception: Inceptio
     return folder / "i.safetensors"
 
 
-def test_lpips_is_that_of_torch(lpips_file: Path) -> None:
-    measure = open_lpips(lpips_file)
+@pytest.mark.parametrize("states", [random_alexnet(), random_vgg16()], ids=["AlexNet", "VGG16"])
+def test_lpips_is_that_of_torch(states: tuple[dict, dict], tmp_path: Path) -> None:
+    metric = lpips_metric(write_lpips(tmp_path, states))
+    weights = states[0] | {name.partition(".")[0]: w.reshape(-1) for name, w in states[1].items()}
+    assert metric.title == ("LPIPS (VGG16)" if "features.28.weight" in weights else "LPIPS (AlexNet)")
     for height, width in ((64, 64), (45, 70)):
         a, b = noise(1, height, width), noise(1, height, width, seed=1)
-        expected = lpips(*random_alexnet(), 2 * planes(a) - 1, 2 * planes(b) - 1)
-        assert measure(a[0], b[0]) == pytest.approx(float(expected[0]), rel=1e-4)
-        assert measure(a[0], b[0]) > 0.05
-    assert measure(a[0], a[0]) == pytest.approx(0.0, abs=1e-9)
+        expected = lpips(weights, 2 * planes(a) - 1, 2 * planes(b) - 1)
+        assert metric.measure(a[0], b[0]) == pytest.approx(float(expected[0]), rel=1e-4)
+        assert metric.measure(a[0], b[0]) > 0.05
+    assert metric.measure(a[0], a[0]) == pytest.approx(0.0, abs=1e-9)
 
 
 def test_inceptions_features_are_those_of_torch(inception_file: Path, inception: Inception) -> None:
@@ -104,29 +107,50 @@ def test_the_kernel_distance_is_its_sums_over_pairs_and_unbiased() -> None:
     assert abs(np.mean(alike)) < 4 * np.std(alike) / 20 and np.mean(np.less(alike, 0.0)) > 0.3
 
 
-def test_both_are_reported_where_weights_are_given(
-    lpips_file: Path, inception_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+@pytest.fixture(scope="module")
+def clip_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_clip(tmp_path_factory.mktemp("clip"), random_clip())
+
+
+def test_the_distance_by_clip_is_that_of_torch(clip_file: Path) -> None:
+    metric, weights = clip_metric(clip_file), open_saved(clip_file, "clip", "file")
+    a, b = noise(1, 45, 70), noise(1, 45, 70, seed=1)
+    first, second = (clip(weights, 2 * planes(pictures) - 1)[0] for pictures in (a, b))
+    assert metric.measure(a[0], b[0]) == pytest.approx(1.0 - float(first @ second), abs=1e-5)
+    assert metric.measure(a[0], b[0]) > 1e-3
+    assert metric.measure(a[0], a[0]) == pytest.approx(0.0, abs=1e-12)
+
+
+def test_all_are_reported_where_weights_are_given(
+    lpips_file: Path, clip_file: Path, inception_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     pairs = load(DataConfig(size=32, synthetic_val_pairs=3), "val")
     for name, picture in zip(pairs.names, pairs.x0, strict=True):
         save_picture(tmp_path / f"{name}.png", picture)
     data = ["--data.size", "32", "--data.synthetic-pairs", "4", "--data.synthetic-val-pairs", "3"]
-    weights = ["--lpips", str(lpips_file), "--fid", str(inception_file)]
+    weights = ["--lpips", str(lpips_file), "--clip", str(clip_file), "--fid", str(inception_file)]
     main(["--pictures", str(tmp_path), *data, *weights, "--output-dir", str(tmp_path / "e")])
     report = json.loads((tmp_path / "e/evaluation.json").read_text())
     truth, copy = (report["methods"][name] for name in ("model", "copy_input"))
     assert truth["metrics"]["lpips"]["mean"] == pytest.approx(0.0, abs=1e-9)
     assert copy["metrics"]["lpips"]["mean"] > 0.01
+    assert truth["metrics"]["clip"]["mean"] == pytest.approx(0.0, abs=1e-12)
+    assert copy["metrics"]["clip"]["mean"] > 1e-4
     assert truth["fid"] == pytest.approx(0.0, abs=1e-6) and copy["fid"] > 1e-3
     assert report["fid_true_pictures"] == 3
     assert truth["kid"] < 0.0 < copy["kid"] - truth["kid"]  # unbiased: a set is nearer to itself than chance would be
     table = capsys.readouterr().out
-    assert "| LPIPS (AlexNet) |" in table and "| FID (drawn / true pictures) |" in table and "(3 / 3) |" in table
+    assert "| LPIPS (AlexNet) |" in table and "| CLIP distance |" in table
+    assert "| FID (drawn / true pictures) |" in table and "(3 / 3) |" in table
 
 
 def test_weights_that_cannot_be_used(lpips_file: Path, inception_file: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="holds no dawn2dusk-lpips weights"):
-        open_lpips(inception_file)
+        lpips_metric(inception_file)
+    with pytest.raises(UserError, match=r"--clip .* holds no dawn2dusk-clip weights"):
+        clip_metric(lpips_file)
+    with pytest.raises(UserError, match=r"--clip no\.safetensors does not exist; .*clip-vit-base-patch32.*MIT licence"):
+        clip_metric(Path("no.safetensors"))
     path = tmp_path / "w.safetensors"
     weights = load_file(lpips_file)
     for change, part in (
@@ -134,16 +158,18 @@ def test_weights_that_cannot_be_used(lpips_file: Path, inception_file: Path, tmp
         ({"lin9": np.ones(3, np.float32)}, "holds lin9, which this network lacks"),
         ({"lin1": np.ones(3, np.float32)}, "do not fit together"),
     ):
-        perceptual.save(path, {n: w for n, w in (weights | change).items() if w is not None}, LPIPS_FORMAT)
+        save(path, {n: w for n, w in (weights | change).items() if w is not None}, "lpips")
         with pytest.raises(UserError, match=part):
-            open_lpips(path)
+            lpips_metric(path)
     damaged = bytearray(lpips_file.read_bytes())
     damaged[-1] ^= 1
     path.write_bytes(damaged)
     with pytest.raises(UserError, match="does not fit its digest"):
-        open_lpips(path)
+        lpips_metric(path)
+    with pytest.raises(UserError, match=r"--lpips .*no\.safetensors does not exist; .*vgg16-397923af.*BSD 3-Clause"):
+        lpips_metric(tmp_path / "no.safetensors")
     path.write_bytes(b"nothing")
     with pytest.raises(UserError, match="not a whole safetensors file"):
         open_inception(path)
     with pytest.raises(UserError, match="at least 31 x 31 pixels, got 40 x 30"):
-        open_lpips(lpips_file)(noise(1, 30, 40)[0], noise(1, 30, 40)[0])
+        lpips_metric(lpips_file).measure(noise(1, 30, 40)[0], noise(1, 30, 40)[0])

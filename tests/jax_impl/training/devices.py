@@ -5,6 +5,8 @@ How many devices a process has, and whether it computes in float64, is decided b
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import json
 import sys
 import tempfile
@@ -20,6 +22,9 @@ import numpy as np
 from jax_impl.config.data import AugmentConfig, DataConfig
 from jax_impl.config.tree import Config, OptimConfig, TrainConfig
 from jax_impl.data.loader import Pairs
+from jax_impl.diffusion.losses.hybrid import HybridConfig
+from jax_impl.diffusion.losses.lpips import LpipsConfig
+from jax_impl.diffusion.losses.registry import LossConfig
 from jax_impl.model.seed_unet import SeedModelConfig
 from jax_impl.model.unet import UNetModelConfig
 from jax_impl.training.batches import Drawn, draw_batch
@@ -33,6 +38,7 @@ from jax_impl.training.state import TrainState, to_arrays, with_params
 from jax_impl.training.step import make_train_step, update
 from jax_impl.training.writer import save
 from tests.drawing import drawn
+from tests.torch_ref.perceptual_networks import random_alexnet, write_lpips
 
 STEPS, BATCH, SIDE = 20, 8, 8
 FEW = 3
@@ -40,7 +46,9 @@ FEW = 3
 MODELS = {
     "seed": SeedModelConfig(width=8),
     "unet": UNetModelConfig(width=32, groups=4, multipliers=(1,), blocks=1),
+    "frozen": UNetModelConfig(width=32, groups=4, multipliers=(1,), blocks=1),
 }
+"""The last one has a loss term with frozen weights too."""
 
 
 class Run(NamedTuple):
@@ -51,10 +59,21 @@ class Run(NamedTuple):
     state: TrainState
 
 
+@functools.cache
+def losses(model: str) -> tuple[LossConfig, ...]:
+    if model != "frozen":
+        return (HybridConfig(),)
+    folder = Path(tempfile.mkdtemp())
+    with contextlib.redirect_stdout(sys.stderr):
+        file = write_lpips(folder, random_alexnet((2, 3, 3, 2, 2)))
+    return HybridConfig(), LpipsConfig(file=str(file), size=31)
+
+
 def setting(model: str, devices: int, fsdp: int = 1, accumulate: int = 1) -> Config:
     return Config(
         data=DataConfig(size=SIDE, augment=AugmentConfig(perspective=0.1, rotation=0.0, jitter_probability=0.0)),
         model=MODELS[model],
+        losses=losses(model),
         optim=OptimConfig(learning_rate=1e-3, ema_decay=0.9, accumulate=accumulate),
         train=TrainConfig(batch_size=BATCH, devices=devices, fsdp_devices=fsdp),
     )
@@ -162,5 +181,6 @@ def single() -> dict[str, float]:
 if __name__ == "__main__":
     few = {"seed": [(1, 1, 1), (8, 2, 1)], "unet": [(1, 1, 1), (4, 2, 2)]}
     rest = {"seed": [(1, 1, 1), (2, 1, 1), (4, 1, 1), (8, 1, 1)], "unet": [(1, 1, 1), (2, 1, 1), (8, 2, 1), (8, 8, 1)]}
+    rest["frozen"] = [(1, 1, 1), (8, 1, 1), (4, 2, 2)]
     run = {"few": lambda: double(few, FEW), "all": lambda: double(rest, STEPS), "single": single}
     print(json.dumps(run[sys.argv[1]]()))

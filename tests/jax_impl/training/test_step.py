@@ -182,7 +182,7 @@ def test_min_snr_weighs_each_picture_and_the_validation_loss_too() -> None:
 
 
 def test_validation_loss_repeats_and_does_not_depend_on_the_batch_size() -> None:
-    problem, state, _, pairs = setup("seed", "eps")
+    problem, state, _, pairs = setup("seed")
     first = make_validation_loss(problem)(state.params, state.stats, pairs)
     config = dataclasses.replace(problem.config, train=TrainConfig(batch_size=3))
     second = make_validation_loss(problem._replace(config=config))(state.params, state.stats, pairs)
@@ -191,7 +191,7 @@ def test_validation_loss_repeats_and_does_not_depend_on_the_batch_size() -> None
 
 
 def test_statistics_are_those_of_the_batch_alone() -> None:
-    problem, state, _, pairs = setup("seed", "eps")
+    problem, state, _, pairs = setup("seed")
     step = make_statistics_step(problem)
     key = jax.random.key(0)
     from_fresh = step(state.params, state.stats, pairs, jnp.arange(4), key)
@@ -244,7 +244,7 @@ def test_average_follows_the_weights() -> None:
 
 
 def test_every_average_follows_by_its_own_decay() -> None:
-    _, state, step, pairs = setup()
+    _, state, step, pairs = setup(prediction="v")
     first, second = (jax.tree.leaves(tree)[0] for tree in (state.ema, state.more_ema[0]))
     first, second = np.array(first, np.float64), np.array(second, np.float64)
     for n in range(3):

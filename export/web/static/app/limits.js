@@ -3,6 +3,9 @@
 const PAGES_PER_MB = 16; // A page of WebAssembly's memory has 64 KiB.
 const MOST_THREADS = 8;
 
+/** What failed has this in the place of a run's number, where it was a frame of a film. */
+export const FILM = 'film';
+
 /**
  * One entry a try. `threads` at most; `memory`, MB, is the most that WebAssembly may grow to; `share` of the model's
  * size that it sees of a photo; `pixels` of the photo at most. What every entry lacks is not limited.

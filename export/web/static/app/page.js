@@ -1,15 +1,21 @@
 // The page: what happens when. The work itself is the worker's.
 
+import { onFiles } from './drops.js';
 import { showExamples } from './examples.js';
-import { TRIES, describeTry } from './limits.js';
+import { FILM, TRIES, describeTry } from './limits.js';
+import { Live } from './live.js';
 import { keep } from './offline.js';
-import { Settings } from './settings.js';
+import { Settings, liveSteps } from './settings.js';
+import { offer } from './share.js';
 import { Stage } from './stage.js';
+import { Tabs } from './tabs.js';
 
 const $ = (id) => document.getElementById(id);
 
 const stage = new Stage($);
 let settings;
+let live;
+let tabs;
 let worker = null;
 let attempt = 0; // Of TRIES.
 let opened = false;
@@ -17,6 +23,7 @@ let state = 'idle'; // idle, photo (one is shown, nothing drawn of it), running,
 let photo = null; // {blob, name} of the photo on the stage
 let run = { id: 0, photo: null, before: 'idle', steps: 0, started: 0 };
 let mustOpen = true;
+let shareable = false; // Whether the browser can share the last result.
 
 /** Switch to `next`: what may be seen, what may be used, and where the focus goes if what held it is gone. */
 function enter(next) {
@@ -26,6 +33,7 @@ function enter(next) {
   $('running').hidden = next !== 'running' || quiet;
   $('actions').hidden = next !== 'photo' && next !== 'done' && !quiet;
   $('download').hidden = next !== 'done' && !quiet;
+  $('share').hidden = $('download').hidden || !shareable;
   $('draw').textContent = next === 'done' || quiet ? 'Draw again' : 'Draw';
   $('draw').classList.toggle('primary', next === 'photo');
   $('invitation').hidden = next !== 'idle';
@@ -60,7 +68,7 @@ function hire() {
   opened = false;
   mine.onmessage = ({ data }) => {
     if (mine !== worker) return;
-    if (data.id === undefined || data.id === 0 || data.id === run.id) answers[data.kind](data);
+    if ([undefined, 0, FILM, run.id].includes(data.id)) answers[data.kind](data);
   };
   mine.onerror = () => {
     if (mine !== worker) return;
@@ -68,7 +76,8 @@ function hire() {
     // A thread that does not start ends so, too.
     if (self.crossOriginIsolated && attempt === 0 && !opened) return answers.full({ id: 0, message, memory: false });
     mustOpen = true;
-    answers.error({ id: state === 'running' ? run.id : 0, message });
+    if (live.on) live.fail(message);
+    else answers.error({ id: state === 'running' ? run.id : 0, message });
   };
 }
 
@@ -149,6 +158,7 @@ const answers = {
     await stage.showResult(blob, made, { map, still: run.still });
     $('download').href = stage.resultUrl;
     $('download').download = `${name}-${made.replace(/[^\p{L}\p{N}]+/gu, '-')}-${run.wishes.seedText}.png`;
+    shareable = offer($('share'), new File([blob], $('download').download, { type: blob.type }), complain);
     $('facts').textContent = `${width} × ${height}${reduced ? ', reduced,' : ''} in ${seconds.toFixed(1)} s`;
     warn(unlike);
     say(`The ${made} is ready. Move the slider to compare, or download it.`);
@@ -160,13 +170,17 @@ const answers = {
     giveUp();
     say('Cancelled.');
   },
-  full({ id, message, memory }) {
-    if (attempt + 1 === TRIES.length) return answers.error({ id, message });
+  frame(answer) {
+    live.answer(answer);
+  },
+  full({ id, message, memory, film }) {
+    if (attempt + 1 === TRIES.length) return answers.error({ id, message, film });
     attempt += 1;
     $('note').textContent = describeTry(attempt, settings.model.size, memory);
     $('note').hidden = false;
     mustOpen = true;
     open();
+    live.lost();
     if (state !== 'running') return;
     if (run.steps > 0 && !run.still) {
       stage.showPhotoAlone();
@@ -175,16 +189,47 @@ const answers = {
     Object.assign(run, { id: run.id + 1, steps: 0 });
     draw();
   },
-  error({ id, message }) {
+  error({ id, message, film }) {
+    if (id === FILM) return live.failed(film, message);
     if (id === 0) mustOpen = true;
-    if (id === 0 && state === 'running') return; // The run that waits for the model fails with the same words.
+    if (id === 0 && (state === 'running' || live.on)) return; // What waits for the model fails with the same words.
     complain(message);
     if (id !== 0) giveUp();
   },
 };
 
 function choose(file) {
-  if (file) start({ blob: file, name: file.name ?? 'photo' });
+  if (!file) return;
+  const film = file.type.startsWith('video/');
+  tabs.show(film ? 'camera' : 'photo');
+  if (film) live.startFile(file);
+  else start({ blob: file, name: file.name ?? 'photo' });
+}
+
+/** What frames are sent with; throws an Error that names the setting that cannot be used. */
+function wishes() {
+  const read = settings.read();
+  if (mustOpen) open();
+  return { ...read, steps: liveSteps(settings.model, read) };
+}
+
+/** What both tabs have goes to the one that is seen; and the camera is off where it is not. */
+function turn(tab) {
+  complain('');
+  live.stop();
+  if (state === 'running') worker.postMessage({ kind: 'cancel' });
+  const [below, row] = tab === 'camera' ? ['live-below', 'live-actions'] : ['below', 'actions'];
+  $(below).prepend($('alert'), $('note'));
+  $(row).append($('realism-field'));
+  $('examples').hidden = tab === 'camera' || settings.model.examples.length === 0;
+}
+
+/** Take over what the page's address says behind #, and say what of it cannot be used. */
+function followLink() {
+  const refused = settings.follow(location.hash.slice(1));
+  const listed = refused.slice(0, 3).map((part) => part.slice(0, 40)).join(', ');
+  $('note').textContent = `This link has settings that this model does not have: ${listed}. They are left out.`;
+  $('note').hidden = refused.length === 0;
 }
 
 function listen() {
@@ -196,34 +241,33 @@ function listen() {
   $('draw').addEventListener('click', () => start(photo));
   $('another').addEventListener('click', () => $('file').click());
   settings.onEngine = open;
+  settings.onChange = () => {
+    if (live.on) live.update();
+    // Not location.hash, which would make an entry in the history for each change.
+    history.replaceState(null, '', settings.link ? `#${settings.link}` : location.pathname + location.search);
+  };
+  addEventListener('hashchange', () => {
+    const { variant, backend } = settings.engine();
+    followLink();
+    if (variant !== settings.engine().variant || backend !== settings.engine().backend) open();
+  });
   settings.onRealism = () => {
-    if (state === 'running') run.again = run.still;
+    if (tabs.chosen === 'camera') live.update();
+    else if (state === 'running') run.again = run.still;
     else if (photo) start(photo, state === 'done');
   };
-
-  let depth = 0; // Entering a child leaves its parent: only the outermost leave counts.
-  const files = (event) => event.dataTransfer?.types.includes('Files');
-  const mark = (change) => {
-    depth = Math.max(0, depth + change);
-    document.body.classList.toggle('over', depth > 0 && state !== 'running');
-  };
-  document.addEventListener('dragenter', (event) => files(event) && mark(1));
-  document.addEventListener('dragleave', (event) => files(event) && mark(-1));
-  document.addEventListener('dragover', (event) => files(event) && event.preventDefault());
-  document.addEventListener('drop', (event) => {
-    if (!files(event)) return;
-    event.preventDefault();
-    mark(-depth);
-    choose(event.dataTransfer.files[0]);
-  });
-  document.addEventListener('paste', (event) => choose(event.clipboardData?.files[0]));
+  onFiles(choose, () => state !== 'running');
 }
 
 async function begin() {
   const model = await (await fetch(new URL('./model.json', import.meta.url))).json();
   settings = new Settings($, model);
+  const send = (message, moved) => worker.postMessage(message, moved);
+  live = new Live($, { send, wishes, complain, say, words: model.words });
+  tabs = new Tabs($, turn);
   listen();
   showExamples($, model.examples, choose, complain);
+  followLink();
   enter('idle');
   open();
   document.body.dataset.ready = '';

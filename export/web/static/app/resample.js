@@ -99,11 +99,14 @@ function resampleRows({ data, width, height }, to, extent) {
   const result = new Uint8ClampedArray(3 * to * height);
   for (let y = 0, o = 0; y < height; y++) {
     for (let i = 0; i < to; i++, o += 3) {
-      let [r, g, b] = [1 << (PRECISION - 1), 1 << (PRECISION - 1), 1 << (PRECISION - 1)];
-      for (let k = 0, w = i * size, p = 3 * (y * width + starts[i]); k < lengths[i]; k++, w++, p += 3) {
-        r += data[p] * weights[w];
-        g += data[p + 1] * weights[w];
-        b += data[p + 2] * weights[w];
+      let r = 1 << (PRECISION - 1), g = r, b = r;
+      let p = 3 * (y * width + starts[i]);
+      for (let w = i * size, end = w + lengths[i]; w < end; w++, p += 3) {
+        // As 32-bit integers, in half the time.
+        const weight = weights[w];
+        r = (r + Math.imul(data[p], weight)) | 0;
+        g = (g + Math.imul(data[p + 1], weight)) | 0;
+        b = (b + Math.imul(data[p + 2], weight)) | 0;
       }
       result[o] = r >> PRECISION;
       result[o + 1] = g >> PRECISION;
@@ -122,7 +125,7 @@ function resampleColumns({ data, width, height }, to, extent) {
     sums.fill(1 << (PRECISION - 1));
     for (let k = 0; k < lengths[i]; k++) {
       const weight = weights[i * size + k];
-      for (let x = 0, p = row * (starts[i] + k); x < row; x++, p++) sums[x] += data[p] * weight;
+      for (let x = 0, p = row * (starts[i] + k); x < row; x++, p++) sums[x] = (sums[x] + Math.imul(data[p], weight)) | 0;
     }
     for (let x = 0, o = row * i; x < row; x++, o++) result[o] = sums[x] >> PRECISION;
   }

@@ -3,6 +3,9 @@
 import { parseSeed } from './noise.js';
 import { hasSlider } from './sampler.js';
 
+/** What a link to the page may set, in the order in which it is read: what a sampler takes depends on the sampler. */
+const LINKED = ['sampler', 'spacing', 'steps', 'seed', 'guidance', 'realism', 'variant', 'backend'];
+
 export class Settings {
   /** `model` is the content of model.json; `$` finds an element by its id. */
   constructor($, model) {
@@ -10,6 +13,7 @@ export class Settings {
     this.model = model;
     this.onEngine = () => {};
     this.onRealism = () => {};
+    this.onChange = () => {};
     fill($('sampler'), model.samplers.map((name) => [name, name]), model.sampler);
     fill($('spacing'), model.spacings.map((name) => [name, name]), model.spacing);
     const label = ({ name, description, bytes }) => `${name} (${description}), ${(bytes / 1e6).toFixed(bytes < 1e7 ? 1 : 0)} MB`;
@@ -25,11 +29,15 @@ export class Settings {
     $('more').open = matchMedia('(min-width: 56rem)').matches; // A phone shows the picture first.
     $('dice').addEventListener('click', () => {
       $('seed').value = crypto.getRandomValues(new Uint32Array(1))[0];
+      this.onChange();
     });
     for (const id of ['realism', 'invented']) $(id).addEventListener('change', () => this.onRealism());
+    $('realism').addEventListener('change', () => this.onChange());
     for (const id of ['variant', 'backend']) $(id).addEventListener('change', () => this.onEngine());
     $('settings').addEventListener('submit', (event) => event.preventDefault());
     $('settings').addEventListener('input', () => this.judge());
+    $('settings').addEventListener('change', () => this.onChange());
+    this.usual = this.values();
   }
 
   /** What to draw with; throws an Error that names the setting that cannot be used. */
@@ -60,6 +68,36 @@ export class Settings {
     const words = at === 0 ? 'Nearest in colour, blurred.' : at === 1 ? 'The sharpest picture.' : 'Between blurred and sharp.';
     this.$('realism-hint').textContent = figures ? `${words} ${figures}` : words;
     this.$('realism').setAttribute('aria-valuetext', `${Math.round(100 * at)} %`);
+  }
+
+  /** Take over the settings of a link, such as "realism=0.5&seed=7"; returns those that cannot be used, as they are there. */
+  follow(link) {
+    const wishes = [...new URLSearchParams(link)];
+    const known = LINKED.flatMap((name) => wishes.filter(([wish]) => wish === name));
+    const unknown = wishes.filter(([name]) => !LINKED.includes(name));
+    const refused = [...unknown, ...known.filter(([name, value]) => !this.set(name, value))];
+    this.explain();
+    return refused.map(([name, value]) => `${name}=${value}`);
+  }
+
+  /** Returns whether this model has the setting and takes the value. */
+  set(name, value) {
+    const field = this.$(name);
+    const before = field.value;
+    if (this.$(`${name}-field`)?.hidden) return false;
+    field.value = value;
+    const same = { select: field.value === value, range: value.trim() !== '' && Number(value) >= field.min && Number(value) <= field.max };
+    const fine = same[field.matches('select') ? 'select' : field.type] ?? value.trim() !== '';
+    if (fine && !this.judge().some(([id]) => id === name)) return true;
+    field.value = before;
+    this.judge();
+    return false;
+  }
+
+  /** The settings that are not as the model recommends, as a link has them. */
+  get link() {
+    const values = this.values();
+    return String(new URLSearchParams(LINKED.filter((name) => values[name] !== this.usual[name]).map((name) => [name, values[name]])));
   }
 
   /** `quiet`: leave the realism free. */
@@ -103,6 +141,12 @@ export function choices(model) {
     guidance: model.cond_dropout !== 0,
     realism: hasSlider(model),
   };
+}
+
+/** Steps for the frames of a film: the fewest that the model recommends, or the ones asked for where these are fewer. */
+export function liveSteps(model, { sampler, steps }) {
+  const recommended = model.tables ? Object.keys(model.tables[sampler]).map(Number) : [model.steps];
+  return Math.min(steps, ...recommended);
 }
 
 /** [ΔE2000, joint SWD] at a realism, on straight lines between measured points [realism, ΔE2000, joint SWD]; null outside. */

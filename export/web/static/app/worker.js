@@ -1,33 +1,37 @@
 // All the work, off the page's own thread: open the network, decode the photo, draw, encode.
 //
 // In:  {kind: 'open', model, variant, backend, attempt} · {kind: 'draw', id, photo, settings} · {kind: 'cancel', id}
+//      {kind: 'frame', film, image, time, settings}: one of a film; image is {data, width, height} with RGBA bytes
 // Out: {kind: 'loading', done, total} · {kind: 'ready', backend, threads} · {kind: 'start', id, steps, width, height}
 //      {kind: 'step', id, index, image} · {kind: 'cancelled', id}
 //      {kind: 'done', id, blob, width, height, seconds, reduced, unlike, map}: whether the photo has lost pixels; how far
 //       it is from the training inputs, above 1 where it is unlike them, null where nobody knows; and, where it was asked
 //       for, a picture that is coloured where the model has invented something
+//      {kind: 'frame', film, passes, change}: of the network, and how the frame's colours change
 //      {kind: 'error', id, message} · {kind: 'full', id, message, memory}: the next of TRIES may do, in a worker of its own
 
-import { fromState, stateSize, toState } from './codec.js';
 import { toPhotoSize } from './detail.js';
+import { prepare } from './drawing.js';
 import { invention } from './invention.js';
 import { distance } from './likeness.js';
-import { TRIES, isMemory, threadsFor } from './limits.js';
-import { DENOISER, openNetwork } from './network.js';
-import { START, normal } from './noise.js';
+import { FILM, TRIES, isMemory, threadsFor } from './limits.js';
+import { openNetwork } from './network.js';
 import { LargePhotoError, PhotoError, decode, encode } from './photos.js';
-import { covered, cut, fromPlanes, planar, toImageData, toPlanes, working } from './pictures.js';
-import { guided, hasSlider, iterate, makePlan, startState } from './sampler.js';
+import { covered, cut, fromImageData, fromPlanes, toImageData, working } from './pictures.js';
+import { hasSlider, makePlan } from './sampler.js';
+import { keptNoise, nextFrame } from './steady.js';
 
 let model;
 let opening = null; // The network last asked for: a promise.
 let current = 0; // The run that may go on.
 let limits = TRIES[0];
+let busy = null; // With a frame: a promise.
 
 self.onmessage = ({ data }) => {
   if (data.kind === 'cancel') current = 0;
   if (data.kind === 'open') open(data);
   if (data.kind === 'draw') draw(data);
+  if (data.kind === 'frame') busy = frame(data);
 };
 
 async function open({ model: received, variant, backend, attempt }) {
@@ -35,6 +39,7 @@ async function open({ model: received, variant, backend, attempt }) {
   limits = TRIES[attempt];
   const before = opening;
   opening = (async () => {
+    await busy; // A frame, which needs the network before to its end.
     await before?.then((network) => network.close()).catch(() => {});
     return openNetwork(model, variant, backend, limits, (done, total) => self.postMessage({ kind: 'loading', done, total }));
   })();
@@ -72,25 +77,10 @@ async function drawOn(network, id, photo, { seed, steps, sampler, spacing, guida
   const inner = sized(limits.share);
   const { width, height } = inner;
   const unlike = model.likeness && distance(model.likeness, limits.share === 1 ? inner : sized(1));
-  const { codec } = model;
-  const size = stateSize(codec, inner);
-  const cond = await toState(toPlanes(inner), codec, inner, network);
-  const hidden = new Float32Array(size.count);
-  const noise = (stream) => planar(normal(seed, stream, size.count), undefined, codec.channels);
-  const ask = (x, given, t, name) => network.denoise(x, given, t, size.rows, size.columns, name);
-  const denoise = guided((x, t, shown) => ask(x, shown ? cond : hidden, t, DENOISER), guidance);
-
-  // A source that is not the photo is what the network of that name makes of zeros.
-  const bySource = plan.startFromSource !== 0 && plan.source !== 'cond';
-  const source = bySource ? await ask(new Float32Array(size.count), cond, plan.rows[0].t, plan.source) : cond;
-  const begun = startState(plan, source, noise(START));
-  // Where the start takes no noise, the first call has that of the start.
-  const added = (index) => noise(index === 0 && plan.startFromNoise === 0 ? START : index + 1);
-  const walk = (rows) => iterate(denoise, begun, rows, model.clamp, model.threshold, added);
+  const { begun, walk, drawn } = await prepare(network, model, inner, plan, { seed, guidance });
   let x = begun;
-  const drawn = () => fromState(x, codec, size, network);
   const show = async (index) => {
-    const image = toImageData(cut(fromPlanes(await drawn(), height, width), covered(picture, inner, model.fit)));
+    const image = toImageData(cut(fromPlanes(await drawn(x), height, width), covered(picture, inner, model.fit)));
     self.postMessage({ kind: 'step', id, index, image }, [image.data.buffer]);
   };
   self.postMessage({ kind: 'start', id, steps: plan.rows.length });
@@ -101,14 +91,14 @@ async function drawOn(network, id, photo, { seed, steps, sampler, spacing, guida
     await show(step.index + 1);
     await breathe(id);
   }
-  const planes = await drawn();
+  const planes = await drawn(x);
   if (!planes.every(Number.isFinite)) {
     throw new PhotoError('The model returned values that are not numbers. Choose another precision.');
   }
   let map = null;
   if (invented && hasSlider(model)) {
     for await (const step of walk(makePlan(model, steps, sampler, spacing, 0).rows)) x = step.x;
-    map = invention(planes, await drawn(), height, width);
+    map = invention(planes, await drawn(x), height, width);
     map = await encode(cut(map, covered(picture, inner, model.fit)));
     await breathe(id);
   }
@@ -118,6 +108,24 @@ async function drawOn(network, id, photo, { seed, steps, sampler, spacing, guida
   await breathe(id);
   const seconds = (performance.now() - started) / 1000;
   self.postMessage({ kind: 'done', id, blob, width: result.width, height: result.height, seconds, reduced, unlike, map });
+}
+
+let film = { id: null }; // The one that frames came of last: {id, before, noiseOf}
+
+async function frame({ film: id, image, time, settings }) {
+  try {
+    const network = await opening;
+    if (film.id !== id) film = { id, before: null, noiseOf: keptNoise() };
+    const mine = film;
+    const plan = makePlan(model, settings.steps, settings.sampler, settings.spacing, settings.realism);
+    const size = Math.round(model.size * limits.share);
+    const drawing = { network, model, size, plan, settings, noiseOf: mine.noiseOf };
+    mine.before = await nextFrame(drawing, fromImageData(image), time, mine.before);
+    const passes = plan.rows.length * (settings.guidance === 1 ? 1 : 2);
+    self.postMessage({ kind: 'frame', film: id, passes, change: mine.before.change });
+  } catch (error) {
+    self.postMessage({ ...failure(FILM, error), film: id });
+  }
 }
 
 function failure(id, error) {

@@ -1,0 +1,6 @@
+"""What is shared at the moment: fixtures of several folders may ask for the same at once."""
+
+from __future__ import annotations
+
+IN_USE = {"graphs": False, "steps": False}
+"""By name, whether somebody shares them already."""
