@@ -20,6 +20,7 @@ from tests.export.web.visit import PATIENCE, WIDTHS, Visit, barriers, furthest, 
 pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 av = pytest.importorskip("av", reason="PyAV is not installed (the extra video)")
 from tests.export.films import write_film  # noqa: E402
+from tests.figures.camera import COUNT  # noqa: E402
 
 WATCH = """
     window.changes = [];
@@ -125,7 +126,7 @@ def test_both_ways_to_paint_give_the_full_transfer(visit: Visit, folder_of_model
 
 
 def test_the_camera_is_shown_recorded_and_freed(visit: Visit, tmp_path: Path) -> None:
-    visit.page.add_init_script(WATCH)
+    visit.page.add_init_script(COUNT)
     visit.arrive()
     page = visit.page
     page.locator("#tab-photo").focus()
@@ -136,11 +137,11 @@ def test_the_camera_is_shown_recorded_and_freed(visit: Visit, tmp_path: Path) ->
     assert page.evaluate("document.activeElement.id") == "live-stop"
     page.locator("#live-facts").filter(has_text=RATE).wait_for()
     page.click("#live-record")
-    until(visit, "window.changes.length > 2")
+    until(visit, "window.frames_painted > 2")
     visit.choose(variant="int8")  # A frame may be with the network that goes.
     page.locator("#live-facts").filter(has_text=RATE).wait_for()
-    before = page.evaluate("window.changes.length")
-    until(visit, f"window.changes.length > {before} + 1")
+    before = page.evaluate("window.frames_painted")
+    until(visit, f"window.frames_painted > {before} + 1")
     page.set_viewport_size(dict(zip(("width", "height"), WIDTHS["phone"], strict=True)))
     assert page.evaluate("document.documentElement.scrollWidth") <= WIDTHS["phone"][0]
     assert barriers(page) == []
