@@ -12,7 +12,7 @@ import torch
 from export.to_onnx import main
 from tests.export.two_networks import write_two
 from tests.schedule import cosine_schedule
-from tests.sharing.graphs import shared_graphs
+from tests.sharing.graphs import exact_graphs, shared_graphs
 from torch_ref.weights import build_model, save_bundle
 
 UNET: dict[str, Any] = {
@@ -60,7 +60,7 @@ def write_bundle(path: Path, kind: str, gain: float = 1.0) -> Path:
 
 @pytest.fixture(scope="module", autouse=True)
 def _traced_once(once: Callable[..., Path]) -> Iterator[None]:
-    with shared_graphs(once):
+    with shared_graphs(once), exact_graphs():
         yield
 
 

@@ -48,7 +48,7 @@ def shared_graphs(once: Callable[..., Path]) -> Iterator[None]:
             make(folder, marked)
             (folder / "places.json").write_text(json.dumps(places(onnx.load(folder / "graph"), marked)))
 
-        if not any(isinstance(part, _BatchNorm) for part in module.modules()):
+        if not IN_USE["exact"] and not any(isinstance(part, _BatchNorm) for part in module.modules()):
             folder = once(name, make_any)
             held = json.loads((folder / "places.json").read_text())
             if set(held.values()) == weights.keys():
@@ -59,6 +59,14 @@ def shared_graphs(once: Callable[..., Path]) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(denoiser_graph, "trace", kept)
         patch.setitem(IN_USE, "graphs", True)
+        yield
+
+
+@contextlib.contextmanager
+def exact_graphs() -> Iterator[None]:
+    """Share a graph among the same weights alone, to the byte what the exporter makes of them."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(IN_USE, "exact", True)
         yield
 
 

@@ -2,5 +2,5 @@
 
 from __future__ import annotations
 
-IN_USE = {"graphs": False, "steps": False}
-"""By name, whether somebody shares them already."""
+IN_USE = {"graphs": False, "steps": False, "exact": False}
+"""By name, whether somebody shares them already; "exact" for graphs of the same weights alone."""
