@@ -1,6 +1,6 @@
 """What makes training on a CPU faster: memory that stays with the process, and the convolutions of another library.
 
-XLA allocates a step's working memory anew at each step. glibc returns memory of that size to the system at once, and
+XLA allocates a step's working memory again at each step. glibc returns memory of that size to the system at once, and
 the system clears it page by page when it is asked for again: up to a quarter of a step's processor time.
 """
 
