@@ -201,7 +201,7 @@ def test_loss_terms_are_names_or_objects() -> None:
     [
         (
             "structure",
-            "losses.term is 'structure': choose one of adversarial, anchor, colour, hybrid, ",
+            "losses.term is 'structure': choose one of adversarial, anchor, clip, colour, hybrid, ",
         ),
         ('{"term": "hybrid", "mae": 1}', r"losses\.mae is not a setting; did you mean losses\.mae_weight"),
         ('{"term": "hybrid", "mae_weight": -1}', r"losses\.hybrid\.mae_weight is -1"),
