@@ -64,8 +64,11 @@ def _is_program(path: Path) -> bool:
     """Whether a file was written by torch.jit.save."""
     if not zipfile.is_zipfile(path):
         return False
-    with zipfile.ZipFile(path) as archive:
-        return any(name.endswith("/constants.pkl") for name in archive.namelist())
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return any(name.endswith("/constants.pkl") for name in archive.namelist())
+    except zipfile.BadZipFile:  # Damaged, as who opens it says.
+        return False
 
 
 def save(path: Path, weights: Mapping[str, np.ndarray], kind: str) -> None:

@@ -24,7 +24,7 @@ FORMAT_VERSION = "1"
 def read_weights(path: Path, wanted: str, what: str, source: str = "") -> dict[str, jax.Array]:
     """The weights in a file of the format `dawn2dusk-` + `wanted`; UserError, which calls the file `what`, for another
     or a damaged one, and, with the `source` of its content, for one that is not there."""
-    if source and not path.is_file():
+    if source and not path.exists():
         raise UserError(f"{what} {path} does not exist; {source}")
     metadata, tensors = read_tensors(path, what)
     if (metadata.get("format"), metadata.get("format_version")) != (f"dawn2dusk-{wanted}", FORMAT_VERSION):

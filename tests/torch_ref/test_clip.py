@@ -21,7 +21,7 @@ from jax_impl.perceptual.layers import resized
 from jax_impl.perceptual.weights import read_weights
 from tests.torch_ref.clip_networks import random_clip, write_clip
 from torch_ref import clip as theirs
-from torch_ref.frozen import open_saved
+from torch_ref.frozen import open_saved, read_state
 from torch_ref.perceptual import main
 
 SIDE, CLOSE = 24, 1e-10
@@ -183,6 +183,16 @@ def test_files_of_other_networks(change: Any, message: str, tmp_path: Path) -> N
     with pytest.raises(UserError, match=message):
         write_clip(tmp_path, change(random_clip()))
     assert not (tmp_path / "clip.safetensors").exists()
+
+
+def test_a_damaged_archive_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "pytorch_model.bin"
+    torch.save({"weight": torch.zeros(200)}, path)
+    whole = path.read_bytes()
+    directory = whole.rindex(b"PK\x01\x02")
+    path.write_bytes(whole[:directory] + b"PK__" + whole[directory + 4 :])
+    with pytest.raises(UserError, match=r"pytorch_model.bin is .*damaged"):
+        read_state(path)
 
 
 @pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")

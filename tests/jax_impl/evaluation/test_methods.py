@@ -22,7 +22,8 @@ def test_a_baseline_passed_through_a_folder_gets_its_own_scores(
     judge: Judge, held_out: HeldOut, tmp_path: Path
 ) -> None:
     # A copy, a regression and a retrieved target: the folder does not know what drew its pictures.
-    for method in (each for each in baselines(held_out) if each.name in ("copy_input", "pixel_ridge", "retrieval")):
+    named = {method.name: method for method in baselines(held_out)}
+    for method in (named[name] for name in ("copy_input", "pixel_ridge", "retrieval")):
         folder = tmp_path / method.name
         folder.mkdir()
         for name, picture in zip(held_out.pairs.names, method.draw(held_out.pairs.cond, range(6)), strict=True):

@@ -81,9 +81,12 @@ export class Live {
   update() {
     try {
       this.wishes = this.readWishes();
+      if (this.unusable) this.complain('');
+      this.unusable = false;
       return true;
     } catch (error) {
       this.complain(error.message);
+      this.unusable = true;
       return false;
     }
   }
@@ -105,7 +108,7 @@ export class Live {
     if (!this.on || this.waiting || !this.fresh) return;
     const image = this.pixels();
     const time = performance.now() / SECOND;
-    Object.assign(this, { fresh: false, waiting: true, sent: time });
+    Object.assign(this, { fresh: false, waiting: true, sent: time, asked: this.film });
     this.send({ kind: 'frame', film: this.film, image, time, settings: this.wishes }, [image.data.buffer]);
   }
 
@@ -126,8 +129,10 @@ export class Live {
       Object.assign(this, { change, passes, answers: recent(this.answers, now) });
       if (first || this.cost > SLOW) this.paint(change);
       if (first) this.begin();
+      this.take();
+    } else {
+      this.see(); // The film that is open now has waited for this.
     }
-    this.take();
   }
 
   /** The first frame is shown. */
@@ -158,15 +163,17 @@ export class Live {
 
   /** The worker was replaced: what it had will not come. */
   lost() {
-    Object.assign(this, { waiting: false, fresh: this.waiting || this.fresh });
-    this.take();
+    const again = this.waiting && this.asked === this.film;
+    Object.assign(this, { waiting: false, fresh: again || this.fresh });
+    if (this.fresh) this.take();
+    else this.see();
   }
 
   /** The worker could not do a frame of `film`. */
   failed(film, message) {
     this.waiting = false;
     if (film === this.film) this.fail(message);
-    else this.take();
+    else this.see();
   }
 
   fail(message) {

@@ -78,6 +78,7 @@ function hire() {
     mustOpen = true;
     if (live.on) live.fail(message);
     else answers.error({ id: state === 'running' ? run.id : 0, message });
+    live.lost();
   };
 }
 
@@ -249,6 +250,7 @@ function listen() {
   addEventListener('hashchange', () => {
     const { variant, backend } = settings.engine();
     followLink();
+    if (live.on) live.update();
     if (variant !== settings.engine().variant || backend !== settings.engine().backend) open();
   });
   settings.onRealism = () => {

@@ -12,6 +12,7 @@ export function recordingKind() {
 /** Record `canvas` from now on: {stop, suffix}; `stop()` resolves to the file, a Blob, or to null where nothing came. */
 export function record(canvas, kind) {
   const stream = canvas.captureStream();
+  const free = () => stream.getTracks().forEach((track) => track.stop());
   const recorder = new MediaRecorder(stream, { mimeType: kind, videoBitsPerSecond: 4_000_000 });
   const parts = [];
   const ended = new Promise((resolve) => {
@@ -19,11 +20,16 @@ export function record(canvas, kind) {
     recorder.addEventListener('stop', resolve);
     recorder.addEventListener('error', resolve);
   });
-  recorder.start(1000); // A part each second: what has been recorded need not lie in the memory.
+  try {
+    recorder.start(1000); // A part each second: what has been recorded need not lie in the memory.
+  } catch (error) {
+    free();
+    throw error;
+  }
   const stop = async () => {
     if (recorder.state !== 'inactive') recorder.stop();
     await ended;
-    for (const track of stream.getTracks()) track.stop();
+    free();
     return parts.length > 0 ? new Blob(parts, { type: kind.split(';')[0] }) : null;
   };
   return { stop, suffix: kind.startsWith('video/mp4') ? 'mp4' : 'webm' };

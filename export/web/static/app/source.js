@@ -33,7 +33,7 @@ export async function openCamera(video, signal, onLost) {
   }
   whenAborted(signal, () => {
     for (const track of stream.getTracks()) track.stop();
-    video.srcObject = null;
+    if (video.srcObject === stream) video.srcObject = null; // Another film may have begun.
   });
   if (signal.aborted) return;
   for (const track of stream.getVideoTracks()) track.addEventListener('ended', () => onLost(GONE), { signal });

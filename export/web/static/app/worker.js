@@ -55,6 +55,7 @@ async function open({ model: received, variant, backend, attempt }) {
 async function draw({ id, photo, settings }) {
   current = id;
   try {
+    await busy; // The network has one picture at a time.
     await drawOn(await opening, id, photo, settings);
   } catch (error) {
     self.postMessage(error === CANCELLED ? { kind: 'cancelled', id } : failure(id, error));
