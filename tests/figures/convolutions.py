@@ -3,6 +3,8 @@
 `python -m tests.figures.convolutions --output F.json --preset seed --size 64 --batch 8`. All ways take turns in one
 process of one thread, and what counts is that process's processor time; then the whole train step does, in processes
 of their own, with XLA's flags one by one.
+JAX "as it comes" is as `train` starts it: a setting with flags of XLA takes the place of
+the flag that `jax_impl.training.cpu` chooses.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A state to save, drawn at random: what it holds matters, not how it came."""
+"""What tests of training share: a state drawn at random, the run of a module's settings, and a signal at a batch."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import signal
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from functools import cache
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -16,10 +17,13 @@ import pytest
 
 from jax_impl.config.data import DataConfig
 from jax_impl.config.tree import Config, OptimConfig
+from jax_impl.data.loader import Pairs, load
 from jax_impl.model.seed_unet import SeedModelConfig
+from jax_impl.train import train
 from jax_impl.training import feed as feed_module
 from jax_impl.training.optim import learning_rate, make_optimizer
 from jax_impl.training.state import TrainState, outline
+from tests.conftest import Once
 
 
 @pytest.fixture(scope="session")
@@ -42,6 +46,22 @@ def make_state() -> Callable[..., TrainState]:
         return dataclasses.replace(jax.tree.map(draw, template(width, ema)), step=jnp.asarray(step, jnp.int32))
 
     return make
+
+
+@pytest.fixture(scope="module")
+def pairs(config: Config) -> tuple[Pairs, Pairs]:
+    """The pairs of the module's `config`, and those that are held out."""
+    return load(config.data, "train"), load(config.data, "val")
+
+
+@pytest.fixture(scope="module")
+def unbroken(request: pytest.FixtureRequest, config: Config, pairs: tuple[Pairs, Pairs], once: Once) -> Path:
+    """The whole run of the module's `config`. Read it, don't change it."""
+
+    def make(folder: Path) -> None:
+        assert train(config, folder / "run", *pairs) == 0
+
+    return once(f"{request.module.__name__}_run", make) / "run"
 
 
 StopAt = Callable[[int], AbstractContextManager[None]]

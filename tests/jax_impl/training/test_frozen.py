@@ -19,7 +19,7 @@ from jax_impl import sample
 from jax_impl.config.arguments import parse
 from jax_impl.config.as_json import from_json, to_json
 from jax_impl.config.tree import Config, OptimConfig
-from jax_impl.data.loader import Pairs, load
+from jax_impl.data.loader import Pairs
 from jax_impl.diffusion.losses.clip import ClipConfig
 from jax_impl.diffusion.losses.colour import ColourConfig
 from jax_impl.diffusion.losses.frozen import FrozenTermConfig
@@ -73,17 +73,6 @@ def config(small_config: SmallConfig, terms: tuple[FrozenTermConfig, ...]) -> Co
         losses=(HybridConfig(), *terms),
         stages=(DenoisingStageConfig(), RealismStageConfig(losses=(ColourConfig(), *terms))),
     )
-
-
-@pytest.fixture(scope="module")
-def pairs(config: Config) -> tuple[Pairs, Pairs]:
-    return load(config.data, "train"), load(config.data, "val")
-
-
-@pytest.fixture(scope="module")
-def unbroken(config: Config, pairs: tuple[Pairs, Pairs], once: Callable[..., Path]) -> Path:
-    """Read it, don't change it."""
-    return once("frozen_terms_run", lambda folder: train(config, folder / "run", *pairs)) / "run"
 
 
 def test_both_stages_train_on_the_terms(unbroken: Path, terms: tuple[FrozenTermConfig, ...]) -> None:

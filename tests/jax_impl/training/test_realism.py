@@ -17,7 +17,7 @@ from jax_impl import bundle, evaluate
 from jax_impl.config.arguments import parse
 from jax_impl.config.as_json import from_json, to_json
 from jax_impl.config.tree import Config, OptimConfig
-from jax_impl.data.loader import Pairs, load
+from jax_impl.data.loader import Pairs
 from jax_impl.diffusion.losses.adversarial import AdversarialConfig
 from jax_impl.diffusion.losses.anchor import AnchorConfig
 from jax_impl.diffusion.losses.texture import TextureConfig
@@ -49,17 +49,6 @@ def config(small_config: SmallConfig) -> Config:
         diffusion=OnePassConfig(slider=True),
         stages=(DenoisingStageConfig(epochs=1), RealismStageConfig(losses=TERMS)),
     )
-
-
-@pytest.fixture(scope="module")
-def pairs(config: Config) -> tuple[Pairs, Pairs]:
-    return load(config.data, "train"), load(config.data, "val")
-
-
-@pytest.fixture(scope="module")
-def unbroken(config: Config, pairs: tuple[Pairs, Pairs], once: Callable[..., Path]) -> Path:
-    """Read it, don't change it."""
-    return once("realism_run", lambda folder: train(config, folder / "run", *pairs)) / "run"
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,7 @@ from export.edge.errors import UserError
 from jax_impl import bundle
 from jax_impl.config.as_json import from_tree
 from jax_impl.config.tree import Config
-from jax_impl.data.loader import Pairs, load
+from jax_impl.data.loader import Pairs
 from jax_impl.model.network import flatten
 from jax_impl.runs.bundles import read_bundle
 from jax_impl.runs.folder import open_run, read_config
@@ -40,19 +40,6 @@ def config(small_config: SmallConfig) -> Config:
     return dataclasses.replace(
         small_config(epochs=2, sample_steps=1), stages=(DenoisingStageConfig(epochs=1), GainStageConfig())
     )
-
-
-@pytest.fixture(scope="module")
-def pairs(config: Config) -> tuple[Pairs, Pairs]:
-    return load(config.data, "train"), load(config.data, "val")
-
-
-@pytest.fixture(scope="module")
-def unbroken(config: Config, pairs: tuple[Pairs, Pairs], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Read it, don't change it."""
-    run = tmp_path_factory.mktemp("stages") / "run"
-    assert train(config, run, *pairs) == 0
-    return run
 
 
 def assert_same_run(run: Path, other: Path) -> None:
