@@ -52,19 +52,41 @@ def from_tree(tree: object, record: plugins.Record = ()) -> Config:
 def with_settings(config: Config, changes: Mapping[str, Any]) -> Config:
     """The settings with some of them changed, each by its dotted name, such as {"train.epochs": 5}.
 
-    Values are as in JSON; tuples and paths are taken too. Raises UserError for an unknown name, with the nearest known
-    one, and for a value that the setting does not take.
+    Values are as in JSON; tuples and paths are taken too. A change of kind, such as {"diffusion.process": "flow"},
+    comes first: all else below it is then that kind's default. Raises UserError for an unknown name, with the nearest
+    known one, and for a value that the setting does not take.
     """
     tree = json.loads(to_json(config))
-    for name, value in changes.items():
-        *path, last = name.split(".")
-        place = tree
-        for key in path:
-            place = place.setdefault(key, {})
-            if not isinstance(place, dict):
-                raise UserError(f"{name} is not a setting: {key} has no parts")
-        place[last] = json.loads(json.dumps(value, default=_plain))
+    changed = {name: json.loads(json.dumps(value, default=_plain)) for name, value in changes.items()}
+    kinds = [name for name in changed if _is_tag(config, name)]
+    for name in kinds:
+        place, last = _place(tree, name)
+        if place.get(last) != changed[name]:
+            place.clear()
+        place[last] = changed[name]
+    for name, value in changed.items():
+        place, last = _place(tree, name)
+        place[last] = value
     return from_tree(tree)
+
+
+def _is_tag(config: Config, name: str) -> bool:
+    """Whether a dotted name says which kind a part of the settings is of."""
+    *path, last = name.split(".")
+    node: object = config
+    for key in path:
+        node = getattr(node, key, None)
+    return any((kind := tagged.kind_of(base)) and kind[0] == last for base in type(node).__mro__)
+
+
+def _place(tree: dict[str, Any], name: str) -> tuple[dict[str, Any], str]:
+    """The object that holds a setting of a dotted name, and the last part of the name."""
+    *path, last = name.split(".")
+    for key in path:
+        tree = tree.setdefault(key, {})
+        if not isinstance(tree, dict):
+            raise UserError(f"{name} is not a setting: {key} has no parts")
+    return tree, last
 
 
 def _plain(value: object) -> object:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from export.edge.errors import UserError
-from jax_impl.config.as_json import from_json, to_json
+from jax_impl.config.as_json import from_json, to_json, with_settings
 from jax_impl.config.data import AugmentConfig, DataConfig
-from jax_impl.config.presets import PRESETS
+from jax_impl.config.presets import PRESETS, tiny
 from jax_impl.config.tree import Config, DiffusionConfig, OptimConfig, TrainConfig
+from jax_impl.diffusion.flow import FlowConfig
 from jax_impl.diffusion.losses.hybrid import HybridConfig
 from jax_impl.model.seed_unet import SeedModelConfig
 from jax_impl.model.unet import UNetModelConfig
@@ -192,3 +194,21 @@ def test_the_preset_named_seed_holds_the_original_numbers() -> None:
     assert (augment.brightness, augment.contrast, augment.saturation, augment.hue) == (0.2, 0.2, 0.2, 0.1)
     assert (augment.perspective, augment.perspective_probability) == (0.2, 0.5)
     assert json.loads(to_json(config))["model"]["output_activation"] == "none"
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"diffusion.process": "flow"}, FlowConfig()),
+        ({"diffusion.sample_steps": 3, "diffusion.process": "flow"}, FlowConfig(sample_steps=3)),
+        ({"diffusion.process": "gaussian"}, tiny().diffusion),
+    ],
+)
+def test_a_change_of_kind_leaves_nothing_of_the_kind_before(changes: dict, expected: object) -> None:
+    changed = with_settings(tiny(), {**changes, "train.epochs": 3})
+    assert changed == replace(tiny(), diffusion=expected, train=replace(tiny().train, epochs=3))
+
+
+def test_a_change_below_what_has_no_parts_is_refused() -> None:
+    with pytest.raises(UserError, match=r"train\.epochs\.x is not a setting: epochs has no parts"):
+        with_settings(tiny(), {"train.epochs.x": 3})
