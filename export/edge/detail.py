@@ -17,15 +17,11 @@ picture of the small size the transfer gives p itself.
 
 from __future__ import annotations
 
-from typing import Literal, get_args
-
 import numpy as np
 
+from export.edge.choices import DETAILS
 from export.edge.errors import UserError
 from export.edge.pictures.arrays import resize, to_float, to_uint8, without_bars
-
-Detail = Literal["transfer", "enlarge"]
-DETAILS: tuple[str, ...] = get_args(Detail)
 
 RADIUS = 2
 """Windows reach this many pixels of the small picture to each side."""

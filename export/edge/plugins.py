@@ -14,7 +14,7 @@ import re
 import reprlib
 import sys
 from collections.abc import Iterator, Sequence
-from importlib import metadata
+from importlib.machinery import PathFinder
 from typing import Literal
 
 from export.edge.errors import UserError
@@ -69,11 +69,45 @@ def load_plugins(names: Sequence[str], group: Group) -> None:
 
     The folder that the command was started in is searched too. Raises UserError for one that cannot be imported.
     """
-    for each in GROUPS[group]:
-        for point in sorted(metadata.entry_points(group=f"dawn2dusk.{each}"), key=lambda point: point.name):
-            _import(point.module)
+    for module in _named_by_packages(group):
+        _import(module)
     for name in names:
         _import(name)
+
+
+def _named_by_packages(group: Group) -> Iterator[str]:
+    """The modules that installed packages name as entry points of the group's GROUPS."""
+    if not _may_be_named():
+        return
+    from importlib import metadata
+
+    for each in GROUPS[group]:
+        for point in sorted(metadata.entry_points(group=f"dawn2dusk.{each}"), key=lambda point: point.name):
+            yield point.module
+
+
+def _may_be_named() -> bool:
+    """Whether a package may name modules of ours: loading importlib.metadata takes longer than looking for that.
+
+    Folders are looked through as importlib.metadata does. Of anything else, such as a zip file, it has to be asked.
+    """
+    for place in map(os.fspath, sys.path):
+        try:
+            found = os.listdir(place or ".")
+        except NotADirectoryError:
+            return True
+        except OSError:
+            continue
+        for name in found:
+            if name.lower().endswith((".dist-info", ".egg-info", ".egg")):
+                for inside in ("entry_points.txt", os.path.join("EGG-INFO", "entry_points.txt")):
+                    try:
+                        with open(os.path.join(place, name, inside), "rb") as file:
+                            if b"dawn2dusk." in file.read():
+                                return True
+                    except OSError:
+                        pass
+    return any(hasattr(finder, "find_distributions") for finder in sys.meta_path if finder is not PathFinder)
 
 
 def record(value: object, where: str) -> Record:

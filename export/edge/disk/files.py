@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import ctypes
 import hashlib
 import json
 import os
-import shutil
 import sys
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -66,6 +63,8 @@ def atomic_file(path: Path) -> Iterator[Path]:
     content or all of the new one, whenever the power goes.
     """
     with _named(path):
+        import tempfile  # Here, and other modules below, because they take long to load and not every command writes.
+
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=path.suffix or ".tmp")
     os.close(handle)
     temporary = Path(name)
@@ -94,6 +93,9 @@ def atomic_folder(path: Path) -> Iterator[Path]:
     """
     if path.exists():
         raise UserError(f"{path} exists already; remove it or name another folder")
+    import shutil
+    import tempfile
+
     with _named(path):
         temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
     try:
@@ -131,6 +133,8 @@ def exchange(a: Path, b: Path) -> bool:
     """Let two files or folders of one file system change places in one step; False where the system cannot do that."""
     if sys.platform != "linux":
         return False
+    import ctypes
+
     try:
         call = ctypes.CDLL(None, use_errno=True).renameat2
     except (OSError, AttributeError):  # another C library, or an old one

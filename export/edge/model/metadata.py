@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from export.edge.choices import PREDICTIONS, SAMPLERS, SPACINGS
 from export.edge.errors import UserError
 from export.edge.model.codec import IDENTITY_CODEC, Codec, read_codec
 from export.edge.model.entries import clamp_entry, number_entry, schedule_entry, tables_entry
@@ -20,8 +21,7 @@ from export.edge.pictures.arrays import FITS, LARGEST_SIZE, working
 from export.edge.sampling.coordinates import placed
 from export.edge.sampling.guidance import check_guidance
 from export.edge.sampling.loop import Denoise
-from export.edge.sampling.spacing import SPACINGS
-from export.edge.sampling.table import COND, PREDICTIONS, SAMPLERS, Plan, coefficients
+from export.edge.sampling.table import COND, Plan, coefficients
 from export.edge.sampling.tables import LONGEST_NAME, MOST_TIMESTEPS, Tables, choose, timesteps_of
 
 FORMAT = "dawn2dusk"
@@ -87,9 +87,9 @@ class Artifact:
     steps: int
     """Recommended number of sampler steps."""
     sampler: str
-    """Recommended sampler, one of `export.edge.sampling.table.SAMPLERS` or of the tables."""
+    """Recommended sampler, one of `export.edge.choices.SAMPLERS` or of the tables."""
     spacing: str
-    """Recommended choice of timesteps, one of `export.edge.sampling.spacing.SPACINGS`."""
+    """Recommended choice of timesteps, one of `export.edge.choices.SPACINGS`."""
     guidance: float
     """Recommended guidance scale, see `export.edge.sampling.guidance`; 1 is none."""
     cond_dropout: float

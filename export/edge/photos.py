@@ -1,0 +1,231 @@
+"""What `python -m export.edge` does with a photo or a folder of them, once its words are parsed."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+import warnings
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from export.edge.ahead import Ahead
+from export.edge.arguments import OWN_TILE
+from export.edge.disk.files import check_input_file
+from export.edge.disk.folders import Job, left_out, plan_jobs, translate_all
+from export.edge.errors import UserError
+from export.edge.model import likeness
+from export.edge.model.artifact import Artifact, check_sha256, open_artifact
+from export.edge.model.layout import model_file
+from export.edge.pictures.arrays import check_size
+from export.edge.pictures.files import check_output_picture, open_photo, save_picture
+from export.edge.pretrained import or_pretrained
+from export.edge.progress import Progress
+from export.edge.sampling.loop import Call
+from export.edge.tiles import check_tile, own_tile
+from export.edge.translate import Options, translate
+
+if TYPE_CHECKING:  # Loaded where an option asks for them.
+    from export.edge.along import Along
+    from export.edge.model.photo import PhotoGraph
+
+
+def translate_as_told(arguments: argparse.Namespace) -> None:
+    """Do what the words of a command line say, parsed by `export.edge.arguments`; print where the result is.
+
+    Raises UserError for bad input, and at the end when some photos of a folder were passed over.
+    """
+    arguments.model = or_pretrained(arguments.model, arguments.photo)
+    jobs, along = _check(arguments)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Pillow's remarks on files that are odd but readable help nobody here.
+        if arguments.photo.is_dir():
+            _translate_folder(arguments, jobs)
+        else:
+            _translate_photo(arguments, along)
+
+
+def _check(arguments: argparse.Namespace) -> tuple[list[Job], Along | None]:
+    """Find every mistake that can be found before the model is opened and a photo decoded.
+
+    Returns the photos and where their translations go, and what keeps the way to a picture, where that is asked for.
+    """
+    folder = arguments.photo.is_dir()
+    for option in ("film", "invented", "save_intermediate"):
+        if folder and getattr(arguments, option) is not None:
+            name = "--" + option.replace("_", "-")
+            raise UserError(f"{name} is for one photo, and {arguments.photo} is a folder; leave it out or name a photo")
+    jobs = plan_jobs([arguments.photo], arguments.output)
+    along = None
+    if arguments.film is not None or arguments.save_intermediate is not None:
+        from export.edge.along import Along
+
+        along = Along(arguments.save_intermediate, arguments.film, arguments.photo)
+    model = _model_path(arguments)
+    check_input_file(model, "model")
+    if arguments.graph:
+        _check_graph_options(arguments)
+    written = {"output": arguments.output}
+    if arguments.film is not None:
+        written["film"] = arguments.film
+    if arguments.invented is not None:
+        check_output_picture(arguments.invented, "map")
+        written["map"] = arguments.invented
+    if len({path.resolve() for path in written.values()}) < len(written):
+        raise UserError(f"{' and '.join(written)} are the same file; name another file for each")
+    for role, path in written.items():
+        for what, source in (("model", model), ("photo", arguments.photo)):
+            if path.exists() and path.samefile(source):
+                raise UserError(f"{role} {path} is the {what} itself; name another file")
+    if arguments.steps is not None and arguments.steps < 1:
+        raise UserError(f"--steps {arguments.steps} is less than 1; give at least one")
+    if arguments.threads is not None and arguments.threads < 1:
+        raise UserError(f"--threads {arguments.threads} is less than 1; give at least one")
+    if not 0 <= arguments.seed < 2**64:
+        raise UserError(f"--seed {arguments.seed} is outside 0 ... 2^64 - 1; choose a number inside")
+    if arguments.expect_sha256 is not None:
+        check_sha256(arguments.expect_sha256)
+    if not 0.0 <= arguments.eta <= 1.0:
+        raise UserError(f"--eta {arguments.eta} is outside 0 ... 1; choose a number inside")
+    return jobs, along
+
+
+def _model_path(arguments: argparse.Namespace) -> Path:
+    """The file that the model's path, --graph and --variant mean."""
+    if not arguments.graph:
+        return model_file(arguments.model, arguments.variant)
+    from export.edge.model.photo import photo_path  # As below: for --graph alone.
+
+    return photo_path(arguments.model, arguments.variant)
+
+
+def _check_graph_options(arguments: argparse.Namespace) -> None:
+    """Raise UserError for an option that photo.onnx cannot take."""
+    from export.edge.model.photo import FIXED
+
+    for name, usual in FIXED.items():
+        if (value := getattr(arguments, name)) != usual:
+            option = f"--{name.replace('_', '-')} {value}"
+            raise UserError(
+                f"{option} cannot be had with --graph, in which all but seed and realism is fixed; leave one out"
+            )
+
+
+def _translate_folder(arguments: argparse.Namespace, jobs: Sequence[Job]) -> None:
+    started = time.perf_counter()
+    for line in left_out([arguments.photo]):
+        print(f"note: {line}", file=sys.stderr)
+    model = _open_model(arguments)
+    if isinstance(model, Artifact):  # Options that suit no photo are named once, not once for each photo.
+        spacing, realism = arguments.spacing, arguments.realism
+        model.plan(arguments.steps, arguments.sampler, arguments.eta, spacing=spacing, realism=realism)
+        if arguments.size is not None:
+            check_size(arguments.size, model.size_multiple)
+        if arguments.tile not in (None, OWN_TILE):
+            check_tile(model, arguments.tile)
+    arguments.output.mkdir(exist_ok=True)
+    progress, away = Progress(noun="photo"), dict[str, float | None]()
+
+    def draw(photo: Path, picture: np.ndarray) -> np.ndarray:
+        away[photo.name] = _unlikeness(model, picture)
+        return _draw(arguments, model, picture)
+
+    try:
+        skipped = translate_all(draw, jobs, progress)
+    finally:
+        progress.close()
+    if note := likeness.describe_all(away):
+        print(f"note: {note}", file=sys.stderr)
+    done = len(jobs) - skipped
+    print(f"{arguments.output}: {done} of {len(jobs)} photos in {time.perf_counter() - started:.1f} s")
+    if skipped:
+        raise UserError(
+            f"{skipped} of {len(jobs)} photos of {arguments.photo} were skipped, see above; mend or remove them"
+        )
+
+
+def _translate_photo(arguments: argparse.Namespace, along: Along | None) -> None:
+    started = time.perf_counter()
+    reading = Ahead(lambda: open_photo(arguments.photo))
+    try:
+        model = _open_model(arguments)
+    finally:
+        picture, tags = reading.result()  # What is wrong with the photo is said first.
+    if tags.note:
+        print(f"note: {tags.note}", file=sys.stderr)
+    invention = None
+    if arguments.invented is not None and isinstance(model, Artifact):
+        from export.edge import invention
+
+        invention.ways(model, _options(arguments, model, picture), arguments.seed)  # Refusals come before the work.
+    height, width = picture.shape[:2]
+    fit = model.fit if arguments.tile is None else "crop"
+    tiled = arguments.tile is not None
+    progress = Progress(noun="window" if tiled else "step")
+
+    def on_step(call: Call, total: int) -> None:
+        if not tiled:
+            progress.update(call.index + 1, total)
+        if along is not None:
+            along.see(call, total, picture.shape, fit)
+
+    try:
+        result = _draw(arguments, model, picture, on_step, progress.update)
+    finally:
+        progress.close()
+    found = None
+    if invention is not None and isinstance(model, Artifact):
+        how = _options(arguments, model, picture)
+        found = invention.invented(model, picture, how, seed=arguments.seed)
+    save_picture(arguments.output, result, tags)
+    if found is not None:
+        save_picture(arguments.invented, found)
+    if note := likeness.describe(arguments.photo.name, _unlikeness(model, picture)):
+        print(f"note: {note}", file=sys.stderr)
+    if along is not None:
+        along.save(result)
+    print(f"{arguments.output} ({width} x {height}) in {time.perf_counter() - started:.1f} s")
+
+
+def _open_model(arguments: argparse.Namespace) -> Artifact | PhotoGraph:
+    words = (arguments.model, arguments.threads, arguments.expect_sha256, arguments.variant)
+    if not arguments.graph:
+        return open_artifact(*words)
+    from export.edge.model.photo import open_photo_graph
+
+    return open_photo_graph(*words)
+
+
+def _unlikeness(model: Artifact | PhotoGraph, picture: np.ndarray) -> float | None:
+    return model.unlikeness(picture) if isinstance(model, Artifact) else None
+
+
+def _draw(
+    arguments: argparse.Namespace,
+    model: Artifact | PhotoGraph,
+    picture: np.ndarray,
+    on_step: Callable[[Call, int], None] | None = None,
+    on_window: Callable[[int, int], None] | None = None,
+) -> np.ndarray:
+    if not isinstance(model, Artifact):
+        return model.translate(picture, arguments.seed, arguments.realism)
+    options = _options(arguments, model, picture)
+    return translate(model, picture, options, seed=arguments.seed, on_step=on_step, on_window=on_window)
+
+
+def _options(arguments: argparse.Namespace, model: Artifact, picture: np.ndarray) -> Options:
+    """The options of the command line for this photo."""
+    return Options(
+        steps=arguments.steps,
+        sampler=arguments.sampler,
+        spacing=arguments.spacing,
+        eta=arguments.eta,
+        guidance=arguments.guidance,
+        realism=arguments.realism,
+        size=arguments.size,
+        detail=arguments.detail,
+        tile=own_tile(model, *picture.shape[:2]) if arguments.tile == OWN_TILE else arguments.tile,
+    )
