@@ -26,9 +26,14 @@ def main(argv: Sequence[str] | None = None) -> None:
         return
     # Intermixed: flags may stand between the three, and the first of them may be missing.
     arguments = make_parser().parse_intermixed_args(words)
-    from export.edge import photos  # numpy and the rest, which --help and --version do without.
+    from export.edge import (
+        opening,  # From here on --help and --version are left behind, which load as little as can be.
+    )
 
-    photos.translate_as_told(arguments)
+    with opening.begun(arguments) as model:
+        from export.edge import photos
+
+        photos.translate_as_told(arguments, model)
 
 
 def cli() -> None:

@@ -12,17 +12,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from export.edge.ahead import Ahead
 from export.edge.arguments import OWN_TILE
 from export.edge.disk.files import check_input_file
 from export.edge.disk.folders import Job, left_out, plan_jobs, translate_all
 from export.edge.errors import UserError
 from export.edge.model import likeness
-from export.edge.model.artifact import Artifact, check_sha256, open_artifact
+from export.edge.model.artifact import Artifact, open_artifact
 from export.edge.model.layout import model_file
+from export.edge.model.sealed import Opened, check_sha256
 from export.edge.pictures.arrays import check_size
 from export.edge.pictures.files import check_output_picture, open_photo, save_picture
-from export.edge.pretrained import or_pretrained
 from export.edge.progress import Progress
 from export.edge.sampling.loop import Call
 from export.edge.tiles import check_tile, own_tile
@@ -33,19 +32,19 @@ if TYPE_CHECKING:  # Loaded where an option asks for them.
     from export.edge.model.photo import PhotoGraph
 
 
-def translate_as_told(arguments: argparse.Namespace) -> None:
+def translate_as_told(arguments: argparse.Namespace, opening: Callable[[], Opened] | None) -> None:
     """Do what the words of a command line say, parsed by `export.edge.arguments`; print where the result is.
 
-    Raises UserError for bad input, and at the end when some photos of a folder were passed over.
+    `opening`: waits for the model's file where that is being opened, else None. Raises UserError for bad input, and at
+    the end when some photos of a folder were passed over.
     """
-    arguments.model = or_pretrained(arguments.model, arguments.photo)
     jobs, along = _check(arguments)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow's remarks on files that are odd but readable help nobody here.
         if arguments.photo.is_dir():
-            _translate_folder(arguments, jobs)
+            _translate_folder(arguments, opening, jobs)
         else:
-            _translate_photo(arguments, along)
+            _translate_photo(arguments, opening, along)
 
 
 def _check(arguments: argparse.Namespace) -> tuple[list[Job], Along | None]:
@@ -114,11 +113,11 @@ def _check_graph_options(arguments: argparse.Namespace) -> None:
             )
 
 
-def _translate_folder(arguments: argparse.Namespace, jobs: Sequence[Job]) -> None:
+def _translate_folder(arguments: argparse.Namespace, opening: Callable[[], Opened] | None, jobs: Sequence[Job]) -> None:
     started = time.perf_counter()
     for line in left_out([arguments.photo]):
         print(f"note: {line}", file=sys.stderr)
-    model = _open_model(arguments)
+    model = _open_model(arguments, opening)
     if isinstance(model, Artifact):  # Options that suit no photo are named once, not once for each photo.
         spacing, realism = arguments.spacing, arguments.realism
         model.plan(arguments.steps, arguments.sampler, arguments.eta, spacing=spacing, realism=realism)
@@ -147,20 +146,16 @@ def _translate_folder(arguments: argparse.Namespace, jobs: Sequence[Job]) -> Non
         )
 
 
-def _translate_photo(arguments: argparse.Namespace, along: Along | None) -> None:
+def _translate_photo(arguments: argparse.Namespace, opening: Callable[[], Opened] | None, along: Along | None) -> None:
     started = time.perf_counter()
-    reading = Ahead(lambda: open_photo(arguments.photo))
-    try:
-        model = _open_model(arguments)
-    finally:
-        picture, tags = reading.result()  # What is wrong with the photo is said first.
+    picture, tags = open_photo(arguments.photo)
     if tags.note:
         print(f"note: {tags.note}", file=sys.stderr)
-    invention = None
+    model = _open_model(arguments, opening)
     if arguments.invented is not None and isinstance(model, Artifact):
-        from export.edge import invention
+        from export.edge.invention import ways
 
-        invention.ways(model, _options(arguments, model, picture), arguments.seed)  # Refusals come before the work.
+        ways(model, _options(arguments, model, picture), arguments.seed)  # Refusals come before the work.
     height, width = picture.shape[:2]
     fit = model.fit if arguments.tile is None else "crop"
     tiled = arguments.tile is not None
@@ -176,13 +171,10 @@ def _translate_photo(arguments: argparse.Namespace, along: Along | None) -> None
         result = _draw(arguments, model, picture, on_step, progress.update)
     finally:
         progress.close()
-    found = None
-    if invention is not None and isinstance(model, Artifact):
-        how = _options(arguments, model, picture)
-        found = invention.invented(model, picture, how, seed=arguments.seed)
+    found = _invented(arguments, model, picture)
     save_picture(arguments.output, result, tags)
-    if found is not None:
-        save_picture(arguments.invented, found)
+    for path, invention in found.items():
+        save_picture(path, invention)
     if note := likeness.describe(arguments.photo.name, _unlikeness(model, picture)):
         print(f"note: {note}", file=sys.stderr)
     if along is not None:
@@ -190,10 +182,21 @@ def _translate_photo(arguments: argparse.Namespace, along: Along | None) -> None
     print(f"{arguments.output} ({width} x {height}) in {time.perf_counter() - started:.1f} s")
 
 
-def _open_model(arguments: argparse.Namespace) -> Artifact | PhotoGraph:
+def _invented(
+    arguments: argparse.Namespace, model: Artifact | PhotoGraph, picture: np.ndarray
+) -> dict[Path, np.ndarray]:
+    """The map of what was invented, by the path that it is to have; nothing where none is asked for."""
+    if arguments.invented is None or not isinstance(model, Artifact):
+        return {}
+    from export.edge.invention import invented
+
+    return {arguments.invented: invented(model, picture, _options(arguments, model, picture), seed=arguments.seed)}
+
+
+def _open_model(arguments: argparse.Namespace, opening: Callable[[], Opened] | None) -> Artifact | PhotoGraph:
     words = (arguments.model, arguments.threads, arguments.expect_sha256, arguments.variant)
     if not arguments.graph:
-        return open_artifact(*words)
+        return open_artifact(*words, opened=opening)
     from export.edge.model.photo import open_photo_graph
 
     return open_photo_graph(*words)

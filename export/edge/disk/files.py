@@ -9,11 +9,12 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
-
-import numpy as np
+from typing import TYPE_CHECKING, Any
 
 from export.edge.errors import UserError
+
+if TYPE_CHECKING:
+    import numpy as np
 
 
 def check_output_file(path: Path, what: str = "output") -> Path:
@@ -178,6 +179,8 @@ def sha256_file(path: Path) -> str:
 
 def weights_digest(tensors: Mapping[str, np.ndarray]) -> str:
     """The SHA-256 of named arrays: names, dtypes, shapes and bytes, in the order of the names."""
+    import numpy as np
+
     digest = hashlib.sha256()
     for name in sorted(tensors):
         array = np.ascontiguousarray(tensors[name])
