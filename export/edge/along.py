@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 from export.edge.pictures.film import check_film, frame, most_frames, save_film
 from export.edge.pictures.frames import check_frames, kept_steps, save_frames
@@ -22,9 +23,12 @@ class Along:
         self._states: list[tuple[int, int, np.ndarray]] = []
         self._frames: list[np.ndarray] = []
 
-    def see(self, call: Call, total: int, shape: tuple[int, ...], fit: str) -> None:
-        """Keep what is needed of one of `total` calls. `shape`: of the photo; `fit`: see `pictures.arrays.working`."""
-        height, width = shape[:2]
+    def see(self, call: Call, total: int, sides: tuple[int, int], fit: str) -> None:
+        """Keep what is needed of one of `total` calls.
+
+        `sides`: height and width of the photo; `fit`: see `export.edge.pictures.arrays.working`.
+        """
+        height, width = sides
         if call.index == 0:
             self._start.append(call.x_t[0])
         if self.folder is not None and call.index in kept_steps(total):
@@ -35,8 +39,8 @@ class Along:
             if call.index in kept_steps(total, most_frames(self.film)):
                 self._frames.append(frame(call.x[0], height, width, fit))
 
-    def save(self, result: np.ndarray) -> None:
-        """Write what was kept, with the result, uint8 (height, width, 3)."""
+    def save(self, result: np.ndarray | Image.Image) -> None:
+        """Write what was kept, with the result, of the photo's size."""
         if self.folder is not None:
             save_frames(self.folder, self._start[0], self._states, result)
         if self.film is not None:

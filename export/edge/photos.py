@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from PIL import Image
 
 from export.edge.arguments import OWN_TILE
 from export.edge.disk.files import check_input_file
@@ -20,8 +21,8 @@ from export.edge.model import likeness
 from export.edge.model.artifact import Artifact, open_artifact
 from export.edge.model.layout import model_file
 from export.edge.model.sealed import Opened, check_sha256
-from export.edge.pictures.arrays import check_size
-from export.edge.pictures.files import check_output_picture, open_photo, save_picture
+from export.edge.pictures.arrays import check_size, sides_of, working
+from export.edge.pictures.files import check_output_picture, open_image, save_picture
 from export.edge.progress import Progress
 from export.edge.sampling.loop import Call
 from export.edge.tiles import check_tile, own_tile
@@ -128,9 +129,10 @@ def _translate_folder(arguments: argparse.Namespace, opening: Callable[[], Opene
     arguments.output.mkdir(exist_ok=True)
     progress, away = Progress(noun="photo"), dict[str, float | None]()
 
-    def draw(photo: Path, picture: np.ndarray) -> np.ndarray:
-        away[photo.name] = _unlikeness(model, picture)
-        return _draw(arguments, model, picture)
+    def draw(photo: Path, image: Image.Image) -> Image.Image:
+        inner = _inner(model, image)
+        away[photo.name] = _unlikeness(model, inner)
+        return _draw(arguments, model, image, inner)
 
     try:
         skipped = translate_all(draw, jobs, progress)
@@ -148,15 +150,15 @@ def _translate_folder(arguments: argparse.Namespace, opening: Callable[[], Opene
 
 def _translate_photo(arguments: argparse.Namespace, opening: Callable[[], Opened] | None, along: Along | None) -> None:
     started = time.perf_counter()
-    picture, tags = open_photo(arguments.photo)
+    image, tags = open_image(arguments.photo)
     if tags.note:
         print(f"note: {tags.note}", file=sys.stderr)
     model = _open_model(arguments, opening)
     if arguments.invented is not None and isinstance(model, Artifact):
         from export.edge.invention import ways
 
-        ways(model, _options(arguments, model, picture), arguments.seed)  # Refusals come before the work.
-    height, width = picture.shape[:2]
+        ways(model, _options(arguments, model, image), arguments.seed)  # Refusals come before the work.
+    sides, inner = sides_of(image), _inner(model, image)
     fit = model.fit if arguments.tile is None else "crop"
     tiled = arguments.tile is not None
     progress = Progress(noun="window" if tiled else "step")
@@ -165,32 +167,32 @@ def _translate_photo(arguments: argparse.Namespace, opening: Callable[[], Opened
         if not tiled:
             progress.update(call.index + 1, total)
         if along is not None:
-            along.see(call, total, picture.shape, fit)
+            along.see(call, total, sides, fit)
 
+    maps = _invented(arguments, model, image)  # Before the image is changed in place.
     try:
-        result = _draw(arguments, model, picture, on_step, progress.update)
+        result = _draw(arguments, model, image, inner, on_step, progress.update)
     finally:
         progress.close()
-    found = _invented(arguments, model, picture)
     save_picture(arguments.output, result, tags)
-    for path, invention in found.items():
+    for path, invention in maps.items():
         save_picture(path, invention)
-    if note := likeness.describe(arguments.photo.name, _unlikeness(model, picture)):
+    if note := likeness.describe(arguments.photo.name, _unlikeness(model, inner)):
         print(f"note: {note}", file=sys.stderr)
     if along is not None:
         along.save(result)
-    print(f"{arguments.output} ({width} x {height}) in {time.perf_counter() - started:.1f} s")
+    print(f"{arguments.output} ({sides[1]} x {sides[0]}) in {time.perf_counter() - started:.1f} s")
 
 
 def _invented(
-    arguments: argparse.Namespace, model: Artifact | PhotoGraph, picture: np.ndarray
+    arguments: argparse.Namespace, model: Artifact | PhotoGraph, image: Image.Image
 ) -> dict[Path, np.ndarray]:
     """The map of what was invented, by the path that it is to have; nothing where none is asked for."""
     if arguments.invented is None or not isinstance(model, Artifact):
         return {}
     from export.edge.invention import invented
 
-    return {arguments.invented: invented(model, picture, _options(arguments, model, picture), seed=arguments.seed)}
+    return {arguments.invented: invented(model, image, _options(arguments, model, image), seed=arguments.seed)}
 
 
 def _open_model(arguments: argparse.Namespace, opening: Callable[[], Opened] | None) -> Artifact | PhotoGraph:
@@ -202,24 +204,33 @@ def _open_model(arguments: argparse.Namespace, opening: Callable[[], Opened] | N
     return open_photo_graph(*words)
 
 
-def _unlikeness(model: Artifact | PhotoGraph, picture: np.ndarray) -> float | None:
-    return model.unlikeness(picture) if isinstance(model, Artifact) else None
+def _inner(model: Artifact | PhotoGraph, image: Image.Image) -> np.ndarray | None:
+    """The photo at the model's own size, uint8 (h, w, 3): likeness is judged by it, and by default it is translated."""
+    return working(image, model.size, model.fit, model.size_multiple) if isinstance(model, Artifact) else None
+
+
+def _unlikeness(model: Artifact | PhotoGraph, inner: np.ndarray | None) -> float | None:
+    known = model.likeness if isinstance(model, Artifact) else None
+    return None if known is None or inner is None else known.distance(inner)
 
 
 def _draw(
     arguments: argparse.Namespace,
     model: Artifact | PhotoGraph,
-    picture: np.ndarray,
+    image: Image.Image,
+    inner: np.ndarray | None,
     on_step: Callable[[Call, int], None] | None = None,
     on_window: Callable[[int, int], None] | None = None,
-) -> np.ndarray:
+) -> Image.Image:
+    """The translation of an image, which is changed."""
     if not isinstance(model, Artifact):
-        return model.translate(picture, arguments.seed, arguments.realism)
-    options = _options(arguments, model, picture)
-    return translate(model, picture, options, seed=arguments.seed, on_step=on_step, on_window=on_window)
+        return Image.fromarray(model.translate(np.asarray(image), arguments.seed, arguments.realism))
+    options = _options(arguments, model, image)
+    inner = inner if arguments.size is None else None
+    return translate(model, image, options, seed=arguments.seed, on_step=on_step, on_window=on_window, inner=inner)
 
 
-def _options(arguments: argparse.Namespace, model: Artifact, picture: np.ndarray) -> Options:
+def _options(arguments: argparse.Namespace, model: Artifact, image: Image.Image) -> Options:
     """The options of the command line for this photo."""
     return Options(
         steps=arguments.steps,
@@ -230,5 +241,6 @@ def _options(arguments: argparse.Namespace, model: Artifact, picture: np.ndarray
         realism=arguments.realism,
         size=arguments.size,
         detail=arguments.detail,
-        tile=own_tile(model, *picture.shape[:2]) if arguments.tile == OWN_TILE else arguments.tile,
+        tile=own_tile(model, *sides_of(image)) if arguments.tile == OWN_TILE else arguments.tile,
+        in_place=True,
     )

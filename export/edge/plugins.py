@@ -34,6 +34,8 @@ Record = tuple[tuple[str, str, str], ...]
 """What of a file's content a user's modules registered: ("network", "toy", "my_module") for each entry."""
 
 _loading: list[str] = []
+_PACKAGES, _IN_EGG = (".dist-info", ".egg-info", ".egg"), ("EGG-INFO",)
+"""What folders of installed packages are called, and where an egg has what the others have at once."""
 _NAME = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*")
 
 
@@ -93,21 +95,24 @@ def _may_be_named() -> bool:
     """
     for place in map(os.fspath, sys.path):
         try:
-            found = os.listdir(place or ".")
+            found = [name for name in os.listdir(place or ".") if name.lower().endswith(_PACKAGES)]
         except NotADirectoryError:
             return True
         except OSError:
             continue
-        for name in found:
-            if name.lower().endswith((".dist-info", ".egg-info", ".egg")):
-                for inside in ("entry_points.txt", os.path.join("EGG-INFO", "entry_points.txt")):
-                    try:
-                        with open(os.path.join(place, name, inside), "rb") as file:
-                            if b"dawn2dusk." in file.read():
-                                return True
-                    except OSError:
-                        pass
+        files = (os.path.join(place, name, *inside, "entry_points.txt") for name in found for inside in ((), _IN_EGG))
+        if any(_holds(file, b"dawn2dusk.") for file in files):
+            return True
     return any(hasattr(finder, "find_distributions") for finder in sys.meta_path if finder is not PathFinder)
+
+
+def _holds(path: str, text: bytes) -> bool:
+    """Whether there is a file with this text."""
+    try:
+        with open(path, "rb") as file:
+            return text in file.read()
+    except OSError:
+        return False
 
 
 def record(value: object, where: str) -> Record:

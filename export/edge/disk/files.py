@@ -155,7 +155,7 @@ def sync_tree(folder: Path) -> None:
     sync_folder(folder)
 
 
-def write_bytes(path: Path, data: bytes) -> None:
+def write_bytes(path: Path, data: bytes | memoryview) -> None:
     """Write `data` to `path` atomically."""
     with atomic_file(path) as temporary:
         temporary.write_bytes(data)

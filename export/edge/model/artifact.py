@@ -62,7 +62,7 @@ def open_artifact(
             raise UserError(f"model {files[name]} was made from other weights than {file}; export the bundle again")
         others[name] = other.denoise
     codec = open_codec(model.codec, files, model.weights_digest, threads) if sides else model.codec
-    return replace(model, others=others, codec=codec)
+    return replace(model, others=others, codec=codec, threads=threads)
 
 
 def open_codec(codec: Codec, files: Mapping[str, Path], weights_digest: str, threads: int | None = None) -> Codec:

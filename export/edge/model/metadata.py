@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 from export.edge.choices import PREDICTIONS, SAMPLERS, SPACINGS
 from export.edge.errors import UserError
@@ -109,6 +110,8 @@ class Artifact:
     words: Words = NO_WORDS
     """What the model is called, and what it turns into what."""
 
+    threads: int | None = None
+    """Processor threads that it may use; None for one for each physical core."""
     others: Mapping[str, Denoise] = field(default_factory=dict)
     """The networks of `sources` by name, of the same form as denoise."""
 
@@ -134,10 +137,10 @@ class Artifact:
         """Names of the samplers that can run it."""
         return SAMPLERS if self.tables is None else tuple(self.tables)
 
-    def unlikeness(self, picture: np.ndarray) -> float | None:
+    def unlikeness(self, picture: np.ndarray | Image.Image) -> float | None:
         """How far a picture is from the training inputs; above 1 is unlike them. None where the file does not say.
 
-        `picture`: uint8 (height, width, 3), of any size.
+        `picture`: uint8 (height, width, 3), or an image of mode RGB, of any size.
         """
         if self.likeness is None:
             return None
