@@ -81,28 +81,59 @@ def change_of_colour(
 
     Returns float32 (h, w, 4, 3): guide @ [..., :3, :] + [..., 3, :] is the result.
     """
-    guide, result = guide.astype(np.float32), result.astype(np.float32)
-    height = len(guide)
-    change = np.empty((*guide.shape[:2], 4, 3), np.float32)
+    guide, result = (np.ascontiguousarray(np.moveaxis(part, -1, 0), np.float32) for part in (guide, result))
+    height, width = guide.shape[1:]
+    change = np.empty((height, width, 4, 3), np.float32)
     for top in range(0, height, band):
         # Twice the radius more on each side: the windows of the windows that hold a pixel.
         first, last = max(0, top - 2 * radius), min(height, top + band + 2 * radius)
-        part = mean_over_windows(_slopes(guide[first:last], result[first:last], radius, epsilon), radius)
-        change[top : top + band, :, :3] = part[top - first : top - first + band]
-    change[:, :, 3] = result - (guide[:, :, None] @ change[:, :, :3])[:, :, 0]
+        slopes = _slopes(guide[:, first:last], result[:, first:last], radius, epsilon)
+        part = _means(slopes.reshape(9, last - first, width), radius)[:, top - first : top - first + band]
+        rows = slice(top, top + band)
+        for k in range(3):
+            for c in range(3):
+                change[rows, :, k, c] = part[3 * k + c]
+        for c in range(3):
+            change[rows, :, 3, c] = result[c, rows] - sum(part[3 * k + c] * guide[k, rows] for k in range(3))
     return change
 
 
 def _slopes(guide: np.ndarray, result: np.ndarray, radius: int, epsilon: float) -> np.ndarray:
-    """The matrices A of all windows, float32 (h, w, 3, 3)."""
-    mean_guide, mean_result = mean_over_windows(guide, radius), mean_over_windows(result, radius)
+    """The matrices A of all windows, float32 (3, 3, h, w), of two pictures (3, h, w).
 
-    def covariance(values: np.ndarray, mean: np.ndarray) -> np.ndarray:
-        products = mean_over_windows(guide[..., :, None] * values[..., None, :], radius)
-        return products - mean_guide[..., :, None] * mean[..., None, :]
+    (covariance of the guide + EPSILON) is symmetric and positive definite: L D L^T, for all windows at once.
+    """
+    pairs = [(i, j) for i in range(3) for j in range(i + 1)]
+    products = [guide[i] * guide[j] for i, j in pairs] + [guide[i] * result[c] for i in range(3) for c in range(3)]
+    means = _means(np.stack([*guide, *result, *products]), radius)
+    mean_guide, mean_result = means[:3], means[3:6]
+    a = {(i, j): means[6 + n] - mean_guide[i] * mean_guide[j] for n, (i, j) in enumerate(pairs)}
+    b = [means[12 + 3 * i : 15 + 3 * i] - mean_guide[i] * mean_result for i in range(3)]
+    flat = np.float32(epsilon)
+    d0 = a[0, 0] + flat
+    l10, l20 = a[1, 0] / d0, a[2, 0] / d0
+    d1 = a[1, 1] + flat - l10 * a[1, 0]
+    rest = a[2, 1] - l20 * a[1, 0]
+    l21 = rest / d1
+    d2 = a[2, 2] + flat - l20 * a[2, 0] - l21 * rest
+    y1 = b[1] - l10 * b[0]
+    x2 = (b[2] - l20 * b[0] - l21 * y1) / d2
+    x1 = y1 / d1 - l21 * x2
+    x0 = b[0] / d0 - l10 * x1 - l20 * x2
+    return np.stack([x0, x1, x2])
 
-    flat = np.float32(epsilon) * np.eye(3, dtype=np.float32)
-    return np.linalg.solve(covariance(guide, mean_guide) + flat, covariance(result, mean_result))
+
+def _means(planes: np.ndarray, radius: int) -> np.ndarray:
+    """`mean_over_windows` of planes (n, h, w), whose rows lie side by side: several times as fast on many planes."""
+    for axis in (1, 2):
+        size = planes.shape[axis]
+        wide = np.pad(planes, [(radius, radius) if axis == number else (0, 0) for number in range(3)], "edge")
+        total = wide[:, :size].copy() if axis == 1 else wide[:, :, :size].copy()
+        for i in range(1, 2 * radius + 1):
+            total += wide[:, i : i + size] if axis == 1 else wide[:, :, i : i + size]
+        total /= np.float32(2 * radius + 1)
+        planes = total
+    return planes
 
 
 def mean_over_windows(values: np.ndarray, radius: int) -> np.ndarray:

@@ -156,18 +156,21 @@ def _by_strips(
 def _changer(grid: _Grid) -> Callable[[np.ndarray, int], np.ndarray]:
     """A function of lines, uint8 (rows, 3, width), and of the place of the first, that returns them changed."""
     width = len(grid.left)
-    here, upper, between, step = np.empty((4, 4, 3, width), np.float32)
+    here, between, step = np.empty((3, 4, 3, width), np.float32)
+    wide: dict[int, np.ndarray] = {}  # The last two rows of the grid that were used: one of them is used again.
     colours, total = np.empty((2, 3, width), np.float32)
     slopes, offset = here[:3], here[3]
     slope = np.float32(len(grid.planes) / len(grid.above))
 
     def begin(row: int) -> None:
         """Bring `here` to a row, from the first of those that lie between the same two rows of the grid."""
-        np.copyto(upper, grid.widened(int(grid.above[row])))
-        np.subtract(grid.widened(int(grid.below[row])), upper, out=between)
+        rows = int(grid.above[row]), int(grid.below[row])
+        found = {place: wide[place] if place in wide else grid.widened(place) for place in rows}
+        wide.clear()
+        wide.update(found)
+        np.subtract(wide[rows[1]], wide[rows[0]], out=between)
         np.multiply(between, slope, out=step)
         first = int(np.searchsorted(grid.above, grid.above[row]))
-        np.copyto(here, upper)
         for later in range(first, row + 1):
             follow(later, later == first)
 
@@ -175,7 +178,7 @@ def _changer(grid: _Grid) -> Callable[[np.ndarray, int], np.ndarray]:
         """Bring `here` from one row to the next."""
         if fresh or grid.down[row - 1] == 0.0:  # Above the middle of the first row of the grid nothing changes.
             np.multiply(between, grid.down[row], out=here)
-            np.add(here, upper, out=here)
+            np.add(here, wide[int(grid.above[row])], out=here)
         else:
             np.add(here, step, out=here)
 
@@ -190,8 +193,7 @@ def _changer(grid: _Grid) -> Callable[[np.ndarray, int], np.ndarray]:
             np.copyto(colours, line)
             np.einsum("kcx,kx->cx", slopes, colours, out=total)  # In one pass, where products and sums take six.
             np.add(total, offset, out=total)
-            np.minimum(total, 255.0, out=total)
-            np.maximum(total, 0.0, out=total)
+            np.clip(total, 0.0, 255.0, out=total)
             changed[index] = total
         return changed
 
