@@ -16,7 +16,7 @@ import numpy as np
 from PIL import Image
 
 STRIP = 64
-"""Least rows of a strip, but for the last; it does not change the result."""
+"""Least rows of a strip; the last may have fewer. It does not change the result."""
 MOST_THREADS = 4
 """More wait for each other: what lies between two calls of numpy, one thread alone can run."""
 _LINES = "RGB;L"
