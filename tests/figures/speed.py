@@ -96,14 +96,18 @@ def process(checkout: Path, words: Sequence[str | Path]) -> tuple[Spent, str]:
     """Run Python with these words on the package of a checkout; what it took, and what it printed."""
     environment = {**os.environ, "PYTHONPATH": str(checkout)}
     environment.pop("PYTHONDONTWRITEBYTECODE", None)  # An installed package is compiled once.
-    with tempfile.TemporaryFile() as printed:
+    with tempfile.TemporaryFile() as printed, tempfile.TemporaryFile() as said:
         started = time.perf_counter()
-        child = subprocess.Popen([sys.executable, *map(str, words)], env=environment, cwd=checkout, stdout=printed)
+        child = subprocess.Popen(
+            [sys.executable, *map(str, words)], env=environment, cwd=checkout, stdout=printed, stderr=said
+        )
         _, status, used = os.wait4(child.pid, 0)
         wall = time.perf_counter() - started
         child.returncode = os.waitstatus_to_exitcode(status)
         if child.returncode:
-            raise UserError(f"python {' '.join(map(str, words[:3]))} failed in {checkout}; see above")
+            said.seek(0)
+            why = (said.read().decode().strip().splitlines() or ["it said nothing"])[-1]
+            raise UserError(f"python {' '.join(map(str, words[:3]))} failed in {checkout}: {why}")
         printed.seek(0)
         return Spent(wall, used.ru_utime + used.ru_stime, used.ru_maxrss * 1024 / 1e6), printed.read().decode()
 

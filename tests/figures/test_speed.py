@@ -26,5 +26,7 @@ def test_ratios_are_of_one_round() -> None:
 
 
 def test_a_command_that_fails_is_named() -> None:
-    with pytest.raises(UserError, match=r"python -m export\.edge none\.png failed"):
+    with pytest.raises(
+        UserError, match=r"python -m export\.edge none\.png failed in .*: error: photo none\.png does not exist"
+    ):
         process(ROOT, ["-m", "export.edge", "none.png", "out.png"])
