@@ -63,7 +63,16 @@ def choose_average(trained: TrainedRun, decay: float | None) -> TrainedRun:
 
 
 def published(trained: TrainedRun) -> NamedNetworks:
-    """The networks that the stage of the checkpoint publishes, by name."""
+    """The networks that the stage of the checkpoint publishes, by name.
+
+    Raises UserError for a checkpoint of a stage that trains no denoiser.
+    """
+    own = trained.config.stages[trained.index]
+    if own.learns_codec:
+        raise UserError(
+            f"the checkpoint is of stage {trained.index}, {own.stage}, which trains no denoiser; go on training with "
+            "--resume"
+        )
     return trained.stage.publish(trained.state, lambda: _training_pairs(trained))
 
 
