@@ -18,6 +18,11 @@ from torch_ref.codec import Transform
 
 MOST = {"factor": 32, "channels": 64, "patch": 8, "width": 1024, "blocks": 16}
 """Largest values of the settings."""
+LEAST = {"channels": 3}
+"""Smallest values, where that is not 1."""
+
+COLOURS, BOUND = 3, 3.0
+"""Channels of a state that start as mean colours, and the largest absolute value of any."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +39,7 @@ class Settings:
     def of(settings: Mapping[str, Any]) -> Settings:
         """Raises UserError for a setting that is missing, or that makes no network."""
         found = {name: settings.get(name) for name in MOST}
-        fine = all(type(value) is int and 1 <= value <= MOST[name] for name, value in found.items())
+        fine = all(type(value) is int and LEAST.get(name, 1) <= value <= MOST[name] for name, value in found.items())
         if not fine or not math.log2(found["factor"] / found["patch"]).is_integer() or found["factor"] < found["patch"]:  # type: ignore[operator]
             raise UserError(f"config.codec {found} makes no network; bundle the run again")
         return Settings(**found)  # type: ignore[arg-type]
@@ -58,11 +63,14 @@ class Block(nn.Module):
 
 
 class Encoder(nn.Module):
-    """(batch, 3, height, width) in [-1, 1] to states in [-1, 1], (batch, channels, height / factor, width / factor)."""
+    """(batch, 3, height, width) in [-1, 1] to states, (batch, channels, height / factor, width / factor).
+
+    Their values are in [-BOUND, BOUND]; mean colours are added to the first three channels.
+    """
 
     def __init__(self, settings: Settings) -> None:
         super().__init__()
-        widths, self.patch = settings.widths, settings.patch
+        widths, self.patch, self.factor = settings.widths, settings.patch, settings.factor
         self.stem = conv3x3(3 * settings.patch**2, widths[0])
         self.levels = nn.ModuleList(nn.ModuleList(Block(width) for _ in range(settings.blocks)) for width in widths)
         self.down = nn.ModuleList(conv3x3(*pair, stride=2) for pair in itertools.pairwise(widths))
@@ -75,19 +83,22 @@ class Encoder(nn.Module):
             x = self.down[i - 1](x) if i else x
             for block in blocks:  # type: ignore[attr-defined]
                 x = block(x)
-        return torch.tanh(self.last(x))
+        x = self.last(x)
+        colours = F.avg_pool2d(picture, self.factor)
+        colours = F.pad(colours, (0, 0, 0, 0, 0, x.shape[1] - COLOURS))
+        return BOUND * torch.tanh((x + colours) / BOUND)
 
 
 class Decoder(nn.Module):
-    """The way back, not clamped."""
+    """The way back, not clamped; the first three channels of the state, enlarged, are added."""
 
     def __init__(self, settings: Settings) -> None:
         super().__init__()
-        widths, self.patch = settings.widths[::-1], settings.patch
+        widths, self.patch, self.factor = settings.widths[::-1], settings.patch, settings.factor
         self.stem = conv3x3(settings.channels, widths[0])
         self.levels = nn.ModuleList(nn.ModuleList(Block(width) for _ in range(settings.blocks)) for width in widths)
         self.up = nn.ModuleList(nn.Conv2d(*pair, 1) for pair in itertools.pairwise(widths))
-        self.last = conv3x3(widths[-1], 3 * settings.patch**2)
+        self.last = conv3x3(widths[-1], COLOURS * settings.patch**2)
 
     def forward(self, state: Tensor) -> Tensor:
         """The pictures of states."""
@@ -96,7 +107,8 @@ class Decoder(nn.Module):
             x = F.interpolate(self.up[i - 1](x), scale_factor=2.0, mode="nearest") if i else x
             for block in blocks:  # type: ignore[attr-defined]
                 x = block(x)
-        return F.pixel_shuffle(self.last(F.relu(x)), self.patch)
+        colours = F.interpolate(state[:, :COLOURS], scale_factor=float(self.factor), mode="bilinear")
+        return F.pixel_shuffle(self.last(F.relu(x)), self.patch) + colours
 
 
 class Statistics(nn.Module):

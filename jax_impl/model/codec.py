@@ -136,14 +136,14 @@ def _codec_of(config: CodecConfig) -> Codec:
     mean, std = (np.asarray(row, np.float32)[None, None, None, :] for row in (config.mean, config.std))
 
     def encode(picture: jax.Array) -> jax.Array:
-        state = (codec.encode(picture[..., :3]) - mean) / std
+        state = (codec.encode(picture[..., :3]) - mean.astype(picture.dtype)) / std.astype(picture.dtype)
         if picture.shape[-1] == 3:
             return state
         batch, height, width, _ = picture.shape
         blocks = picture[..., 3:].reshape(batch, height // factor, factor, width // factor, factor, -1)
         return jnp.concatenate([state, blocks.mean(axis=(2, 4))], axis=-1)
 
-    return Codec(encode, lambda state: codec.decode(state * std + mean))
+    return Codec(encode, lambda state: codec.decode(state * std.astype(state.dtype) + mean.astype(state.dtype)))
 
 
 _kept = functools.cache(_codec_of)

@@ -1,10 +1,15 @@
-"""The codec `latent`: a small convolutional autoencoder without norms (after Rombach et al. 2022)."""
+"""The codec `latent`: a small convolutional autoencoder without norms (after Rombach et al. 2022).
+
+It starts as the mean colours of blocks, enlarged bilinearly, and learns what these lack: so it is of use after minutes.
+"""
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import dataclass
 
+import jax
 import jax.numpy as jnp
 from flax import nnx
 
@@ -12,9 +17,12 @@ from jax_impl.config.checks import require
 from jax_impl.model.blocks import conv1x1, conv3x3, depth_to_space, space_to_depth, upsample_nearest
 from jax_impl.model.codec import CODECS
 from jax_impl.model.learned_codec import LearnedCodecConfig
-from jax_impl.model.unfolding import output_conv
 from jax_impl.shapes import Array, Features, Float
-import itertools
+
+COLOURS = 3
+"""Channels of a state that start as mean colours."""
+BOUND = 3.0
+"""Largest absolute value of an encoded picture: BOUND · tanh(x / BOUND), which is nearly x for colours."""
 
 
 @dataclass(frozen=True)
@@ -24,7 +32,7 @@ class LatentCodecConfig(LearnedCodecConfig):
     codec: str = "latent"
     factor: int = 8
     channels: int = 8
-    """Channels of the state, 1 to 64."""
+    """Channels of the state, 3 to 64."""
     patch: int = 4
     """Side of the pixel blocks that the first layer folds into channels; factor is this times a power of two."""
     width: int = 32
@@ -37,9 +45,9 @@ class LatentCodecConfig(LearnedCodecConfig):
         halvings = math.log2(self.factor / self.patch) if self.factor >= 1 else -1.0
         rule = f"choose codec.patch ({self.patch}) times a power of two, up to 32"
         require(halvings >= 0 and halvings.is_integer() and self.factor <= 32, "codec.factor", self.factor, rule)
-        for name, most in (("channels", 64), ("width", 1024), ("blocks", 16)):
+        for name, least, most in (("channels", COLOURS, 64), ("width", 1, 1024), ("blocks", 1, 16)):
             value = getattr(self, name)
-            require(1 <= value <= most, f"codec.{name}", value, f"choose 1 to {most}")
+            require(least <= value <= most, f"codec.{name}", value, f"choose {least} to {most}")
         super().__post_init__()
 
     @property
@@ -71,28 +79,37 @@ class Block(nnx.Module):
 
 
 class Encoder(nnx.Module):
-    """Pictures to states in [-1, 1]: blocks of pixels folded, then residual blocks, the side halved between levels."""
+    """Pictures to states in [-BOUND, BOUND]: blocks of pixels folded, residual blocks, the side halved between levels.
+
+    The last convolution starts at zero, and the mean colours of the state's pixels are added to three of its channels.
+    """
 
     def __init__(self, config: LatentCodecConfig, rngs: nnx.Rngs) -> None:
         widths = config.widths
-        self.patch = config.patch
+        self.patch, self.factor = config.patch, config.factor
         self.stem = conv3x3(3 * config.patch**2, widths[0], rngs)
         self.levels = nnx.List(nnx.List(Block(width, rngs) for _ in range(config.blocks)) for width in widths)
         self.down = nnx.List(conv3x3(*pair, rngs, stride=2) for pair in itertools.pairwise(widths))
-        self.last = conv3x3(widths[-1], config.channels, rngs)
+        self.last = conv3x3(widths[-1], config.channels, rngs, zero=True)
 
-    def __call__(self, picture: Features) -> Float[Array, "batch rows columns states"]:
+    def __call__(self, picture: Float[Array, "batch height width rgb"]) -> Float[Array, "batch rows columns states"]:
         """(batch, height, width, 3) in [-1, 1] to (batch, height / factor, width / factor, channels)."""
         x = self.stem(space_to_depth(picture, self.patch))
         for i, blocks in enumerate(self.levels):
             x = self.down[i - 1](x) if i else x
             for block in blocks:
                 x = block(x)
-        return jnp.tanh(self.last(x))
+        x, (batch, height, width, colours) = self.last(x), picture.shape
+        blocks = picture.reshape(batch, height // self.factor, self.factor, width // self.factor, self.factor, colours)
+        more = [(0, 0)] * 3 + [(0, x.shape[-1] - colours)]
+        return BOUND * jnp.tanh((x + jnp.pad(blocks.mean(axis=(2, 4)), more)) / BOUND)
 
 
 class Decoder(nnx.Module):
-    """States to pictures: the encoder backwards, nearest neighbours between levels."""
+    """States to pictures: the encoder backwards, nearest neighbours between levels.
+
+    The last convolution starts at zero, and three channels of the state, enlarged, are added to its output.
+    """
 
     def __init__(self, config: LatentCodecConfig, rngs: nnx.Rngs) -> None:
         widths = config.widths[::-1]
@@ -100,13 +117,14 @@ class Decoder(nnx.Module):
         self.stem = conv3x3(config.channels, widths[0], rngs)
         self.levels = nnx.List(nnx.List(Block(width, rngs) for _ in range(config.blocks)) for width in widths)
         self.up = nnx.List(conv1x1(*pair, rngs) for pair in itertools.pairwise(widths))
-        self.last = output_conv((widths[-1], 3), config.patch, smooth=False, rngs=rngs, zero=False)
+        self.last = conv3x3(widths[-1], COLOURS * config.patch**2, rngs, zero=True)
 
-    def __call__(self, state: Features) -> Float[Array, "batch height width rgb"]:
+    def __call__(self, state: Float[Array, "batch rows columns states"]) -> Float[Array, "batch height width rgb"]:
         """(batch, rows, columns, channels) to (batch, rows · factor, columns · factor, 3), not clamped."""
         x = self.stem(state)
         for i, blocks in enumerate(self.levels):
             x = upsample_nearest(self.up[i - 1](x)) if i else x
             for block in blocks:
                 x = block(x)
-        return depth_to_space(self.last(nnx.relu(x)), self.patch)
+        details = depth_to_space(self.last(nnx.relu(x)), self.patch)
+        return details + jax.image.resize(state[..., :COLOURS], details.shape, "linear")

@@ -14,6 +14,7 @@ from export.edge.model.codec import CODEC
 from export.edge.model.layout import DENOISER
 from jax_impl.config.tree import Config
 from jax_impl.data.loader import LazyPairs, Pairs
+from jax_impl.diffusion.losses.hybrid import HybridConfig
 from jax_impl.diffusion.one_pass import OnePassConfig
 from jax_impl.model.codec import IdentityCodecConfig
 from jax_impl.model.learned_codec import (
@@ -29,10 +30,10 @@ from jax_impl.training.feed import open_feed
 from jax_impl.training.interfaces import Batch, Metrics, NamedNetworks, StepFunction
 from jax_impl.training.stages.autoencoder_config import AutoencoderStageConfig
 from jax_impl.training.stages.realism import BETAS, RealismStage, RealismState
-from jax_impl.training.stages.registry import DenoisingStageConfig
+from jax_impl.training.stages.realism_config import RealismStageConfig
 
 STATISTICS_BATCHES = 50
-"""Training batches over which the statistics of states are measured."""
+"""Most training batches over which the statistics of states are measured; each pair once where there are fewer."""
 LEAST_STD = 1e-3
 """Of a channel of the states: one that never changes is not blown up."""
 PLAIN_BETAS = (0.9, 0.999)
@@ -50,17 +51,18 @@ class AutoencoderStage:
     def __init__(self, own: AutoencoderStageConfig, config: Config) -> None:
         assert isinstance(config.codec, LearnedCodecConfig)
         self.config, self.codec = config, config.codec
+        plain = RealismStageConfig(losses=own.losses, learning_rate=own.learning_rate, ema_decay=own.ema_decay)
         itself = replace(
             config,
             model=ReconstructionConfig(codec=self.codec),
             codec=IdentityCodecConfig(),
             diffusion=OnePassConfig(clamp=None),
-            losses=own.losses,
+            losses=(HybridConfig(),),
             optim=replace(config.optim, accumulate=1),
             train=replace(config.train, sample_steps=1),
-            stages=(DenoisingStageConfig(),),
+            stages=(plain,),
         )
-        self._plain = RealismStage(own, itself, PLAIN_BETAS if own.adversary() is None else BETAS)
+        self._plain = RealismStage(plain, itself, PLAIN_BETAS if own.adversary() is None else BETAS)
 
     def init(self, before: NamedNetworks, key: jax.Array) -> RealismState:
         """Fresh weights."""
@@ -113,8 +115,10 @@ class AutoencoderStage:
             states = self.codec.apply(weights).encode(to_unit(both))
             return states.mean(axis=(0, 1, 2)), jnp.square(states).mean(axis=(0, 1, 2))
 
+        once = -(-len(pairs.names) // self.config.train.batch_size)
         with open_feed(pairs, self.config) as feed:
-            found = [jax.device_get(moments(weights, *feed.batch(n))) for n in range(STATISTICS_BATCHES)]
+            batches = range(min(once, STATISTICS_BATCHES))
+            found = [jax.device_get(moments(weights, *feed.batch(n))) for n in batches]
         mean, square = np.mean(np.asarray(found, np.float64), axis=0)
         std = np.sqrt(np.maximum(square - np.square(mean), LEAST_STD**2))
         return jnp.asarray(mean.astype(np.float32)), jnp.asarray(std.astype(np.float32))
