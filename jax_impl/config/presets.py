@@ -114,8 +114,8 @@ def latent() -> Config:
         start,
         data=replace(start.data, size=256),
         codec=LatentCodecConfig(),
-        # As many positions as `tiny` has at 256 pixels; without its layers from and to blocks of pixels.
-        model=UNetModelConfig(patch=1, width=64, multipliers=(1, 2)),
+        # As many positions as `tiny` has; its layers from and to blocks of pixels are thinner here.
+        model=UNetModelConfig(patch=2, width=64, multipliers=(1, 2)),
         # States have about mean 0 and standard deviation 1, and no sharp bounds.
         diffusion=replace(start.diffusion, clamp=None),
         train=replace(start.train, batch_size=8),

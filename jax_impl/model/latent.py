@@ -30,7 +30,7 @@ class LatentCodecConfig(LearnedCodecConfig):
     """A convolutional autoencoder with a bounded state, whose weights the stage autoencoder trains."""
 
     codec: str = "latent"
-    factor: int = 8
+    factor: int = 4
     channels: int = 8
     """Channels of the state, 3 to 64."""
     patch: int = 4

@@ -56,11 +56,11 @@ def test_the_statistics_travel_with_the_weights(folders: tuple[Path, Path]) -> N
     weights = read_bundle(run / "model.safetensors").networks["codec"]
     assert weights["statistics.std"].min() > 0 and (weights["statistics.std"] != 1).all()
     model = open_artifact(artifact)
-    assert set(model.codec.mean) == {0.0} and set(model.codec.std) == {1.0} and model.codec.factor == 8
+    assert set(model.codec.mean) == {0.0} and set(model.codec.std) == {1.0} and model.codec.factor == 4
     cond = to_float(render_pair(scene_seed("test", 1), 64)[0])[None]
     state = model.codec.encode(cond)
     # Mean colours, the first three channels of a hardly trained codec, by the statistics.
-    means = cond.reshape(1, 8, 8, 8, 8, 3).mean(axis=(2, 4))
+    means = cond.reshape(1, 16, 4, 16, 4, 3).mean(axis=(2, 4))
     wanted = (3 * np.tanh(means / 3) - weights["statistics.mean"][:3]) / weights["statistics.std"][:3]
     assert np.abs(state[..., :3] - wanted).mean() < 0.2
 
