@@ -58,7 +58,8 @@ def run(main: Callable[[], object]) -> NoReturn:
     Anything else is a mistake of ours and keeps its traceback.
     """
     if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")  # A file's name may be no text in the terminal's encoding.
+        # A file's name may be no text in the terminal's encoding; a log that is followed shows each line at once.
+        sys.stdout.reconfigure(errors="backslashreplace", line_buffering=True)
     try:
         main()
         sys.stdout.flush()

@@ -12,6 +12,7 @@ from tqdm import tqdm
 
 from export.edge.errors import UserError
 from export.edge.pictures.arrays import fit_square
+from export.edge.progress import Progress
 from jax_impl.config.data import DataConfig
 from jax_impl.data.bad_pairs import check_share, is_bad, replace_bad, replacing_bad
 from jax_impl.data.pairs import Pair, Pictures, where
@@ -53,6 +54,8 @@ class LazyPairs:
     """Whether an error that `read` raised at a position lies in what the pictures are: another pair may replace it."""
     max_bad_share: float = 0.0
     """Of the pairs, how many may be bad."""
+    threads: int = _THREADS
+    """How many may call `read` at the same time and gain by it."""
 
     @property
     def bytes(self) -> int:
@@ -79,6 +82,8 @@ def lazy_pairs(source: Source, config: DataConfig, split: Split) -> LazyPairs:
         "rendering" if source.rendered else "reading",
         is_bad=lambda i, error: split == "train" and not source.rendered and is_bad(pairs[i], error),
         max_bad_share=config.max_bad_share,
+        # Scenes are rendered in many short calls of numpy, and threads wait for each other between them.
+        threads=1 if source.rendered else _THREADS,
     )
 
 
@@ -114,7 +119,7 @@ def load(config: DataConfig, split: Split) -> Pairs:
 
 
 def decode(pairs: LazyPairs) -> Pairs:
-    """All of the pairs in memory, read on two threads.
+    """All of the pairs in memory, read on as many threads as help.
 
     Raises UserError where they would not fit, or too many cannot be used.
     """
@@ -140,10 +145,13 @@ def decode(pairs: LazyPairs) -> Pairs:
         return None
 
     quiet = count < _BAR_FROM or not sys.stderr.isatty()
-    with ThreadPoolExecutor(_THREADS) as pool:
+    lines = None if sys.stderr.isatty() else Progress(noun="pair")
+    with ThreadPoolExecutor(pairs.threads) as pool:
         try:
             placed = tqdm(pool.map(place, range(count)), pairs.verb, count, disable=quiet, unit="pair", leave=False)
             for i, error in enumerate(placed):
+                if lines is not None:
+                    lines.update(i + 1, count)
                 if error is not None:
                     bad[i] = error
                     check_share(names, bad, pairs.max_bad_share)

@@ -22,6 +22,7 @@ from export.edge.sampling.noise import start_noise
 from export.edge.translate import Options, translate
 from jax_impl.diffusion.sampling import AS_RECOMMENDED, SamplingOptions, make_sampler, resolve
 from jax_impl.evaluation.baselines import Draw, Translate, color_transfer, copy_input, mean_target, pixel_ridge
+from jax_impl.evaluation.bilateral import bilateral_grid
 from jax_impl.evaluation.held_out import HeldOut
 from jax_impl.evaluation.retrieval import retrieval, with_detail
 from jax_impl.model.network import Tree
@@ -153,6 +154,7 @@ def baselines(held_out: HeldOut) -> list[Method]:
             ("mean_target", "mean training target", each(mean_target(train))),
             ("color_transfer", "colour transfer (Reinhard)", each(color_transfer(train))),
             ("pixel_ridge", "ridge on colour and place", each(ridge)),
+            ("bilateral_grid", "colour changes by place and brightness", each(bilateral_grid(train))),
             *((name, title, with_detail(ridge, find, sigma, grey=grey)) for name, title, sigma, grey in DETAIL),
             ("retrieval", "target of the nearest training input", find),
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import select
 import subprocess
 import sys
 from collections.abc import Callable
@@ -72,6 +73,16 @@ def test_a_reader_that_goes_away_is_no_error() -> None:
     assert writer.stderr.read() == b""
     writer.stderr.close()
     assert writer.wait() == 0
+
+
+def test_a_log_shows_each_line_at_once() -> None:
+    code = "import sys; from export.edge.errors import run; run(lambda: (print('first'), sys.stdin.read()))"
+    with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as writer:
+        assert writer.stdout is not None
+        # The writer still waits for its input.
+        assert select.select([writer.stdout], [], [], 60.0)[0] and writer.stdout.readline() == b"first\n"
+        writer.communicate(b"")
+    assert writer.returncode == 0
 
 
 def test_a_message_cannot_drive_or_fill_a_terminal() -> None:

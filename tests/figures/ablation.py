@@ -34,6 +34,8 @@ FIGURES = {
     "sharpness": ("sharpness ratio", 2, 1.0),
 }
 """Title, digits and scale of each column."""
+KNOWN = {**FIGURES, "joint_swd": ("joint SWD × 10³", 1, 1.0)}
+"""The same of figures that other tables show too."""
 FILES = tuple(dict.fromkeys(row.needs for row in ROWS.values() if row.needs))
 """Flags that name files of weights."""
 RIVALS = ("copy_input", "mean_target", "color_transfer", "pixel_ridge")
@@ -215,7 +217,7 @@ def in_scenes(found: Mapping[str, Evaluations]) -> list[list[str]]:
 
 def spread(evaluations: Evaluations, method: str, figure: str) -> str:
     """Mean and range of a figure over trainings."""
-    _, digits, scale = FIGURES[figure]
+    _, digits, scale = KNOWN[figure]
     values = [scale * one["methods"][method]["metrics"][figure]["mean"] for one in evaluations]
     mean = f"{statistics.mean(values):.{digits}f}"
     return mean if len(values) == 1 else f"{mean} ({min(values):.{digits}f}–{max(values):.{digits}f})"
@@ -223,7 +225,7 @@ def spread(evaluations: Evaluations, method: str, figure: str) -> str:
 
 def surely(evaluations: Evaluations, figure: str) -> str:
     """How far a row is from the first, and how often that is beyond the interval over pictures."""
-    _, digits, scale = FIGURES[figure]
+    _, digits, scale = KNOWN[figure]
     apart = [one["against"]["baseline_run"][figure] for one in evaluations if "baseline_run" in one["against"]]
     beyond = sum(one["low"] > 0 or one["high"] < 0 for one in apart)
     return f"{scale * statistics.mean(one['mean'] for one in apart):+.{digits}f} ({beyond} of {len(apart)})"

@@ -27,8 +27,8 @@ def test_a_run_beside_another_with_draws_and_steps(
     report = json.loads((tmp_path / "e/evaluation.json").read_text())
     methods = report["methods"]
     assert list(methods) == [
-        "model", "baseline_run", "copy_input", "mean_target", "color_transfer", "pixel_ridge", "ridge_grey_2",
-        "ridge_grey_4", "ridge_colour_8", "retrieval",
+        "model", "baseline_run", "copy_input", "mean_target", "color_transfer", "pixel_ridge", "bilateral_grid",
+        "ridge_grey_2", "ridge_grey_4", "ridge_colour_8", "retrieval",
     ]  # fmt: skip
     assert len(report["verdict"]) == 2 and report["verdict"][0] in (tmp_path / "e/evaluation.md").read_text()
     assert (methods["model"]["steps"], methods["baseline_run"]["steps"]) == (2, 4)

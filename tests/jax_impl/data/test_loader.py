@@ -1,5 +1,6 @@
 """Decoded pairs and the order in which batches take them."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from export.edge import progress
 from export.edge.errors import UserError
 from export.edge.pictures.arrays import fit_square
 from export.edge.pictures.files import open_picture, save_picture
@@ -94,6 +96,18 @@ def test_more_than_memory_allows_is_refused_before_reading(tmp_path: Path, monke
     monkeypatch.setattr(loader, "MAX_PAIRS_BYTES", 10_000)
     with pytest.raises(UserError, match=r"need .* GiB .* smaller data.size or fewer pairs"):
         load(config(pairs_on_disk(tmp_path, 8)), "train")
+
+
+def test_without_a_terminal_one_line_says_how_long_the_pairs_will_take(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(progress, "SURE", 0.0)
+    load(DataConfig(size=16, synthetic_pairs=4), "train")
+    assert not capsys.readouterr().err
+    monkeypatch.setattr(progress, "LONG", 0.0)
+    load(DataConfig(size=16, synthetic_pairs=4), "train")
+    (line,) = capsys.readouterr().err.splitlines()
+    assert re.fullmatch(r"pair \d/4, \d+ ms/pair, 0:00 left", line)
 
 
 def test_reading_data_needs_neither_jax_nor_torch_nor_tensorflow() -> None:

@@ -85,6 +85,6 @@ def test_without_training_pairs_only_the_copy_remains(held_out: HeldOut) -> None
     alone = HeldOut(**{**vars(held_out), "train": None})
     assert [m.name for m in baselines(alone)] == ["copy_input"]
     assert [m.name for m in baselines(held_out)] == [
-        "copy_input", "mean_target", "color_transfer", "pixel_ridge", "ridge_grey_2", "ridge_grey_4", "ridge_colour_8",
-        "retrieval",
+        "copy_input", "mean_target", "color_transfer", "pixel_ridge", "bilateral_grid", "ridge_grey_2", "ridge_grey_4",
+        "ridge_colour_8", "retrieval",
     ]  # fmt: skip
