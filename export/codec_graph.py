@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from export.denoiser_graph import completed, trace
 from export.edge.errors import UserError
-from export.edge.model import artifact
+from export.edge.model import artifact, sealed
 from export.edge.model.codec import DECODE, ENCODE, FORMAT, IDENTITY, SIDES, of_settings
 from export.edge.model.layout import model_file
 from export.edge.model.variants import REFERENCE, Variant
@@ -40,7 +40,7 @@ def build(bundle: Bundle) -> dict[str, onnx.ModelProto]:
         "codec": codec.to_json(),
         "weights_digest": bundle.weights_digest,
         "plugins": json.dumps(bundle.plugins),
-        "file_digest": artifact.UNSEALED,
+        "file_digest": sealed.UNSEALED,
     }
     picture = torch.zeros(2, 3, 2 * factor, 3 * factor)
     graphs = {}

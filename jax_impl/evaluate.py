@@ -11,13 +11,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
+from export.edge.choices import Spacing
 from export.edge.disk.files import check_output_folder, write_json, write_text
 from export.edge.errors import UserError, run
 from export.edge.model.artifact import open_artifact
 from export.edge.model.layout import DENOISER
 from export.edge.pictures.arrays import Fit
 from export.edge.pictures.files import save_picture
-from export.edge.sampling.spacing import Spacing
 from jax_impl.config.command import parse
 from jax_impl.config.data import DataConfig, DirectionConfig, PlaceConfig, SceneConfig, TfdsConfig, part_of
 from jax_impl.data.splits import Split
