@@ -52,7 +52,8 @@ class InLatentsState:
 class InLatents:
     """Any `Stage`, in the states of a codec that an earlier stage or bundle has trained.
 
-    The stage inside is made for settings whose codec has its weights, so it knows of no codec that is learned.
+    The stage inside is made for settings whose codec has its weights, so it knows of no codec that is learned. What a
+    `GaugedStage` adds to the log is left out.
     """
 
     def __init__(self, own: StageConfig, config: Config, codec: LearnedCodecConfig) -> None:

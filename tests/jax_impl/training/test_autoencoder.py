@@ -14,7 +14,7 @@ import pytest
 from export.edge.errors import UserError
 from export.edge.model.codec import CODEC
 from export.edge.model.layout import BUNDLE
-from jax_impl import sample
+from jax_impl import bundle, sample
 from jax_impl.config.tree import Config
 from jax_impl.data.loader import Pairs
 from jax_impl.diffusion.losses.adversarial import AdversarialConfig
@@ -73,7 +73,13 @@ def test_the_codec_is_trained_measured_and_kept(unbroken: Path, config: Config, 
 # The stage that trains the codec is that of `realism` inside, whose resuming has a test.
 @pytest.mark.parametrize("batch", [pytest.param(2, marks=pytest.mark.slow), 5])
 def test_a_killed_run_resumes_to_the_bit(
-    batch: int, config: Config, pairs: tuple[Pairs, Pairs], unbroken: Path, tmp_path: Path, stop_at: StopAt
+    batch: int,
+    config: Config,
+    pairs: tuple[Pairs, Pairs],
+    unbroken: Path,
+    tmp_path: Path,
+    stop_at: StopAt,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     """Stopped in the first stage, and in the second."""
     with stop_at(batch):
@@ -82,6 +88,7 @@ def test_a_killed_run_resumes_to_the_bit(
     assert stopped.index == (0 if batch == 2 else 1)
     if stopped.index == 0:
         assert not (tmp_path / "run" / BUNDLE).exists()
+        assert "is not written yet: the stage autoencoder trains no denoiser" in "".join(capsys.readouterr())
         with pytest.raises(UserError, match="the checkpoint is of stage 0, autoencoder, which trains no denoiser"):
             sample.main(["--run", str(tmp_path / "run"), "--input", __file__, "--output", str(tmp_path / "o.png")])
     assert train(config, tmp_path / "run", *pairs, resume=True) == 0
@@ -98,6 +105,17 @@ def test_a_run_and_its_bundle_are_the_same_model(unbroken: Path, config: Config)
     states = [codec_of(each.config.codec).encode(cond) for each in (problem, trained.problem)]
     np.testing.assert_array_equal(*states)
     assert not problem.others and flatten(params).keys() == read_bundle(unbroken / BUNDLE).weights.keys()
+
+
+def test_a_bundle_may_have_another_average(unbroken: Path, tmp_path: Path) -> None:
+    words, path = ["--run", str(unbroken), "--output", str(tmp_path / "other.safetensors")], tmp_path / "o.safetensors"
+    bundle.main([*words, "--ema-decay", "0.2"])
+    chosen, usual = (read_bundle(file).networks for file in (tmp_path / "other.safetensors", unbroken / BUNDLE))
+    assert any((chosen["denoiser"][name] != leaf).any() for name, leaf in usual["denoiser"].items())
+    assert all((chosen[CODEC][name] == leaf).all() for name, leaf in usual[CODEC].items())
+    with pytest.raises(UserError, match=r"--optimizer goes with .* not with that of denoising in a codec's states"):
+        bundle.main([*words, "--optimizer", str(path)])
+    assert not path.exists()
 
 
 def test_training_goes_on_with_the_codec_of_a_bundle(
