@@ -5,10 +5,9 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from export.edge.choices import SAMPLERS, SPACINGS
 from export.edge.command import Parser
 from export.edge.model.variants import REFERENCE, VARIANTS
-from export.edge.sampling.spacing import SPACINGS
-from export.edge.sampling.table import SAMPLERS
 from export.model_card import NOT_STATED
 
 

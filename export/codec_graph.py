@@ -12,11 +12,12 @@ from torch import Tensor, nn
 
 from export.denoiser_graph import completed, trace
 from export.edge.errors import UserError
-from export.edge.model import artifact
+from export.edge.model import artifact, sealed
 from export.edge.model.codec import DECODE, ENCODE, FORMAT, IDENTITY, SIDES, of_settings
 from export.edge.model.layout import model_file
 from export.edge.model.variants import REFERENCE, Variant
-from torch_ref.codec import Side, codec_of, transform_of
+from torch_ref.codec import Side
+from torch_ref.codec_weights import codec_in, transform_in
 from torch_ref.weights import Bundle
 
 FORMAT_VERSION = "1"
@@ -32,14 +33,14 @@ def build(bundle: Bundle) -> dict[str, onnx.ModelProto]:
     codec = of_settings(bundle.config.get("codec", {}))
     if codec.name == IDENTITY:
         return {}
-    found, factor = transform_of(bundle.config, bundle.plugins), codec.factor
+    found, factor = transform_in(bundle), codec.factor
     facts = {
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
         "codec": codec.to_json(),
         "weights_digest": bundle.weights_digest,
         "plugins": json.dumps(bundle.plugins),
-        "file_digest": artifact.UNSEALED,
+        "file_digest": sealed.UNSEALED,
     }
     picture = torch.zeros(2, 3, 2 * factor, 3 * factor)
     graphs = {}
@@ -75,7 +76,7 @@ def difference(bundle: Bundle, folder: Path) -> float:
     """
     files = {name: model_file(folder, network=name) for name in SIDES}
     codec = artifact.open_codec(of_settings(bundle.config["codec"]), files, bundle.weights_digest)
-    wanted = codec_of(bundle.config, bundle.plugins)
+    wanted = codec_in(bundle)
     shape = (3, 2 * codec.factor, 5 * codec.factor, 3)
     picture = np.random.default_rng(0).uniform(-1.0, 1.0, shape).astype(np.float32)
     with torch.inference_mode():

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from export.edge.errors import UserError
-from export.edge.model import artifact
+from export.edge.model import artifact, sealed
 from export.edge.model.codec import STATE, of_settings
 from export.edge.model.metadata import FORMAT, FORMAT_VERSION, LATER_KEYS, LIKENESS, VALUE_RANGE
 from export.edge.model.words import NO_WORDS, Words
@@ -90,7 +90,7 @@ def metadata(bundle: Bundle) -> dict[str, str]:
             "config": json.dumps(model),
             "plugins": json.dumps(bundle.plugins),
             **({} if bundle.likeness is None else {LIKENESS: bundle.likeness.to_json()}),
-            "file_digest": artifact.UNSEALED,
+            "file_digest": sealed.UNSEALED,
         }
     except (KeyError, TypeError) as error:
         raise UserError(f"the config of the bundle lacks {error}; bundle the run again") from error

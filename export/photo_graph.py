@@ -13,7 +13,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from export.edge.model import artifact
+from export.edge.model import sealed
 from export.edge.model.codec import Codec, read_codec
 from export.edge.model.photo import FORMAT, FORMAT_VERSION, INPUTS, OUTPUTS, REALISM
 from export.edge.pictures.arrays import MOST_WORKING, working_sides
@@ -75,7 +75,7 @@ def build(sampler: onnx.ModelProto, *, half: bool = False) -> onnx.ModelProto:
     facts = {"format": FORMAT, "format_version": FORMAT_VERSION, "reduction": REDUCTION, "detail": "transfer"}
     model.doc_string = DESCRIPTION
     del held["output_range"]
-    helper.set_model_props(model, held | facts | {"file_digest": artifact.UNSEALED})
+    helper.set_model_props(model, held | facts | {"file_digest": sealed.UNSEALED})
     onnx.checker.check_model(model, full_check=True)
     return model
 

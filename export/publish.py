@@ -12,7 +12,7 @@ import onnxruntime
 
 from export import photo_graph, precision, sampler_graph, unrolled_graph
 from export.edge.errors import UserError
-from export.edge.model import artifact
+from export.edge.model import sealed
 from export.edge.model.artifact import open_artifact
 from export.edge.model.layout import DENOISER, SAMPLER, UNROLLED, model_file, networks, photo_file, variants
 from export.edge.model.photo import PhotoGraph, open_photo_graph
@@ -157,7 +157,7 @@ def sampler_difference(folder: Path, picture: np.ndarray, file: str = SAMPLER) -
     `picture`: uint8 (height, width, 3). Raises UserError where the two do not belong together.
     """
     model = open_artifact(folder / VARIANTS[REFERENCE].file)
-    data = artifact.read_sealed(folder / file)
+    data = sealed.read_sealed(folder / file)
     session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
     held = session.get_modelmeta().custom_metadata_map
     if held.get("format") != sampler_graph.FORMAT or held.get("weights_digest") != model.weights_digest:
@@ -179,4 +179,4 @@ def sampler_difference(folder: Path, picture: np.ndarray, file: str = SAMPLER) -
 def write(path: Path, model: onnx.ModelProto) -> None:
     """Write a graph with its digest."""
     path.write_bytes(model.SerializeToString(deterministic=True))
-    artifact.seal(path)
+    sealed.seal(path)

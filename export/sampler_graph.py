@@ -24,7 +24,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from export.edge.errors import UserError
-from export.edge.model import artifact
+from export.edge.model import sealed
 from export.edge.model.codec import DECODE, ENCODE, IDENTITY, PICTURE, STATE, Codec, read_codec
 from export.edge.model.layout import DENOISER
 from export.edge.model.words import WORDS
@@ -163,7 +163,7 @@ def _metadata(plan: Plan, held: Mapping[str, str]) -> dict[str, str]:
         **({} if plan.mean_t is None else {"mean_timesteps": json.dumps(plan.mean_t.tolist())}),
         "codec": held.get("codec", Codec().to_json()),
         "output_range": OUTPUT_RANGE,
-        "file_digest": artifact.UNSEALED,
+        "file_digest": sealed.UNSEALED,
     }
 
 

@@ -12,8 +12,9 @@ import numpy as np
 
 from export.edge.disk.reading import read_bytes
 from export.edge.errors import UserError
-from export.edge.model.artifact import MOST_MODEL_BYTES, Artifact, open_artifact, open_network, seal
+from export.edge.model.artifact import Artifact, open_artifact, open_network
 from export.edge.model.layout import ours, variants
+from export.edge.model.sealed import MOST_MODEL_BYTES, seal
 from export.edge.sampling.tables import write_tables
 from export.scoring import draw
 

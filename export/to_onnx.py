@@ -20,7 +20,7 @@ from export.edge import plugins
 from export.edge.disk.files import atomic_file, check_output_folder, write_text
 from export.edge.disk.sums import check_sums
 from export.edge.errors import UserError, run
-from export.edge.model import artifact
+from export.edge.model import sealed
 from export.edge.model.artifact import open_artifact
 from export.edge.model.codec import SIDES
 from export.edge.model.layout import BUNDLE, DENOISER, FOLDER, SAMPLER, UNROLLED, model_file, write_networks
@@ -52,7 +52,7 @@ def export(
     model = build_graph(bundle, words)
     with _folders(output, path.parent), atomic_file(path) as temporary:
         temporary.write_bytes(model.SerializeToString(deterministic=True))
-        artifact.seal(temporary)
+        sealed.seal(temporary)
         difference = compare(bundle, temporary)
         if not difference <= BAR:
             raise UserError(

@@ -66,7 +66,7 @@ def _solved(matrix: dict[tuple[int, int], Value], right: list[Value]) -> list[Va
 
 
 def applied(change: Value, small: Sides, photo: Value, sides: Sides) -> Value:
-    """`export.edge.detail.apply`: the photo, uint8 (height, width, 3), in its new colours, by strips of rows.
+    """`export.edge.recolour.apply`: the photo, uint8 (height, width, 3), in its new colours, by strips of rows.
 
     change: as `change_of_colour` gives it, for a picture of the sides `small`.
     """

@@ -16,7 +16,7 @@ import onnx
 from onnx import helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
-from export.edge.model import artifact
+from export.edge.model import sealed
 from export.graph_nodes import renamed
 
 DESCRIPTION = (
@@ -57,7 +57,7 @@ def build(sampler: onnx.ModelProto) -> onnx.ModelProto:
     )
     made.doc_string = DESCRIPTION
     held = {entry.key: entry.value for entry in sampler.metadata_props}
-    helper.set_model_props(made, held | {"file_digest": artifact.UNSEALED})
+    helper.set_model_props(made, held | {"file_digest": sealed.UNSEALED})
     onnx.checker.check_model(made, full_check=True)
     return made
 

@@ -16,7 +16,7 @@ from export.edge.command import Parser
 from export.edge.disk.names import partners
 from export.edge.disk.sums import check_sums
 from export.edge.errors import UserError, run
-from export.edge.model.artifact import Artifact, open_artifact, open_network, read_sealed
+from export.edge.model.artifact import Artifact, open_artifact, open_network
 from export.edge.model.codec import SIDES
 from export.edge.model.layout import (
     DENOISER,
@@ -30,6 +30,7 @@ from export.edge.model.layout import (
     photo_file,
     variants,
 )
+from export.edge.model.sealed import read_sealed
 from export.folder import GOLDEN_BAR, check_golden
 from export.ort_format import ort_difference
 from export.probes import listed, opened, paint_photos, probe_pictures

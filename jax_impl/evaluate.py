@@ -11,13 +11,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
+from export.edge.choices import Spacing
 from export.edge.disk.files import check_output_folder, write_json, write_text
 from export.edge.errors import UserError, run
 from export.edge.model.artifact import open_artifact
 from export.edge.model.layout import DENOISER
 from export.edge.pictures.arrays import Fit
 from export.edge.pictures.files import save_picture
-from export.edge.sampling.spacing import Spacing
 from jax_impl.config.command import parse
 from jax_impl.config.data import DataConfig, DirectionConfig, PlaceConfig, SceneConfig, TfdsConfig, part_of
 from jax_impl.data.splits import Split
@@ -26,10 +26,11 @@ from jax_impl.diffusion.sampling import SamplingOptions, resolve
 from jax_impl.evaluation.frechet import open_inception
 from jax_impl.evaluation.frontier import Curve, plot
 from jax_impl.evaluation.held_out import HeldOut, open_held_out
-from jax_impl.evaluation.methods import Method, baselines, of_artifact, of_pictures, of_run
+from jax_impl.evaluation.methods import Method, baselines, of_artifact, of_codec, of_pictures, of_run
 from jax_impl.evaluation.perceptual import clip_metric, lpips_metric
-from jax_impl.evaluation.report import RIVAL, baselines_of, contact_sheet, report_json, to_markdown
+from jax_impl.evaluation.report import CEILING, RIVAL, baselines_of, contact_sheet, report_json, to_markdown
 from jax_impl.evaluation.scoring import METRICS, make_judge, score
+from jax_impl.model.codec import Codec
 from jax_impl.runs.bundles import digest_of_weights
 from jax_impl.runs.folder import open_run, trained_names
 from jax_impl.runs.publishing import final_weights, published
@@ -124,6 +125,8 @@ def evaluate(args: EvaluateArgs) -> dict[str, Any]:
     methods = [model]
     if rival is not None:
         methods.append(rival)
+    if subject.codec is not None:
+        methods.append(of_codec(CEILING, subject.codec, held_out))
     judge = make_judge(held_out, metrics, features)
     scored = [score(judge, method, args.seed, args.seeds) for method in (*methods, *baselines(held_out))]
     settings = [("steps", steps, options(args, steps=steps)) for steps in args.steps_curve]
@@ -191,6 +194,8 @@ class Subject:
     """(pairs, how to sample) to a method."""
     facts: dict[str, object]
     """What to note about it in the report."""
+    codec: Codec | None = None
+    """Its codec, where that has learned what it does."""
 
 
 def open_subject(args: EvaluateArgs) -> Subject:
@@ -216,6 +221,7 @@ def open_subject(args: EvaluateArgs) -> Subject:
             data_config(args.data, trained.config.data.size, trained.config.data.fit),
             lambda _, how: of_run("model", "model", trained, networks[DENOISER], how),
             {"run": str(args.run), "run_step": int(trained.state.step), "weights_digest": digest},
+            trained.problem.codec if trained.config.codec.learned else None,
         )
     folder = cast(Path, args.pictures)
     return Subject(

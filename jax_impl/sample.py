@@ -10,13 +10,13 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+from export.edge.choices import Spacing
 from export.edge.disk.folders import Job, left_out, plan_jobs
 from export.edge.errors import UserError, run
 from export.edge.pictures.arrays import working_sides
 from export.edge.pictures.files import open_photo, picture_size, save_picture
 from export.edge.pictures.frames import check_frames, save_frames
 from export.edge.pictures.tags import Tags
-from export.edge.sampling.spacing import Spacing
 from jax_impl.config.command import parse
 from jax_impl.config.tree import Config
 from jax_impl.devices import memory_errors, start_devices

@@ -18,6 +18,7 @@ from dataclasses import replace
 from jax_impl.config.data import AugmentConfig
 from jax_impl.config.presets import PRESETS
 from jax_impl.config.tree import Config
+from jax_impl.model.latent import LatentCodecConfig
 from jax_impl.model.seed_unet import SeedModelConfig
 from jax_impl.model.unet import UNetModelConfig
 from tests.pages import module_of
@@ -51,6 +52,7 @@ def narrowed(preset: Callable[[], Config]) -> Callable[[], Config]:
 
     def make() -> Config:
         config = preset()
+        codec, learned = config.codec, isinstance(config.codec, LatentCodecConfig)
         model, plain = config.model, AugmentConfig(rotation=0.0, perspective=0.0, jitter_probability=0.0)
         if isinstance(model, UNetModelConfig):
             model = replace(
@@ -70,6 +72,7 @@ def narrowed(preset: Callable[[], Config]) -> Callable[[], Config]:
         return replace(
             config,
             model=model,
+            codec=replace(codec, channels=3, mean=(), std=(), width=4, blocks=1) if learned else codec,
             data=replace(config.data, size=16, repeats=1, synthetic_pairs=18, synthetic_val_pairs=2, augment=plain),
             train=replace(config.train, epochs=1, batch_size=2, sample_steps=1, sample_minutes=0.0),
             diffusion=replace(config.diffusion, sample_steps=min(2, config.diffusion.sample_steps)),

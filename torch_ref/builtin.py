@@ -1,10 +1,12 @@
-"""Our own networks, in NETWORKS by importing this."""
+"""Our own networks, in NETWORKS by importing this, and the codec with weights, in CODECS."""
 
 from __future__ import annotations
 
 from typing import Any
 
+from torch_ref import autoencoder
 from torch_ref.base import Denoiser
+from torch_ref.codec import CODECS
 from torch_ref.registry import NETWORKS, Network
 from torch_ref.seed_unet import SEED_MODULES, SeedUNet
 from torch_ref.unet import ResidualUNet, UNetSettings
@@ -21,3 +23,4 @@ NETWORKS.add(
     "unet",
     Network(_residual, ignored=frozenset({"compute_dtype", "remat", "remat_keeps"}), most={"blocks": 16}),
 )
+CODECS.add("latent", autoencoder.create)

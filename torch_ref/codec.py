@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from export.edge import plugins
 from export.edge.model.codec import IDENTITY, Codec, of_settings
@@ -26,6 +26,8 @@ class Transform:
     """Pictures (batch, 3, height, width) in [-1, 1] to (batch, channels, height / factor, width / factor)."""
     decode: Side
     """The way back."""
+    module: nn.Module | None = None
+    """What holds the weights of both, named as in JAX; None where there are none."""
 
 
 Create = Callable[[Mapping[str, Any]], Transform]
@@ -57,12 +59,14 @@ def transform_of(config: Mapping[str, Any], record: plugins.Record = ()) -> Tran
     return create(settings)
 
 
-def codec_of(config: Mapping[str, Any], record: plugins.Record = ()) -> Transform:
+def codec_of(config: Mapping[str, Any], record: plugins.Record = (), found: Transform | None = None) -> Transform:
     """The codec of a bundle's config, its statistics applied. Raises UserError as `transform_of` does.
 
+    `found`: what `transform_of` gives, with the weights of a codec that has some; by default these are torch's own.
     `encode` takes further channels, the coordinates of pixels, as well: they become the means of their blocks.
     """
-    found, codec = transform_of(config, record), of_settings(config.get("codec", {}))
+    found = transform_of(config, record) if found is None else found
+    codec = of_settings(config.get("codec", {}))
     if codec == Codec():
         return found
     mean, std = (torch.tensor(row)[:, None, None] for row in (codec.mean, codec.std))

@@ -17,9 +17,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from export.edge.choices import AnySampler, Prediction
 from export.edge.errors import UserError
 from export.edge.sampling.spacing import timesteps
-from export.edge.sampling.table import COLUMNS, AnySampler, Plan, Prediction, check_eta
+from export.edge.sampling.table import COLUMNS, Plan, check_eta
 
 Denoise = Callable[[Tensor, Tensor, Tensor], Tensor]
 """denoise(x_t, cond, t): two pictures (batch, 3, height, width), t int64 (batch,)."""

@@ -19,7 +19,7 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 from export.edge.errors import UserError
 from export.edge.model.codec import of_settings
 from torch_ref.base import Denoiser
-from torch_ref.codec import codec_of
+from torch_ref.codec import Transform, codec_of
 from torch_ref.diffusion import levels_at
 from torch_ref.losses import Losses, LossSample
 
@@ -70,6 +70,7 @@ class Trainer:
     steps_per_epoch: what the learning rate's epochs are counted in.
     autocast: torch.bfloat16 runs the network, not the loss, in mixed precision; None does not.
     compiler: backend of `torch.compile` for network and loss, such as "inductor"; None runs them eagerly.
+    codec: that of the config, which one with weights has to be given; None makes it.
     Raises UserError for a config that does not say how to train, and another autocast.
     """
 
@@ -82,11 +83,12 @@ class Trainer:
         steps_per_epoch: int,
         autocast: torch.dtype | None = None,
         compiler: str | None = None,
+        codec: Transform | None = None,
     ) -> None:
         if autocast not in (None, torch.bfloat16):
             raise UserError(f"autocast {autocast} would need its loss scaled; choose torch.bfloat16 or None")
         self.model = model.train()
-        self.recipe, self.losses, self.codec = Recipe.of(config), Losses(config), codec_of(config)
+        self.recipe, self.losses, self.codec = Recipe.of(config), Losses(config), codec or codec_of(config)
         self._sizes = of_settings(config.get("codec", {}))
         self.steps = 0
         """Steps taken."""

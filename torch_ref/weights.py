@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import reprlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -37,6 +37,7 @@ from export.edge.model.layout import DENOISER
 from export.edge.model.likeness import Likeness
 from export.edge.sampling.tables import MOST_TIMESTEPS, Tables
 from torch_ref import builtin  # noqa: F401  It registers our networks.
+from torch_ref.autoencoder import Statistics
 from torch_ref.base import Denoiser
 from torch_ref.blocks import GroupNorm
 from torch_ref.registry import MOST, NETWORKS, Network
@@ -59,6 +60,8 @@ LEAVES: Mapping[tuple[type[nn.Module], str], tuple[str, tuple[int, ...]]] = {
     (nn.BatchNorm2d, "bias"): ("bias", (0,)),
     (nn.BatchNorm2d, "running_mean"): ("mean", (0,)),
     (nn.BatchNorm2d, "running_var"): ("var", (0,)),
+    (Statistics, "mean"): ("mean", (0,)),
+    (Statistics, "std"): ("std", (0,)),
 }
 MOST_VALUES = 8
 """Of a setting that is a list, such as one for each level."""
@@ -91,7 +94,7 @@ class Bundle:
 
 
 @dataclass(frozen=True)
-class _Entry:
+class Entry:
     """One row of the bijection."""
 
     torch_name: str
@@ -129,7 +132,11 @@ def from_jax(tensors: Mapping[str, np.ndarray], config: Mapping[str, Any]) -> di
 
     Raises UserError for a parameter that is left over, missing or of a wrong shape.
     """
-    table = _table(config)
+    return from_entries(tensors, _table(config))
+
+
+def from_entries(tensors: Mapping[str, np.ndarray], table: Sequence[Entry]) -> dict[str, Tensor]:
+    """The same by any table, such as one of `entries_of`."""
     _check_names(tensors, {entry.jax_name for entry in table}, "weights")
     state: dict[str, Tensor] = {}
     for entry in table:
@@ -223,14 +230,19 @@ def save_bundle(
     return metadata["weights_digest"]
 
 
-def _table(config: Mapping[str, Any]) -> list[_Entry]:
+def _table(config: Mapping[str, Any]) -> list[Entry]:
     """Every parameter of the configured network, each with its two names and its layout."""
     with torch.device("meta"):  # Names and shapes alone: a config that asks for too much costs nothing here.
         model = build_model(config)
     return list(_entries(model, _network(config)))
 
 
-def _entries(model: Denoiser, network: Network) -> Iterator[_Entry]:
+def entries_of(module: nn.Module) -> list[Entry]:
+    """The table of a module that is called the same in JAX, such as a codec. Raises UserError for kinds it lacks."""
+    return list(_entries(module, Network(build_model)))
+
+
+def _entries(model: nn.Module, network: Network) -> Iterator[Entry]:
     leaves = {**LEAVES, **network.leaves}
     for torch_name, value in model.state_dict().items():
         module, _, leaf = torch_name.rpartition(".")
@@ -244,7 +256,7 @@ def _entries(model: Denoiser, network: Network) -> Iterator[_Entry]:
             )
         jax_leaf, axes = leaves[kind, leaf]
         shape = tuple(value.shape[axis] for axis in np.argsort(axes))
-        yield _Entry(torch_name, f"{network.modules[module] if network.modules else module}.{jax_leaf}", axes, shape)
+        yield Entry(torch_name, f"{network.modules[module] if network.modules else module}.{jax_leaf}", axes, shape)
 
 
 def _network(config: Mapping[str, Any], record: plugins.Record = ()) -> Network:

@@ -5,86 +5,12 @@ Without MODEL, with the model that comes with this package. `python -m export.ed
 
 from __future__ import annotations
 
-import argparse
-import sys
-import time
-import warnings
-from collections.abc import Callable, Sequence
-from pathlib import Path
-
-import numpy as np
+import os
+from collections.abc import Sequence
 
 from export.edge import plugins
-from export.edge.arguments import OWN_TILE, make_parser
-from export.edge.disk.files import check_input_file
-from export.edge.disk.folders import Job, left_out, plan_jobs, translate_all
-from export.edge.errors import UserError, run
-from export.edge.invention import invented, ways
-from export.edge.model import likeness
-from export.edge.model.artifact import Artifact, check_sha256, open_artifact
-from export.edge.model.layout import model_file
-from export.edge.model.photo import FIXED, PhotoGraph, open_photo_graph, photo_path
-from export.edge.pictures.arrays import check_size
-from export.edge.pictures.files import check_output_picture, open_photo, save_picture
-from export.edge.pictures.film import check_film, frame, most_frames, save_film
-from export.edge.pictures.frames import check_frames, kept_steps, save_frames
-from export.edge.pretrained import or_pretrained
-from export.edge.progress import Progress
-from export.edge.sampling.loop import Call
-from export.edge.tiles import check_tile, own_tile
-from export.edge.translate import Options, translate
-
-
-def _check(arguments: argparse.Namespace) -> list[Job]:
-    """Find every mistake that can be found before the model is opened and a photo decoded.
-
-    Returns the photos and where their translations go.
-    """
-    folder = arguments.photo.is_dir()
-    for option in ("film", "invented", "save_intermediate"):
-        if folder and getattr(arguments, option) is not None:
-            name = "--" + option.replace("_", "-")
-            raise UserError(f"{name} is for one photo, and {arguments.photo} is a folder; leave it out or name a photo")
-    jobs = plan_jobs([arguments.photo], arguments.output)
-    if arguments.save_intermediate is not None:
-        check_frames(arguments.save_intermediate, arguments.photo)
-    model = (photo_path if arguments.graph else model_file)(arguments.model, arguments.variant)
-    check_input_file(model, "model")
-    if arguments.graph:
-        _check_graph_options(arguments)
-    written = {"output": arguments.output}
-    if arguments.film is not None:
-        written["film"] = check_film(arguments.film)
-    if arguments.invented is not None:
-        check_output_picture(arguments.invented, "map")
-        written["map"] = arguments.invented
-    if len({path.resolve() for path in written.values()}) < len(written):
-        raise UserError(f"{' and '.join(written)} are the same file; name another file for each")
-    for role, path in written.items():
-        for what, source in (("model", model), ("photo", arguments.photo)):
-            if path.exists() and path.samefile(source):
-                raise UserError(f"{role} {path} is the {what} itself; name another file")
-    if arguments.steps is not None and arguments.steps < 1:
-        raise UserError(f"--steps {arguments.steps} is less than 1; give at least one")
-    if arguments.threads is not None and arguments.threads < 1:
-        raise UserError(f"--threads {arguments.threads} is less than 1; give at least one")
-    if not 0 <= arguments.seed < 2**64:
-        raise UserError(f"--seed {arguments.seed} is outside 0 ... 2^64 - 1; choose a number inside")
-    if arguments.expect_sha256 is not None:
-        check_sha256(arguments.expect_sha256)
-    if not 0.0 <= arguments.eta <= 1.0:
-        raise UserError(f"--eta {arguments.eta} is outside 0 ... 1; choose a number inside")
-    return jobs
-
-
-def _check_graph_options(arguments: argparse.Namespace) -> None:
-    """Raise UserError for an option that photo.onnx cannot take."""
-    for name, usual in FIXED.items():
-        if (value := getattr(arguments, name)) != usual:
-            option = f"--{name.replace('_', '-')} {value}"
-            raise UserError(
-                f"{option} cannot be had with --graph, in which all but seed and realism is fixed; leave one out"
-            )
+from export.edge.arguments import make_parser
+from export.edge.errors import run
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -100,137 +26,20 @@ def main(argv: Sequence[str] | None = None) -> None:
         return
     # Intermixed: flags may stand between the three, and the first of them may be missing.
     arguments = make_parser().parse_intermixed_args(words)
-    arguments.model = or_pretrained(arguments.model, arguments.photo)
-    jobs = _check(arguments)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Pillow's remarks on files that are odd but readable help nobody here.
-        if arguments.photo.is_dir():
-            _translate_folder(arguments, jobs)
-        else:
-            _translate_photo(arguments)
-
-
-def _translate_folder(arguments: argparse.Namespace, jobs: Sequence[Job]) -> None:
-    started = time.perf_counter()
-    for line in left_out([arguments.photo]):
-        print(f"note: {line}", file=sys.stderr)
-    model = _open_model(arguments)
-    if isinstance(model, Artifact):  # Options that suit no photo are named once, not once for each photo.
-        spacing, realism = arguments.spacing, arguments.realism
-        model.plan(arguments.steps, arguments.sampler, arguments.eta, spacing=spacing, realism=realism)
-        if arguments.size is not None:
-            check_size(arguments.size, model.size_multiple)
-        if arguments.tile not in (None, OWN_TILE):
-            check_tile(model, arguments.tile)
-    arguments.output.mkdir(exist_ok=True)
-    progress, away = Progress(noun="photo"), dict[str, float | None]()
-
-    def draw(photo: Path, picture: np.ndarray) -> np.ndarray:
-        away[photo.name] = _unlikeness(model, picture)
-        return _draw(arguments, model, picture)
-
-    try:
-        skipped = translate_all(draw, jobs, progress)
-    finally:
-        progress.close()
-    if note := likeness.describe_all(away):
-        print(f"note: {note}", file=sys.stderr)
-    done = len(jobs) - skipped
-    print(f"{arguments.output}: {done} of {len(jobs)} photos in {time.perf_counter() - started:.1f} s")
-    if skipped:
-        raise UserError(
-            f"{skipped} of {len(jobs)} photos of {arguments.photo} were skipped, see above; mend or remove them"
-        )
-
-
-def _translate_photo(arguments: argparse.Namespace) -> None:
-    started = time.perf_counter()
-    picture, tags = open_photo(arguments.photo)
-    if tags.note:
-        print(f"note: {tags.note}", file=sys.stderr)
-    model = _open_model(arguments)
-    if arguments.invented is not None and isinstance(model, Artifact):
-        ways(model, _options(arguments, model, picture), arguments.seed)  # Refusals come before the work.
-    height, width = picture.shape[:2]
-    fit = model.fit if arguments.tile is None else "crop"
-    tiled = arguments.tile is not None
-    start: list[np.ndarray] = []
-    states: list[tuple[int, int, np.ndarray]] = []
-    frames: list[np.ndarray] = []
-    progress = Progress(noun="window" if tiled else "step")
-
-    def on_step(call: Call, total: int) -> None:
-        if call.index == 0:
-            start.append(call.x_t[0])
-        if not tiled:
-            progress.update(call.index + 1, total)
-        if arguments.save_intermediate is not None and call.index in kept_steps(total):
-            states.append((call.index, call.t, call.x[0]))
-        if arguments.film is not None:
-            if call.index == 0:
-                frames.append(frame(call.x_t[0], height, width, fit))
-            if call.index in kept_steps(total, most_frames(arguments.film)):
-                frames.append(frame(call.x[0], height, width, fit))
-
-    try:
-        result = _draw(arguments, model, picture, on_step, progress.update)
-    finally:
-        progress.close()
-    maps: dict[Path, np.ndarray] = {}
-    if arguments.invented is not None and isinstance(model, Artifact):
-        how = _options(arguments, model, picture)
-        maps[arguments.invented] = invented(model, picture, how, seed=arguments.seed)
-    save_picture(arguments.output, result, tags)
-    for path, invention in maps.items():
-        save_picture(path, invention)
-    if note := likeness.describe(arguments.photo.name, _unlikeness(model, picture)):
-        print(f"note: {note}", file=sys.stderr)
-    if arguments.save_intermediate is not None:
-        save_frames(arguments.save_intermediate, start[0], states, result)
-    if arguments.film is not None:
-        save_film(arguments.film, frames, result)
-    print(f"{arguments.output} ({width} x {height}) in {time.perf_counter() - started:.1f} s")
-
-
-def _open_model(arguments: argparse.Namespace) -> Artifact | PhotoGraph:
-    opened = open_photo_graph if arguments.graph else open_artifact
-    return opened(arguments.model, arguments.threads, arguments.expect_sha256, arguments.variant)
-
-
-def _unlikeness(model: Artifact | PhotoGraph, picture: np.ndarray) -> float | None:
-    return None if isinstance(model, PhotoGraph) else model.unlikeness(picture)
-
-
-def _draw(
-    arguments: argparse.Namespace,
-    model: Artifact | PhotoGraph,
-    picture: np.ndarray,
-    on_step: Callable[[Call, int], None] | None = None,
-    on_window: Callable[[int, int], None] | None = None,
-) -> np.ndarray:
-    if isinstance(model, PhotoGraph):
-        return model.translate(picture, arguments.seed, arguments.realism)
-    options = _options(arguments, model, picture)
-    return translate(model, picture, options, seed=arguments.seed, on_step=on_step, on_window=on_window)
-
-
-def _options(arguments: argparse.Namespace, model: Artifact, picture: np.ndarray) -> Options:
-    """The options of the command line for this photo."""
-    return Options(
-        steps=arguments.steps,
-        sampler=arguments.sampler,
-        spacing=arguments.spacing,
-        eta=arguments.eta,
-        guidance=arguments.guidance,
-        realism=arguments.realism,
-        size=arguments.size,
-        detail=arguments.detail,
-        tile=own_tile(model, *picture.shape[:2]) if arguments.tile == OWN_TILE else arguments.tile,
+    from export.edge import (
+        opening,  # From here on --help and --version are left behind, which load as little as can be.
     )
+
+    with opening.begun(arguments) as model:
+        from export.edge import photos
+
+        photos.translate_as_told(arguments, model)
 
 
 def cli() -> None:
     """Entry point of the console script."""
+    # Before numpy is loaded. Its threads take longer to start than they save: what it multiplies here is small.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     run(main)
 
 

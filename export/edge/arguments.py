@@ -5,10 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from export.edge.choices import DETAILS, SAMPLERS, SPACINGS
 from export.edge.command import Parser
-from export.edge.detail import DETAILS
-from export.edge.sampling.spacing import SPACINGS
-from export.edge.sampling.table import SAMPLERS
 
 OWN_TILE = "own"
 """`--tile` without a number: the photo's own size."""

@@ -10,10 +10,11 @@ from typing import Any
 from export.edge.command import Parser
 from export.edge.disk.files import sha256_file
 from export.edge.disk.sums import check_sums
-from export.edge.model.artifact import open_artifact, read_sealed
+from export.edge.model.artifact import open_artifact
 from export.edge.model.layout import SUMS, model_file, variants
 from export.edge.model.metadata import FORMAT
 from export.edge.model.onnx_file import onnx_versions
+from export.edge.model.sealed import read_sealed
 
 LIKE_ANY = "it does not know what its training inputs look like"
 

@@ -7,10 +7,11 @@ to choose one of them. Of any other model that starts from noise, it is the spre
 from __future__ import annotations
 
 import numpy as np
+from PIL import Image
 
 from export.edge.errors import UserError
 from export.edge.model.artifact import Artifact
-from export.edge.pictures.arrays import check_size, resize, without_bars, working
+from export.edge.pictures.arrays import check_size, resize, sides_of, without_bars, working
 from export.edge.sampling.guidance import check_guidance, guided
 from export.edge.sampling.table import Plan
 from export.edge.translate import Options, drawn
@@ -22,12 +23,14 @@ WHITE = 0.125
 """The difference, as a share of the range from black to white, that is white on the map; more is white too."""
 
 
-def invented(model: Artifact, picture: np.ndarray, options: Options = AS_RECOMMENDED, *, seed: int = 0) -> np.ndarray:
+def invented(
+    model: Artifact, picture: np.ndarray | Image.Image, options: Options = AS_RECOMMENDED, *, seed: int = 0
+) -> np.ndarray:
     """How much of each pixel of a translation is invented: uint8 (height, width) of the photo's size, 0 for nothing.
 
-    `picture`: uint8 (height, width, 3). The model runs twice, or SEEDS times, at its working size; a tile and detail of
-    the options make no difference. Raises UserError as `translate` does, for a realism of 0, and for a model of which
-    no two pictures of one photo differ.
+    `picture`: uint8 (height, width, 3), or an image of mode RGB. The model runs twice, or SEEDS times, at its working
+    size; a tile and detail of the options make no difference. Raises UserError as `translate` does, for a realism of 0,
+    and for a model of which no two pictures of one photo differ.
     """
     chosen = ways(model, options, seed)
     side = model.size if options.size is None else check_size(options.size, model.size_multiple)
@@ -38,9 +41,10 @@ def invented(model: Artifact, picture: np.ndarray, options: Options = AS_RECOMME
         apart = np.abs(made[1] - made[0]).mean(axis=2)
     else:
         apart = np.std(made, axis=0).mean(axis=2)
-    apart = without_bars(apart[..., None], picture.shape[0], picture.shape[1], model.fit)[..., 0]
+    height, width = sides_of(picture)
+    apart = without_bars(apart[..., None], height, width, model.fit)[..., 0]
     levels = np.clip(apart / (2.0 * WHITE), 0.0, 1.0) * 255.0 + 0.5
-    return resize(np.repeat(levels.astype(np.uint8)[..., None], 3, axis=2), picture.shape[0], picture.shape[1])[..., 0]
+    return resize(np.repeat(levels.astype(np.uint8)[..., None], 3, axis=2), height, width)[..., 0]
 
 
 def ways(model: Artifact, options: Options, seed: int) -> list[tuple[Plan, int]]:

@@ -11,6 +11,7 @@ from PIL import Image
 
 from export.edge.model.artifact import open_artifact
 from export.edge.model.metadata import Artifact
+from export.edge.pictures.files import open_image
 from export.edge.pictures.given import array_of
 from export.edge.pretrained import PRETRAINED
 from export.edge.translate import OnStep, Options, translate
@@ -72,11 +73,14 @@ class Model:
         Raises UserError for a picture that cannot be read and for options that this model does not have.
         """
         chosen = options if steps is None else replace(options, steps=steps)
+        if isinstance(picture, Path | str):
+            opened, _ = open_image(Path(picture))
+            return translate(self.artifact, opened, replace(chosen, in_place=True), seed=seed, on_step=on_step)
         made = translate(self.artifact, array_of(picture), chosen, seed=seed, on_step=on_step)
         if isinstance(picture, np.ndarray):
             return made
         image = Image.fromarray(made)
-        if isinstance(picture, Image.Image) and (profile := picture.info.get("icc_profile")):
+        if profile := picture.info.get("icc_profile"):
             image.info["icc_profile"] = profile  # The numbers are still of that colour space.
         return image
 

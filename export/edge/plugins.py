@@ -14,7 +14,7 @@ import re
 import reprlib
 import sys
 from collections.abc import Iterator, Sequence
-from importlib import metadata
+from importlib.machinery import PathFinder
 from typing import Literal
 
 from export.edge.errors import UserError
@@ -34,6 +34,8 @@ Record = tuple[tuple[str, str, str], ...]
 """What of a file's content a user's modules registered: ("network", "toy", "my_module") for each entry."""
 
 _loading: list[str] = []
+_PACKAGES, _IN_EGG = (".dist-info", ".egg-info", ".egg"), ("EGG-INFO",)
+"""What folders of installed packages are called, and where an egg has what the others have at once."""
 _NAME = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*")
 
 
@@ -69,11 +71,48 @@ def load_plugins(names: Sequence[str], group: Group) -> None:
 
     The folder that the command was started in is searched too. Raises UserError for one that cannot be imported.
     """
-    for each in GROUPS[group]:
-        for point in sorted(metadata.entry_points(group=f"dawn2dusk.{each}"), key=lambda point: point.name):
-            _import(point.module)
+    for module in _named_by_packages(group):
+        _import(module)
     for name in names:
         _import(name)
+
+
+def _named_by_packages(group: Group) -> Iterator[str]:
+    """The modules that installed packages name as entry points of the group's GROUPS."""
+    if not _may_be_named():
+        return
+    from importlib import metadata
+
+    for each in GROUPS[group]:
+        for point in sorted(metadata.entry_points(group=f"dawn2dusk.{each}"), key=lambda point: point.name):
+            yield point.module
+
+
+def _may_be_named() -> bool:
+    """Whether a package may name modules of ours: loading importlib.metadata takes longer than looking for that.
+
+    Folders are looked through as importlib.metadata does. Of anything else, such as a zip file, it has to be asked.
+    """
+    for place in map(os.fspath, sys.path):
+        try:
+            found = [name for name in os.listdir(place or ".") if name.lower().endswith(_PACKAGES)]
+        except NotADirectoryError:
+            return True
+        except OSError:
+            continue
+        files = (os.path.join(place, name, *inside, "entry_points.txt") for name in found for inside in ((), _IN_EGG))
+        if any(_holds(file, b"dawn2dusk.") for file in files):
+            return True
+    return any(hasattr(finder, "find_distributions") for finder in sys.meta_path if finder is not PathFinder)
+
+
+def _holds(path: str, text: bytes) -> bool:
+    """Whether there is a file with this text."""
+    try:
+        with open(path, "rb") as file:
+            return text in file.read()
+    except OSError:
+        return False
 
 
 def record(value: object, where: str) -> Record:

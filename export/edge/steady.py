@@ -16,9 +16,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from export.edge.detail import apply, change_of_colour, mean_over_windows
+from export.edge.detail import change_of_colour, mean_over_windows
 from export.edge.model.artifact import Artifact
 from export.edge.pictures.arrays import to_float, without_bars, working
+from export.edge.recolour import apply
 from export.edge.translate import Options, translate
 
 STILL, MOVED = 0.03, 0.12

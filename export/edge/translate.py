@@ -10,7 +10,7 @@ import numpy as np
 from export.edge.detail import check_detail, to_photo_size
 from export.edge.model.artifact import Artifact
 from export.edge.model.codec import Codec
-from export.edge.pictures.arrays import check_size, to_float, without_bars, working
+from export.edge.pictures.arrays import Photo, check_size, sides_of, to_float, without_bars, working
 from export.edge.sampling.coordinates import with_coordinates
 from export.edge.sampling.guidance import check_guidance, guided
 from export.edge.sampling.loop import Call, Denoise, final, finite, generate
@@ -42,23 +42,26 @@ class Options:
     tile: int | None = None
     """Short side of the working picture, pixels: that picture then keeps the photo's shape, whatever the model's fit,
     and the model sees it in overlapping windows of its own size (see `export.edge.tiles`)."""
+    in_place: bool = False
+    """Whether a photo that is an image of Pillow may be changed itself: a large one is then not held twice."""
 
 
 def translate(
     model: Artifact,
-    picture: np.ndarray,
+    picture: Photo,
     options: Options = Options(),
     *,
     seed: int = 0,
     on_step: OnStep | None = None,
     on_window: Callable[[int, int], None] | None = None,
-) -> np.ndarray:
-    """Translate a photo: uint8 (height, width, 3) to uint8 of the same size.
+    inner: np.ndarray | None = None,
+) -> Photo:
+    """Translate a photo: uint8 (height, width, 3), or an image of mode RGB, to the same of the same size.
 
     The photo is brought to the model's working size, the noise comes from `seed` alone (an integer in 0 ... 2^64 - 1),
     and the result is carried to the photo's own pixels. `on_step(call, total)` is called after each of `total` runs of
     the model, with arrays (1, h, w, 3) of the working size; with a tile `on_window(done, total)` before the first
-    window and after each.
+    window and after each. `inner`: what `working` makes of the photo for these options, where that is known already.
 
     Raises UserError for options that are unknown or out of range for this model, a seed out of range, and a model that
     returns values that are not finite.
@@ -69,21 +72,23 @@ def translate(
     check_detail(options.detail)
     denoise = guided(model.denoise, scale)
     side = model.size if options.size is None else check_size(options.size, model.size_multiple)
-    inner = working(picture, side, model.fit, model.size_multiple)
+    inner = working(picture, side, model.fit, model.size_multiple) if inner is None else inner
     if options.tile is None:
         made = drawn(model, denoise, inner, plan, seed, on_step)
-        return to_photo_size(picture, inner, made, model.fit, options.detail)
+        return to_photo_size(
+            picture, inner, made, model.fit, options.detail, in_place=options.in_place, threads=model.threads
+        )
     check_tile(model, options.tile)
     large = working(picture, options.tile, "crop", model.size_multiple)
     sides = (large.shape[0], large.shape[1], model.size, model.size_multiple)
     places = windows(*(pixels // model.codec.factor for pixels in sides))
     total = len(places) * len(plan)
     whole = drawn(model, denoise, inner, plan, seed)
-    whole = without_bars(whole, picture.shape[0], picture.shape[1], model.fit)
+    whole = without_bars(whole, *sides_of(picture), model.fit)
     by_window = tiled(denoise, places, None if on_window is None else lambda done: on_window(done, total))
     by_window = anchored(by_window, whole, plan, model.codec)
     made = drawn(model, by_window, large, plan, seed, on_step)
-    return to_photo_size(picture, large, made, "crop", options.detail)
+    return to_photo_size(picture, large, made, "crop", options.detail, in_place=options.in_place, threads=model.threads)
 
 
 def drawn(

@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from export.edge.choices import SPACINGS
 from export.edge.disk.files import check_output_folder, sync_folder, sync_tree
 from export.edge.disk.names import as_text
 from export.edge.disk.reading import parse_json, read_text
@@ -32,7 +33,6 @@ from export.edge.model.codec import IDENTITY, SIDES
 from export.edge.model.layout import DENOISER, model_file, networks, variants
 from export.edge.pictures.arrays import resize
 from export.edge.pictures.files import open_picture
-from export.edge.sampling.spacing import SPACINGS
 from export.edge.sampling.tables import write_tables
 from export.web import runtime, scenes
 from export.web.serve import POLICY

@@ -11,6 +11,7 @@ import hashlib
 import json
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -24,6 +25,7 @@ from jax_impl.bench.flops import step_flops
 from jax_impl.config.as_json import from_json
 from jax_impl.config.tree import Config
 from jax_impl.devices import start_devices
+from jax_impl.model.learned_codec import LearnedCodecConfig
 from jax_impl.model.network import count
 from jax_impl.training.cpu import eigen_convolutions, keep_memory
 from jax_impl.training.interfaces import Batch, Metrics, StepFunction
@@ -63,6 +65,8 @@ class Race:
         self.total = 1000 * config.train.epochs
         optimizer = make_optimizer(config.optim, learning_rate(config.optim, 1000, 1000))
         network, self.state = create(config, optimizer)
+        if isinstance(config.codec, LearnedCodecConfig):
+            config = replace(config, codec=config.codec.filled(config.codec.fresh(jax.random.key(0))))
         problem = Problem.of(network, config)
         pictures = np.random.default_rng(0).integers(0, 256, (2, rows, size, size, 3), np.uint8)
         self.batch, self.indices = Batch(*map(jnp.asarray, pictures)), jnp.arange(rows)

@@ -11,8 +11,10 @@ from jax_impl.config.tree import Config, DiffusionConfig, OptimConfig, TrainConf
 from jax_impl.diffusion.losses.hybrid import HybridConfig
 from jax_impl.diffusion.losses.laplacian import LaplacianConfig
 from jax_impl.diffusion.one_pass import OnePassConfig
+from jax_impl.model.latent import LatentCodecConfig
 from jax_impl.model.seed_unet import SeedModelConfig
 from jax_impl.model.unet import UNetModelConfig
+from jax_impl.training.stages.autoencoder_config import AutoencoderStageConfig
 from jax_impl.training.stages.realism_config import RealismStageConfig
 from jax_impl.training.stages.registry import DenoisingStageConfig
 
@@ -105,7 +107,23 @@ def realism() -> Config:
     return replace(sharp(), stages=(RealismStageConfig(),))
 
 
+def latent() -> Config:
+    """Latent diffusion for larger pictures: an autoencoder, then a small network in its states; 256 × 256."""
+    start = tiny()
+    return replace(
+        start,
+        data=replace(start.data, size=256),
+        codec=LatentCodecConfig(),
+        # As many positions as `tiny` has; its layers from and to blocks of pixels are thinner here.
+        model=UNetModelConfig(patch=2, width=64, multipliers=(1, 2)),
+        # States have about mean 0 and standard deviation 1, and no sharp bounds.
+        diffusion=replace(start.diffusion, clamp=None),
+        train=replace(start.train, batch_size=8),
+        stages=(AutoencoderStageConfig(epochs=20), DenoisingStageConfig(epochs=20)),
+    )
+
+
 PRESETS: Registry[Callable[[], Config]] = Registry("preset")
 """Functions that make the settings; the docstring of each is its help."""
-for _make in (seed, tiny, quick, base, sharp, realism):
+for _make in (seed, tiny, quick, base, sharp, realism, latent):
     PRESETS.add(_make.__name__, _make)

@@ -18,8 +18,10 @@ from jax_impl.diffusion.one_pass import OnePassConfig  # noqa: F401  It register
 from jax_impl.diffusion.process import ProcessConfig
 from jax_impl.model import builtin  # noqa: F401  It registers our networks.
 from jax_impl.model.codec import CodecConfig, IdentityCodecConfig
+from jax_impl.model.latent import LatentCodecConfig  # noqa: F401  It registers the codec.
 from jax_impl.model.registry import NetworkConfig
 from jax_impl.model.seed_unet import SeedModelConfig
+from jax_impl.training.stages.autoencoder_config import AutoencoderStageConfig  # noqa: F401  It registers the stage.
 from jax_impl.training.stages.from_mean_config import FromMeanStageConfig  # noqa: F401  It registers the stage.
 from jax_impl.training.stages.realism_config import RealismStageConfig  # noqa: F401  It registers the stage.
 from jax_impl.training.stages.registry import DenoisingStageConfig, StageConfig
@@ -151,8 +153,8 @@ class Config:
     data: DataConfig = field(default_factory=DataConfig)
     model: NetworkConfig = field(default_factory=SeedModelConfig)
     codec: CodecConfig = field(default_factory=IdentityCodecConfig, metadata=ONE_WORD)
-    """Codec around the network: identity, patches, or a JSON object with the codec's settings, such as '{"codec":
-    "patches", "factor": 4}'."""
+    """Codec around the network: identity, patches, latent, or a JSON object with the codec's settings, such as
+    '{"codec": "patches", "factor": 4}'."""
     diffusion: ProcessConfig = field(default_factory=DiffusionConfig)
     losses: tuple[LossConfig, ...] = (HybridConfig(),)
     """Terms of the loss, added up by their weights: names, such as hybrid, or JSON objects with a term's settings, such

@@ -8,8 +8,9 @@ from typing import Literal
 import jax.numpy as jnp
 import numpy as np
 
-from export.edge.sampling.spacing import Spacing, check_steps
-from export.edge.sampling.table import Plan, Prediction, Sampler, check_eta, coefficients, x0_weights
+from export.edge.choices import Prediction, Sampler, Spacing
+from export.edge.sampling.spacing import check_steps
+from export.edge.sampling.table import Plan, check_eta, coefficients, x0_weights
 from jax_impl.config.checks import require
 from jax_impl.diffusion.process import PROCESSES, Bound, Levels, Noised, Process, ProcessConfig, Published
 from jax_impl.shapes import Array, Cond, Features, Float, Timesteps

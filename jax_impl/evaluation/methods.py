@@ -15,7 +15,7 @@ from export.edge.detail import to_photo_size
 from export.edge.disk.names import as_text, partners
 from export.edge.errors import UserError
 from export.edge.model.artifact import Artifact
-from export.edge.pictures.arrays import fit_square, to_float, working
+from export.edge.pictures.arrays import fit_square, to_float, to_uint8, working
 from export.edge.pictures.files import open_picture
 from export.edge.pictures.kinds import pictures_in
 from export.edge.sampling.noise import start_noise
@@ -25,6 +25,7 @@ from jax_impl.evaluation.baselines import Draw, Translate, color_transfer, copy_
 from jax_impl.evaluation.bilateral import bilateral_grid
 from jax_impl.evaluation.held_out import HeldOut
 from jax_impl.evaluation.retrieval import retrieval, with_detail
+from jax_impl.model.codec import Codec
 from jax_impl.model.network import Tree
 from jax_impl.runs.folder import TrainedRun
 
@@ -115,6 +116,17 @@ def of_run(
 
     seen = int(run.state.step) * config.train.batch_size
     return Method(name, title, everything, True, seen, chosen.steps, chosen.sampler)
+
+
+def of_codec(name: str, codec: Codec, held_out: HeldOut) -> Method:
+    """The true targets, encoded and decoded: a network in the codec's states can hardly come nearer to them."""
+
+    def draw(pictures: np.ndarray, seeds: Sequence[int]) -> np.ndarray:
+        x0, by = held_out.pairs.x0, jax.jit(lambda picture: codec.decode(codec.encode(picture)))
+        parts = (jnp.asarray(to_float(x0[i : i + BATCH])) for i in range(0, len(x0), BATCH))
+        return to_uint8(np.concatenate([np.asarray(by(part)) for part in parts]))
+
+    return Method(name, "targets, encoded and decoded", draw, chance=False)
 
 
 def of_pictures(folder: Path, held_out: HeldOut) -> Method:

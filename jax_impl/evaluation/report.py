@@ -15,8 +15,8 @@ from jax_impl.evaluation.scoring import Judge, Scores, wins
 from jax_impl.evaluation.sets import SPECTRUM, SWD
 from jax_impl.evaluation.statistics import MIN_SCENES_TO_RESAMPLE
 
-RIVAL = "baseline_run"
-"""Key of the run to compare with."""
+RIVAL, CEILING = "baseline_run", "codec"
+"""Keys of the run to compare with, and of the true targets that passed through the codec alone."""
 PARTS = (
     (SWD, "SWD × 10³ by the side of the pyramid's level, pixels:", 1),
     (SPECTRUM, "Power above the targets' by octave, dB; above 0 in the finest octave is grain, below it is blur:", 1),
@@ -72,7 +72,7 @@ def _point(name: str, value: float, scores: Scores, scored: Sequence[Scores]) ->
 
 def baselines_of(scored: Sequence[Scores]) -> list[Scores]:
     """Those without a network: all that is neither scored nor a run to compare with."""
-    return [s for s in scored[1:] if s.method.name != RIVAL]
+    return [s for s in scored[1:] if s.method.name not in (RIVAL, CEILING)]
 
 
 def standing_of(scored: Sequence[Scores]) -> Standing | None:

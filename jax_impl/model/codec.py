@@ -6,13 +6,15 @@ import functools
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jax_impl.config import tagged
 from jax_impl.config.checks import require
-from jax_impl.model.blocks import depth_to_space, everywhere, space_to_depth
+from jax_impl.model.blocks import depth_to_space, space_to_depth
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,9 @@ class CodecConfig(ABC):
     std: tuple[float, ...] = (1.0, 1.0, 1.0)
     """Standard deviation of each channel of an encoded picture."""
 
+    learned: ClassVar[bool] = False
+    """Whether the codec has weights that a run learns, see `jax_impl.model.learned_codec`."""
+
     def __post_init__(self) -> None:
         require(self.factor >= 1, "codec.factor", self.factor, "choose at least 1")
         for name, values in (("mean", self.mean), ("std", self.std)):
@@ -52,6 +57,10 @@ class CodecConfig(ABC):
     def state_shape(self, shape: Sequence[int]) -> tuple[int, ...]:
         """The shape of the state of pictures (batch, height, width, …)."""
         return shape[0], shape[1] // self.factor, shape[2] // self.factor, self.channels
+
+    def filled(self, weights: Any) -> CodecConfig:
+        """The settings of a codec that is learned, with its weights; those of any other as they are."""
+        return self
 
     @abstractmethod
     def create(self) -> Codec:
@@ -110,23 +119,31 @@ class PatchesCodecConfig(CodecConfig):
 CODECS.add("patches", PatchesCodecConfig)
 
 
-@functools.cache
 def codec_of(config: CodecConfig) -> Codec:
     """The codec of the settings, its statistics applied.
 
     `encode` takes further channels, the coordinates of pixels, as well: they become the means of their blocks.
     """
+    # Weights may be tracers of a program: no cache may hold them.
+    return _codec_of(config) if config.learned else _kept(config)
+
+
+def _codec_of(config: CodecConfig) -> Codec:
     if config == IdentityCodecConfig():
         return config.create()
     codec, factor = config.create(), config.factor
-    mean, std = (everywhere(jnp.asarray(row, jnp.float32)) for row in (config.mean, config.std))
+    # Of numpy: inside a program an array of JAX would belong to it, and the codec is kept.
+    mean, std = (np.asarray(row, np.float32)[None, None, None, :] for row in (config.mean, config.std))
 
     def encode(picture: jax.Array) -> jax.Array:
-        state = (codec.encode(picture[..., :3]) - mean) / std
+        state = (codec.encode(picture[..., :3]) - mean.astype(picture.dtype)) / std.astype(picture.dtype)
         if picture.shape[-1] == 3:
             return state
         batch, height, width, _ = picture.shape
         blocks = picture[..., 3:].reshape(batch, height // factor, factor, width // factor, factor, -1)
         return jnp.concatenate([state, blocks.mean(axis=(2, 4))], axis=-1)
 
-    return Codec(encode, lambda state: codec.decode(state * std + mean))
+    return Codec(encode, lambda state: codec.decode(state * std.astype(state.dtype) + mean.astype(state.dtype)))
+
+
+_kept = functools.cache(_codec_of)

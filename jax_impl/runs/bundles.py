@@ -9,7 +9,7 @@ import dataclasses
 import json
 import shlex
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ from export.edge.model.bundles import (
     open_contents,
     optimizer_metadata,
 )
+from export.edge.model.codec import CODEC
 from export.edge.model.layout import DENOISER
 from export.edge.model.likeness import Likeness
 from jax_impl.config.as_json import from_json, to_text
@@ -35,6 +36,7 @@ from jax_impl.config.fields import TRAINING_ONLY, marked
 from jax_impl.config.tagged import plugins_of
 from jax_impl.config.tree import Config
 from jax_impl.diffusion.process import Published
+from jax_impl.model.learned_codec import LearnedCodecConfig
 from jax_impl.model.network import Tree, flatten, outline
 from jax_impl.runs.folder import differences
 from jax_impl.runs.tensor_file import read_tensors
@@ -137,9 +139,12 @@ def open_bundle(path: Path) -> tuple[Problem, Tree, Tree]:
     bundle = read_bundle(path)
     network, params, stats = outline(bundle.config)
     params, stats = _filled(path, bundle, params, stats)
-    problem = Problem.of(network, bundle.config, bundle.published)
+    others, config = _others(path, bundle, params, stats), bundle.config
+    if config.codec.learned:
+        config = replace(config, codec=config.codec.filled(others.pop(CODEC)[0]))
+    problem = Problem.of(network, config, bundle.published)
     problem.process.tables = bundle.published.tables
-    return problem._replace(others=_others(path, bundle, params, stats)), params, stats
+    return problem._replace(others=others), params, stats
 
 
 def warm_start(path: Path, config: Config, params: Tree, stats: Tree) -> NamedNetworks:
@@ -156,9 +161,12 @@ def warm_start(path: Path, config: Config, params: Tree, stats: Tree) -> NamedNe
 
 def _others(path: Path, bundle: Bundle, params: Tree, stats: Tree) -> dict[str, tuple[Tree, Tree]]:
     """The networks other than the denoiser, in trees like its own where they have its names."""
-    held, names = {}, bundle.weights.keys()
+    held, names, codec = {}, bundle.weights.keys(), bundle.config.codec
+    if isinstance(codec, LearnedCodecConfig):
+        template = jax.eval_shape(codec.fresh, jax.random.key(0))
+        held[CODEC] = fill(template, bundle.networks.get(CODEC, {}), f"weights {path}, network {CODEC},"), {}
     for name, weights in bundle.networks.items():
-        if name == DENOISER:
+        if name == DENOISER or name in held:
             continue
         where, alike = f"weights {path}, network {name},", weights.keys() == names
         held[name] = (fill(params, weights, where), fill(stats, weights, where)) if alike else (_nested(weights), {})

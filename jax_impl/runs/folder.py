@@ -6,7 +6,7 @@ import dataclasses
 import hashlib
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from typing import Any
 from export.edge import plugins
 from export.edge.disk.reading import parse_json, read_text
 from export.edge.errors import UserError
+from export.edge.model.codec import CODEC
 from export.edge.sampling.table import COND
 from jax_impl.config.as_json import from_tree
 from jax_impl.config.fields import FREE_ON_RESUME, marked
@@ -27,6 +28,7 @@ from jax_impl.training.checkpoint import NEWEST, check_wanted, last_stage, resto
 from jax_impl.training.interfaces import Stage
 from jax_impl.training.objective import Problem
 from jax_impl.training.session import outline as outline_state
+from jax_impl.training.stages.latents import stage_of
 
 CONFIG = "config.json"
 DATA = "data.json"
@@ -46,15 +48,19 @@ class TrainedRun:
     @cached_property
     def stage(self) -> Stage:
         """That stage."""
-        return self.config.stages[self.index].create(self.config)
+        return stage_of(self.config, self.index)
 
     @cached_property
     def problem(self) -> Problem:
         """What sampling takes besides the weights of the denoiser."""
-        problem, source = Problem.of(outline(self.config)[0], self.config), self.config.diffusion.starts_from
-        if source == COND:
-            return problem
-        return problem._replace(others={source: self.stage.networks(self.state)[source]})
+        config, source = self.config, self.config.diffusion.starts_from
+        if not config.codec.learned and source == COND:
+            return Problem.of(outline(config)[0], config)
+        networks = self.stage.networks(self.state)
+        if config.codec.learned:
+            config = replace(config, codec=config.codec.filled(networks[CODEC][0]))
+        others = {source: networks[source]} if source in networks else {}
+        return Problem.of(outline(config)[0], config)._replace(others=others)
 
 
 def write_config(run: Path, config: Config) -> None:

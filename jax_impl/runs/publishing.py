@@ -26,6 +26,7 @@ from jax_impl.training.objective import Problem
 from jax_impl.training.optim import learning_rate
 from jax_impl.training.report import EPOCH_LOSS, METRICS_LOG, read_log, stage_of
 from jax_impl.training.session import Length, how_far, length_of
+from jax_impl.training.stages.latents import InLatentsState
 from jax_impl.training.state import TrainState
 
 
@@ -52,24 +53,36 @@ def choose_average(trained: TrainedRun, decay: float | None) -> TrainedRun:
     """
     if decay is None:
         return trained
-    state, optim = _adam_trained(trained, "--ema-decay"), trained.config.optim
+    outer, optim = trained.state, trained.config.optim
+    in_latents = isinstance(outer, InLatentsState)
+    state = _adam_trained(replace(trained, state=outer.own) if in_latents else trained, "--ema-decay")
     averages = {optim.ema_decay: state.ema, **dict(zip(optim.more_ema_decays, state.more_ema, strict=True)), 0.0: {}}
     if decay not in averages:
         kept = ", ".join(f"{kept:g}" for kept in averages)
         raise UserError(f"--ema-decay {decay:g} is none that the run kept; choose one of {kept} (0: the raw weights)")
     # What is written says which average it is.
     config = replace(trained.config, optim=replace(optim, ema_decay=decay, more_ema_decays=()))
-    return replace(trained, config=config, state=replace(state, ema=averages[decay], more_ema=()))
+    chosen = replace(state, ema=averages[decay], more_ema=())
+    return replace(trained, config=config, state=replace(outer, own=chosen) if in_latents else chosen)
 
 
 def published(trained: TrainedRun) -> NamedNetworks:
-    """The networks that the stage of the checkpoint publishes, by name."""
+    """The networks that the stage of the checkpoint publishes, by name.
+
+    Raises UserError for a checkpoint of a stage that trains no denoiser.
+    """
+    own = trained.config.stages[trained.index]
+    if own.learns_codec:
+        raise UserError(
+            f"the checkpoint is of stage {trained.index}, {own.stage}, which trains no denoiser; go on training with "
+            "--resume"
+        )
     return trained.stage.publish(trained.state, lambda: _training_pairs(trained))
 
 
 def describe_weights(trained: TrainedRun) -> str:
     """What is published, in words."""
-    state, stages = trained.state, trained.config.stages
+    state, stages = getattr(trained.state, "own", trained.state), trained.config.stages
     where = f" of stage {trained.index}, {stages[trained.index].stage}" if len(stages) > 1 else ""
     kind = ""
     if isinstance(state, TrainState):
@@ -120,7 +133,7 @@ def _training_pairs(trained: TrainedRun) -> Pairs | LazyPairs:
 def _adam_trained(trained: TrainedRun, flag: str) -> TrainState:
     """The state of a stage that trains one network with AdamW; UserError, for a flag that needs that, of any other."""
     if not isinstance(trained.state, TrainState):
-        name = trained.config.stages[trained.index].stage
+        name = trained.config.stages[trained.index].stage + " in a codec's states" * trained.config.codec.learned
         raise UserError(f"{flag} goes with the state of the stage denoising, not with that of {name}; leave it out")
     return trained.state
 

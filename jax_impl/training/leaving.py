@@ -22,6 +22,10 @@ def leave_bundle(session: Session, position: Position) -> None:
     call it at the same time; the primary one writes.
     """
     config, path = session.config, session.folder / BUNDLE
+    own = config.stages[position.index]
+    if own.learns_codec:
+        say(f"{path} is not written yet: the stage {own.stage} trains no denoiser")
+        return
     state = on_one_device(position.state, session.mesh)
     if not is_primary():
         return

@@ -18,6 +18,7 @@ from jax_impl.data.loader import LazyPairs, Pairs
 from jax_impl.model.network import count
 from jax_impl.training.interfaces import Callback, Stage
 from jax_impl.training.overhead import Overhead
+from jax_impl.training.stages.latents import stage_of
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ class Session:
 
     def stage(self, index: int) -> Stage:
         """The stage of that index."""
-        return self.config.stages[index].create(self.config)
+        return stage_of(self.config, index)
 
     def length(self, index: int) -> Length:
         """How long the stage of that index is."""
@@ -103,7 +104,7 @@ def outline(config: Config, index: int) -> Any:
     """The state of a stage, as shapes and dtypes alone: all that restoring needs, without computing weights."""
     networks, state = {}, None
     for i in range(index + 1):
-        stage = config.stages[i].create(config)
+        stage = stage_of(config, i)
         state = jax.eval_shape(stage.init, networks, key_of(config, i))
         networks = jax.eval_shape(stage.networks, state)
     return state

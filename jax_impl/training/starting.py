@@ -50,6 +50,11 @@ def begin(session: Session, init_from: Path | None) -> Position:
             f"stage {first.stage} starts from a trained network: add --init-from model.safetensors, or put the stage "
             "denoising before it"
         )
+    if init_from is None and session.config.codec.learned and not first.learns_codec:
+        raise UserError(
+            f"the codec {session.config.codec.codec} has no weights: add --init-from model.safetensors, or put the "
+            "stage autoencoder before the others"
+        )
     if init_from is not None:
         _, params, stats = network.outline(session.config)
         before = warm_start(init_from, session.config, params, stats)

@@ -11,7 +11,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from export.edge.model import artifact
+from export.edge.model import sealed
 from export.edge.sampling.table import Plan
 from export.edge.sampling.tables import write_tables
 from tests.schedule import cosine_schedule
@@ -34,7 +34,7 @@ def metadata(**changes: str) -> dict[str, str]:
         "sampler": "ddim",
         "weights_digest": 64 * "a",
         "config": "{}",
-        "file_digest": artifact.UNSEALED,
+        "file_digest": sealed.UNSEALED,
     }
     return entries | changes
 
@@ -116,7 +116,7 @@ def make_model(tmp_path: Path) -> MakeModel:
         path = tmp_path / "model.onnx"
         path.write_bytes(proto.SerializeToString())
         if seal:
-            artifact.seal(path)
+            sealed.seal(path)
         return path
 
     return make

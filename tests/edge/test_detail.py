@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 from PIL import Image
 from skimage.metrics import peak_signal_noise_ratio
 
-from export.edge.detail import apply, change_of_colour, to_photo_size
+from export.edge.detail import change_of_colour, to_photo_size
 from export.edge.errors import UserError
 from export.edge.pictures.arrays import FITS, resize, to_float, to_uint8, working
+from export.edge.recolour import apply
 
 MATRIX = np.array([[0.5, -0.2, 0.1], [0.1, 0.6, 0.0], [0.2, 0.1, 0.3]])
 OFFSET = np.array([0.1, -0.1, 0.05])

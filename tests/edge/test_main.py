@@ -53,6 +53,17 @@ def test_the_command_writes_what_translate_returns(make_model: MakeModel, photo:
     assert listing(tmp_path) == {"model.onnx", "photo.png", "sunset.png"}
 
 
+@pytest.mark.parametrize("flag", ["--help", "--version"])
+def test_help_and_version_load_no_numpy(flag: str, root: Path) -> None:
+    code = (
+        "import sys\nfrom export.edge.__main__ import main\n"
+        f"try: main(['{flag}'])\n"
+        "except SystemExit: print(*(name for name in ('numpy', 'PIL', 'importlib.metadata') if name in sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)
+    assert len(done.stdout) > 10 and done.stdout.endswith("\n\n"), done.stdout
+
+
 def test_the_spacing_that_is_named_is_used(make_model: MakeModel, photo: Path, tmp_path: Path) -> None:
     model, output = make_model(), tmp_path / "a.png"
     main([str(model), str(photo), str(output), "--steps", "5", "--sampler", "dpmpp", "--spacing", "logsnr"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -77,3 +78,13 @@ def test_entry_points_of_the_group_are_loaded(here: Path, monkeypatch: pytest.Mo
     assert plugins.take([], "export") == []
     assert {"for_torch", "for_export"} <= set(sys.modules)
     assert "for_jax" not in sys.modules
+
+
+def test_entry_points_in_a_zip_file_are_loaded(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (here / "zipped_module.py").write_text("")
+    with zipfile.ZipFile(here / "own.zip", "w") as file:
+        file.writestr("own-1.0.dist-info/METADATA", "Metadata-Version: 2.1\nName: own\nVersion: 1.0\n")
+        file.writestr("own-1.0.dist-info/entry_points.txt", "[dawn2dusk.edge]\na = zipped_module\n")
+    monkeypatch.syspath_prepend(here / "own.zip")
+    assert plugins.take(["photo.png"], "edge") == ["photo.png"]
+    assert "zipped_module" in sys.modules

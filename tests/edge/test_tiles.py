@@ -12,10 +12,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from export.edge.choices import PREDICTIONS
 from export.edge.errors import UserError
 from export.edge.model.artifact import open_artifact
 from export.edge.pictures.arrays import working_sides
-from export.edge.sampling.table import COLUMNS, PREDICTIONS
+from export.edge.sampling.table import COLUMNS
 from export.edge.tiles import MOST_PIXELS, anchored, check_tile, cut, own_tile, tiled, weight, windows
 from export.edge.translate import Options, translate
 

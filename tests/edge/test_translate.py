@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from export.edge.errors import UserError
 from export.edge.model.artifact import open_artifact
@@ -142,3 +143,14 @@ def test_a_model_gone_mad_is_not_made_into_a_picture(make_model: MakeModel) -> N
     model = open_artifact(make_model(gain=float("nan"), clamp="null"))
     with pytest.raises(UserError, match="not finite"):
         translate(model, photo(8, 8))
+
+
+def test_an_image_is_translated_like_an_array(make_model: MakeModel) -> None:
+    model, picture = open_artifact(make_model()), photo(90, 70)
+    expected, image = translate(model, picture), Image.fromarray(picture)
+    made = translate(model, image)
+    np.testing.assert_array_equal(np.asarray(made), expected)
+    np.testing.assert_array_equal(np.asarray(image), picture)
+    inner = working(picture, model.size, model.fit, model.size_multiple)
+    assert translate(model, image, Options(in_place=True), inner=inner) is image
+    np.testing.assert_array_equal(np.asarray(image), expected)

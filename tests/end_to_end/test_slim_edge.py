@@ -24,7 +24,7 @@ import pytest
 from onnx import TensorProto, helper
 from PIL import Image
 
-from export.edge.model.artifact import UNSEALED, seal
+from export.edge.model.sealed import UNSEALED, seal
 
 SIZE = 32  # the model's training size, pixels
 

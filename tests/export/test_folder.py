@@ -15,8 +15,9 @@ from PIL import Image
 
 from export.edge.disk.sums import check_sums
 from export.edge.errors import UserError
-from export.edge.model.artifact import open_artifact, seal
+from export.edge.model.artifact import open_artifact
 from export.edge.model.layout import ARTIFACT_FILES, SUMS
+from export.edge.model.sealed import seal
 from export.edge.pictures.files import open_picture, save_picture
 from export.folder import check_golden, measured_of, staged
 from torch_ref.weights import load_bundle

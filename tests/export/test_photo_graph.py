@@ -18,9 +18,10 @@ from onnx.reference import ReferenceEvaluator
 from export import photo_graph, publish, sampler_graph, verify
 from export.edge.__main__ import main as edge
 from export.edge.errors import UserError
-from export.edge.model.artifact import open_artifact, seal
+from export.edge.model.artifact import open_artifact
 from export.edge.model.metadata import LATER_KEYS
 from export.edge.model.photo import open_photo_graph
+from export.edge.model.sealed import seal
 from export.edge.pictures.arrays import FITS
 from export.edge.pictures.files import open_picture, save_picture
 from export.edge.sampling.noise import normal

@@ -11,7 +11,8 @@ import pytest
 
 from export import makers, publish
 from export.edge.errors import UserError
-from export.edge.model.artifact import open_artifact, seal
+from export.edge.model.artifact import open_artifact
+from export.edge.model.sealed import seal
 from export.edge.model.variants import VARIANTS
 from export.makers import Exported
 from export.probes import paint_probe

@@ -15,8 +15,9 @@ from onnx.reference import ReferenceEvaluator
 
 from export import sampler_graph
 from export.edge.errors import UserError
-from export.edge.model.artifact import open_artifact, seal
+from export.edge.model.artifact import open_artifact
 from export.edge.model.metadata import LATER_KEYS
+from export.edge.model.sealed import seal
 from export.edge.sampling.guidance import guided
 from export.edge.sampling.loop import bounded, iterate
 from export.edge.sampling.noise import normal

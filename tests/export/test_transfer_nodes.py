@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from export.edge.detail import apply, change_of_colour
+from export.edge.detail import change_of_colour
 from export.edge.pictures.arrays import to_float, working
+from export.edge.recolour import apply
 from export.edge.sampling.noise import normal
 from export.graph_nodes import Nodes
 from export.graph_values import Value

@@ -12,7 +12,7 @@ import torch
 from onnx import numpy_helper
 
 from export.edge.errors import UserError
-from export.edge.model.artifact import seal
+from export.edge.model.sealed import seal
 from export.edge.pictures.files import save_picture
 from export.probes import paint_probe
 from export.verify import BAR, compare, comparisons, main

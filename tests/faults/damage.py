@@ -17,7 +17,8 @@ import numpy as np
 
 from export.edge.errors import UserError
 from export.edge.info import describe
-from export.edge.model.artifact import open_artifact, read_sealed
+from export.edge.model.artifact import open_artifact
+from export.edge.model.sealed import read_sealed
 from jax_impl.config.as_json import to_json
 from jax_impl.config.tree import Config
 from jax_impl.data.loader import Pairs, load

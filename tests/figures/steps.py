@@ -12,11 +12,11 @@ from typing import Any, get_args
 
 from matplotlib.figure import Figure
 
+from export.edge.choices import Sampler
 from export.edge.disk.files import atomic_file, write_json
 from export.edge.errors import UserError, run
 from export.edge.pictures.files import check_output_picture
 from export.edge.sampling.spacing import check_steps
-from export.edge.sampling.table import Sampler
 from jax_impl.config.command import parse
 from jax_impl.diffusion.sampling import SamplingOptions
 from jax_impl.evaluate import EvaluationData, data_config

@@ -96,14 +96,22 @@ def open_subject(name: str, folder: Path, size: int | None) -> Subject:
 
 def check_training_size(size: int | None, subject: Subject) -> None:
     """Raise UserError for a size that level d cannot train at."""
-    multiple = subject.config.model.size_multiple
+    multiple = subject.config.size_multiple
     if size is not None and (size < 8 or size % multiple):
         raise UserError(f"--training-size {size} is no multiple of {multiple} from 8 up; choose one")
 
 
 def check_levels(levels: str | None, subject: Subject) -> str:
-    """The levels asked for, or all. Raises UserError for levels d and e of a process that has no schedule."""
+    """The levels asked for, or all.
+
+    Raises UserError for levels d and e of a process that has no schedule, and for d, which trains on pictures, of a
+    network in the states of a codec.
+    """
     held = [level for level in LEVELS if subject.alphas_cumprod is not None or level not in OF_A_SCHEDULE]
+    if subject.config.codec.factor > 1 and "d" in held:
+        held.remove("d")
+        if "d" in (levels or ""):
+            raise UserError(f"--levels {levels}: level d trains on pictures; choose from {''.join(held)}")
     for level in levels or "":
         if level not in held:
             raise UserError(
@@ -115,7 +123,7 @@ def check_levels(levels: str | None, subject: Subject) -> str:
 
 def climb(subject: Subject, levels: str, training_size: int | None, batch: int, steps: int) -> Iterator[Line]:
     """The lines of the levels named, from the smallest part to the whole."""
-    size = subject.config.data.size
+    size = subject.size
     rungs: dict[str, Callable[[], Iterator[Line]]] = {
         "a": blocks,
         "b": lambda: network(subject, size=size),

@@ -14,6 +14,7 @@ import torch
 
 from jax_impl.diffusion.bridge import BridgeConfig
 from jax_impl.diffusion.flow import FlowConfig
+from jax_impl.model.codec import codec_of
 from jax_impl.model.network import Network, flatten
 from jax_impl.training.batches import Drawn
 from jax_impl.training.objective import diffusion_loss
@@ -21,6 +22,7 @@ from tests.parity.ladder import Line, compare, worst
 from tests.parity.subject import Subject, to_nhwc, to_torch
 from torch_ref import bridges
 from torch_ref import diffusion as reference
+from torch_ref.codec_weights import codec_in
 from torch_ref.losses import Losses, LossSample
 from torch_ref.weights import to_jax
 
@@ -42,16 +44,16 @@ def shapes(size: int, multiple: int) -> list[tuple[int, int, int]]:
 
 
 def inputs(
-    shape: tuple[int, int, int], timesteps: int, seed: int, cond_channels: int = 3
+    shape: tuple[int, int, int], timesteps: int, seed: int, cond_channels: int = 3, channels: int = 3
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """x_t (standard normal) and cond (in [-1, 1]), float64 (*shape, 3), and int64 t (batch,), 0 and T-1 among them.
+    """x_t (standard normal), cond (in [-1, 1]), float64 (*shape, channels), int64 t (batch,), 0 and T-1 among them.
 
     With 5 `cond_channels` cond is a part of a larger picture, in another place for each of the batch.
     """
     rng = np.random.default_rng(seed)
     t = rng.integers(0, timesteps, shape[0])
     t[: min(2, shape[0])] = (timesteps - 1, 0)[: min(2, shape[0])]
-    x_t, cond = rng.normal(size=(*shape, 3)), rng.uniform(-1.0, 1.0, (*shape, 3))
+    x_t, cond = rng.normal(size=(*shape, channels)), rng.uniform(-1.0, 1.0, (*shape, channels))
     if cond_channels == 5:
         middle = np.moveaxis(np.mgrid[: shape[1], : shape[2]] + 0.5, 0, -1) / shape[1:] - 0.5
         cond = np.concatenate([cond, middle + rng.uniform(-0.5, 0.5, (shape[0], 1, 1, 2))], axis=-1)
@@ -63,6 +65,24 @@ def network(subject: Subject, *, size: int) -> Iterator[Line]:
     square, lying, standing = shapes(size, subject.config.model.size_multiple)
     for shape, dtype in ((square, "float32"), (lying, "float32"), (standing, "float32"), (lying, "float64")):
         yield from forward(subject, shape, dtype)
+    if subject.config.codec.learned:
+        yield from codec(subject)
+
+
+def codec(subject: Subject) -> Iterator[Line]:
+    """Both sides of a codec with weights, on pictures that are not square."""
+    settings, theirs = subject.config.codec, codec_in(subject.bundle)
+    ours, side = codec_of(settings), settings.factor
+    picture = np.random.default_rng(3).uniform(-1.0, 1.0, (3, 2 * side, 5 * side, 3)).astype(np.float32)
+    with torch.no_grad():
+        state = theirs.encode(to_torch(picture))
+        wanted = {"encoder": to_nhwc(state), "decoder": to_nhwc(theirs.decode(state))}
+    found = {
+        "encoder": ours.encode(jnp.asarray(picture)),
+        "decoder": ours.decode(jnp.asarray(wanted["encoder"])),
+    }
+    for name, values in found.items():
+        yield forward_line("b", f"codec, {name}", np.asarray(values), wanted[name], "JAX · torch")
 
 
 def _channels(subject: Subject, shape: tuple[int, int, int]) -> int:
@@ -78,7 +98,8 @@ def apply(network: Network, params: Any, stats: Any, x_t: Any, cond: Any, t: Any
 
 def forward(subject: Subject, shape: tuple[int, int, int], dtype: str) -> Iterator[Line]:
     """One shape in one dtype, in either mode; in float32 also how far torch is from its own float64."""
-    x_t, cond, t = inputs(shape, subject.config.diffusion.timesteps, sum(shape), _channels(subject, shape))
+    timesteps, states = subject.config.diffusion.timesteps, subject.config.codec.channels
+    x_t, cond, t = inputs(shape, timesteps, sum(shape), _channels(subject, shape), states)
     x_t, cond = x_t.astype(dtype), cond.astype(dtype)
     where = f"{shape[0]} × {shape[1]} × {shape[2]}"
     model = _torch_model(subject, dtype)
@@ -124,7 +145,8 @@ def gradients(subject: Subject, *, size: int, batch: int, every: bool = True) ->
 
 
 def _backward(subject: Subject, shape: tuple[int, int, int], dtype: str) -> Iterator[Line]:
-    eps, cond, t = inputs(shape, subject.config.diffusion.timesteps, 1, _channels(subject, shape))
+    timesteps, states = subject.config.diffusion.timesteps, subject.config.codec.channels
+    eps, cond, t = inputs(shape, timesteps, 1, _channels(subject, shape), states)
     x0 = np.clip(np.random.default_rng(2).normal(size=eps.shape) / 3, -1, 1)
     eps, cond, x0 = (a.astype(dtype) for a in (eps, cond, x0))
     where = f"{shape[0]} × {shape[1]} × {shape[2]}"

@@ -25,7 +25,8 @@ def onnx_file(subject: Subject, *, size: int) -> Iterator[Line]:
         session = _session(subject, level)
         for shape in [*shapes(size, subject.config.model.size_multiple), (2, size, size)]:
             channels = subject.config.model.cond_channels
-            x_t, cond, t = inputs(shape, subject.config.diffusion.timesteps, sum(shape), channels)
+            timesteps, states = subject.config.diffusion.timesteps, subject.config.codec.channels
+            x_t, cond, t = inputs(shape, timesteps, sum(shape), channels, states)
             x_t, cond = x_t.astype(np.float32), cond.astype(np.float32)
             nchw = to_torch(x_t), to_torch(cond), torch.from_numpy(t)
             with torch.no_grad():

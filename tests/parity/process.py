@@ -12,8 +12,7 @@ from typing import Any, get_args
 import numpy as np
 from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
 
-from export.edge.sampling.spacing import Spacing
-from export.edge.sampling.table import Prediction, Sampler
+from export.edge.choices import Prediction, Sampler, Spacing
 from jax_impl.diffusion.gaussian import DiffusionConfig
 from tests.parity import paper, sides
 from tests.parity.ladder import Line, compare

@@ -14,8 +14,9 @@ import torch
 from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
 
+from export.edge.choices import Spacing
 from export.edge.sampling import loop
-from export.edge.sampling.spacing import Spacing, timesteps
+from export.edge.sampling.spacing import timesteps
 from jax_impl.diffusion.process import Bound
 from jax_impl.diffusion.samplers import sample
 from tests.parity.ladder import Line, compare

@@ -19,8 +19,8 @@ import torch
 from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
 
+from export.edge.choices import Spacing
 from export.edge.sampling import loop, table
-from export.edge.sampling.spacing import Spacing
 from jax_impl.diffusion import samplers
 from jax_impl.diffusion.gaussian import DiffusionConfig, GaussianProcess
 from jax_impl.diffusion.process import Bound

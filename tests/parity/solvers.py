@@ -17,9 +17,9 @@ import torch
 from diffusers.schedulers.scheduling_dpmsolver_multistep import DPMSolverMultistepScheduler
 from diffusers.schedulers.scheduling_heun_discrete import HeunDiscreteScheduler
 
+from export.edge.choices import Prediction, Sampler, Spacing
 from export.edge.sampling import loop, table
-from export.edge.sampling.spacing import Spacing, timesteps
-from export.edge.sampling.table import Prediction, Sampler
+from export.edge.sampling.spacing import timesteps
 from jax_impl.diffusion import samplers
 from jax_impl.diffusion.process import Bound
 from tests.parity.sides import CLAMP, NAMES_IN_DIFFUSERS, jax_process

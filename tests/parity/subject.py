@@ -14,7 +14,8 @@ import torch
 from filelock import FileLock
 
 from export.edge.errors import UserError
-from export.edge.model.artifact import Artifact, open_artifact
+from export.edge.model.artifact import Artifact, open_network
+from export.edge.model.codec import CODEC
 from export.edge.model.layout import DENOISER
 from export.to_onnx import export
 from jax_impl.config.as_json import from_tree, to_json
@@ -27,11 +28,17 @@ from jax_impl.diffusion.flow import FlowConfig
 from jax_impl.diffusion.gaussian import DiffusionConfig
 from jax_impl.diffusion.one_pass import OnePassConfig
 from jax_impl.diffusion.process import ProcessConfig, Published
+from jax_impl.model.codec import codec_of
+from jax_impl.model.latent import LatentCodecConfig
+from jax_impl.model.learned_codec import ReconstructionConfig, unknown_statistics, with_statistics
 from jax_impl.model.network import Network, Tree, flatten, outline
 from jax_impl.model.registry import NetworkConfig
 from jax_impl.model.seed_unet import SeedModelConfig
-from jax_impl.runs.bundles import write_bundle
+from jax_impl.runs.bundles import open_bundle, write_bundle
 from jax_impl.training.objective import Problem
+from tests.drawing import drawn
+from torch_ref.codec import transform_of
+from torch_ref.codec_weights import fill
 from torch_ref.trainer import Trainer
 from torch_ref.weights import Bundle, build_model, load_bundle, to_jax
 
@@ -59,7 +66,7 @@ class Subject:
     alphas_cumprod: np.ndarray | None
     """float64 (T,); None where the process has tables and no schedule."""
     cond: np.ndarray
-    """Held-out guiding pictures, float32 (count, size, size, 3) in [-1, 1]."""
+    """Held-out guiding pictures, float32 (count, size, size, 3) in [-1, 1]; states where there is a codec."""
     x0: np.ndarray
     """Their targets."""
 
@@ -75,7 +82,7 @@ class Subject:
     @cached_property
     def artifact(self) -> Artifact:
         """The same, opened."""
-        return open_artifact(self.onnx)
+        return open_network(self.onnx)
 
     @property
     def config(self) -> Config:
@@ -91,7 +98,12 @@ class Subject:
     @property
     def tree(self) -> dict:
         """The configuration as torch_ref reads it."""
-        return json.loads(to_json(self.config))
+        return self.bundle.config
+
+    @property
+    def size(self) -> int:
+        """The side of what the network takes at the working size: of pictures, or of a codec's states."""
+        return self.config.data.size // self.config.codec.factor
 
     def flat(self) -> dict[str, np.ndarray]:
         """Copies of all weights and statistics by JAX's names."""
@@ -135,10 +147,15 @@ def narrow(name: str) -> Config:
         if name != "tiny":
             attention = {"attention_levels": (0,), "head_channels": 8} if model.attention_levels else {}
             model = replace(model, multipliers=(1,), refine=min(model.refine, 1), **attention)
+    codec = config.codec
+    if isinstance(codec, LatentCodecConfig):
+        codec = replace(codec, channels=4, mean=(), std=(), width=8, blocks=1)
+    size = max(2 * model.size_multiple, 16 if codec.factor == 1 else 4) * codec.factor
     return replace(
         config,
-        data=replace(config.data, size=max(2 * model.size_multiple, 16), synthetic_pairs=32, augment=augment),
+        data=replace(config.data, size=size, synthetic_pairs=32, augment=augment),
         model=comparable(model),
+        codec=codec,
         optim=replace(
             config.optim, learning_rate=6e-3, schedule="cosine", warmup_steps=min(config.optim.warmup_steps, 30)
         ),
@@ -166,12 +183,18 @@ def from_preset(preset: str, folder: Path, steps: int | None = None) -> Subject:
     with torch.random.fork_rng():
         torch.manual_seed(0)
         model = build_model(tree)
-    published = config.diffusion.create().published()
+    published, others, codec = config.diffusion.create().published(), {}, None
+    if isinstance(config.codec, LatentCodecConfig):
+        # Of the size of trained weights; fresh ones leave half of the codec at zero.
+        _, weights, _ = drawn(Config(data=config.data, model=ReconstructionConfig(codec=config.codec)))
+        others[CODEC] = with_statistics(weights, *unknown_statistics(config.codec.channels)), {}
+        codec = transform_of(tree)
+        fill(codec.module, {name: np.array(leaf) for name, leaf in flatten(others[CODEC][0]).items()})
     if steps and published.alphas_cumprod is not None:
-        train(Trainer(model, published.alphas_cumprod, tree, steps_per_epoch=1), config)
+        train(Trainer(model, published.alphas_cumprod, tree, steps_per_epoch=1, codec=codec), config)
     _, params, stats = with_weights(config, to_jax(model.state_dict(), tree))
     bundle = folder / "model.safetensors"
-    write_bundle(bundle, {DENOISER: (params, stats)}, published, config)
+    write_bundle(bundle, {DENOISER: (params, stats), **others}, published, config)
     return from_bundle(bundle, folder, config.data.size)
 
 
@@ -182,8 +205,9 @@ def train(trainer: Trainer, config: Config) -> None:
         rows, over = batch_indices(0, n, len(pairs.names), 20, size), rng.random() < 0.5
         pictures = (side[rows, :, ::-1] if over else side[rows] for side in (pairs.cond, pairs.x0))
         cond, x0 = (to_torch(picture / np.float32(127.5) - 1) for picture in pictures)
+        shape = config.codec.state_shape((size, *x0.shape[2:]))
         t = torch.from_numpy(rng.integers(0, config.diffusion.timesteps, size))
-        trainer.step(cond, x0, t, torch.from_numpy(rng.standard_normal(x0.shape, np.float32)))
+        trainer.step(cond, x0, t, to_torch(rng.standard_normal(shape, np.float32)))
 
 
 def from_bundle(path: Path, folder: Path, size: int | None = None) -> Subject:
@@ -200,12 +224,16 @@ def from_bundle(path: Path, folder: Path, size: int | None = None) -> Subject:
         if isinstance(module, torch.nn.Dropout):
             module.p = 0.0
     size = config.data.size if size is None else size
-    if size % config.model.size_multiple:
-        raise UserError(f"--size {size} is no multiple of {config.model.size_multiple}; choose one")
+    if size % config.size_multiple:
+        raise UserError(f"--size {size} is no multiple of {config.size_multiple}; choose one")
     config = replace(config, data=replace(config.data, path="synthetic", size=size))
     network, params, stats = with_weights(config, to_jax(bundle.model.state_dict(), bundle.config))
     held_out = load(config.data, "val")
     cond, x0 = (pictures[:4].astype(np.float32) / 127.5 - 1.0 for pictures in (held_out.cond, held_out.x0))
+    if config.codec.learned:
+        config = replace(config, codec=open_bundle(path)[0].config.codec)
+    if config.codec.factor > 1:
+        cond, x0 = (np.asarray(codec_of(config.codec).encode(jnp.asarray(side))) for side in (cond, x0))
     problem = Problem.of(network, config, Published(bundle.alphas_cumprod, bundle.tables))
     return Subject(problem, params, stats, bundle, folder, bundle.alphas_cumprod, cond, x0)
 

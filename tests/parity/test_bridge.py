@@ -22,9 +22,9 @@ from onnx import TensorProto, helper, numpy_helper
 
 from export import denoiser_graph, sampler_graph
 from export.edge.errors import UserError
-from export.edge.model import artifact
 from export.edge.model.artifact import open_artifact
 from export.edge.model.layout import DENOISER
+from export.edge.model.sealed import UNSEALED, seal
 from export.edge.sampling.loop import final, generate
 from export.edge.sampling.noise import start_noise
 from export.edge.sampling.table import COLUMNS, Plan
@@ -137,7 +137,7 @@ def denoiser(plan: Plan, clamp: float | None) -> onnx.ModelProto:
         "format": "dawn2dusk", "format_version": "2", "tables": write_tables({"bridge": {5: plan}}),
         "prediction": "x0", "clamp": json.dumps(clamp), "size": "16", "size_multiple": "8", "fit": "crop",
         "value_range": "[-1, 1]", "steps": "5", "sampler": "bridge", "weights_digest": 64 * "a", "config": "{}",
-        "threshold": "0", "guidance": "1", "spacing": "trailing", "file_digest": artifact.UNSEALED,
+        "threshold": "0", "guidance": "1", "spacing": "trailing", "file_digest": UNSEALED,
     }  # fmt: skip
     helper.set_model_props(model, described)
     return model
@@ -145,7 +145,7 @@ def denoiser(plan: Plan, clamp: float | None) -> onnx.ModelProto:
 
 def sealed(model: onnx.ModelProto, path: Path) -> Path:
     path.write_bytes(model.SerializeToString())
-    artifact.seal(path)
+    seal(path)
     return path
 
 

@@ -17,8 +17,8 @@ import numpy as np
 import pytest
 import torch
 
+from export.edge.choices import Prediction
 from export.edge.sampling.spacing import timesteps
-from export.edge.sampling.table import Prediction
 from jax_impl.diffusion.gaussian import DiffusionConfig, GaussianProcess
 from jax_impl.diffusion.process import Bound
 from jax_impl.diffusion.samplers import noise_of, sample

@@ -155,12 +155,14 @@ def assert_all_pass(lines: list[Line], pairs: set[str], dtypes: set[str]) -> Non
 
 @every_preset
 def test_whole_network(subject: Subject) -> None:
-    lines = list(network(subject, size=subject.config.data.size))
+    lines = list(network(subject, size=subject.size))
     assert_all_pass(lines, {"JAX · torch", "torch · torch in float64"}, {"float32", "float64"})
     statistics = [one for one in lines if "running statistics" in one.what]
     assert len(statistics) == (4 if subject.stats else 0)
     assert sum(one.pair == "torch · torch in float64" for one in lines) == 6
-    assert len(lines) - len(statistics) == 8 + 6
+    codec = [one for one in lines if one.what.startswith("codec, ")]
+    assert len(codec) == (2 if subject.config.codec.learned else 0)
+    assert len(lines) - len(statistics) - len(codec) == 8 + 6
 
 
 @pytest.mark.parametrize(
@@ -177,7 +179,7 @@ def test_whole_network(subject: Subject) -> None:
     indirect=True,
 )
 def test_loss_and_gradients(subject: Subject) -> None:
-    lines = list(gradients(subject, size=subject.config.data.size, batch=4, every=False))
+    lines = list(gradients(subject, size=subject.size, batch=4, every=False))
     assert_all_pass(lines, {"JAX · torch"}, {"float32", "float64"})
     assert any("worst gradient" in one.what for one in lines)
 
@@ -228,6 +230,6 @@ def test_walks_from_the_input_picture(subject: Subject, walks: tuple[Walk, ...])
     indirect=True,
 )
 def test_onnx_file(subject: Subject) -> None:
-    lines = list(onnx_file(subject, size=subject.config.data.size))
+    lines = list(onnx_file(subject, size=subject.size))
     assert_all_pass(lines, {"onnxruntime · torch", "onnxruntime · JAX"}, {"float32"})
     assert {one.what.split(", ")[1] for one in lines} == {"no optimisation", "all optimisations"}

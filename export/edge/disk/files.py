@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import ctypes
 import hashlib
 import json
 import os
-import shutil
 import sys
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
-
-import numpy as np
+from typing import TYPE_CHECKING, Any
 
 from export.edge.errors import UserError
+
+if TYPE_CHECKING:
+    import numpy as np
 
 
 def check_output_file(path: Path, what: str = "output") -> Path:
@@ -66,6 +64,8 @@ def atomic_file(path: Path) -> Iterator[Path]:
     content or all of the new one, whenever the power goes.
     """
     with _named(path):
+        import tempfile  # Here, and other modules below, because they take long to load and not every command writes.
+
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=path.suffix or ".tmp")
     os.close(handle)
     temporary = Path(name)
@@ -94,6 +94,9 @@ def atomic_folder(path: Path) -> Iterator[Path]:
     """
     if path.exists():
         raise UserError(f"{path} exists already; remove it or name another folder")
+    import shutil
+    import tempfile
+
     with _named(path):
         temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
     try:
@@ -131,6 +134,8 @@ def exchange(a: Path, b: Path) -> bool:
     """Let two files or folders of one file system change places in one step; False where the system cannot do that."""
     if sys.platform != "linux":
         return False
+    import ctypes
+
     try:
         call = ctypes.CDLL(None, use_errno=True).renameat2
     except (OSError, AttributeError):  # another C library, or an old one
@@ -150,7 +155,7 @@ def sync_tree(folder: Path) -> None:
     sync_folder(folder)
 
 
-def write_bytes(path: Path, data: bytes) -> None:
+def write_bytes(path: Path, data: bytes | memoryview) -> None:
     """Write `data` to `path` atomically."""
     with atomic_file(path) as temporary:
         temporary.write_bytes(data)
@@ -174,6 +179,8 @@ def sha256_file(path: Path) -> str:
 
 def weights_digest(tensors: Mapping[str, np.ndarray]) -> str:
     """The SHA-256 of named arrays: names, dtypes, shapes and bytes, in the order of the names."""
+    import numpy as np
+
     digest = hashlib.sha256()
     for name in sorted(tensors):
         array = np.ascontiguousarray(tensors[name])

@@ -6,10 +6,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 from export.edge.disk.files import check_input_file, check_output_folder
 from export.edge.errors import UserError
-from export.edge.pictures.files import WRITABLE, check_output_picture, open_photo, save_picture
+from export.edge.pictures.files import WRITABLE, check_output_picture, open_image, save_picture
 from export.edge.pictures.kinds import SUFFIXES, describe_unread, pictures_in, unread_in
 from export.edge.progress import Progress
 
@@ -75,20 +76,22 @@ def _identity(path: Path) -> tuple[int, int]:
     return status.st_dev, status.st_ino
 
 
-def translate_all(draw: Callable[[Path, np.ndarray], np.ndarray], jobs: Sequence[Job], progress: Progress) -> int:
+def translate_all(
+    draw: Callable[[Path, Image.Image], np.ndarray | Image.Image], jobs: Sequence[Job], progress: Progress
+) -> int:
     """Write a translation of every photo that can be translated; returns how many could not.
 
-    `draw` turns one photo, a path and uint8 (height, width, 3), into its translation, the same. Each
+    `draw` turns one photo, a path and an image of mode RGB, into its translation, which may be the same image. Each
     UserError is a line of `progress`; an error of the operating system, such as a full
     disk, ends it all. Results appear whole or not at all, as they are made.
     """
     skipped = 0
     for index, (photo, output) in enumerate(jobs):
         try:
-            picture, tags = open_photo(photo)
+            image, tags = open_image(photo)
             if tags.note:
                 progress.say(f"note: {tags.note}")
-            save_picture(output, draw(photo, picture), tags)
+            save_picture(output, draw(photo, image), tags)
         except UserError as error:
             skipped += 1
             progress.say(f"skipped: {error}")

@@ -1,72 +1,48 @@
-"""The exported model file: known by its digest, opened, and turned into a function.
+"""The exported model file, opened and turned into a function.
 
 The file is an ONNX graph with inputs `x_t` and `cond`, float32 (batch, 3, height, width)
 in [-1, 1] (5 channels of `cond` with coordinates; states where there is a codec), and `t`, int64 (batch,), and one
 output `prediction`, shaped like x_t. Its metadata (`export.edge.model.metadata`) hold what else sampling needs.
-
-A damaged graph often still runs, and then paints nonsense. So the file carries the
-SHA-256 of itself, taken with the digest's own 64 digits as zeros and written as
-`sha256:<64 hex digits>`, a text that occurs once in the file and is found without
-parsing it. It guards against damage and mix-ups; it is not a signature, which anyone
-can make again: against a file that was put in the place of another there is `expect_sha256`.
 """
 
 from __future__ import annotations
 
-import hashlib
-import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from export.edge.disk.files import write_bytes
-from export.edge.disk.reading import read_bytes
 from export.edge.errors import UserError
 from export.edge.model import codec as codecs
 from export.edge.model.codec import DECODE, ENCODE, IDENTITY, SIDES, Codec, Transform
 from export.edge.model.denoiser import codec_side, denoiser
 from export.edge.model.layout import NETWORKS_FILE, model_file, networks
 from export.edge.model.metadata import Artifact, check_format, read_metadata
-from export.edge.model.onnx_file import check_self_contained
+from export.edge.model.sealed import Opened, check_graph, open_sealed
 
-UNSEALED = "sha256:" + 64 * "0"
-"""The value of `file_digest` in a file that `seal` has yet to fill in."""
-MOST_MODEL_BYTES = 2**30
-"""Of a model file; that of the largest network here has 150 million."""
 INPUTS = {"x_t": ("tensor(float)", 4), "cond": ("tensor(float)", 4), "t": ("tensor(int64)", 1)}
 OUTPUTS = {"prediction": ("tensor(float)", 4)}
 
-_MARK = re.compile(rb"sha256:([0-9a-f]{64})(?![0-9a-f])")
-
-
-def seal(path: Path) -> str:
-    """Write the digest of the model file at `path` into it, atomically; return its 64 hexadecimal digits.
-
-    The file must hold `sha256:` and 64 hexadecimal digits (UNSEALED, or an old digest)
-    exactly once, else UserError.
-    """
-    data = _read(path)
-    start, _ = _find_mark(data, path)
-    digest = _digest(data, start)
-    write_bytes(path, data[:start] + digest.encode() + data[start + 64 :])
-    return digest
-
 
 def open_artifact(
-    path: Path, threads: int | None = None, expect_sha256: str | None = None, variant: str | None = None
+    path: Path,
+    threads: int | None = None,
+    expect_sha256: str | None = None,
+    variant: str | None = None,
+    *,
+    opened: Callable[[], Opened] | None = None,
 ) -> Artifact:
     """Open the model file at `path`, or an artifact folder's `variant`, on the CPU.
 
     Its codec, unless that is the identity, and the networks from which its tables start are opened too, from the same
     artifact: in that variant, or the reference where they lack it. `threads` is the number of threads one operator may
     use; None takes one for each physical core. `expect_sha256` is the SHA-256 that the model file must have, 64
-    hexadecimal digits; None takes any file. Raises UserError when onnxruntime is not installed, and when a file is
-    missing, too large, another one than expected, not one of ours, damaged, needs other files, is of other weights, or
-    is of another format version.
+    hexadecimal digits; None takes any file. `opened` gives what `open_sealed` gives for the model file, where that has
+    begun already. Raises UserError when onnxruntime is not installed, and when a file is missing, too large, another
+    one than expected, not one of ours, damaged, needs other files, is of other weights, or of another format version.
     """
     file = model_file(path, variant)
-    model = open_network(file, threads, expect_sha256)
+    model = _read_network(file, *(opened() if opened is not None else open_sealed(file, threads, expect_sha256)))
     root = path if path.is_dir() else file.parent.parent
     sides = () if model.codec.name == IDENTITY else tuple(SIDES)
     needed = {name: f"tables name the source {name[:40]!r}" for name in model.sources}
@@ -86,7 +62,7 @@ def open_artifact(
             raise UserError(f"model {files[name]} was made from other weights than {file}; export the bundle again")
         others[name] = other.denoise
     codec = open_codec(model.codec, files, model.weights_digest, threads) if sides else model.codec
-    return replace(model, others=others, codec=codec)
+    return replace(model, others=others, codec=codec, threads=threads)
 
 
 def open_codec(codec: Codec, files: Mapping[str, Path], weights_digest: str, threads: int | None = None) -> Codec:
@@ -108,114 +84,10 @@ def open_codec(codec: Codec, files: Mapping[str, Path], weights_digest: str, thr
 
 def open_network(path: Path, threads: int | None = None, expect_sha256: str | None = None) -> Artifact:
     """Open one file alone, as `open_artifact` does, without its codec and the networks from which its tables start."""
-    session, metadata = open_sealed(path, threads, expect_sha256)
+    return _read_network(path, *open_sealed(path, threads, expect_sha256))
+
+
+def _read_network(path: Path, session: Any, metadata: Mapping[str, str]) -> Artifact:
     check_format(metadata, path)
     check_graph(session, path, INPUTS, OUTPUTS)
     return read_metadata(metadata, denoiser(session, path), path)
-
-
-def open_sealed(path: Path, threads: int | None, expect_sha256: str | None = None) -> tuple[Any, Mapping[str, str]]:
-    """A sealed file's session and its metadata. Raises UserError as `open_artifact` does."""
-    if threads is not None and threads < 1:
-        raise UserError(f"threads {threads} is less than 1; give at least one or leave it out")
-    session = _open_session(read_sealed(path, expect_sha256), path, threads)
-    try:
-        return session, session.get_modelmeta().custom_metadata_map
-    except UnicodeDecodeError as error:
-        raise _no_text(path) from error
-
-
-def _no_text(path: Path) -> UserError:
-    return UserError(f"model {path} holds names or metadata that are no text; export it again")
-
-
-def read_sealed(path: Path, expect_sha256: str | None = None) -> bytes:
-    """The bytes of a file that `seal` has sealed.
-
-    Raises UserError when it is missing, too large, another one than expected, not one of
-    ours, damaged, or keeps weights in other files.
-    """
-    wanted = None if expect_sha256 is None else check_sha256(expect_sha256)
-    data = _read(path)
-    if wanted is not None and (found := hashlib.sha256(data).hexdigest()) != wanted:
-        raise UserError(f"model {path} has the SHA-256 {found}, not the expected {wanted}; get the file that has")
-    start, claimed = _find_mark(data, path)
-    if _digest(data, start) != claimed:
-        raise UserError(
-            f"model {path} is changed or damaged since export: its content does not match its digest; get a fresh copy "
-            "of it, or, where a tool changed it on purpose, check it with export.verify ARTIFACT FILE --seal"
-        )
-    check_self_contained(data, path)
-    return data
-
-
-def check_sha256(digits: str) -> str:
-    """Return the digits in lower case when they are a SHA-256, else raise UserError."""
-    if not re.fullmatch(r"[0-9a-fA-F]{64}", digits):
-        raise UserError(f"--expect-sha256 {digits} is no SHA-256; give the 64 hexadecimal digits of `sha256sum FILE`")
-    return digits.lower()
-
-
-def _read(path: Path) -> bytes:
-    data = read_bytes(path, "model", MOST_MODEL_BYTES)
-    if not data:
-        raise UserError(f"model {path} is empty; export it again or get a fresh copy of it")
-    return data
-
-
-def _find_mark(data: bytes, path: Path) -> tuple[int, str]:
-    """Where the 64 digits of the digest begin, and what they are."""
-    marks = [(mark.start(1), mark.group(1).decode()) for mark in _MARK.finditer(data)]
-    if len(marks) != 1:
-        found = "no digest" if not marks else f"{len(marks)} digests"
-        raise UserError(
-            f"model {path} is not a whole file written by export.to_onnx: it holds {found} where one is due; "
-            "export it again or get a fresh copy of it"
-        )
-    return marks[0]
-
-
-def _digest(data: bytes, start: int) -> str:
-    """SHA-256 of `data` with the 64 digits from `start` on read as zeros."""
-    view = memoryview(data)
-    digest = hashlib.sha256(view[:start])
-    digest.update(64 * b"0")
-    digest.update(view[start + 64 :])
-    return digest.hexdigest()
-
-
-def _open_session(data: bytes, path: Path, threads: int | None) -> Any:
-    # Imported here and not above: everything else in export.edge works without it.
-    try:
-        import onnxruntime
-    except ImportError as error:
-        raise UserError(
-            f"onnxruntime cannot be imported ({error}); install it with `pip install onnxruntime`"
-        ) from error
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4  # What goes wrong arrives as an exception; its log would only say it twice.
-    options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
-    options.intra_op_num_threads = threads or 0
-    options.inter_op_num_threads = 1
-    try:
-        return onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # onnxruntime's exceptions share no base class of their own.
-        raise UserError(
-            f"onnxruntime {onnxruntime.__version__} cannot open model {path} ({error}); "
-            "update it with `pip install -U onnxruntime` or export the model again"
-        ) from error
-
-
-Values = Mapping[str, tuple[str, int]]
-"""Type and rank of each input or output."""
-
-
-def check_graph(session: Any, path: Path, inputs: Values, outputs: Values) -> None:
-    """Raise UserError for a session with other inputs or outputs."""
-    for role, wanted, nodes in (("inputs", inputs, session.get_inputs), ("outputs", outputs, session.get_outputs)):
-        try:
-            have = {node.name: (node.type, len(node.shape)) for node in nodes()}
-        except UnicodeDecodeError as error:
-            raise _no_text(path) from error
-        if have != wanted:
-            raise UserError(f"model {path} has the {role} {have}, expected {wanted}; export it again")

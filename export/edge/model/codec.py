@@ -27,6 +27,8 @@ FORMAT = "dawn2dusk-codec"
 ENCODE, DECODE = "codec_encode", "codec_decode"
 """Of the networks of an artifact, those that are the codec."""
 PICTURE, STATE = "picture", "state"
+CODEC = "codec"
+"""Of the networks of a bundle, the one that holds the weights of a codec that was learned."""
 SIDES = {ENCODE: (PICTURE, STATE), DECODE: (STATE, PICTURE)}
 """Input and output of each."""
 MOST_FACTOR, MOST_CHANNELS = 64, 1024

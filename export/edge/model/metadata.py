@@ -9,7 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
+from export.edge.choices import PREDICTIONS, SAMPLERS, SPACINGS
 from export.edge.errors import UserError
 from export.edge.model.codec import IDENTITY_CODEC, Codec, read_codec
 from export.edge.model.entries import clamp_entry, number_entry, schedule_entry, tables_entry
@@ -20,8 +22,7 @@ from export.edge.pictures.arrays import FITS, LARGEST_SIZE, working
 from export.edge.sampling.coordinates import placed
 from export.edge.sampling.guidance import check_guidance
 from export.edge.sampling.loop import Denoise
-from export.edge.sampling.spacing import SPACINGS
-from export.edge.sampling.table import COND, PREDICTIONS, SAMPLERS, Plan, coefficients
+from export.edge.sampling.table import COND, Plan, coefficients
 from export.edge.sampling.tables import LONGEST_NAME, MOST_TIMESTEPS, Tables, choose, timesteps_of
 
 FORMAT = "dawn2dusk"
@@ -87,9 +88,9 @@ class Artifact:
     steps: int
     """Recommended number of sampler steps."""
     sampler: str
-    """Recommended sampler, one of `export.edge.sampling.table.SAMPLERS` or of the tables."""
+    """Recommended sampler, one of `export.edge.choices.SAMPLERS` or of the tables."""
     spacing: str
-    """Recommended choice of timesteps, one of `export.edge.sampling.spacing.SPACINGS`."""
+    """Recommended choice of timesteps, one of `export.edge.choices.SPACINGS`."""
     guidance: float
     """Recommended guidance scale, see `export.edge.sampling.guidance`; 1 is none."""
     cond_dropout: float
@@ -109,6 +110,8 @@ class Artifact:
     words: Words = NO_WORDS
     """What the model is called, and what it turns into what."""
 
+    threads: int | None = None
+    """Processor threads that it may use; None for one for each physical core."""
     others: Mapping[str, Denoise] = field(default_factory=dict)
     """The networks of `sources` by name, of the same form as denoise."""
 
@@ -134,10 +137,10 @@ class Artifact:
         """Names of the samplers that can run it."""
         return SAMPLERS if self.tables is None else tuple(self.tables)
 
-    def unlikeness(self, picture: np.ndarray) -> float | None:
+    def unlikeness(self, picture: np.ndarray | Image.Image) -> float | None:
         """How far a picture is from the training inputs; above 1 is unlike them. None where the file does not say.
 
-        `picture`: uint8 (height, width, 3), of any size.
+        `picture`: uint8 (height, width, 3), or an image of mode RGB, of any size.
         """
         if self.likeness is None:
             return None

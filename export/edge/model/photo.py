@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 
 from export.edge.errors import UserError
-from export.edge.model.artifact import check_graph, open_sealed
 from export.edge.model.codec import Codec, read_codec
 from export.edge.model.layout import DENOISER, FOLDER, networks, photo_file
+from export.edge.model.sealed import check_graph, open_sealed
 from export.edge.model.variants import REFERENCE
 from export.edge.pictures.arrays import FITS, LARGEST_SIZE, working_sides
 from export.edge.sampling.noise import start_noise

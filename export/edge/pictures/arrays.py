@@ -1,17 +1,19 @@
 """Pictures as arrays: resized, made square, brought to a network's size, and to floats and back.
 
-A picture is a uint8 RGB array (height, width, 3).
+A picture is a uint8 RGB array (height, width, 3); what only reads one takes an image of mode RGB too.
 """
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from typing import Literal, TypeVar, get_args
 
 import numpy as np
 from PIL import Image
 
 from export.edge.errors import UserError
 
+Photo = TypeVar("Photo", np.ndarray, Image.Image)
+"""A photo to be translated: uint8 (height, width, 3), or an image of mode RGB."""
 Fit = Literal["crop", "letterbox", "stretch"]
 FITS: tuple[str, ...] = get_args(Fit)
 
@@ -28,13 +30,18 @@ PAD = 128
 """Grey of the letterbox bars: the middle of the value range, so near to zero for the network."""
 
 
-def resize(picture: np.ndarray, height: int, width: int) -> np.ndarray:
-    """`picture` at another size, uint8 (height, width, 3): Lanczos over three lobes, antialiased when it shrinks."""
+def sides_of(photo: np.ndarray | Image.Image) -> tuple[int, int]:
+    """Height and width of a photo, pixels."""
+    return (photo.height, photo.width) if isinstance(photo, Image.Image) else (photo.shape[0], photo.shape[1])
+
+
+def resize(picture: np.ndarray | Image.Image, height: int, width: int) -> np.ndarray:
+    """At another size, uint8 (height, width, 3): Lanczos over three lobes, antialiased when it shrinks."""
     return _resample(picture, height, width, None)
 
 
 def _resample(
-    picture: np.ndarray,
+    picture: np.ndarray | Image.Image,
     height: int,
     width: int,
     box: tuple[float, float, float, float] | None,
@@ -44,20 +51,20 @@ def _resample(
 
     With a reducing_gap, one that shrinks by twice as much is first averaged over whole blocks of pixels.
     """
-    if picture.shape[:2] == (height, width) and box is None:
-        return picture
-    image = Image.fromarray(picture)
+    if sides_of(picture) == (height, width) and box is None:
+        return np.asarray(picture)
+    image = picture if isinstance(picture, Image.Image) else Image.fromarray(picture)
     return np.array(image.resize((width, height), Image.Resampling.LANCZOS, box=box, reducing_gap=reducing_gap))
 
 
-def fit_square(picture: np.ndarray, size: int, fit: str) -> np.ndarray:
+def fit_square(picture: np.ndarray | Image.Image, size: int, fit: str) -> np.ndarray:
     """`picture` as training sees it, uint8 (size, size, 3).
 
     crop: scaled to cover the square, centre kept. letterbox: scaled to fit into it, the
     rest mid-grey. stretch: scaled each way on its own. Any other `fit` is a UserError.
     """
     _check_fit(fit)
-    height, width = picture.shape[:2]
+    height, width = sides_of(picture)
     if fit == "stretch":
         return resize(picture, size, size)
     if fit == "crop":
@@ -70,7 +77,7 @@ def fit_square(picture: np.ndarray, size: int, fit: str) -> np.ndarray:
     return square
 
 
-def working(picture: np.ndarray, size: int, fit: str, multiple: int) -> np.ndarray:
+def working(picture: np.ndarray | Image.Image, size: int, fit: str, multiple: int) -> np.ndarray:
     """`picture` as a network trained on fit_square(picture, size, fit) should see it.
 
     Returns uint8 (h, w, 3), h and w multiples of `multiple`; `export.edge.detail` has the way back.
@@ -79,7 +86,7 @@ def working(picture: np.ndarray, size: int, fit: str, multiple: int) -> np.ndarr
     both shrink when they would cover more than eight times size * size. letterbox: a
     square with mid-grey bars. stretch: a square.
     """
-    height, width = working_sides(picture.shape[0], picture.shape[1], size, multiple, fit)
+    height, width = working_sides(*sides_of(picture), size, multiple, fit)
     if fit != "crop":
         return fit_square(picture, height, fit)
     # From eight times the size on, in a sixth of the time and within two levels of doing without.

@@ -43,6 +43,13 @@ def to_array(image: Image.Image) -> np.ndarray:
     return picture
 
 
+def to_image(image: Image.Image) -> Image.Image:
+    """The same as an image of mode RGB that holds pixels alone; one that is of mode RGB already is itself returned."""
+    plain = image if image.mode == "RGB" and not image.has_transparency_data else Image.fromarray(to_array(image))
+    plain.info = {}  # Pillow would write some of it into any file, such as a comment.
+    return plain
+
+
 def to_rgb(image: Image.Image) -> Image.Image:
     """An RGB image from one of 8-bit samples, with transparency laid over white."""
     if image.has_transparency_data:

@@ -11,7 +11,7 @@ from PIL import Image
 
 from export.edge.disk.files import check_output_file, write_bytes
 from export.edge.errors import UserError
-from export.edge.pictures.arrays import resize, to_uint8, without_bars
+from export.edge.pictures.arrays import resize, sides_of, to_uint8, without_bars
 from export.edge.pictures.files import save_picture
 from export.edge.pictures.sheets import film_strip
 
@@ -45,13 +45,13 @@ def frame(x: np.ndarray, height: int, width: int, fit: str) -> np.ndarray:
     return _small(without_bars(to_uint8(x), height, width, fit), height, width)
 
 
-def save_film(path: Path, frames: Sequence[np.ndarray], result: np.ndarray) -> None:
-    """Write `frames`, each made by `frame`, and the result, uint8 (height, width, 3) of the photo's size, to `path`.
+def save_film(path: Path, frames: Sequence[np.ndarray], result: np.ndarray | Image.Image) -> None:
+    """Write `frames`, each made by `frame`, and the result, of the photo's size, to `path`.
 
     .png and .jpg get a strip, .gif and .webp an animation that repeats and rests on the
     result. The file appears whole or not at all.
     """
-    pictures = [*frames, _small(result, result.shape[0], result.shape[1])]
+    pictures = [*frames, _small(result, *sides_of(result))]
     if check_film(path).suffix.lower() in STRIPS:
         save_picture(path, film_strip(pictures))
         return
@@ -70,6 +70,6 @@ def _in_256_colours(picture: np.ndarray) -> Image.Image:
     return image.quantize(palette=image.quantize(), dither=Image.Dither.FLOYDSTEINBERG)
 
 
-def _small(picture: np.ndarray, height: int, width: int) -> np.ndarray:
+def _small(picture: np.ndarray | Image.Image, height: int, width: int) -> np.ndarray:
     scale = min(1.0, LONGEST_SIDE / max(height, width))
     return resize(picture, max(1, round(height * scale)), max(1, round(width * scale)))

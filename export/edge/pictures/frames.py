@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 from export.edge.disk.files import atomic_folder, check_output_folder
 from export.edge.errors import UserError
@@ -36,11 +38,13 @@ def check_frames(folder: Path, photo: Path) -> Path:
     return folder
 
 
-def save_frames(folder: Path, start: np.ndarray, states: list[tuple[int, int, np.ndarray]], final: np.ndarray) -> None:
+def save_frames(
+    folder: Path, start: np.ndarray, states: list[tuple[int, int, np.ndarray]], final: np.ndarray | Image.Image
+) -> None:
     """Write `start_noise.png`, `step_0007_t0650.png` for each state, `final.png` and `film_strip.png` into `folder`.
 
     `start` and the third of each state (step index, timestep, x) are floats in [-1, 1],
-    (height, width, 3), clipped when they go beyond; `final` is a uint8 picture. A new
+    (height, width, 3), clipped when they go beyond; `final` is a uint8 picture, or an image. A new
     folder appears whole or not at all; in an old one the pictures of an earlier run give way.
     """
     frames = {"start_noise": to_uint8(start)}
@@ -56,6 +60,6 @@ def save_frames(folder: Path, start: np.ndarray, states: list[tuple[int, int, np
         _save_all(temporary, pictures)
 
 
-def _save_all(folder: Path, pictures: dict[str, np.ndarray]) -> None:
+def _save_all(folder: Path, pictures: Mapping[str, np.ndarray | Image.Image]) -> None:
     for name, picture in pictures.items():
         save_picture(folder / f"{name}.png", picture)

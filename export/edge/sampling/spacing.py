@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal, get_args
-
 import numpy as np
 
+from export.edge.choices import SPACINGS
 from export.edge.errors import UserError
 
-Spacing = Literal["trailing", "leading", "linspace", "logsnr"]
-SPACINGS: tuple[str, ...] = get_args(Spacing)
 LEAST_LOG_SNR = -10.2
 """Where "logsnr" begins to count: twice the -5.1 to which the code of Lu et al. 2022 (DPM-Solver) clips lambda.
 

@@ -23,19 +23,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Literal, get_args
+from typing import Any
 
 import numpy as np
 
+from export.edge.choices import PREDICTIONS, SAMPLERS
 from export.edge.errors import UserError
 from export.edge.sampling.spacing import timesteps
-
-Sampler = Literal["ddim", "ddpm", "dpmpp", "heun"]
-AnySampler = Literal[Sampler, "original"]
-"""`original`, the original script's loop in jax_impl and torch_ref, is for comparison and is never recommended."""
-Prediction = Literal["eps", "x0", "v"]
-SAMPLERS: tuple[str, ...] = get_args(Sampler)
-PREDICTIONS: tuple[str, ...] = get_args(Prediction)
 
 COND = "cond"
 """The source that is the guiding picture."""

@@ -51,7 +51,8 @@ class RealismState(WithNetwork):
 class RealismStage:
     """A `Stage` that publishes the denoiser; what it learns from, and with, stays here."""
 
-    def __init__(self, own: RealismStageConfig, config: Config) -> None:
+    def __init__(self, own: RealismStageConfig, config: Config, betas: tuple[float, float] = BETAS) -> None:
+        self._betas = betas
         optim = replace(config.optim, learning_rate=own.learning_rate, ema_decay=own.ema_decay, more_ema_decays=())
         self.own, self.terms, self.adversary = own, own.terms(config), own.adversary()
         network, _, _ = outline(config)
@@ -116,7 +117,7 @@ class RealismStage:
     def _optimizer(self, per_epoch: int, total: int | jax.Array) -> tuple[optax.GradientTransformation, optax.Schedule]:
         optim = self.problem.config.optim
         schedule = learning_rate(optim, per_epoch, total)
-        return make_optimizer(optim, schedule, BETAS), schedule
+        return make_optimizer(optim, schedule, self._betas), schedule
 
     def _opponent(self, rate: float) -> optax.GradientTransformationExtraArgs:
         steps = optax.chain(scale_by_adam(*BETAS), scale_by_learning_rate(optax.constant_schedule(rate)))

@@ -40,9 +40,9 @@ class RealismStageConfig(StageConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         rate, decay, names = self.learning_rate, self.ema_decay, [term.term for term in self.losses]
-        require(rate > 0.0, "stages.realism.learning_rate", rate, "choose a value above 0")
-        require(0.0 <= decay < 1.0, "stages.realism.ema_decay", decay, "choose 0 to below 1")
-        where, rule = "stages.realism.losses", "name at least one term, such as texture, and each once"
+        require(rate > 0.0, f"stages.{self.stage}.learning_rate", rate, "choose a value above 0")
+        require(0.0 <= decay < 1.0, f"stages.{self.stage}.ema_decay", decay, "choose 0 to below 1")
+        where, rule = f"stages.{self.stage}.losses", "name at least one term, such as texture, and each once"
         require(0 < len(names) == len(set(names)), where, names, rule)
 
     def terms(self, config: Any) -> Sequence[LossConfig]:

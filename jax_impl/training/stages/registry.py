@@ -31,6 +31,8 @@ class StageConfig(ABC):
     """What the stage gives to loss terms in `aux`."""
     warm: ClassVar[bool] = False
     """Whether the stage makes sense only with a trained network to start from."""
+    learns_codec: ClassVar[bool] = False
+    """Whether the stage trains the codec of the run, and not a denoiser in its states."""
 
     brings: ClassVar[tuple[str, ...]] = ()
     """Names of the networks other than the denoiser that the stage keeps, for sampling to start from."""

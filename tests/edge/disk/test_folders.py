@@ -46,7 +46,7 @@ def test_broken_photos_are_said_and_the_others_made(tmp_path: Path) -> None:
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
     stream = io.StringIO()
     progress = Progress(stream, noun="photo")
-    assert translate_all(lambda _, picture: negative(picture), plan_jobs([folder], out), progress) == 2
+    assert translate_all(lambda _, image: negative(np.asarray(image)), plan_jobs([folder], out), progress) == 2
     progress.close()
     lines = stream.getvalue().splitlines()
     assert [line.split(":")[0] for line in lines[:2]] == ["skipped", "skipped"]

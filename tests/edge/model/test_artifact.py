@@ -16,7 +16,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from export.edge.errors import UserError
-from export.edge.model import artifact
+from export.edge.model import artifact, sealed
 from export.edge.model.layout import write_networks
 from export.edge.model.likeness import features, fit
 from export.edge.model.variants import VARIANTS, Variant
@@ -94,11 +94,11 @@ def test_a_model_with_coordinates_takes_whole_pictures_and_parts_of_one(make_mod
 def test_the_seal_is_the_digest_of_the_file_with_zeros_in_its_place(make_model: MakeModel) -> None:
     path = make_model(seal=False)
     unsealed = path.read_bytes()
-    assert unsealed.count(artifact.UNSEALED.encode()) == 1
-    digest = artifact.seal(path)
+    assert unsealed.count(sealed.UNSEALED.encode()) == 1
+    digest = sealed.seal(path)
     assert digest == hashlib.sha256(unsealed).hexdigest()
     assert path.read_bytes() == unsealed.replace(64 * b"0", digest.encode())
-    assert artifact.seal(path) == digest
+    assert sealed.seal(path) == digest
     assert [entry.name for entry in path.parent.iterdir()] == [path.name]
 
 
@@ -149,8 +149,8 @@ def test_files_that_are_no_model_are_refused(tmp_path: Path, content: bytes, mes
 
 def test_a_sealed_text_is_no_model(tmp_path: Path) -> None:
     path = tmp_path / "model.onnx"
-    path.write_bytes(b"text " + artifact.UNSEALED.encode())
-    artifact.seal(path)
+    path.write_bytes(b"text " + sealed.UNSEALED.encode())
+    sealed.seal(path)
     with pytest.raises(UserError, match="is no whole ONNX file"):
         artifact.open_artifact(path)
 
@@ -159,8 +159,8 @@ def test_what_onnxruntime_refuses_is_one_line(make_model: MakeModel, capfd: pyte
     path = make_model()
     model = onnx.load(path)
     model.graph.node[0].op_type = "NoSuchOperator"
-    path.write_bytes(re.sub(rb"sha256:[0-9a-f]{64}", artifact.UNSEALED.encode(), model.SerializeToString()))
-    artifact.seal(path)
+    path.write_bytes(re.sub(rb"sha256:[0-9a-f]{64}", sealed.UNSEALED.encode(), model.SerializeToString()))
+    sealed.seal(path)
     with pytest.raises(UserError, match=r"onnxruntime .* cannot open model .*model\.onnx") as caught:
         artifact.open_artifact(path)
     assert "\n" not in str(caught.value)
@@ -298,7 +298,7 @@ def test_only_the_expected_file_is_opened(make_model: MakeModel) -> None:
 def test_a_file_too_large_for_a_model_is_not_read(tmp_path: Path) -> None:
     path = tmp_path / "model.onnx"
     with path.open("wb") as file:
-        file.truncate(artifact.MOST_MODEL_BYTES + 1)
+        file.truncate(sealed.MOST_MODEL_BYTES + 1)
     with pytest.raises(UserError, match="has more than 1,073,741,824 bytes"):
         artifact.open_artifact(path)
 

@@ -198,6 +198,20 @@ def test_cmyk(tmp_path: Path) -> None:
     assert np.abs(opened.astype(int) - [255, 0, 0]).max() < 6
 
 
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "L", "CMYK"])
+def test_an_image_has_the_same_pixels_and_nothing_else(tmp_path: Path, mode: str) -> None:
+    """A JPEG file's comment, resolution and profile would be written again by Pillow, into any format that has them."""
+    name = "a.png" if mode == "RGBA" else "a.jpg"
+    extra = {} if mode == "RGBA" else {"comment": "a secret", "icc_profile": b"p" * 200, "dpi": (123, 123)}
+    path = saved(tmp_path, Image.fromarray(photo(40, 30)).convert(mode), name, **extra)
+    image, _ = pictures.open_image(path)
+    np.testing.assert_array_equal(np.asarray(image), pictures.open_picture(path))
+    for suffix in ("jpg", "png", "webp"):
+        pictures.save_picture(tmp_path / f"again.{suffix}", image)
+        with Image.open(tmp_path / f"again.{suffix}") as again:
+            assert not {"comment", "icc_profile", "dpi", "exif"} & set(again.info) and again.mode == "RGB"
+
+
 def test_the_first_frame_of_an_animation(tmp_path: Path) -> None:
     first, second = (Image.new("RGB", (4, 4), colour) for colour in ((255, 0, 0), (0, 0, 255)))
     path = saved(tmp_path, first, "a.gif", save_all=True, append_images=[second])

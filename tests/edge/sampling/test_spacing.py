@@ -8,8 +8,9 @@ from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 from hypothesis import given
 from hypothesis import strategies as st
 
+from export.edge.choices import SPACINGS
 from export.edge.errors import UserError
-from export.edge.sampling.spacing import LEAST_LOG_SNR, SPACINGS, timesteps
+from export.edge.sampling.spacing import LEAST_LOG_SNR, timesteps
 from tests.schedule import cosine_schedule
 
 SCHEDULE = cosine_schedule()

@@ -13,9 +13,10 @@ import torch
 from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
 
+from export.edge.choices import PREDICTIONS, SAMPLERS
 from export.edge.errors import UserError
 from export.edge.sampling.loop import bounded, iterate
-from export.edge.sampling.table import PREDICTIONS, SAMPLERS, Plan, coefficients
+from export.edge.sampling.table import Plan, coefficients
 from tests.schedule import cosine_schedule
 
 SCHEDULE = cosine_schedule()

@@ -14,7 +14,8 @@ import pytest
 from PIL import Image
 
 from export.edge.errors import UserError
-from export.edge.model.artifact import open_artifact, seal
+from export.edge.model.artifact import open_artifact
+from export.edge.model.sealed import seal
 from export.web import runtime, scenes
 from export.web.__main__ import main
 from export.web.build import build_page

@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 
 from export.edge import steady
+from export.edge.choices import PREDICTIONS, SAMPLERS, SPACINGS
 from export.edge.detail import to_photo_size
 from export.edge.invention import WHITE
 from export.edge.model import likeness
@@ -22,8 +23,8 @@ from export.edge.sampling.coordinates import with_coordinates
 from export.edge.sampling.guidance import guided
 from export.edge.sampling.loop import bounded, iterate
 from export.edge.sampling.noise import normal
-from export.edge.sampling.spacing import SPACINGS, timesteps
-from export.edge.sampling.table import PREDICTIONS, SAMPLERS, Plan, coefficients
+from export.edge.sampling.spacing import timesteps
+from export.edge.sampling.table import Plan, coefficients
 from export.edge.sampling.tables import write_tables
 from tests.schedule import cosine_schedule
 

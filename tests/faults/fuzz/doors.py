@@ -18,9 +18,9 @@ from safetensors import safe_open
 from export import denoiser_graph
 from export.edge.disk.sums import check_sums
 from export.edge.errors import UserError
-from export.edge.model import artifact
 from export.edge.model.artifact import open_artifact
 from export.edge.model.layout import FOLDER, NETWORKS_FILE, networks, ours
+from export.edge.model.sealed import _MARK, seal
 from export.edge.pictures.arrays import fit_square
 from export.edge.pictures.files import open_photo, save_picture
 from jax_impl.config.as_json import from_json
@@ -118,7 +118,7 @@ def _resealed(data: bytes, material: Material) -> bytes:
     path = material.folder / "resealed.onnx"
     path.write_bytes(data or b"\0")
     try:
-        artifact.seal(path)
+        seal(path)
     except UserError:
         return data
     return path.read_bytes()
@@ -226,7 +226,7 @@ def _bundle(path: Path, material: Material) -> str | None:
 def _onnx(path: Path, material: Material) -> str | None:
     data, whole = path.read_bytes(), material.files["onnx"][0]
     drawn = _drawn(path)
-    if data == whole or artifact._MARK.findall(data) != artifact._MARK.findall(whole):
+    if data == whole or _MARK.findall(data) != _MARK.findall(whole):
         return None  # Another file, honestly sealed: it may draw what it likes.
     return None if np.array_equal(drawn, _drawn(material.folder / "model.onnx")) else SILENT
 

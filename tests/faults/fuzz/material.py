@@ -15,9 +15,9 @@ from PIL import Image
 from safetensors.numpy import save
 
 from export.edge.disk.files import sha256_file
-from export.edge.model import artifact
 from export.edge.model.bundles import bundle_metadata
 from export.edge.model.layout import NETWORKS_FILE, write_networks
+from export.edge.model.sealed import seal
 from export.edge.model.variants import VARIANTS, Variant
 from export.edge.pictures.kinds import decoder
 from jax_impl.config.as_json import to_json
@@ -88,7 +88,7 @@ def sealed(folder: Path, entries: dict[str, str]) -> bytes:
     helper.set_model_props(model, entries)
     path = folder / "being-sealed.onnx"
     path.write_bytes(model.SerializeToString())
-    artifact.seal(path)
+    seal(path)
     return path.read_bytes()
 
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from export.edge.sampling.table import Prediction
+from export.edge.choices import Prediction
 from jax_impl.diffusion.gaussian import DiffusionConfig, GaussianProcess
 from jax_impl.diffusion.process import Published
 

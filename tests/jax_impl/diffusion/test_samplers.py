@@ -14,8 +14,9 @@ import pytest
 import torch
 from diffusers import DDPMScheduler
 
+from export.edge.choices import Prediction
 from export.edge.errors import UserError
-from export.edge.sampling.table import COLUMNS, Plan, Prediction, coefficients
+from export.edge.sampling.table import COLUMNS, Plan, coefficients
 from jax_impl.config.as_json import from_json
 from jax_impl.diffusion.gaussian import DiffusionConfig
 from jax_impl.diffusion.process import Bound

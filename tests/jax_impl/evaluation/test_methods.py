@@ -12,8 +12,9 @@ from export.edge.pictures.files import open_picture, save_picture
 from jax_impl import sample
 from jax_impl.diffusion.sampling import SamplingOptions
 from jax_impl.evaluation.held_out import HeldOut
-from jax_impl.evaluation.methods import BATCH, baselines, of_pictures, of_run
+from jax_impl.evaluation.methods import BATCH, baselines, of_codec, of_pictures, of_run
 from jax_impl.evaluation.scoring import Judge, score
+from jax_impl.model.codec import PatchesCodecConfig, codec_of
 from jax_impl.runs.folder import open_run
 from jax_impl.runs.publishing import final_weights
 
@@ -79,6 +80,13 @@ def test_impossible_steps_are_found_out_before_drawing(trained_run: Path) -> Non
     run = open_run(trained_run)
     with pytest.raises(UserError, match="1001"):
         of_run("model", "model", run, final_weights(run), SamplingOptions(steps=1001))
+
+
+def test_a_codec_draws_the_targets_that_passed_through_it(held_out: HeldOut) -> None:
+    """Patches lose nothing but the last bit of a float."""
+    method = of_codec("codec", codec_of(PatchesCodecConfig()), held_out)
+    drawn = method.draw(held_out.pairs.cond, [0] * len(held_out.pairs.cond))
+    np.testing.assert_array_equal(drawn, held_out.pairs.x0)
 
 
 def test_without_training_pairs_only_the_copy_remains(held_out: HeldOut) -> None:

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from export.edge.sampling.table import Prediction
+from export.edge.choices import Prediction
 from jax_impl.config.data import AugmentConfig, DataConfig
 from jax_impl.config.tree import Config, DiffusionConfig, OptimConfig, TrainConfig
 from jax_impl.diffusion.flow import FlowConfig

@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from export.edge.choices import Prediction
 from export.edge.errors import UserError
-from export.edge.sampling.table import Prediction
 from jax_impl.diffusion.gaussian import DiffusionConfig, GaussianProcess
 from jax_impl.diffusion.losses.hybrid import HybridConfig, min_snr
 from jax_impl.diffusion.losses.registry import Losses, LossSample
