@@ -214,22 +214,57 @@ def recolour(head: str, coefficients: Tensor, x_t: Tensor, cond: Tensor, patch: 
     `coefficients`: (batch, terms, height/patch, width/patch), for each output channel the weights of the
     sources' channels, and a constant, as departures from copying cond; interpolated bilinearly, and for
     `bilateral`, which has BINS such sets, between them by the brightness of cond (Gharbi et al. 2017).
+
+    Between the centres of four blocks all pixels share the four corners. So the changes of all four are one small
+    matrix product, and what is interpolated is the colours: far fewer numbers than coefficients.
     """
-    if patch > 1:
-        coefficients = F.interpolate(coefficients, scale_factor=float(patch), mode="bilinear", align_corners=False)
-    if head == "bilateral":
-        bins = brightness_bins(cond)
-        coefficients = (coefficients.unflatten(1, (BINS, -1)) * bins[:, :, None]).sum(dim=1)
-    weights = coefficients.unflatten(1, (cond.shape[1], -1))
+    channels, levels = cond.shape[1], BINS if head == "bilateral" else 1
     sources = (x_t, cond) if head == "affine" else (cond,)
     terms = torch.cat([*sources, torch.ones_like(cond[:, :1])], dim=1)
-    return cond + (weights * terms[:, None]).sum(dim=2)
+    cells = _cells(terms, patch)
+    if head == "bilateral":
+        bins = brightness_bins(_cells(cond, patch))
+        cells = (bins[:, :, :, :, None] * cells[:, :, :, None]).flatten(3, 4)
+    rows, columns = coefficients.shape[2:]
+    padded = F.pad(coefficients, (1, 1, 1, 1), mode="replicate").unflatten(1, (levels, channels, -1))
+    padded = padded.permute(0, 4, 5, 2, 1, 3).flatten(4, 5)
+    # Of the blocks above left, above right, below left and below right of each cell.
+    corners = [padded[:, i : i + rows + 1, j : j + columns + 1] for i in (0, 1) for j in (0, 1)]
+    changes = torch.cat(corners, dim=3) @ cells
+    shares = _corner_shares(patch).to(changes)
+    parts = [changes[..., channels * n : channels * (n + 1), :] * shares[n] for n in range(4)]
+    return cond + _from_cells(parts[0] + parts[1] + parts[2] + parts[3], patch)
 
 
-def brightness_bins(picture: Tensor) -> Tensor:
-    """Weight of each of BINS brightness levels at each pixel of a picture in [-1, 1], (batch, BINS, height, width)."""
-    bright = (0.5 * picture.mean(dim=1, keepdim=True) + 0.5).clamp(0.0, 1.0)
-    levels = torch.arange(BINS, dtype=picture.dtype, device=picture.device)[:, None, None]
+def _cells(picture: Tensor, patch: int) -> Tensor:
+    """The pixels between the centres of each four neighbouring blocks; beyond the picture's edge, zeros.
+
+    (batch, channels, height, width) to (batch, height / patch + 1, width / patch + 1, channels, patch * patch).
+    """
+    before, after = patch - patch // 2, patch // 2
+    padded = F.pad(picture, (before, after, before, after))
+    split = padded.unflatten(3, (-1, patch)).unflatten(2, (-1, patch))
+    return split.permute(0, 2, 4, 1, 3, 5).flatten(4, 5)
+
+
+def _from_cells(cells: Tensor, patch: int) -> Tensor:
+    """The inverse of `_cells`."""
+    before, after = patch - patch // 2, patch // 2
+    split = cells.unflatten(4, (patch, patch)).permute(0, 3, 1, 4, 2, 5)
+    return split.flatten(4, 5).flatten(2, 3)[:, :, before : -after or None, before : -after or None]
+
+
+def _corner_shares(patch: int) -> Tensor:
+    """How much of each corner a pixel of a cell takes, by bilinear interpolation, (4, patch * patch)."""
+    below = (torch.arange(patch) + 0.5 + patch // 2) / patch - 0.5
+    ways = torch.stack([1.0 - below, below])
+    return torch.einsum("iy,jx->ijyx", ways, ways).reshape(4, patch * patch)
+
+
+def brightness_bins(cells: Tensor) -> Tensor:
+    """Weight of each of BINS brightness levels at each pixel, for colours in [-1, 1], (..., channels, pixels)."""
+    bright = (0.5 * cells.mean(dim=-2, keepdim=True) + 0.5).clamp(0.0, 1.0)
+    levels = torch.arange(BINS, dtype=cells.dtype, device=cells.device)[:, None]
     return (1.0 - ((BINS - 1) * bright - levels).abs()).clamp(min=0.0)
 
 

@@ -47,5 +47,5 @@ class Variant:
 VARIANTS: Registry[Variant] = Registry("variant")
 """What an export can publish, and what an artifact without `networks.json` may hold."""
 VARIANTS.add(REFERENCE, Variant("model.onnx", None, "float32"))
-VARIANTS.add("fp16", Variant("model_fp16.onnx", 45.0, "float16"))
+VARIANTS.add("fp16", Variant("model_fp16.onnx", 45.0, "weights in float16"))
 VARIANTS.add("int8", Variant("model_int8.onnx", 35.0, "8 bits"))

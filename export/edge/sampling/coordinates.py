@@ -25,9 +25,11 @@ def with_coordinates(cond: np.ndarray) -> np.ndarray:
     if cond.shape[-1] != 3:
         return cond
     batch, height, width, _ = cond.shape
-    grid = np.stack(np.meshgrid(centres(height), centres(width), indexing="ij"), axis=-1)
-    places = np.broadcast_to(grid.astype(cond.dtype), (batch, height, width, 2))
-    return np.concatenate([cond, places], axis=-1)
+    placed = np.empty((batch, height, width, 5), cond.dtype)
+    placed[..., :3] = cond
+    placed[..., 3] = centres(height)[:, None]
+    placed[..., 4] = centres(width)
+    return placed
 
 
 def placed(denoise: Denoise) -> Denoise:

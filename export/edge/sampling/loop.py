@@ -10,7 +10,7 @@ import numpy as np
 
 from export.edge.errors import UserError
 from export.edge.model.codec import Codec
-from export.edge.sampling.noise import start_noise, step_noise
+from export.edge.sampling.noise import check_word, start_noise, step_noise
 from export.edge.sampling.table import COND, Plan
 
 Denoise = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
@@ -97,6 +97,9 @@ def finite(values: np.ndarray) -> np.ndarray:
 
 def start_state(plan: Plan, source: np.ndarray | None, seed: int, shape: tuple[int, ...]) -> np.ndarray:
     """The state at the beginning, float32 of `shape`: from the noise of `seed` and, unless it is None, a `source`."""
+    if source is None and plan.start_from_noise == 0.0:
+        check_word("seed", seed)
+        return np.zeros(shape, np.float32)
     if source is None:
         z = start_noise(seed, shape)
         return z if plan.start_from_noise == 1.0 else float(plan.start_from_noise) * z

@@ -25,6 +25,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 
@@ -39,6 +40,7 @@ _MULTIPLIERS = (np.uint64(0xD2511F53), np.uint64(0xCD9E8D57))
 _WEYL = (0x9E3779B9, 0xBB67AE85)
 _ROUNDS = 10
 _AT_ONCE = 2**16
+_MOST_KEPT = 2**20
 
 _LN2 = math.log(2.0)
 _LOG = tuple(2.0 / (2 * n + 1) for n in range(12))
@@ -72,9 +74,8 @@ def normal(seed: int, stream: int, shape: Sequence[int]) -> np.ndarray:
     `seed` and `stream` are integers in 0 ... 2^64 - 1, else UserError. A longer array
     begins with the numbers of a shorter one.
     """
-    for name, value in (("seed", seed), ("stream", stream)):
-        if not 0 <= value < 2**64:
-            raise UserError(f"{name} {value} is outside 0 ... 2^64 - 1; choose a number inside")
+    check_word("seed", seed)
+    check_word("stream", stream)
     count = math.prod(shape)
     values = np.empty(((count + 3) // 4, 4), np.float32)
     # Not all at once: what is needed along the way is many times what comes of it.
@@ -84,8 +85,24 @@ def normal(seed: int, stream: int, shape: Sequence[int]) -> np.ndarray:
     return values.reshape(-1)[:count].reshape(tuple(shape))
 
 
+def check_word(name: str, value: int) -> None:
+    """Raise UserError, which calls it `name`, for a number outside 0 ... 2^64 - 1."""
+    if not 0 <= value < 2**64:
+        raise UserError(f"{name} {value} is outside 0 ... 2^64 - 1; choose a number inside")
+
+
 def start_noise(seed: int, shape: Sequence[int]) -> np.ndarray:
-    """The noise that a picture starts from, float32 of the given shape."""
+    """The noise that a picture starts from, float32 of the given shape.
+
+    The last one of moderate size is kept: frames of a video and photos of a folder have the same.
+    """
+    if math.prod(shape) > _MOST_KEPT:
+        return normal(seed, _START, shape)
+    return _kept(seed, tuple(shape)).copy()
+
+
+@lru_cache(maxsize=1)
+def _kept(seed: int, shape: tuple[int, ...]) -> np.ndarray:
     return normal(seed, _START, shape)
 
 
