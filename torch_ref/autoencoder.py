@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -23,6 +24,8 @@ LEAST = {"channels": 3}
 
 COLOURS, BOUND = 3, 3.0
 """Channels of a state that start as mean colours, and the largest absolute value of any."""
+LUMA = (0.299, 0.587, 0.114)
+"""Weights of red, green and blue in the brightness (ITU-R BT.601)."""
 
 
 @dataclass(frozen=True)
@@ -65,8 +68,10 @@ class Block(nn.Module):
 class Encoder(nn.Module):
     """(batch, 3, height, width) in [-1, 1] to states, (batch, channels, height / factor, width / factor).
 
-    Their values are in [-BOUND, BOUND]; mean colours are added to the first three channels.
+    Their values are in [-BOUND, BOUND]. The fixed transform of blocks is added.
     """
+
+    matrix: Tensor
 
     def __init__(self, settings: Settings) -> None:
         super().__init__()
@@ -75,6 +80,7 @@ class Encoder(nn.Module):
         self.levels = nn.ModuleList(nn.ModuleList(Block(width) for _ in range(settings.blocks)) for width in widths)
         self.down = nn.ModuleList(conv3x3(*pair, stride=2) for pair in itertools.pairwise(widths))
         self.last = conv3x3(widths[-1], settings.channels)
+        self.register_buffer("matrix", blocks_to_states(self.factor, settings.channels), persistent=False)
 
     def forward(self, picture: Tensor) -> Tensor:
         """The states of pictures."""
@@ -83,14 +89,14 @@ class Encoder(nn.Module):
             x = self.down[i - 1](x) if i else x
             for block in blocks:  # type: ignore[attr-defined]
                 x = block(x)
-        x = self.last(x)
-        colours = F.avg_pool2d(picture, self.factor)
-        colours = F.pad(colours, (0, 0, 0, 0, 0, x.shape[1] - COLOURS))
-        return BOUND * torch.tanh((x + colours) / BOUND)
+        fixed = F.conv2d(picture, self.matrix, stride=self.factor)
+        return BOUND * torch.tanh((self.last(x) + fixed) / BOUND)
 
 
 class Decoder(nn.Module):
-    """The way back, not clamped; the first three channels of the state, enlarged, are added."""
+    """The way back, not clamped; the fixed transform of blocks, backwards, is added."""
+
+    matrix: Tensor
 
     def __init__(self, settings: Settings) -> None:
         super().__init__()
@@ -99,6 +105,7 @@ class Decoder(nn.Module):
         self.levels = nn.ModuleList(nn.ModuleList(Block(width) for _ in range(settings.blocks)) for width in widths)
         self.up = nn.ModuleList(nn.Conv2d(*pair, 1) for pair in itertools.pairwise(widths))
         self.last = conv3x3(widths[-1], COLOURS * settings.patch**2)
+        self.register_buffer("matrix", states_to_blocks(self.factor, settings.channels), persistent=False)
 
     def forward(self, state: Tensor) -> Tensor:
         """The pictures of states."""
@@ -107,8 +114,36 @@ class Decoder(nn.Module):
             x = F.interpolate(self.up[i - 1](x), scale_factor=2.0, mode="nearest") if i else x
             for block in blocks:  # type: ignore[attr-defined]
                 x = block(x)
-        colours = F.interpolate(state[:, :COLOURS], scale_factor=float(self.factor), mode="bilinear")
-        return F.pixel_shuffle(self.last(F.relu(x)), self.patch) + colours
+        fixed = F.conv_transpose2d(state, self.matrix, stride=self.factor)
+        return F.pixel_shuffle(self.last(F.relu(x)), self.patch) + fixed
+
+
+def cosines(factor: int, count: int) -> np.ndarray:
+    """The lowest `count` frequencies of a block's orthonormal DCT-II but the constant, (count, side, side)."""
+    k, n = np.mgrid[:factor, :factor]
+    rows = np.sqrt(2 / factor) * np.cos(np.pi / factor * (n + 0.5) * k)
+    rows[0] = 1 / np.sqrt(factor)
+    pairs = sorted(np.ndindex(factor, factor), key=lambda pair: (sum(pair), pair))[1 : count + 1]
+    found = [np.multiply.outer(rows[down], rows[right]) for down, right in pairs]
+    return (
+        np.stack(found + [np.zeros((factor, factor))] * (count - len(found)))
+        if count
+        else np.zeros((0, factor, factor))
+    )
+
+
+def blocks_to_states(factor: int, channels: int) -> Tensor:
+    """The kernel of the fixed transform, (channels, 3, factor, factor): mean colours, cosines of the brightness."""
+    means = np.broadcast_to(np.eye(COLOURS)[:, :, None, None] / factor**2, (COLOURS, COLOURS, factor, factor))
+    waves = np.einsum("kyx,c->kcyx", cosines(factor, channels - COLOURS), LUMA) * 2 / factor
+    return torch.from_numpy(np.concatenate([means, waves])).float()
+
+
+def states_to_blocks(factor: int, channels: int) -> Tensor:
+    """The kernel of the way back, (channels, 3, factor, factor); each cosine goes to all three colours."""
+    means = np.broadcast_to(np.eye(COLOURS)[:, :, None, None], (COLOURS, COLOURS, factor, factor))
+    waves = np.repeat(cosines(factor, channels - COLOURS)[:, None], COLOURS, axis=1) * factor / 2
+    return torch.from_numpy(np.concatenate([means, waves])).float()
 
 
 class Statistics(nn.Module):

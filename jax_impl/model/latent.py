@@ -1,6 +1,7 @@
 """The codec `latent`: a small convolutional autoencoder without norms (after Rombach et al. 2022).
 
-It starts as the mean colours of blocks, enlarged bilinearly, and learns what these lack: so it is of use after minutes.
+It starts as a fixed transform of blocks, mean colours and the lowest frequencies of brightness, and learns what that
+lacks: so it is of use after minutes.
 """
 
 from __future__ import annotations
@@ -9,8 +10,8 @@ import itertools
 import math
 from dataclasses import dataclass
 
-import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 
 from jax_impl.config.checks import require
@@ -21,6 +22,8 @@ from jax_impl.shapes import Array, Features, Float
 
 COLOURS = 3
 """Channels of a state that start as mean colours."""
+LUMA = (0.299, 0.587, 0.114)
+"""Weights of red, green and blue in the brightness (ITU-R BT.601)."""
 BOUND = 3.0
 """Largest absolute value of an encoded picture: BOUND · tanh(x / BOUND), which is nearly x for colours."""
 
@@ -81,12 +84,12 @@ class Block(nnx.Module):
 class Encoder(nnx.Module):
     """Pictures to states in [-BOUND, BOUND]: blocks of pixels folded, residual blocks, the side halved between levels.
 
-    The last convolution starts at zero, and the mean colours of the state's pixels are added to three of its channels.
+    The last convolution starts at zero; the fixed transform of the blocks is added to it.
     """
 
     def __init__(self, config: LatentCodecConfig, rngs: nnx.Rngs) -> None:
         widths = config.widths
-        self.patch, self.factor = config.patch, config.factor
+        self.patch, self.factor, self.channels = config.patch, config.factor, config.channels
         self.stem = conv3x3(3 * config.patch**2, widths[0], rngs)
         self.levels = nnx.List(nnx.List(Block(width, rngs) for _ in range(config.blocks)) for width in widths)
         self.down = nnx.List(conv3x3(*pair, rngs, stride=2) for pair in itertools.pairwise(widths))
@@ -99,21 +102,19 @@ class Encoder(nnx.Module):
             x = self.down[i - 1](x) if i else x
             for block in blocks:
                 x = block(x)
-        x, (batch, height, width, colours) = self.last(x), picture.shape
-        blocks = picture.reshape(batch, height // self.factor, self.factor, width // self.factor, self.factor, colours)
-        more = [(0, 0)] * 3 + [(0, x.shape[-1] - colours)]
-        return BOUND * jnp.tanh((x + jnp.pad(blocks.mean(axis=(2, 4)), more)) / BOUND)
+        matrix = jnp.asarray(block_transform(self.factor, self.channels)[0], picture.dtype)
+        return BOUND * jnp.tanh((self.last(x) + space_to_depth(picture, self.factor) @ matrix) / BOUND)
 
 
 class Decoder(nnx.Module):
     """States to pictures: the encoder backwards, nearest neighbours between levels.
 
-    The last convolution starts at zero, and three channels of the state, enlarged, are added to its output.
+    The last convolution starts at zero; the fixed transform of the blocks, backwards, is added to it.
     """
 
     def __init__(self, config: LatentCodecConfig, rngs: nnx.Rngs) -> None:
         widths = config.widths[::-1]
-        self.patch = config.patch
+        self.patch, self.factor, self.channels = config.patch, config.factor, config.channels
         self.stem = conv3x3(config.channels, widths[0], rngs)
         self.levels = nnx.List(nnx.List(Block(width, rngs) for _ in range(config.blocks)) for width in widths)
         self.up = nnx.List(conv1x1(*pair, rngs) for pair in itertools.pairwise(widths))
@@ -126,5 +127,26 @@ class Decoder(nnx.Module):
             x = upsample_nearest(self.up[i - 1](x)) if i else x
             for block in blocks:
                 x = block(x)
-        details = depth_to_space(self.last(nnx.relu(x)), self.patch)
-        return details + jax.image.resize(state[..., :COLOURS], details.shape, "linear")
+        matrix = jnp.asarray(block_transform(self.factor, self.channels)[1], state.dtype)
+        blocks = depth_to_space(state @ matrix, self.factor)
+        return depth_to_space(self.last(nnx.relu(x)), self.patch) + blocks
+
+
+def block_transform(factor: int, channels: int) -> tuple[np.ndarray, np.ndarray]:
+    """The fixed transform of blocks and its way back, float32 (3 · factor², channels) and (channels, 3 · factor²).
+
+    Pixels are in the order of `space_to_depth`. Channels are the three mean colours, then cosines of the brightness
+    (DCT-II, Ahmed et al. 1974) from the lowest frequency on, times 2 / factor, so that none is much larger than 1.
+    """
+    places = (np.arange(factor) + 0.5) / factor
+    frequencies = sorted(((a, b) for a in range(factor) for b in range(factor)), key=lambda pair: (sum(pair), pair))
+    forth, back = np.zeros((2, channels, COLOURS, factor, factor))
+    forth[:COLOURS] = np.eye(COLOURS)[:, :, None, None] / factor**2
+    back[:COLOURS] = np.eye(COLOURS)[:, :, None, None]
+    for row, pair in zip(range(COLOURS, channels), frequencies[1:], strict=False):
+        # Orthonormal: the constant has the norm of all others only with the root of two.
+        down, right = (np.cos(np.pi * places * k) * np.sqrt((2 if k else 1) / factor) for k in pair)
+        forth[row] = np.outer(down, right) * np.array(LUMA)[:, None, None] * 2 / factor
+        back[row] = np.outer(down, right) * factor / 2
+    # Rounded, whatever it is used in: PyTorch's side keeps it so.
+    return forth.reshape(channels, -1).T.astype(np.float32), back.reshape(channels, -1).astype(np.float32)

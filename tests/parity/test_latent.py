@@ -32,7 +32,7 @@ from torch_ref.losses import Losses, LossSample
 from torch_ref.trainer import Trainer
 from torch_ref.weights import build_model, from_jax, to_jax
 
-CODEC = LatentCodecConfig(factor=8, channels=3, patch=4, width=8, blocks=1)
+CODEC = LatentCodecConfig(factor=8, channels=5, patch=4, width=8, blocks=1)
 CONFIG = Config(
     model=UNetModelConfig(width=8, groups=4, multipliers=(1,), blocks=1, patch=1),
     codec=CODEC,
@@ -47,7 +47,7 @@ def tree_of_codec(dtype: str) -> Any:
     """Weights of about the size of trained ones, nothing of which is zero, and statistics."""
     plain = dataclasses.replace(CONFIG, model=ReconstructionConfig(codec=CODEC), codec=type(Config().codec)())
     _, weights, _ = drawn(plain)
-    mean, std = jnp.array([0.1, -0.2, 0.05]), jnp.array([0.5, 0.25, 0.75])
+    mean, std = jnp.array([0.1, -0.2, 0.05, 0.0, 0.3]), jnp.array([0.5, 0.25, 0.75, 0.1, 0.2])
     return jax.tree.map(lambda leaf: jnp.asarray(np.asarray(leaf, dtype)), with_statistics(weights, mean, std))
 
 
@@ -86,7 +86,7 @@ def test_both_sides_agree() -> None:
     with torch.inference_mode():
         wanted = theirs.encode(to_torch(picture))
         pictures = theirs.decode(wanted)
-    assert wanted.shape == (2, 3, 4, 6) and float(wanted.std()) > 0.1
+    assert wanted.shape == (2, 5, 4, 6) and float(wanted.std()) > 0.1
     for found, other in ((state, wanted), (back, pictures)):
         other = other.permute(0, 2, 3, 1).numpy()
         scale = max(1.0, float(np.abs(other).max()))
@@ -132,7 +132,7 @@ def test_gradients_of_a_network_in_latents_agree(dtype: str) -> None:
     """From pictures on: torch's own trainer encodes them, adds noise, and takes the loss in states."""
     t, rng = np.array([7, 900]), np.random.default_rng(1)
     cond, x0 = (side.astype(dtype) for side in PICTURES)
-    eps = rng.normal(size=(2, 4, 6, 3)).astype(dtype)
+    eps = rng.normal(size=(2, 4, 6, 5)).astype(dtype)
     with jax.enable_x64(dtype == "float64"):
         tree = tree_of_codec(dtype)
         config = dataclasses.replace(CONFIG, codec=CODEC.filled(tree))

@@ -23,7 +23,7 @@ class AutoencoderStageConfig(RealismStageConfig):
     """The codec learns to encode and decode the pictures of the pairs, inputs and targets alike."""
 
     stage: str = "autoencoder"
-    losses: tuple[LossConfig, ...] = (HybridConfig(mae_weight=1.0), TextureConfig(weight=0.5, directions=8))
+    losses: tuple[LossConfig, ...] = (HybridConfig(mae_weight=1.0), TextureConfig(weight=0.1, directions=8))
     """Loss terms between a picture and what the decoder makes of its state, in place of those of the run, each at most
     once: `hybrid`, `texture`, `adversarial` or any other."""
     learning_rate: float = 2e-3

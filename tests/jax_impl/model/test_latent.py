@@ -12,7 +12,7 @@ from jax_impl.config.as_json import entry, to_text
 from jax_impl.config.data import DataConfig
 from jax_impl.config.tree import Config
 from jax_impl.model.codec import CodecConfig, codec_of
-from jax_impl.model.latent import LatentCodecConfig
+from jax_impl.model.latent import LatentCodecConfig, block_transform
 from jax_impl.model.learned_codec import ReconstructionConfig, with_statistics
 from jax_impl.model.network import count
 from tests.drawing import drawn
@@ -41,6 +41,19 @@ def test_a_fresh_codec_keeps_the_mean_colours() -> None:
     state = np.asarray(codec.encode(jnp.asarray(cond)))
     np.testing.assert_allclose(state[0, :, :, :3], 3 * np.tanh(cond[0, 4::8, 4::8] / 3), atol=1e-6)
     np.testing.assert_allclose(codec.decode(jnp.asarray(state))[0, 0, 0, :], state[0, 0, 0, :3], atol=1e-6)
+
+
+def test_the_fixed_transform_is_an_orthonormal_one_of_cosines() -> None:
+    forth, back = block_transform(4, 3 + 15)
+    # Back and forth changes no state; 15 cosines of a grey block and its mean are all that there is of it.
+    np.testing.assert_allclose(back @ forth, np.eye(18), atol=1e-6)
+    grey = np.tile(np.random.default_rng(0).normal(size=16), 3)
+    np.testing.assert_allclose(grey @ forth @ back, grey, atol=1e-5)
+    # The lowest frequency down a block, by its definition.
+    ramp = np.cos(np.pi * (np.arange(4) + 0.5) / 4)
+    wave = np.outer(np.ones(4), ramp)
+    assert int(np.abs(np.tile(wave.ravel(), 3) @ forth).argmax()) == 3
+    assert not block_transform(2, 8)[0][:, 6:].any()  # A block of 2 × 2 has three cosines.
 
 
 def test_a_state_depends_on_the_pixels_near_it_alone() -> None:
