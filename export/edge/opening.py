@@ -1,4 +1,4 @@
-"""The model's file, opened while a command loads numpy and Pillow and reads a photo: the slowest part of a start."""
+"""The model's file, opened while a command loads the rest and reads a photo: the slowest part of a start."""
 
 from __future__ import annotations
 
@@ -38,6 +38,9 @@ def begun(arguments: argparse.Namespace) -> Iterator[Callable[[], Opened] | None
         if errors:
             raise errors[0]
         return found[0]
+
+    # Both sides use it, and a module that two threads begin to load at once may be seen half loaded.
+    import numpy  # noqa: F401
 
     # (concurrent.futures does the same, and takes long to load.)
     thread = threading.Thread(target=work, daemon=True)

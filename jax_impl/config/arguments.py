@@ -87,13 +87,14 @@ def parse(argv: Sequence[str]) -> TrainArgs:
 def _by_process(start: Config, name: str | None) -> Config:
     """The settings with those of another diffusion process by their defaults, where `name` is another's.
 
+    Bounds of the clean estimate stay: a picture has them, a codec's state has not.
     Sample pictures then take as many steps as that process recommends. Raises UserError for an unknown process.
     """
     if name is None or name == start.diffusion.process:
         return start
     diffusion = entry(ProcessConfig, name, "--diffusion")
     train = replace(start.train, sample_steps=diffusion.sample_steps)
-    return replace(start, diffusion=diffusion, train=train)
+    return replace(start, diffusion=diffusion.bounded_as(start.diffusion), train=train)
 
 
 def of_preset(name: str, weights: Path | None = None) -> Config:

@@ -49,12 +49,16 @@ def from_tree(tree: object, record: plugins.Record = ()) -> Config:
     return typing.cast(Config, _build(Config, migrated(tree), "config", record))
 
 
+_BOUNDS = ("clamp", "threshold")
+"""What stays when the kind of a process changes: it belongs to what is estimated, a picture or a codec's state."""
+
+
 def with_settings(config: Config, changes: Mapping[str, Any]) -> Config:
     """The settings with some of them changed, each by its dotted name, such as {"train.epochs": 5}.
 
     Values are as in JSON; tuples and paths are taken too. A change of kind, such as {"diffusion.process": "flow"},
-    comes first: all else below it is then that kind's default. Raises UserError for an unknown name, with the nearest
-    known one, and for a value that the setting does not take.
+    comes first: all else below it is then that kind's default, apart from bounds of the clean estimate. Raises
+    UserError for an unknown name, with the nearest known one, and for a value that the setting does not take.
     """
     tree = json.loads(to_json(config))
     changed = {name: json.loads(json.dumps(value, default=_plain)) for name, value in changes.items()}
@@ -62,7 +66,9 @@ def with_settings(config: Config, changes: Mapping[str, Any]) -> Config:
     for name in kinds:
         place, last = _place(tree, name)
         if place.get(last) != changed[name]:
+            kept = {key: place[key] for key in _BOUNDS if key in place}
             place.clear()
+            place.update(kept)
         place[last] = changed[name]
     for name, value in changed.items():
         place, last = _place(tree, name)

@@ -175,7 +175,12 @@ class ProcessConfig(ABC):
 
     def continuing(self, trained: ProcessConfig) -> ProcessConfig:
         """These settings for weights that were trained with others: those, where it is the same process."""
-        return trained if trained.process == self.process else replace(self, timesteps=trained.timesteps)
+        same = trained.process == self.process
+        return trained if same else replace(self.bounded_as(trained), timesteps=trained.timesteps)
+
+    def bounded_as(self, other: ProcessConfig) -> ProcessConfig:
+        """These settings with the bounds of another process's clean estimate: they belong to what is estimated."""
+        return replace(self, clamp=other.clamp, threshold=other.threshold)
 
     @abstractmethod
     def create(self, published: Published | None = None) -> Process:

@@ -40,10 +40,12 @@ class AutoencoderStageConfig(RealismStageConfig):
         StageConfig.check(self, config)
         rule = "the stage autoencoder trains a codec with weights; add --codec latent"
         require(config.codec.learned, "codec", config.codec.codec, rule)
-        require(
-            not config.stages[-1].learns_codec, "stages", config.stages[-1].stage,
-            "it trains no denoiser; name a stage after it, such as denoising",
-        )  # fmt: skip
+        names = " ".join(stage.stage for stage in config.stages)
+        first, *others = config.stages
+        rule = "put the stage autoencoder first, once: what was trained before it fits no other codec"
+        require(first.learns_codec and not any(stage.learns_codec for stage in others), "stages", names, rule)
+        rule = "the stage autoencoder trains no denoiser; name denoising after it"
+        require(bool(others) and not others[0].warm, "stages", names, rule)
         require(bool(self.terms(config)), "stages.autoencoder.losses", "without weights", "give one term a weight")
 
     def check_start(self, trained: Any, networks: Collection[str]) -> None:

@@ -34,7 +34,8 @@ def test_the_formula_is_what_pytorch_counts(preset: str) -> None:
         config = replace(config, model=replace(config.model, head="plain", unfold="blocks", blocks=1))
     with torch.device("meta"):
         model = build_model(json.loads(to_json(config)))
-        picture = torch.zeros(3, 3, 64, 64)
+        batch, height, width, channels = config.codec.state_shape((3, 64, 64))
+        picture = torch.zeros(batch, channels, height, width)
         with FlopCounterMode(display=False) as counter:
             model(picture, picture, torch.zeros(3, dtype=torch.int64))
     assert step_flops(config) == pytest.approx(3 * counter.get_total_flops(), rel=1e-3)

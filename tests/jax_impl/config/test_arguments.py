@@ -10,6 +10,7 @@ import pytest
 
 from export.edge.errors import UserError
 from jax_impl.config.arguments import parse
+from jax_impl.config.as_json import with_settings
 from jax_impl.config.command import OTHER_NAMES
 from jax_impl.config.presets import PRESETS
 from jax_impl.data.sources.registry import SOURCES
@@ -227,3 +228,28 @@ def test_a_data_layout_is_found_when_flags_are_parsed(tmp_path: Path, monkeypatc
     monkeypatch.setattr(SOURCES, "_entries", {name: entry for name, entry in SOURCES.items() if name != "mine"})
     with pytest.raises(UserError, match=r"^data\.layout is 'mine': load its data layout with --plugin my_layout$"):
         parse(words)
+
+
+@pytest.mark.parametrize("process", ["one-pass", "flow", "bridge"])
+def test_another_process_keeps_the_bounds_of_what_is_estimated(process: str) -> None:
+    # States of a codec have none, and a clamp to [-1, 1] would cut off a third of their values.
+    assert parse(["latent", "--diffusion.process", process]).diffusion.clamp is None
+    assert parse(["tiny", "--diffusion.process", process]).diffusion.clamp == 1.0
+    assert parse(["latent", "--diffusion.process", process, "--diffusion.clamp", "2"]).diffusion.clamp == 2.0
+    changed = with_settings(PRESETS["latent"](), {"diffusion.process": process, "train.sample_steps": 1})
+    assert (changed.diffusion.process, changed.diffusion.clamp) == (process, None)
+    assert PRESETS["realism"]().diffusion.continuing(PRESETS["latent"]().diffusion).clamp is None
+
+
+@pytest.mark.parametrize(
+    "stages", [["denoising", "autoencoder", "denoising"], ["autoencoder", "autoencoder", "denoising"]]
+)
+def test_an_autoencoder_comes_first_and_once(stages: list[str]) -> None:
+    with pytest.raises(UserError, match="put the stage autoencoder first, once"):
+        parse(["latent", "--stages", *stages]).settings()
+
+
+@pytest.mark.parametrize("stages", [["autoencoder"], ["autoencoder", "realism"]])
+def test_a_denoiser_is_trained_after_an_autoencoder(stages: list[str]) -> None:
+    with pytest.raises(UserError, match="trains no denoiser; name denoising after it"):
+        parse(["latent", "--stages", *stages]).settings()
