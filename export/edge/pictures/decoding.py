@@ -46,6 +46,8 @@ def to_array(image: Image.Image) -> np.ndarray:
 def to_image(image: Image.Image) -> Image.Image:
     """The same as an image of mode RGB that holds pixels alone; one that is of mode RGB already is itself returned."""
     plain = image if image.mode == "RGB" and not image.has_transparency_data else Image.fromarray(to_array(image))
+    if plain.format == "HEIF":  # pillow-heif up to 1.1 decodes a file of several images again whenever it is used.
+        plain = plain.copy()
     plain.info = {}  # Pillow would write some of it into any file, such as a comment.
     return plain
 

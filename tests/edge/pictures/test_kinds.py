@@ -14,6 +14,7 @@ from PIL import Image
 
 from export.edge.errors import UserError
 from export.edge.pictures import kinds
+from export.edge.pictures.decoding import to_image
 from export.edge.pictures.files import open_photo, open_picture, picture_size, save_picture
 
 HEIC = b"\0\0\0\x1cftypheic\0\0\0\0mif1heicmiaf\0\0\1\x7dmeta"
@@ -148,3 +149,24 @@ def test_what_cannot_be_read_is_counted_and_named_with_the_remedy(tmp_path: Path
 )
 def test_the_first_bytes_tell_the_kind(head: bytes, kind: str | None) -> None:
     assert kinds.container(head) == kind
+
+
+class Reloading(Image.Image):
+    """An image that is decoded again, over its pixels, whenever it is used."""
+
+    format = "HEIF"
+
+    def load(self) -> object:
+        pixels = super().load()
+        self.im.paste((90, 90, 90), (0, 0, *self.size))
+        return pixels
+
+
+def test_an_image_that_its_decoder_loads_again_can_be_changed() -> None:
+    image = Reloading()._new(Image.new("RGB", (4, 3)).im)
+    reloading = Reloading()
+    reloading.__dict__.update(image.__dict__)
+    assert np.asarray(reloading).max() == 90
+    plain = to_image(reloading)
+    plain.paste((128, 128, 128), (0, 0, 4, 3))
+    assert (np.asarray(plain) == 128).all()
