@@ -157,6 +157,10 @@ class Statistics(nn.Module):
         self.register_buffer("mean", torch.zeros(channels))
         self.register_buffer("std", torch.ones(channels))
 
+    def columns(self) -> tuple[Tensor, Tensor]:
+        """Both as (channels, 1, 1), to go with states (batch, channels, height, width)."""
+        return self.mean[:, None, None], self.std[:, None, None]
+
 
 class Autoencoder(nn.Module):
     """Both sides and their statistics: all that the network `codec` of a bundle holds."""
@@ -176,7 +180,7 @@ class Encode(nn.Module):
 
     def forward(self, picture: Tensor) -> Tensor:
         """(batch, 3, height, width) to states with about mean 0 and standard deviation 1."""
-        mean, std = (values[:, None, None] for values in (self.statistics.mean, self.statistics.std))
+        mean, std = self.statistics.columns()
         return (self.encode(picture) - mean) / std
 
 
@@ -189,7 +193,7 @@ class Decode(nn.Module):
 
     def forward(self, state: Tensor) -> Tensor:
         """States to (batch, 3, height, width)."""
-        mean, std = (values[:, None, None] for values in (self.statistics.mean, self.statistics.std))
+        mean, std = self.statistics.columns()
         return self.decode(state * std + mean)
 
 
