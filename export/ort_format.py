@@ -52,11 +52,13 @@ def publish_ort(folder: Path, names: Sequence[str], tried: Sequence[np.ndarray])
 def convert(source: Path, target: Path) -> None:
     """Write an ONNX file in ORT format."""
     options = onnxruntime.SessionOptions()
+    # Beyond this level weights are laid out for this machine's vector registers, and constants are folded again.
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
     options.optimized_model_filepath = str(target)
     options.add_session_config_entry("session.save_model_format", "ORT")
-    # It would lay out the weights for this machine's vector registers.
+    # Folding would write weights in float16, which are cast where they are used, as large as in float32.
     onnxruntime.InferenceSession(
-        str(source), options, providers=["CPUExecutionProvider"], disabled_optimizers=["NchwcTransformer"]
+        str(source), options, providers=["CPUExecutionProvider"], disabled_optimizers=["ConstantFolding"]
     )
 
 

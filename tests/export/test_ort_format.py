@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import onnx
 import onnxruntime
 import pytest
 
@@ -38,6 +40,24 @@ def test_it_makes_the_pictures_of_the_edge(folder: Path, capsys: pytest.CaptureF
     assert "photo.ort: largest difference from export.edge" in capsys.readouterr().out
     written = {path.relative_to(folder).as_posix() for path in (folder / "onnx").iterdir()}
     assert written <= set(ours(folder))
+
+
+def test_weights_in_float16_stay_in_float16(make_artifact: Callable[[str], Path], tmp_path: Path) -> None:
+    onnx_files = make_artifact("unet") / "artifact/onnx"
+    sizes, feeds = {}, {name: np.ones((1, 3, 16, 16), np.float32) for name in ("x_t", "cond")} | {"t": np.array([50])}
+    for name in ("model", "model_fp16"):
+        source, target = onnx_files / f"{name}.onnx", tmp_path / f"{name}.ort"
+        ort_format.convert(source, target)
+        sizes[name] = target.stat().st_size
+        wanted, found = (
+            onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"]).run(["prediction"], feeds)[0]
+            for path in (source, target)
+        )
+        np.testing.assert_allclose(found, wanted, atol=1e-5)
+    halves = onnx.load(onnx_files / "model_fp16.onnx").graph.initializer
+    spared = sum(2 * math.prod(t.dims) for t in halves if t.data_type == onnx.TensorProto.FLOAT16)
+    # In a network as small as this the nodes that cast weigh much.
+    assert spared > 50_000 and sizes["model"] - sizes["model_fp16"] > 0.7 * spared
 
 
 def test_its_operators_are_listed(folder: Path) -> None:

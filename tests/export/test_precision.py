@@ -46,10 +46,18 @@ def test_half_is_the_network_in_half_the_bytes(
     made = precision.half(model)
     feeds = example(batch, height, width)
     assert 0.0 < relative(run(made, feeds), in_torch(exported[0], feeds)) < 1e-3
-    layers = {node.input[1] for node in model.graph.node if node.op_type in precision.LAYERS}
-    weights = {t.name: t.data_type for t in model.graph.initializer if t.name in layers}
-    halved = {t.name.removesuffix("_half") for t in made.graph.initializer if t.data_type == TensorProto.FLOAT16}
-    assert halved == set(weights) and set(weights.values()) == {TensorProto.FLOAT}
+    # Every array of torch's with more than one axis: the weights of its convolutions and linear layers.
+    shapes = {name: tuple(value.shape) for name, value in load_bundle(exported[0]).model.state_dict().items()}
+    layers = {name for name, shape in shapes.items() if len(shape) > 1}
+    held, kept = ({t.name: numpy_helper.to_array(t) for t in graph.graph.initializer} for graph in (made, model))
+    halves = {name for name, values in held.items() if values.dtype == np.float16}
+    assert len(layers) > 5 and halves == {f"{name}_half" for name in layers}
+    for name, values in kept.items():
+        if name in layers:
+            assert values.dtype == np.float32 and name not in held and (values != values.astype(np.float16)).any()
+            np.testing.assert_array_equal(held[f"{name}_half"], values.astype(np.float16))
+        else:
+            np.testing.assert_array_equal(held[name], values, strict=True)
     assert len(made.SerializeToString()) < 0.75 * len(model.SerializeToString())  # in the toy, the graph itself weighs
     for value in (*made.graph.input, *made.graph.output):
         wanted = TensorProto.INT64 if value.name == "t" else TensorProto.FLOAT
