@@ -16,7 +16,8 @@ from export.edge.errors import run
 from export.edge.metrics import delta_e, psnr, sharpness_ratio, ssim
 from export.edge.model.artifact import Artifact, open_artifact
 from export.edge.pictures.arrays import to_float, working
-from export.edge.pictures.files import check_output_picture, save_picture
+from export.edge.pictures.files import save_picture
+from export.edge.pictures.kinds import check_output_picture
 from export.edge.pictures.sheets import grid
 from export.edge.recolour import apply
 from export.edge.translate import Options, translate
