@@ -11,7 +11,7 @@ from PIL import Image
 
 from export.edge.errors import UserError
 from export.edge.model.artifact import Artifact
-from export.edge.pictures.arrays import check_size, resize, sides_of, without_bars, working
+from export.edge.pictures.arrays import check_photo, check_size, resize, sides_of, without_bars, working
 from export.edge.sampling.guidance import check_guidance, guided
 from export.edge.sampling.table import Plan
 from export.edge.translate import Options, drawn
@@ -32,6 +32,7 @@ def invented(
     size; a tile and detail of the options make no difference. Raises UserError as `translate` does, for a realism of 0,
     and for a model of which no two pictures of one photo differ.
     """
+    check_photo(picture)
     chosen = ways(model, options, seed)
     side = model.size if options.size is None else check_size(options.size, model.size_multiple)
     inner = working(picture, side, model.fit, model.size_multiple)
