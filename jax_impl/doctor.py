@@ -17,7 +17,8 @@ from export.edge.disk.files import check_output_file, write_json
 from export.edge.disk.home import expand
 from export.edge.errors import UserError, run
 from export.edge.pictures.arrays import fit_square, resize
-from export.edge.pictures.files import check_output_picture, save_picture
+from export.edge.pictures.files import save_picture
+from export.edge.pictures.kinds import check_output_picture
 from export.edge.pictures.sheets import BACKGROUND, grid
 from jax_impl.config.command import parse
 from jax_impl.config.data import DataConfig, DirectionConfig, PlaceConfig, SquareConfig, part_of

@@ -26,14 +26,15 @@ def main(argv: Sequence[str] | None = None) -> None:
         return
     # Intermixed: flags may stand between the three, and the first of them may be missing.
     arguments = make_parser().parse_intermixed_args(words)
-    from export.edge import (
-        opening,  # From here on --help and --version are left behind, which load as little as can be.
-    )
+    from export.edge import checks, opening  # From here on --help and --version, which load little, are left behind.
+    from export.edge.pretrained import or_pretrained
 
+    arguments.model = or_pretrained(arguments.model, arguments.photo)
+    jobs, along = checks.check(arguments)
     with opening.begun(arguments) as model:
         from export.edge import photos
 
-        photos.translate_as_told(arguments, model)
+        photos.translate_as_told(arguments, model, jobs, along)
 
 
 def cli() -> None:

@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import argparse
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from export.edge.model.layout import model_file
 from export.edge.model.sealed import Opened, open_sealed
-from export.edge.pretrained import or_pretrained
+from export.edge.threads import started
 
 
 @contextmanager
 def begun(arguments: argparse.Namespace) -> Iterator[Callable[[], Opened] | None]:
     """What waits for the model's file and returns it, or raises why it cannot be opened; None with --graph.
 
-    The words of the command line get the model that comes with the package where they name none. Raises UserError as
-    `or_pretrained` does.
+    `arguments`: of `export.edge.arguments`, with a model.
     """
-    arguments.model = or_pretrained(arguments.model, arguments.photo)
     if arguments.graph:
         yield None
         return
@@ -34,7 +31,10 @@ def begun(arguments: argparse.Namespace) -> Iterator[Callable[[], Opened] | None
             errors.append(error)
 
     def wait() -> Opened:
-        thread.join()
+        if thread is not None:
+            thread.join()
+        elif not found and not errors:
+            work()
         if errors:
             raise errors[0]
         return found[0]
@@ -43,9 +43,9 @@ def begun(arguments: argparse.Namespace) -> Iterator[Callable[[], Opened] | None
     import numpy  # noqa: F401
 
     # (concurrent.futures does the same, and takes long to load.)
-    thread = threading.Thread(target=work, daemon=True)
-    thread.start()
+    thread = started(work)
     try:
         yield wait
     finally:
-        thread.join()  # Python must not end while onnxruntime is at work.
+        if thread is not None:
+            thread.join()  # Python must not end while onnxruntime is at work.

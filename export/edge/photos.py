@@ -14,15 +14,13 @@ import numpy as np
 from PIL import Image
 
 from export.edge.arguments import OWN_TILE
-from export.edge.disk.files import check_input_file
-from export.edge.disk.folders import Job, left_out, plan_jobs, translate_all
+from export.edge.disk.folders import Job, left_out, translate_all
 from export.edge.errors import UserError
 from export.edge.model import likeness
 from export.edge.model.artifact import Artifact, open_artifact
-from export.edge.model.layout import model_file
-from export.edge.model.sealed import Opened, check_sha256
+from export.edge.model.sealed import Opened
 from export.edge.pictures.arrays import check_size, sides_of, working
-from export.edge.pictures.files import check_output_picture, open_image, save_picture
+from export.edge.pictures.files import open_image, save_picture
 from export.edge.progress import Progress
 from export.edge.sampling.loop import Call
 from export.edge.tiles import check_tile, own_tile
@@ -33,85 +31,24 @@ if TYPE_CHECKING:  # Loaded where an option asks for them.
     from export.edge.model.photo import PhotoGraph
 
 
-def translate_as_told(arguments: argparse.Namespace, opening: Callable[[], Opened] | None) -> None:
+def translate_as_told(
+    arguments: argparse.Namespace,
+    opening: Callable[[], Opened] | None,
+    jobs: Sequence[Job],
+    along: Along | None,
+) -> None:
     """Do what the words of a command line say, parsed by `export.edge.arguments`; print where the result is.
 
-    `opening`: waits for the model's file where that is being opened, else None. Raises UserError for bad input, and at
-    the end when some photos of a folder were passed over.
+    `opening`: waits for the model's file where that is being opened, else None. `jobs`, `along`: of
+    `export.edge.checks.check`. Raises UserError for bad input, and at the end when some photos of a folder were passed
+    over.
     """
-    jobs, along = _check(arguments)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow's remarks on files that are odd but readable help nobody here.
         if arguments.photo.is_dir():
             _translate_folder(arguments, opening, jobs)
         else:
             _translate_photo(arguments, opening, along)
-
-
-def _check(arguments: argparse.Namespace) -> tuple[list[Job], Along | None]:
-    """Find every mistake that can be found before the model is opened and a photo decoded.
-
-    Returns the photos and where their translations go, and what keeps the way to a picture, where that is asked for.
-    """
-    folder = arguments.photo.is_dir()
-    for option in ("film", "invented", "save_intermediate"):
-        if folder and getattr(arguments, option) is not None:
-            name = "--" + option.replace("_", "-")
-            raise UserError(f"{name} is for one photo, and {arguments.photo} is a folder; leave it out or name a photo")
-    jobs = plan_jobs([arguments.photo], arguments.output)
-    along = None
-    if arguments.film is not None or arguments.save_intermediate is not None:
-        from export.edge.along import Along
-
-        along = Along(arguments.save_intermediate, arguments.film, arguments.photo)
-    model = _model_path(arguments)
-    check_input_file(model, "model")
-    if arguments.graph:
-        _check_graph_options(arguments)
-    written = {"output": arguments.output}
-    if arguments.film is not None:
-        written["film"] = arguments.film
-    if arguments.invented is not None:
-        check_output_picture(arguments.invented, "map")
-        written["map"] = arguments.invented
-    if len({path.resolve() for path in written.values()}) < len(written):
-        raise UserError(f"{' and '.join(written)} are the same file; name another file for each")
-    for role, path in written.items():
-        for what, source in (("model", model), ("photo", arguments.photo)):
-            if path.exists() and path.samefile(source):
-                raise UserError(f"{role} {path} is the {what} itself; name another file")
-    if arguments.steps is not None and arguments.steps < 1:
-        raise UserError(f"--steps {arguments.steps} is less than 1; give at least one")
-    if arguments.threads is not None and arguments.threads < 1:
-        raise UserError(f"--threads {arguments.threads} is less than 1; give at least one")
-    if not 0 <= arguments.seed < 2**64:
-        raise UserError(f"--seed {arguments.seed} is outside 0 ... 2^64 - 1; choose a number inside")
-    if arguments.expect_sha256 is not None:
-        check_sha256(arguments.expect_sha256)
-    if not 0.0 <= arguments.eta <= 1.0:
-        raise UserError(f"--eta {arguments.eta} is outside 0 ... 1; choose a number inside")
-    return jobs, along
-
-
-def _model_path(arguments: argparse.Namespace) -> Path:
-    """The file that the model's path, --graph and --variant mean."""
-    if not arguments.graph:
-        return model_file(arguments.model, arguments.variant)
-    from export.edge.model.photo import photo_path  # As below: for --graph alone.
-
-    return photo_path(arguments.model, arguments.variant)
-
-
-def _check_graph_options(arguments: argparse.Namespace) -> None:
-    """Raise UserError for an option that photo.onnx cannot take."""
-    from export.edge.model.photo import FIXED
-
-    for name, usual in FIXED.items():
-        if (value := getattr(arguments, name)) != usual:
-            option = f"--{name.replace('_', '-')} {value}"
-            raise UserError(
-                f"{option} cannot be had with --graph, in which all but seed and realism is fixed; leave one out"
-            )
 
 
 def _translate_folder(arguments: argparse.Namespace, opening: Callable[[], Opened] | None, jobs: Sequence[Job]) -> None:
@@ -192,7 +129,11 @@ def _invented(
         return {}
     from export.edge.invention import invented
 
-    return {arguments.invented: invented(model, image, _options(arguments, model, image), seed=arguments.seed)}
+    options, progress = _options(arguments, model, image), Progress(noun="map step")
+    try:
+        return {arguments.invented: invented(model, image, options, seed=arguments.seed, on_run=progress.update)}
+    finally:
+        progress.close()
 
 
 def _open_model(arguments: argparse.Namespace, opening: Callable[[], Opened] | None) -> Artifact | PhotoGraph:

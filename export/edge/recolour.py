@@ -7,13 +7,14 @@ row to the next.
 
 from __future__ import annotations
 
-import os
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 from PIL import Image
+
+from export.edge.threads import processors, share
 
 STRIP = 64
 """Least rows of a strip; the last may have fewer. It does not change the result."""
@@ -54,7 +55,7 @@ def apply(
     """Change the colours of the rows `top` to `bottom` (by default all) of a photo, uint8 (height, width, 3).
 
     change: as `export.edge.detail.change_of_colour` gives it, (h, w, 4, 3), for the whole photo. `threads`: at most so
-    many, by default one for each processor. Returns uint8 (bottom - top, width, 3).
+    many, by default one for each processor that the process may use. Returns uint8 (bottom - top, width, 3).
     """
     grid = _grid(change, *photo.shape[:2])
     end = len(photo) if bottom is None else bottom
@@ -119,38 +120,12 @@ def _by_strips(
     threads: int | None,
 ) -> None:
     """Call `work(rows, first, last)` for each strip. `rows` changes its lines and belongs to one thread."""
-    count = max(1, min(threads or os.cpu_count() or 1, MOST_THREADS, len(cuts)))
-    left, errors, lock = iter(cuts), list[BaseException](), threading.Lock()
 
-    def shared() -> Iterator[tuple[int, int]]:
-        while not errors:
-            with lock:
-                strip = next(left, None)
-            if strip is None:
-                return
-            yield strip
-
-    def run(strips: Iterable[tuple[int, int]]) -> None:
+    def begin() -> Callable[[tuple[int, int]], None]:
         rows = _changer(grid)
-        for first, last in strips:
-            work(rows, first, last)
+        return lambda strip: work(rows, *strip)
 
-    def helper() -> None:
-        try:
-            run(shared())
-        except BaseException as error:
-            errors.append(error)
-
-    helpers = [threading.Thread(target=helper, daemon=True) for _ in range(count - 1)]
-    for thread in helpers:
-        thread.start()
-    try:
-        run(shared())
-    finally:
-        for thread in helpers:
-            thread.join()
-    if errors:
-        raise errors[0]
+    share(cuts, begin, min(threads or processors(), MOST_THREADS))
 
 
 def _changer(grid: _Grid) -> Callable[[np.ndarray, int], np.ndarray]:

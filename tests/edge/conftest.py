@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -120,3 +121,11 @@ def make_model(tmp_path: Path) -> MakeModel:
         return path
 
     return make
+
+
+@pytest.fixture
+def no_more_threads() -> Iterator[None]:
+    """The system has no room for the stack of one: half of all addresses there are."""
+    before = threading.stack_size(2**47)
+    yield
+    threading.stack_size(before)

@@ -16,7 +16,8 @@ import numpy as np
 from export.edge.errors import UserError, run
 from export.edge.metrics import psnr
 from export.edge.pictures.arrays import to_float, to_uint8
-from export.edge.pictures.files import check_output_picture, save_picture
+from export.edge.pictures.files import save_picture
+from export.edge.pictures.kinds import check_output_picture
 from export.edge.pictures.sheets import grid
 from export.edge.sampling.noise import start_noise
 from jax_impl.config.command import parse

@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from export.edge.choices import Sampler
 from export.edge.disk.files import atomic_file, write_json
 from export.edge.errors import UserError, run
-from export.edge.pictures.files import check_output_picture
+from export.edge.pictures.kinds import check_output_picture
 from export.edge.sampling.spacing import check_steps
 from jax_impl.config.command import parse
 from jax_impl.diffusion.sampling import SamplingOptions

@@ -4,15 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-
-import numpy as np
-from PIL import Image
+from typing import TYPE_CHECKING
 
 from export.edge.disk.files import check_input_file, check_output_folder
 from export.edge.errors import UserError
-from export.edge.pictures.files import WRITABLE, check_output_picture, open_image, save_picture
-from export.edge.pictures.kinds import SUFFIXES, describe_unread, pictures_in, unread_in
+from export.edge.pictures.kinds import (
+    SUFFIXES,
+    WRITABLE,
+    check_output_picture,
+    describe_unread,
+    pictures_in,
+    unread_in,
+)
 from export.edge.progress import Progress
+
+if TYPE_CHECKING:
+    import numpy as np
+    from PIL import Image
 
 Job = tuple[Path, Path]
 """A photo and where its translation goes."""
@@ -85,6 +93,8 @@ def translate_all(
     UserError is a line of `progress`; an error of the operating system, such as a full
     disk, ends it all. Results appear whole or not at all, as they are made.
     """
+    from export.edge.pictures.files import open_image, save_picture  # Here: a plan needs neither numpy nor Pillow.
+
     skipped = 0
     for index, (photo, output) in enumerate(jobs):
         try:

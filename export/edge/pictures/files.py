@@ -17,12 +17,21 @@ from typing import IO, Any, TypeVar
 import numpy as np
 from PIL import Image
 
-from export.edge.disk.files import check_input_file, check_output_file, write_bytes
+from export.edge.disk.files import check_input_file, write_bytes
 from export.edge.disk.reading import too_large
 from export.edge.errors import UserError, describe_os_error
 from export.edge.pictures.arrays import sides_of
 from export.edge.pictures.decoding import is_turned, to_array, to_image, upright
-from export.edge.pictures.kinds import FORMATS, HEAD, READABLE, container, decoder, remedy
+from export.edge.pictures.kinds import (
+    FORMATS,
+    HEAD,
+    READABLE,
+    WRITABLE,
+    check_output_picture,
+    container,
+    decoder,
+    remedy,
+)
 from export.edge.pictures.tags import NONE, Tags, read_tags, save_options
 from export.edge.pictures.unended import END, START, with_end
 
@@ -34,7 +43,6 @@ MAX_SIDE = 100_000
 MAX_BYTES = 2**30
 """So are larger files: with as many pixels of 16 bits, uncompressed, they have 600 million."""
 
-WRITABLE = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
 _LONGEST_SIDE = {"PNG": 2**31 - 1, "JPEG": 65500, "WEBP": 16383}
 SAVE_OPTIONS: dict[str, dict[str, Any]] = {
     "PNG": {"compress_level": 3},
@@ -171,13 +179,6 @@ def _tile_pixels(image: Image.Image) -> int:
     tags = getattr(image, "tag_v2", {})
     sides = [tags.get(tag) for tag in (_TILE_WIDTH, _TILE_LENGTH)]
     return math.prod(side for side in sides if isinstance(side, int)) if all(sides) else 0
-
-
-def check_output_picture(path: Path, what: str = "output") -> Path:
-    """Return `path` when a picture can be saved there: its folder exists, its suffix is known; else UserError."""
-    if path.suffix.lower() not in WRITABLE:
-        raise UserError(f"{what} {path}: {path.suffix or 'no'} suffix is not known; use {', '.join(WRITABLE)}")
-    return check_output_file(path, what)
 
 
 def save_picture(path: Path, picture: np.ndarray | Image.Image, tags: Tags = NONE) -> None:

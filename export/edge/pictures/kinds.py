@@ -1,4 +1,7 @@
-"""Which files are pictures: by suffix where a folder is searched, and by content where the suffix leaves it open."""
+"""Which files are pictures: by suffix where a folder is searched, and by content where the suffix leaves it open.
+
+And where one can be written. Nothing is decoded here, so that neither numpy nor Pillow is loaded.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,9 @@ from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 
+from export.edge.disk.files import check_output_file
 from export.edge.disk.names import as_text
+from export.edge.errors import UserError
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "PPM")
 """What every Pillow reads, by its names."""
@@ -23,6 +28,8 @@ UNREAD = frozenset({
     ".exr", ".hdr", ".j2k", ".jp2", ".jpf", ".jpx", ".jxl", ".jxr", ".psd", ".qoi", ".svg", ".tga",
 })  # fmt: skip
 """Suffixes of pictures that are never read: raw data of cameras, and kinds that photos rarely have."""
+WRITABLE = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
+"""Suffixes of pictures that are written, and Pillow's names of what is written."""
 READABLE = "JPEG, PNG, WebP, BMP, TIFF, GIF, PPM, AVIF or, with pillow-heif, HEIC"
 HEAD = 64
 """Bytes at the start of a file that tell AVIF and HEIC."""
@@ -31,6 +38,13 @@ _BRANDS = {
     "AVIF": {b"avif", b"avis"},
     "HEIC": {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"msf1"},
 }
+
+
+def check_output_picture(path: Path, what: str = "output") -> Path:
+    """Return `path` when a picture can be saved there: its folder exists, its suffix is known; else UserError."""
+    if path.suffix.lower() not in WRITABLE:
+        raise UserError(f"{what} {path}: {path.suffix or 'no'} suffix is not known; use {', '.join(WRITABLE)}")
+    return check_output_file(path, what)
 
 
 def container(head: bytes) -> str | None:
