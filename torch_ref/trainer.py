@@ -103,11 +103,11 @@ class Trainer:
         decays = self.recipe.ema_decay > 0
         self.ema = {name: p.detach().clone() for name, p in self._named.items()} if decays else {}
         """Moving average of the parameters, by name; empty where the config switches it off."""
-        settings = {"lr": self.recipe.learning_rate, "weight_decay": self.recipe.weight_decay}
+        rate, decay = self.recipe.learning_rate, self.recipe.weight_decay
         self.optimizer: torch.optim.Optimizer = (
-            Muon(self.model, **settings)
+            Muon(self.model, lr=rate, weight_decay=decay)
             if self.recipe.optimizer == "muon"
-            else torch.optim.AdamW(self._parameters, **settings)
+            else torch.optim.AdamW(self._parameters, lr=rate, weight_decay=decay)
         )
         self.scheduler = make_scheduler(self.optimizer, self.recipe, steps_per_epoch)
         first = self._parameters[0]
