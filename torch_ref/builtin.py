@@ -21,6 +21,6 @@ def _residual(timesteps: int, state_channels: int, **settings: Any) -> Denoiser:
 NETWORKS.add("seed", Network(SeedUNet, modules=SEED_MODULES))
 NETWORKS.add(
     "unet",
-    Network(_residual, ignored=frozenset({"compute_dtype", "remat", "remat_keeps"}), most={"blocks": 16}),
+    Network(_residual, ignored=frozenset({"compute_dtype", "remat", "remat_keeps"}), most={"blocks": 16, "refine": 16}),
 )
 CODECS.add("latent", autoencoder.create)

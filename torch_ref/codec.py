@@ -31,7 +31,8 @@ class Transform:
 
 
 Create = Callable[[Mapping[str, Any]], Transform]
-"""From the settings in a bundle's `config.codec`."""
+"""From the settings in a bundle's `config.codec`. For one with a module it is called twice: first on the device `meta`,
+for names and shapes alone, and where the weights of the file have these, once more."""
 
 
 def _identity(settings: Mapping[str, Any]) -> Transform:

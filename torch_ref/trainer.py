@@ -22,6 +22,7 @@ from torch_ref.base import Denoiser
 from torch_ref.codec import Transform, codec_of
 from torch_ref.diffusion import levels_at
 from torch_ref.losses import Losses, LossSample
+from torch_ref.muon import Muon
 
 Drawn = tuple[Tensor, Tensor, Tensor, Tensor]
 """A batch: cond, x0 (batch, 3, height, width) in [-1, 1], or cond with two channels of coordinates too; t int64
@@ -34,6 +35,7 @@ Metrics = dict[str, Tensor]
 class Recipe:
     """The settings of a config tree that training reads; `jax_impl.config.tree` says what each means."""
 
+    optimizer: str
     learning_rate: float
     weight_decay: float
     schedule: str
@@ -49,12 +51,14 @@ class Recipe:
     def of(config: Mapping[str, Any]) -> Recipe:
         """Raises UserError for a setting that is missing or unknown."""
         try:
-            found = {**config["optim"], **config["diffusion"], **config["train"]}
+            found = {"optimizer": "adamw", **config["optim"], **config["diffusion"], **config["train"]}
             recipe = Recipe(**{field.name: found[field.name] for field in fields(Recipe)})
         except (KeyError, TypeError) as error:
             raise UserError(
                 f"the config does not say how to train ({error} is missing); bundle the run again"
             ) from error
+        if recipe.optimizer not in ("adamw", "muon"):
+            raise UserError(f"config optim.optimizer is {recipe.optimizer!r}: choose adamw or muon")
         if recipe.schedule not in ("step", "cosine"):
             raise UserError(f"config optim.schedule is {recipe.schedule!r}: choose step or cosine")
         if recipe.prediction not in ("eps", "x0", "v"):
@@ -99,8 +103,11 @@ class Trainer:
         decays = self.recipe.ema_decay > 0
         self.ema = {name: p.detach().clone() for name, p in self._named.items()} if decays else {}
         """Moving average of the parameters, by name; empty where the config switches it off."""
-        self.optimizer = torch.optim.AdamW(
-            self._parameters, lr=self.recipe.learning_rate, weight_decay=self.recipe.weight_decay
+        rate, decay = self.recipe.learning_rate, self.recipe.weight_decay
+        self.optimizer: torch.optim.Optimizer = (
+            Muon(self.model, lr=rate, weight_decay=decay)
+            if self.recipe.optimizer == "muon"
+            else torch.optim.AdamW(self._parameters, lr=rate, weight_decay=decay)
         )
         self.scheduler = make_scheduler(self.optimizer, self.recipe, steps_per_epoch)
         first = self._parameters[0]
@@ -158,11 +165,15 @@ class Trainer:
         return self.losses(sample, None, {"decode": self.codec.decode})
 
     def moments(self) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """AdamW's first and second moments by parameter name, not copied; zeros before the first step."""
-        first, second = (
-            {name: self.optimizer.state[p].get(key, torch.zeros_like(p)) for name, p in self._named.items()}
-            for key in ("exp_avg", "exp_avg_sq")
-        )
+        """First and second moments by parameter name, not copied; zeros before the first step.
+
+        With Muon the first moment of a kernel is its momentum, and the second stays zero.
+        """
+        first, second = {}, {}
+        for name, parameter in self._named.items():
+            state, nothing = self.optimizer.state[parameter], torch.zeros_like(parameter)
+            first[name] = state.get("momentum_buffer", state.get("exp_avg", nothing))
+            second[name] = state.get("exp_avg_sq", nothing)
         return first, second
 
     def _state_shape(self, x0: Tensor) -> tuple[int, ...]:

@@ -135,13 +135,15 @@ def from_jax(tensors: Mapping[str, np.ndarray], config: Mapping[str, Any]) -> di
     return from_entries(tensors, _table(config))
 
 
-def from_entries(tensors: Mapping[str, np.ndarray], table: Sequence[Entry]) -> dict[str, Tensor]:
-    """The same by any table, such as one of `entries_of`."""
-    _check_names(tensors, {entry.jax_name for entry in table}, "weights")
+def from_entries(
+    tensors: Mapping[str, np.ndarray], table: Sequence[Entry], section: str = "model"
+) -> dict[str, Tensor]:
+    """The same by any table, such as one of `entries_of`; `section` of the config has the network's settings."""
+    _check_names(tensors, {entry.jax_name for entry in table}, "weights", section)
     state: dict[str, Tensor] = {}
     for entry in table:
         array = np.asarray(tensors[entry.jax_name])
-        _check_shape(entry.jax_name, array.shape, entry.jax_shape)
+        _check_shape(entry.jax_name, array.shape, entry.jax_shape, section)
         state[entry.torch_name] = torch.from_numpy(array.transpose(entry.axes).copy())
     for name in state.copy():
         if name.endswith(".running_mean"):
@@ -282,14 +284,14 @@ def _timesteps(config: Mapping[str, Any]) -> int:
     return steps
 
 
-def _check_names(found: Mapping[str, object], wanted: set[str], what: str) -> None:
+def _check_names(found: Mapping[str, object], wanted: set[str], what: str, section: str = "model") -> None:
     """Raise UserError unless the names are the wanted ones exactly."""
     for names, problem in ((wanted - set(found), "lacks"), (set(found) - wanted, "holds the unknown")):
         if names:
             listed = ", ".join(sorted(names)[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
-            raise UserError(f"the {what} {problem} {listed}; is model.architecture of its config the right one?")
+            raise UserError(f"the {what} {problem} {listed}; is {section} of its config the right one?")
 
 
-def _check_shape(name: str, found: tuple[int, ...], wanted: tuple[int, ...]) -> None:
+def _check_shape(name: str, found: tuple[int, ...], wanted: tuple[int, ...], section: str = "model") -> None:
     if tuple(found) != tuple(wanted):
-        raise UserError(f"{name} has the shape {found}, expected {wanted}; is model.width of its config the right one?")
+        raise UserError(f"{name} has the shape {found}, expected {wanted}; is {section} of its config the right one?")

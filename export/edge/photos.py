@@ -129,7 +129,11 @@ def _invented(
         return {}
     from export.edge.invention import invented
 
-    return {arguments.invented: invented(model, image, _options(arguments, model, image), seed=arguments.seed)}
+    options, progress = _options(arguments, model, image), Progress(noun="map step")
+    try:
+        return {arguments.invented: invented(model, image, options, seed=arguments.seed, on_run=progress.update)}
+    finally:
+        progress.close()
 
 
 def _open_model(arguments: argparse.Namespace, opening: Callable[[], Opened] | None) -> Artifact | PhotoGraph:

@@ -34,8 +34,8 @@ Record = tuple[tuple[str, str, str], ...]
 """What of a file's content a user's modules registered: ("network", "toy", "my_module") for each entry."""
 
 _loading: list[str] = []
-_PACKAGES, _IN_EGG = (".dist-info", ".egg-info", ".egg"), ("EGG-INFO",)
-"""What folders of installed packages are called, and where an egg has what the others have at once."""
+_PACKAGES, _EGG, _IN_EGG = (".dist-info", ".egg-info"), ".egg", "egg-info"
+"""What folders about installed packages are called; an egg is on the path itself, and has such a folder inside."""
 _NAME = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*")
 
 
@@ -95,13 +95,14 @@ def _may_be_named() -> bool:
     """
     for place in map(os.fspath, sys.path):
         try:
-            found = [name for name in os.listdir(place or ".") if name.lower().endswith(_PACKAGES)]
+            names = os.listdir(place or ".")
         except NotADirectoryError:
             return True
         except OSError:
             continue
-        files = (os.path.join(place, name, *inside, "entry_points.txt") for name in found for inside in ((), _IN_EGG))
-        if any(_holds(file, b"dawn2dusk.") for file in files):
+        egg = os.path.basename(place).lower().endswith(_EGG)
+        found = (name for name in names if name.lower().endswith(_PACKAGES) or (egg and name.lower() == _IN_EGG))
+        if any(_holds(os.path.join(place, name, "entry_points.txt"), b"dawn2dusk.") for name in found):
             return True
     return any(hasattr(finder, "find_distributions") for finder in sys.meta_path if finder is not PathFinder)
 

@@ -10,7 +10,7 @@ import numpy as np
 from export.edge.detail import check_detail, to_photo_size
 from export.edge.model.artifact import Artifact
 from export.edge.model.codec import Codec
-from export.edge.pictures.arrays import Photo, check_size, sides_of, to_float, without_bars, working
+from export.edge.pictures.arrays import Photo, check_photo, check_size, sides_of, to_float, without_bars, working
 from export.edge.sampling.coordinates import with_coordinates
 from export.edge.sampling.guidance import check_guidance, guided
 from export.edge.sampling.loop import Call, Denoise, final, finite, generate
@@ -63,9 +63,10 @@ def translate(
     the model, with arrays (1, h, w, 3) of the working size; with a tile `on_window(done, total)` before the first
     window and after each. `inner`: what `working` makes of the photo for these options, where that is known already.
 
-    Raises UserError for options that are unknown or out of range for this model, a seed out of range, and a model that
-    returns values that are not finite.
+    Raises UserError for a photo of another kind, options that are unknown or out of range for this model, a seed out of
+    range, and a model that returns values that are not finite.
     """
+    check_photo(picture)
     plan = model.plan(options.steps, options.sampler, options.eta, spacing=options.spacing, realism=options.realism)
     scale = model.guidance if options.guidance is None else options.guidance
     check_guidance(scale, model.cond_dropout)

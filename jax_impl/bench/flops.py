@@ -10,6 +10,8 @@ import jax
 import jax.numpy as jnp
 
 from jax_impl.config.tree import Config
+from jax_impl.model.codec import CodecConfig
+from jax_impl.model.learned_codec import LearnedCodecConfig
 from jax_impl.model.network import outline
 
 PEAK: dict[str, dict[str, float]] = {
@@ -38,7 +40,8 @@ def step_flops(config: Config) -> float:
     """FLOPs of one train step by the usual formula: 6 for each multiply-accumulate of the forward pass.
 
     Two for the forward pass, and twice that for the gradients of inputs and of weights (Kaplan et al. 2020, section
-    2.1). Convolutions and matrix products count, all else does not.
+    2.1). Convolutions and matrix products count, all else does not. With a codec that is learned it is a step of the
+    stage after: its encoder is added, 2 for each multiply-accumulate, which has no gradients there.
     """
     network, params, stats = outline(config)
     side, rows = config.data.crop_size or config.data.size, config.train.batch_size
@@ -47,7 +50,20 @@ def step_flops(config: Config) -> float:
     cond = jax.ShapeDtypeStruct((*sides, channels + config.model.cond_channels - 3), jnp.float32)
     t = jax.ShapeDtypeStruct((rows,), jnp.int32)
     program = jax.make_jaxpr(lambda *given: network.apply(*given)[0])(params, stats, picture, cond, t)
-    return 6.0 * sum(_macs(equation) for equation in equations(program.jaxpr))
+    return 6.0 * _all_macs(program) + 2.0 * _encoding(config.codec, (2 * rows, side, side, 3))
+
+
+def _encoding(codec: CodecConfig, shape: tuple[int, ...]) -> int:
+    """Multiply-accumulates of encoding pictures of that shape; 0 for a codec without weights."""
+    if not isinstance(codec, LearnedCodecConfig):
+        return 0
+    weights = jax.eval_shape(codec.fresh, jax.random.key(0))
+    program = jax.make_jaxpr(lambda weights, pictures: codec.apply(weights).encode(pictures))
+    return _all_macs(program(weights, jax.ShapeDtypeStruct(shape, jnp.float32)))
+
+
+def _all_macs(program: Any) -> int:
+    return sum(_macs(equation) for equation in equations(program.jaxpr))
 
 
 def equations(jaxpr: Any) -> Iterator[Any]:

@@ -65,6 +65,7 @@ class Race:
         self.total = 1000 * config.train.epochs
         optimizer = make_optimizer(config.optim, learning_rate(config.optim, 1000, 1000))
         network, self.state = create(config, optimizer)
+        formula = step_flops(config)
         if isinstance(config.codec, LearnedCodecConfig):
             config = replace(config, codec=config.codec.filled(config.codec.fresh(jax.random.key(0))))
         problem = Problem.of(network, config)
@@ -82,7 +83,7 @@ class Race:
             "parameters": parameters,
             "compile_seconds": compile_seconds,
             "xla_flops": float(cost["flops"]) if cost and "flops" in cost else None,
-            "formula_flops": step_flops(config),
+            "formula_flops": formula,
         }
         self.planned = None
         if memory is not None:

@@ -43,7 +43,7 @@ def tiny() -> Config:
         model=UNetModelConfig(patch=8, width=64, multipliers=(1, 2)),
         # Two steps score best on real pairs; each further one lets more of the start noise through as grain.
         diffusion=DiffusionConfig(prediction="x0", sample_steps=2),
-        optim=OptimConfig(learning_rate=1e-3, schedule="cosine", warmup_steps=30, ema_decay=0.99),
+        optim=OptimConfig(optimizer="muon", learning_rate=1e-3, schedule="cosine", warmup_steps=30, ema_decay=0.99),
         train=TrainConfig(epochs=20, batch_size=16, sample_steps=2),
     )
 

@@ -29,12 +29,14 @@ from jax_impl.training.stages.registry import DenoisingStageConfig, StageConfig
 
 @dataclass(frozen=True)
 class OptimConfig:
-    """AdamW, its learning-rate schedule and gradient clipping."""
+    """The optimizer, its learning-rate schedule and gradient clipping."""
 
+    optimizer: Literal["adamw", "muon"] = "adamw"
+    """Optimizer: `adamw`; or `muon` for the kernels and AdamW for all else, which needs about half as many steps."""
     learning_rate: float = field(default=1e-4, metadata=MOST_USED)
-    """Learning rate of AdamW at its highest; above 0."""
+    """Learning rate at its highest, of both optimizers; above 0."""
     weight_decay: float = 0.01
-    """Weight decay of AdamW, multiplied by the learning rate; 0 or more."""
+    """Weight decay, multiplied by the learning rate; 0 or more."""
     schedule: Literal["step", "cosine"] = "step"
     """Learning rate over the run: `step` multiplies it by `decay_factor` every `decay_epochs`; `cosine` lowers it to
     zero."""

@@ -135,6 +135,11 @@ def _adam_trained(trained: TrainedRun, flag: str) -> TrainState:
     if not isinstance(trained.state, TrainState):
         name = trained.config.stages[trained.index].stage + " in a codec's states" * trained.config.codec.learned
         raise UserError(f"{flag} goes with the state of the stage denoising, not with that of {name}; leave it out")
+    if (optimizer := trained.config.optim.optimizer) != "adamw":
+        raise UserError(
+            f"{flag} goes with the state of AdamW, and optim.optimizer is {optimizer}; leave it out, or train with "
+            "--optim.optimizer adamw"
+        )
     return trained.state
 
 

@@ -1,4 +1,4 @@
-"""AdamW, its learning rate over time, and clipping, with torch's arithmetic."""
+"""AdamW and Muon, their learning rate over time, and clipping, with torch's arithmetic."""
 
 from __future__ import annotations
 
@@ -11,8 +11,7 @@ import jax.numpy as jnp
 import optax
 
 from jax_impl.config.tree import OptimConfig
-
-Good = jax.Array | bool
+from jax_impl.training.muon import Good, is_matrix, scale_by_muon
 
 
 def learning_rate(config: OptimConfig, steps_per_epoch: int, total: int | jax.Array) -> Callable[[Any], jax.Array]:
@@ -90,12 +89,18 @@ def scale_by_learning_rate(schedule: optax.Schedule) -> optax.GradientTransforma
 def make_optimizer(
     config: OptimConfig, schedule: optax.Schedule, betas: tuple[float, float] = (0.9, 0.999)
 ) -> optax.GradientTransformation:
-    """Clipping, then AdamW (Loshchilov & Hutter 2019, algorithm 2) on every parameter.
+    """Clipping, then AdamW (Loshchilov & Hutter 2019, algorithm 2), or Muon for the matrices and AdamW for all else.
 
     Its update takes `good`, a bool scalar: where that is false its state stays as it is, and the updates are to be
     thrown away.
     """
-    adamw = optax.chain(
-        scale_by_adam(*betas), optax.add_decayed_weights(config.weight_decay), scale_by_learning_rate(schedule)
-    )
-    return optax.chain(clip_by_global_norm(config.clip_norm), adamw) if config.clip_norm > 0 else adamw
+    direction = scale_by_adam(*betas)
+    if config.optimizer == "muon":
+        direction = optax.partition({"matrices": scale_by_muon(), "others": direction}, kinds)
+    steps = optax.chain(direction, optax.add_decayed_weights(config.weight_decay), scale_by_learning_rate(schedule))
+    return optax.chain(clip_by_global_norm(config.clip_norm), steps) if config.clip_norm > 0 else steps
+
+
+def kinds(params: optax.Params) -> optax.Params:
+    """For each parameter, whether it is one of the `matrices` or of the `others`."""
+    return jax.tree.map(lambda parameter: "matrices" if is_matrix(parameter) else "others", params)

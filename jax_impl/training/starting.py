@@ -57,8 +57,10 @@ def begin(session: Session, init_from: Path | None) -> Position:
         )
     if init_from is not None:
         _, params, stats = network.outline(session.config)
+        # First: what the stage cannot begin with at all needs no flags that would make it fit.
+        bundle = read_bundle(init_from)
+        first.check_start(bundle.config, bundle.networks.keys())
         before = warm_start(init_from, session.config, params, stats)
-        first.check_start(read_bundle(init_from).config, before.keys())
     return enter(session, 0, before)
 
 

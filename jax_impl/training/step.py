@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -135,7 +136,6 @@ def mean_gradient(
     the mean over them: with GroupNorm the same except for rounding and for what dropout drops, while
     BatchNorm normalises each part by itself and moves its running statistics n times.
     """
-    parts = problem.config.optim.accumulate
 
     def part_of(stats: Tree, drawn: Drawn, key: jax.Array | None) -> tuple[Tree, tuple[Tree, Metrics]]:
         def loss_of(params: Tree) -> tuple[jax.Array, tuple[Metrics, Tree]]:
@@ -144,9 +144,20 @@ def mean_gradient(
         (_, (metrics, stats_after)), grads = jax.value_and_grad(loss_of, has_aux=True)(params)
         return stats_after, (grads, metrics)
 
+    stats, (grads, metrics) = mean_over_parts(part_of, problem.config.optim.accumulate, stats, drawn, dropout_key)
+    return grads, metrics, stats
+
+
+def mean_over_parts(
+    part_of: Callable[[Tree, Drawn, Any], tuple[Tree, Any]], parts: int, stats: Tree, drawn: Drawn, key: Any
+) -> tuple[Tree, Any]:
+    """The batch in so many parts of equal size through `part_of(stats, drawn, key) -> (stats, found)`.
+
+    `stats` goes from part to part; of `found`, a tree of arrays, the mean is returned. Each part gets a key of its own,
+    where there is one; a whole batch gets `key` itself.
+    """
     if parts == 1:
-        stats, (grads, metrics) = part_of(stats, drawn, dropout_key)
-        return grads, metrics, stats
+        return part_of(stats, drawn, key)
 
     def split(rows: jax.Array) -> jax.Array:
         # Part k has the rows k, k + n, …: those of every device stay there.
@@ -155,19 +166,18 @@ def mean_gradient(
     def add(carry: tuple[Tree, Tree], part: tuple[jax.Array, Drawn]) -> tuple[tuple[Tree, Tree], None]:
         stats, total = carry
         number, drawn = part
-        key = None if dropout_key is None else jax.random.fold_in(dropout_key, number)
-        stats, found = part_of(stats, drawn, key)
+        own = None if key is None else jax.random.fold_in(key, number)
+        stats, found = part_of(stats, drawn, own)
         return (stats, jax.tree.map(jnp.add, total, found)), None
 
     split_drawn = jax.tree.map(split, drawn)
     first = jax.tree.map(lambda rows: rows[0], split_drawn)
-    _, shapes = jax.eval_shape(part_of, stats, first, dropout_key)
+    _, shapes = jax.eval_shape(part_of, stats, first, key)
     nothing = jax.tree.map(lambda found: jnp.zeros(found.shape, found.dtype), shapes)
     # In a loop XLA's convolutions on a CPU take ten times as long as in a row.
     in_a_row = parts if jax.default_backend() == "cpu" else 1
     (stats, total), _ = jax.lax.scan(add, (stats, nothing), (jnp.arange(parts), split_drawn), unroll=in_a_row)
-    grads, metrics = jax.tree.map(lambda found: found / parts, total)
-    return grads, metrics, stats
+    return stats, jax.tree.map(lambda found: found / parts, total)
 
 
 def make_statistics_step(problem: Problem) -> Callable[..., Tree]:

@@ -63,7 +63,17 @@ def test_a_model_with_one_picture_for_each_photo_has_no_map(make_model: MakeMode
         invented(open_artifact(make_model(**SLIDER)), PHOTO, Options(realism=0.0))
 
 
-def test_the_command_saves_it(make_model: MakeModel, tmp_path: Path) -> None:
+@pytest.mark.parametrize("guidance", [None, 1.5])
+def test_runs_are_counted_over_all_pictures(guidance: float | None, make_model: MakeModel) -> None:
+    model = open_artifact(make_model(cond_dropout="0.1"))
+    told: list[tuple[int, int]] = []
+    options = Options(3, "ddpm", guidance=guidance)
+    found = invented(model, PHOTO, options, on_run=lambda done, total: told.append((done, total)))
+    assert told == [(done, 3 * SEEDS) for done in range(3 * SEEDS + 1)]
+    np.testing.assert_array_equal(found, invented(model, PHOTO, options))
+
+
+def test_the_command_saves_it(make_model: MakeModel, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     model, photo = make_model(**SLIDER), tmp_path / "photo.png"
     output, found = tmp_path / "out.png", tmp_path / "map.png"
     save_picture(photo, PHOTO)
@@ -71,6 +81,8 @@ def test_the_command_saves_it(make_model: MakeModel, tmp_path: Path) -> None:
     wanted = invented(open_artifact(model), PHOTO, Options(realism=0.6))
     np.testing.assert_array_equal(open_picture(found)[..., 0], wanted)
     assert output.is_file()
+    first, second = capsys.readouterr().err.splitlines()
+    assert first.startswith("map step 2/2, ") and second.startswith("step 1/1, ")
 
 
 @pytest.mark.parametrize(

@@ -80,6 +80,19 @@ def test_entry_points_of_the_group_are_loaded(here: Path, monkeypatch: pytest.Mo
     assert "for_jax" not in sys.modules
 
 
+@pytest.mark.parametrize("name", ["Own-1.0-py3.11.egg", "own.EGG"])
+def test_entry_points_of_an_egg_are_loaded(name: str, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    module = f"in_{name[:3]}_egg"
+    about = here / name / "EGG-INFO"
+    about.mkdir(parents=True)
+    (here / name / f"{module}.py").write_text("")
+    (about / "PKG-INFO").write_text("Metadata-Version: 2.1\nName: own\nVersion: 1.0\n")
+    (about / "entry_points.txt").write_text(f"[dawn2dusk.edge]\na = {module}\n")
+    monkeypatch.syspath_prepend(here / name)
+    assert plugins.take(["photo.png"], "edge") == ["photo.png"]
+    assert module in sys.modules
+
+
 def test_entry_points_in_a_zip_file_are_loaded(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (here / "zipped_module.py").write_text("")
     with zipfile.ZipFile(here / "own.zip", "w") as file:

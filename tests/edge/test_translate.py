@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from export.edge.errors import UserError
+from export.edge.invention import invented
 from export.edge.model.artifact import open_artifact
 from export.edge.pictures.arrays import FITS, to_float, to_uint8, working
 from export.edge.sampling.loop import Call
@@ -154,3 +155,21 @@ def test_an_image_is_translated_like_an_array(make_model: MakeModel) -> None:
     inner = working(picture, model.size, model.fit, model.size_multiple)
     assert translate(model, image, Options(in_place=True), inner=inner) is image
     np.testing.assert_array_equal(np.asarray(image), expected)
+
+
+@pytest.mark.parametrize(
+    ("given", "named"),
+    [
+        (Image.new("L", (9, 5)), r"an image of mode L, 9 x 5; give one of mode RGB"),
+        (Image.new("RGBA", (9, 5)), r"an image of mode RGBA, 9 x 5; give one of mode RGB"),
+        (Image.new("RGB", (9, 0)), r"an image of mode RGB, 9 x 0; give one of mode RGB, .* not empty"),
+        (np.zeros((5, 9), np.uint8), r"an array uint8 \(5, 9\); give uint8"),
+        (np.zeros((5, 9, 4), np.uint8), r"an array uint8 \(5, 9, 4\); give uint8"),
+    ],
+    ids=["grey", "transparent", "empty", "grey array", "four channels"],
+)
+def test_a_photo_of_another_kind_is_named(make_model: MakeModel, given: np.ndarray | Image.Image, named: str) -> None:
+    model = open_artifact(make_model())
+    for work in (translate, invented):
+        with pytest.raises(UserError, match=f"the picture is {named}"):
+            work(model, given)

@@ -23,6 +23,7 @@ from typing import Any
 from export.edge.disk.files import write_json, write_text
 from export.edge.errors import UserError, run
 from export.edge.markdown import table
+from tests.figures.counts import check_counts
 from tests.figures.rows import ROWS
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -81,8 +82,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parser.parse_args(argv)
     files = {flag: str(Path(held).resolve()) for flag in FILES if (held := getattr(args, flag[2:]))}
     rows = chosen(args.rows, files)
-    if min(args.seeds, args.jobs) < 1:
-        raise UserError("--seeds and --jobs must each be at least 1; choose more")
+    check_counts(args, "seeds", "size", "epochs", "repeats", "batch", "jobs")
+    check_counts(args, "minutes", least=0)
     args.output.mkdir(parents=True, exist_ok=True)
     deadline = time.time() + 60.0 * args.minutes
     plan = Plan(

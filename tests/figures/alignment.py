@@ -20,6 +20,7 @@ from jax_impl.data.alignment import register
 from jax_impl.data.pairs import Pair, read_pair
 from jax_impl.data.sources import open_source
 from jax_impl.data.warp import Move
+from tests.figures.counts import check_counts
 
 PART = 0.64
 """Sides of what is looked at, as a share of the picture's: there is room around it for every displacement."""
@@ -31,6 +32,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("pairs", help="a folder of pairs, or a manifest")
     parser.add_argument("--strangers", type=int, default=500, help="pairs of different places (default: 500)")
     arguments = parser.parse_args(argv)
+    check_counts(arguments, "strangers", least=0)
     source = open_source(DataConfig(path=arguments.pairs))
     pairs = [pair for members in source.splits.values() for pair in members]
     if not pairs:

@@ -19,6 +19,7 @@ from export.edge.markdown import table
 from export.edge.model.layout import variants
 from export.web.build import build_page
 from tests.export.web.visit import FLAGS, Visit, served
+from tests.figures.counts import check_counts
 
 COUNT = """
     window.frames_painted = 0;
@@ -79,6 +80,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("artifact", type=Path, help="the folder that export.to_onnx wrote")
     parser.add_argument("--seconds", type=float, default=10.0, help="how long to count for each precision (default 10)")
     arguments = parser.parse_args(argv)
+    check_counts(arguments, "seconds", least=0.1)
     chromium = shutil.which("chromium")
     if chromium is None:
         raise UserError("chromium is not installed; on Debian: apt-get install chromium")

@@ -22,6 +22,7 @@ from export.edge.pictures.sheets import grid
 from export.edge.recolour import apply
 from export.edge.translate import Options, translate
 from jax_impl.data.synthetic import render_pair, scene_seed
+from tests.figures.counts import check_counts
 
 CROP = 256
 """Side of the part that the figure shows, pixels."""
@@ -35,6 +36,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--scenes", type=int, default=32)
     arguments = parser.parse_args(argv)
     check_output_picture(arguments.output, "--output")
+    check_counts(arguments, "scenes", least=2)  # Two are shown.
     model = open_artifact(arguments.model)
     side = 4 * model.size
     ways: dict[str, Callable[[np.ndarray], np.ndarray]] = {

@@ -25,6 +25,7 @@ from export.edge.model.artifact import open_artifact
 from export.edge.model.layout import SAMPLER, UNROLLED, model_file
 from export.edge.sampling.noise import normal
 from export.publish import write
+from tests.figures.counts import check_counts
 
 TIMES = 9
 """Calls that are timed, after one that is not; the median counts."""
@@ -137,6 +138,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--size", type=int, default=64, help="side of the picture, pixels (default: 64)")
     parser.add_argument("--only", nargs="+", help="beginnings of the names of engines")
     arguments = parser.parse_args(argv)
+    check_counts(arguments, "size")
     arguments.work.mkdir(parents=True, exist_ok=True)
     graphs = write_graphs(arguments.artifact, arguments.work)
     feeds = arguments.work / "feeds.npz"

@@ -19,6 +19,7 @@ from export.edge.pictures.arrays import fit_square
 from jax_impl.config.data import DataConfig
 from jax_impl.data.loader import load
 from jax_impl.runs.likeness import likeness_of
+from tests.figures.counts import check_counts
 
 SCENES = "built-in scenes"
 PHOTOS = "sample photos"
@@ -38,6 +39,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("data", nargs="+", help="folders of pairs; DIR:reverse for the other direction")
     parser.add_argument("--size", type=int, default=64, help="side of pictures, pixels (default: 64)")
     arguments = parser.parse_args(argv)
+    check_counts(arguments, "size")
     configs = {SCENES: DataConfig(synthetic_pairs=1024, synthetic_val_pairs=100, size=arguments.size)}
     for place in arguments.data:
         path, _, direction = place.partition(":")

@@ -26,6 +26,7 @@ from PIL import Image
 
 from export.edge import markdown
 from export.edge.errors import UserError, run
+from tests.figures.counts import check_counts
 
 ROOT = Path(__file__).resolve().parents[2]
 TIMED = """
@@ -168,6 +169,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--large", type=int, nargs=2, default=(4000, 3000), metavar=("WIDTH", "HEIGHT"))
     parser.add_argument("--larger", type=int, nargs=2, default=(6000, 4000), metavar=("WIDTH", "HEIGHT"))
     arguments = parser.parse_args(argv)
+    check_counts(arguments, "rounds", "repeats", "large", "larger")
+    check_counts(arguments, "threads", least=0)
+    if arguments.before and not (arguments.before / "export/edge").is_dir():
+        raise UserError(f"--before {arguments.before} holds no export/edge; name the folder of a checkout")
     checkouts = [*([arguments.before.resolve()] if arguments.before else []), ROOT]
     with tempfile.TemporaryDirectory() as name:
         folder, source = Path(name), ROOT / "docs/photo.jpg"

@@ -27,6 +27,7 @@ from export.edge.pictures.files import save_picture
 from jax_impl.config.data import DataConfig
 from jax_impl.data.loader import Pairs, load
 from tests.figures.ablation import KNOWN, ROOT, spread, surely
+from tests.figures.counts import check_counts
 
 FIGURES = ("psnr", "delta_e", "joint_swd")
 """Columns of the table."""
@@ -62,8 +63,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--batch", type=int, default=4)
     parser.add_argument("--output", type=Path, required=True, help="folder for runs, evaluations and the table")
     args = parser.parse_args(argv)
-    if min(args.seeds, args.steps, *args.pairs) < 1:
-        raise UserError("--seeds, --steps and --pairs must each be at least 1; choose more")
+    check_counts(args, "pairs", "seeds", "size", "steps", "batch")
     config = DataConfig(path=args.data, direction=args.direction, size=args.size)
     train, held_out = load(config, "train"), load(config, "val")
     if not held_out.names:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from export.edge.errors import UserError, run
+from export.edge.errors import run
 from export.edge.metrics import LUMA
 from export.edge.model.artifact import open_artifact
 from export.edge.pictures.files import save_picture
@@ -21,6 +21,7 @@ from export.edge.pictures.sheets import grid
 from jax_impl.data.synthetic import Scene, draw_scene, render_pair, scene_seed
 from jax_impl.evaluation.methods import of_artifact
 from jax_impl.evaluation.smoothing import gaussian_blur
+from tests.figures.counts import check_counts
 
 SIZE = 128
 DISC = 2.0
@@ -52,8 +53,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--scenes", type=int, default=16, help="scenes with a visible evening sun (default: 16)")
     parser.add_argument("--sheet", type=Path, help="write input, drawn and true pictures here")
     arguments = parser.parse_args(argv)
-    if arguments.scenes < 1:
-        raise UserError(f"--scenes is {arguments.scenes}: choose at least 1")
+    check_counts(arguments, "scenes")
     chosen = scenes(arguments.scenes)
     inputs, truths = (np.stack(side) for side in zip(*(render_pair(scene.seed, SIZE) for scene in chosen), strict=True))
     drawn = of_artifact(open_artifact(arguments.artifact)).draw(inputs, range(len(chosen)))

@@ -196,10 +196,11 @@ def train_in_jax(
         for n in range(course.steps):
             state, metrics = step(state, batches.Drawn(*course.batch(n, dtype)))
             log.append([float(metrics[name]) for name in LOGGED])
-        mu, nu = (optax.tree.get(state.opt_state, name) for name in ("mu", "nu"))
-        trees = {"parameters": state.params, "first moments": mu, "second moments": nu}
-        trees |= {"running statistics": state.stats, "averaged parameters": state.ema}
-        arrays = {what: {k: np.array(v) for k, v in flatten(tree).items()} for what, tree in trees.items()}
+        mu, nu, momentum = (flatten(optax.tree.get(state.opt_state, name, {})) for name in ("mu", "nu", "momentum"))
+        nothing = {name: jnp.zeros_like(value) for name, value in momentum.items()}
+        trees = {"parameters": flatten(state.params), "first moments": mu | momentum, "second moments": nu | nothing}
+        trees |= {"running statistics": flatten(state.stats), "averaged parameters": flatten(state.ema)}
+        arrays = {what: {k: np.array(v) for k, v in tree.items()} for what, tree in trees.items()}
     return _trained(arrays, log, course, dtype)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
@@ -95,10 +96,15 @@ class Small:
 
 @pytest.fixture(scope="module")
 def small() -> Small:
+    return make_small("adamw")
+
+
+def make_small(optimizer: Literal["adamw", "muon"]) -> Small:
+    """Twenty steps of a small network with that optimiser."""
     config = Config(
         data=DataConfig(size=16, synthetic_pairs=4),
         model=UNetModelConfig(width=4, groups=2, multipliers=(1,), blocks=1, head="plain"),
-        optim=OptimConfig(learning_rate=1e-3, decay_epochs=2, clip_norm=0.8, ema_decay=0.9),
+        optim=OptimConfig(optimizer=optimizer, learning_rate=1e-3, decay_epochs=2, clip_norm=0.8, ema_decay=0.9),
         train=TrainConfig(epochs=10, batch_size=2),
     )
     tree = json.loads(to_json(config))
@@ -113,7 +119,9 @@ def small() -> Small:
     return Small(problem, tuple(weights), course, reference)
 
 
-def test_without_a_fault_every_line_passes(small: Small) -> None:
+@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
+def test_without_a_fault_every_line_passes(optimizer: Literal["adamw", "muon"], request: pytest.FixtureRequest) -> None:
+    small = request.getfixturevalue("small") if optimizer == "adamw" else make_small(optimizer)
     lines = small.lines(make_optimizer)
     assert {"parameters", "first moments", "second moments", "averaged parameters", "loss curve"} == lines.keys()
     # With room to spare, or the faults below would be seen by luck.

@@ -35,6 +35,21 @@ def sides_of(photo: np.ndarray | Image.Image) -> tuple[int, int]:
     return (photo.height, photo.width) if isinstance(photo, Image.Image) else (photo.shape[0], photo.shape[1])
 
 
+def check_photo(photo: np.ndarray | Image.Image) -> None:
+    """Raise UserError unless a photo is uint8 (height, width, 3) or an image of mode RGB, and not empty."""
+    if isinstance(photo, Image.Image):
+        if photo.mode != "RGB" or 0 in photo.size:
+            raise UserError(
+                f"the picture is an image of mode {photo.mode}, {photo.width} x {photo.height}; give one of mode RGB, "
+                "such as image.convert('RGB'), not empty"
+            )
+    elif photo.dtype != np.uint8 or photo.ndim != 3 or photo.shape[2] != 3 or 0 in photo.shape:
+        raise UserError(
+            f"the picture is an array {photo.dtype} {photo.shape}; give uint8 (height, width, 3), values 0 to 255, not "
+            "empty"
+        )
+
+
 def resize(picture: np.ndarray | Image.Image, height: int, width: int) -> np.ndarray:
     """At another size, uint8 (height, width, 3): Lanczos over three lobes, antialiased when it shrinks."""
     return _resample(picture, height, width, None)

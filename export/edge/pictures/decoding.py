@@ -55,6 +55,7 @@ def to_image(image: Image.Image) -> Image.Image:
 def to_rgb(image: Image.Image) -> Image.Image:
     """An RGB image from one of 8-bit samples, with transparency laid over white."""
     if image.has_transparency_data:
+        image = image.convert("LA") if image.mode == "La" else image  # The only way that Pillow has from there.
         image = image.convert("RGBA")
         white = Image.new("RGBA", image.size, (255, 255, 255, 255))
         return Image.alpha_composite(white, image).convert("RGB")

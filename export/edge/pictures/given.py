@@ -8,6 +8,7 @@ import numpy as np
 from PIL import Image
 
 from export.edge.errors import UserError
+from export.edge.pictures.arrays import check_photo
 from export.edge.pictures.decoding import to_array, upright
 from export.edge.pictures.files import open_picture
 
@@ -18,15 +19,22 @@ Picture = np.ndarray | Image.Image | Path | str
 def array_of(picture: Picture) -> np.ndarray:
     """The picture as uint8 (height, width, 3), upright.
 
-    Raises UserError for an array of another kind, and for a file that cannot be read.
+    What is not RGB is converted as a file's is, see `export.edge.pictures.files.open_photo`. Raises UserError for an
+    array of another kind, and for an image or a file that cannot be read.
     """
-    if isinstance(picture, Image.Image):
-        return to_array(upright(picture))
     if isinstance(picture, np.ndarray):
-        if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3 or 0 in picture.shape:
-            raise UserError(
-                f"the picture is an array {picture.dtype} {picture.shape}; give uint8 (height, width, 3), values 0 to "
-                "255, not empty"
-            )
+        check_photo(picture)
         return picture
-    return open_picture(Path(picture))
+    if not isinstance(picture, Image.Image):
+        return open_picture(Path(picture))
+    try:
+        image = upright(picture)
+        if 0 in image.size:
+            raise ValueError("it is empty")
+        return to_array(image)
+    # Pillow raises nearly anything, for a damaged file whose pixels are read only now, too.
+    except Exception as error:
+        raise UserError(
+            f"the picture, an image of mode {picture.mode}, {picture.width} x {picture.height}, cannot be read "
+            f"({error}); give another, or one of mode RGB"
+        ) from error

@@ -32,6 +32,12 @@ class HybridConfig(LossConfig):
         require(self.mae_weight >= 0.0, "losses.hybrid.mae_weight", self.mae_weight, "choose 0 or more")
         require(self.snr_gamma > 0.0, "losses.hybrid.snr_gamma", self.snr_gamma, "choose a value above 0")
 
+    def check(self, config: Any) -> None:
+        """One pass, which knows one noise level alone, is not weighed by it."""
+        fits = config.diffusion.process != "one-pass" or self.weighting == "uniform"
+        rule = "one pass has no noise level to go by; choose uniform"
+        require(fits, "losses.hybrid.weighting", self.weighting, rule)
+
     def create(self) -> Term:
         """A term with parts `mse` and `mae`, the two errors of each picture, weighted too."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from concurrent.futures import ThreadPoolExecutor
 
 import jax
 import jax.numpy as jnp
@@ -13,27 +13,21 @@ from jax.sharding import Mesh
 from export.edge.model.codec import CODEC
 from export.edge.model.layout import DENOISER
 from jax_impl.config.tree import Config
-from jax_impl.data.loader import LazyPairs, Pairs
-from jax_impl.diffusion.losses.hybrid import HybridConfig
-from jax_impl.diffusion.one_pass import OnePassConfig
-from jax_impl.model.codec import IdentityCodecConfig
+from jax_impl.data.loader import LazyPairs, Pairs, tolerant
 from jax_impl.model.learned_codec import (
     STATISTICS,
     LearnedCodecConfig,
-    ReconstructionConfig,
     Tree,
     unknown_statistics,
     with_statistics,
 )
 from jax_impl.training.batches import to_unit
-from jax_impl.training.feed import open_feed
 from jax_impl.training.interfaces import Batch, Metrics, NamedNetworks, StepFunction
 from jax_impl.training.stages.autoencoder_config import AutoencoderStageConfig
 from jax_impl.training.stages.realism import BETAS, RealismStage, RealismState
-from jax_impl.training.stages.realism_config import RealismStageConfig
 
 STATISTICS_BATCHES = 50
-"""Most training batches over which the statistics of states are measured; each pair once where there are fewer."""
+"""Most batches of training pairs over which the statistics of states are measured."""
 LEAST_STD = 1e-3
 """Of a channel of the states: one that never changes is not blown up."""
 PLAIN_BETAS = (0.9, 0.999)
@@ -51,18 +45,8 @@ class AutoencoderStage:
     def __init__(self, own: AutoencoderStageConfig, config: Config) -> None:
         assert isinstance(config.codec, LearnedCodecConfig)
         self.config, self.codec = config, config.codec
-        plain = RealismStageConfig(losses=own.losses, learning_rate=own.learning_rate, ema_decay=own.ema_decay)
-        itself = replace(
-            config,
-            model=ReconstructionConfig(codec=self.codec),
-            codec=IdentityCodecConfig(),
-            diffusion=OnePassConfig(clamp=None),
-            losses=(HybridConfig(),),
-            optim=replace(config.optim, accumulate=1),
-            train=replace(config.train, sample_steps=1),
-            stages=(plain,),
-        )
-        self._plain = RealismStage(plain, itself, PLAIN_BETAS if own.adversary() is None else BETAS)
+        inside = own.inside(config)
+        self._plain = RealismStage(inside.stages[0], inside, PLAIN_BETAS if own.adversary() is None else BETAS)
 
     def init(self, before: NamedNetworks, key: jax.Array) -> RealismState:
         """Fresh weights."""
@@ -101,27 +85,47 @@ class AutoencoderStage:
     def publish(self, state: RealismState, open_pairs: Callable[[], Pairs | LazyPairs]) -> NamedNetworks:
         """The average of the codec's weights, with the statistics of encoded training pictures."""
         weights = self._weights(state)
-        return {CODEC: (with_statistics(weights, *self._statistics(weights, open_pairs())), {})}
+        pairs = open_pairs()
+        pairs = pairs if isinstance(pairs, Pairs) else tolerant(pairs)
+        return {CODEC: (with_statistics(weights, *self._statistics(weights, pairs)), {})}
 
     def _weights(self, state: RealismState) -> Tree:
         return self._plain.networks(state)[DENOISER][0]
 
     def _statistics(self, weights: Tree, pairs: Pairs | LazyPairs) -> tuple[jax.Array, jax.Array]:
-        """Mean and standard deviation of each channel of the states, (channels,)."""
+        """Mean and standard deviation of each channel of the states, (channels,), each picture counted once."""
 
         @jax.jit
-        def moments(weights: Tree, pairs: Batch, indices: jax.Array | None) -> tuple[jax.Array, jax.Array]:
-            both = jnp.concatenate([side if indices is None else side[indices] for side in pairs])
-            states = self.codec.apply(weights).encode(to_unit(both))
-            return states.mean(axis=(0, 1, 2)), jnp.square(states).mean(axis=(0, 1, 2))
+        def moments(weights: Tree, pictures: jax.Array) -> tuple[jax.Array, jax.Array]:
+            states = self.codec.apply(weights).encode(to_unit(pictures))
+            return states.mean(axis=(1, 2)), jnp.square(states).mean(axis=(1, 2))
 
-        once = -(-len(pairs.names) // self.config.train.batch_size)
-        with open_feed(pairs, self.config) as feed:
-            batches = range(min(once, STATISTICS_BATCHES))
-            found = [jax.device_get(moments(weights, *feed.batch(n))) for n in batches]
-        mean, square = np.mean(np.asarray(found, np.float64), axis=0)
+        size = self.config.train.batch_size
+        found: list[list[np.ndarray]] = [[], []]
+        for rows in evenly(len(pairs.names), STATISTICS_BATCHES * size, size):
+            for pictures in pictures_at(pairs, rows):
+                # Filled up to one size, for which the program is compiled.
+                whole = np.concatenate([pictures, np.repeat(pictures[:1], size - len(pictures), axis=0)])
+                for kept, values in zip(found, jax.device_get(moments(weights, whole)), strict=True):
+                    kept.append(values[: len(pictures)])
+        mean, square = (np.concatenate(kept).mean(axis=0, dtype=np.float64) for kept in found)
         std = np.sqrt(np.maximum(square - np.square(mean), LEAST_STD**2))
         return jnp.asarray(mean.astype(np.float32)), jnp.asarray(std.astype(np.float32))
+
+
+def evenly(count: int, most: int, size: int) -> list[list[int]]:
+    """Positions among `count` in lists of at most `size`: all, or `most` of them that are evenly apart."""
+    chosen = list(range(count)) if count <= most else [i * count // most for i in range(most)]
+    return [chosen[start : start + size] for start in range(0, len(chosen), size)]
+
+
+def pictures_at(pairs: Pairs | LazyPairs, rows: list[int]) -> tuple[np.ndarray, np.ndarray]:
+    """Inputs and targets at these positions, uint8 (rows, size, size, 3) each."""
+    if isinstance(pairs, Pairs):
+        return pairs.cond[rows], pairs.x0[rows]
+    with ThreadPoolExecutor(pairs.threads) as pool:
+        cond, x0 = zip(*pool.map(pairs.read, rows), strict=True)
+    return np.stack(cond), np.stack(x0)
 
 
 def itself(pairs: Batch, indices: jax.Array | None, step: jax.Array) -> Batch:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import itertools
 from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -10,7 +11,7 @@ from typing import Any, ClassVar
 from export.edge.errors import UserError
 from jax_impl.config.checks import require
 from jax_impl.training.interfaces import Stage
-from jax_impl.training.stages.registry import STAGES, StageConfig
+from jax_impl.training.stages.registry import STAGES, StageConfig, later
 
 MEAN = "mean"
 """Name of the network that sampling starts from."""
@@ -26,7 +27,10 @@ class FromMeanStageConfig(StageConfig):
     brings: ClassVar[tuple[str, ...]] = (MEAN,)
 
     def check(self, config: Any) -> None:
-        """The process starts from that network."""
+        """The process starts from that network, which no stage before it brings."""
+        before = list(itertools.takewhile(lambda stage: stage is not self, config.stages))
+        names, rule = [stage.stage for stage in config.stages], later([stage.stage for stage in before], self.stage)
+        require(all(MEAN in stage.brings for stage in before), "stages", " ".join(names), rule)
         super().check(config)
         source = config.diffusion.starts_from
         rule = "the stage from-mean needs --diffusion.process flow --diffusion.source mean"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -15,7 +15,7 @@ from export.edge.model.codec import CODEC
 from jax_impl.config.tree import Config
 from jax_impl.data.loader import LazyPairs, Pairs
 from jax_impl.model.learned_codec import LearnedCodecConfig, Tree
-from jax_impl.training.interfaces import Batch, Guard, Metrics, NamedNetworks, Stage, StepFunction
+from jax_impl.training.interfaces import Batch, GaugedStage, Guard, Metrics, NamedNetworks, Stage, StepFunction
 from jax_impl.training.mesh import divided, gathered
 from jax_impl.training.stages.registry import StageConfig
 
@@ -25,7 +25,8 @@ def stage_of(config: Config, index: int) -> Stage:
     own = config.stages[index]
     if not isinstance(config.codec, LearnedCodecConfig) or own.learns_codec:
         return own.create(config)
-    return InLatents(own, config, config.codec)
+    made = InLatents(own, config, config.codec)
+    return GaugedInLatents(own, config, config.codec) if isinstance(made.plain, GaugedStage) else made
 
 
 @jax.tree_util.register_dataclass
@@ -52,20 +53,19 @@ class InLatentsState:
 class InLatents:
     """Any `Stage`, in the states of a codec that an earlier stage or bundle has trained.
 
-    The stage inside is made for settings whose codec has its weights, so it knows of no codec that is learned. What a
-    `GaugedStage` adds to the log is left out.
+    The stage inside is made for settings whose codec has its weights, so it knows of no codec that is learned.
     """
 
     def __init__(self, own: StageConfig, config: Config, codec: LearnedCodecConfig) -> None:
         self._own, self._config, self._codec = own, config, codec
-        self._plain = own.create(config)
+        self.plain = own.create(config)
 
     def init(self, before: NamedNetworks, key: jax.Array) -> InLatentsState:
         """That of the stage inside, with the codec of `before`; without one, only the shapes mean anything."""
         networks = {name: weights for name, weights in before.items() if name != CODEC}
         codec = before[CODEC][0] if CODEC in before else self._codec.fresh(key)
         # The state is consumed by a step: no array may be in it twice.
-        return InLatentsState(self._plain.init(networks, key), jax.tree.map(jnp.copy, codec))
+        return InLatentsState(self.plain.init(networks, key), jax.tree.map(jnp.copy, codec))
 
     def make_step(self, per_epoch: int, mesh: Mesh) -> StepFunction:
         """The step of the stage inside, in one program with the encoder."""
@@ -81,7 +81,7 @@ class InLatents:
 
     def networks(self, state: InLatentsState) -> NamedNetworks:
         """Those of the stage inside, and the codec."""
-        return {**self._plain.networks(state.own), CODEC: (state.codec, {})}
+        return {**self.plain.networks(state.own), CODEC: (state.codec, {})}
 
     def make_validation(self) -> Callable[[NamedNetworks, Batch], float]:
         """That of the stage inside, in states."""
@@ -111,3 +111,34 @@ class InLatents:
             return made[0]
 
         return get
+
+
+def _gauge_of(stage: Stage) -> Any:
+    assert isinstance(stage, GaugedStage)
+    return stage.make_gauge()
+
+
+class GaugedInLatents(InLatents):
+    """The same of a `GaugedStage`."""
+
+    def gauged(self, state: InLatentsState) -> Any:
+        """What the stage inside looks at."""
+        return self._gauged.gauged(state.own)
+
+    def make_gauge(self) -> Callable[[Any, NamedNetworks, Batch, Batch], Mapping[str, float]]:
+        """That of the stage inside, in states."""
+        made = self._once(_gauge_of)
+
+        def gauge(of: Any, networks: NamedNetworks, train: Batch, held_out: Batch) -> Mapping[str, float]:
+            return made(networks)(of, networks, train, held_out)
+
+        return gauge
+
+    def warning(self, figures: Mapping[str, float]) -> str | None:
+        """That of the stage inside."""
+        return self._gauged.warning(figures)
+
+    @property
+    def _gauged(self) -> GaugedStage:
+        assert isinstance(self.plain, GaugedStage)
+        return self.plain

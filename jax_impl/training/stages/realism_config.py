@@ -36,6 +36,8 @@ class RealismStageConfig(StageConfig):
 
     gives: ClassVar[tuple[str, ...]] = (MEAN, PROGRESS, REALISM, DISCRIMINATOR)
     warm: ClassVar[bool] = True
+    in_parts: ClassVar[bool] = False
+    """Whether a batch may pass in parts, optim.accumulate."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -58,10 +60,10 @@ class RealismStageConfig(StageConfig):
         """It trains one pass, on whole batches, and some term has a weight."""
         super().check(config)
         process, parts = config.diffusion.process, config.optim.accumulate
-        require(
-            process == "one-pass", "diffusion.process", process, "the stage realism trains one-pass; use its preset"
-        )
-        require(parts == 1, "optim.accumulate", parts, "the stage realism compares whole batches; choose 1")
+        rule = "the stage realism trains one-pass; add --diffusion.process one-pass, or use its preset"
+        require(process == "one-pass", "diffusion.process", process, rule)
+        rule = "the stage realism compares whole batches; choose 1"
+        require(parts == 1 or self.in_parts, "optim.accumulate", parts, rule)
         require(bool(self.terms(config)), "stages.realism.losses", "without weights", "give one term a weight above 0")
 
     def create(self, config: Any) -> Stage:

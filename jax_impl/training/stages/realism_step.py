@@ -32,7 +32,7 @@ from jax_impl.training.frozen import jitted
 from jax_impl.training.interfaces import Batch, Metrics, StepFunction
 from jax_impl.training.mesh import divided, gathered, replicated, rows
 from jax_impl.training.objective import LOSS_STREAM, Problem, loss_of
-from jax_impl.training.step import advance
+from jax_impl.training.step import advance, mean_over_parts
 
 DISCRIMINATOR_STREAM = 1001
 """Folded into a step's key for the discriminator's augmentation, see `batches.DROPOUT_STREAM`."""
@@ -67,15 +67,14 @@ def make_realism_step(
             MEAN: gathered(mesh, state.mean),
             DISCRIMINATOR: None if adversary is None else scores_of(problem, adversary, weights),
         }
-        grads, metrics, stats, shown = gradient(problem, gathered(mesh, network.params), network.stats, drawn, key, aux)
-        grads = divided(mesh, grads)
+        stats, (grads, slope, metrics, watched) = mean_over_parts(
+            partial(both_gradients, problem, adversary, (gathered(mesh, network.params), weights), aux),
+            config.optim.accumulate, network.stats, drawn, key,
+        )  # fmt: skip
+        grads, slope = divided(mesh, grads), divided(mesh, slope)
         metrics |= {"grad_norm": optax.tree.norm(grads), "learning_rate": jnp.asarray(schedule(network.taken))}
-        slope, watched = {}, ()
         if adversary is not None:
-            changes_key = jax.random.fold_in(key, DISCRIMINATOR_STREAM)
-            slope, parts = discriminator_gradient(problem, adversary, weights, shown, changes_key)
-            slope = divided(mesh, slope)
-            metrics |= parts | {"discriminator_norm": optax.tree.norm(slope)}
+            metrics |= {**watched, "discriminator_norm": optax.tree.norm(slope)}
             watched = (metrics["discriminator"], metrics["discriminator_norm"])
         network, metrics = advance(config.optim, move, network, grads, metrics, stats, watched)
         state = replace(state, network=network)
@@ -84,6 +83,28 @@ def make_realism_step(
         return divided(mesh, state), jax.lax.with_sharding_constraint(metrics, replicated(mesh))
 
     return jitted(problem, step, mesh, consumes=True)
+
+
+def both_gradients(
+    problem: Problem,
+    adversary: AdversarialConfig | None,
+    players: tuple[Tree, Tree],
+    aux: Mapping[str, Any],
+    stats: Tree,
+    drawn: Drawn,
+    key: jax.Array,
+) -> tuple[Tree, tuple[Tree, Tree, Metrics, Metrics]]:
+    """BatchNorm statistics after a batch, and the gradients of both networks with the parts of their losses.
+
+    `players`: weights of the denoiser and of the discriminator; empty is what belongs to one that is not there.
+    """
+    params, weights = players
+    grads, metrics, stats, shown = gradient(problem, params, stats, drawn, key, aux)
+    slope, parts = {}, {}
+    if adversary is not None:
+        changes_key = jax.random.fold_in(key, DISCRIMINATOR_STREAM)
+        slope, parts = discriminator_gradient(problem, adversary, weights, shown, changes_key)
+    return stats, (grads, slope, metrics, parts)
 
 
 def gradient(

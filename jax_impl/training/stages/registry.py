@@ -34,6 +34,8 @@ class StageConfig(ABC):
     learns_codec: ClassVar[bool] = False
     """Whether the stage trains the codec of the run, and not a denoiser in its states."""
 
+    instead: ClassVar[str] = "leave it out, or use the stage realism"
+    """What to do about a loss term that needs what the stage does not give."""
     brings: ClassVar[tuple[str, ...]] = ()
     """Names of the networks other than the denoiser that the stage keeps, for sampling to start from."""
 
@@ -46,11 +48,14 @@ class StageConfig(ABC):
         for term in self.terms(config):
             lacking = [name for name in term.needs if name not in self.gives]
             where = "losses" if self.terms(config) is config.losses else f"stages.{self.stage}.losses"
-            rule = f"the stage {self.stage} gives it no {', '.join(lacking)}; leave it out, or use the stage realism"
+            rule = f"the stage {self.stage} gives it no {', '.join(lacking)}; {self.instead}"
             require(not lacking, where, term.term, rule)
             term.check(config)
         source = config.diffusion.starts_from
-        rule = f"the stage {self.stage} has no such network; choose cond, or add --stages from-mean"
+        names = [stage.stage for stage in config.stages]
+        at = next((i for i, stage in enumerate(config.stages) if source in stage.brings), 0)
+        remedy = later(names[:at], names[at]) if at else "choose cond, or add --stages from-mean"
+        rule = f"the stage {self.stage} has no such network; {remedy}"
         require(source in (COND, *self.brings), "diffusion.source", source, rule)
 
     def check_start(self, trained: Any, networks: Collection[str]) -> None:
@@ -60,6 +65,12 @@ class StageConfig(ABC):
     @abstractmethod
     def create(self, config: Any) -> Stage:
         """The stage, for the settings of a run (`jax_impl.config.tree.Config`)."""
+
+
+def later(before: Sequence[str], stage: str) -> str:
+    """What to do about a stage that has to be in another run than the stages `before` it."""
+    flags = f"--stages {stage} --init-from its model.safetensors"
+    return f"train {' '.join(before)} in a run before, then {stage} with {flags}"
 
 
 STAGES = tagged.registry(StageConfig, "stage", "stage")

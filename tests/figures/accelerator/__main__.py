@@ -18,6 +18,7 @@ from export.edge.disk.files import check_output_folder
 from export.edge.errors import UserError, run
 from tests.figures.accelerator.cases import FULL, TOY, Case, Dataset, all_cases
 from tests.figures.accelerator.runner import STOPPED, by_status, run_cases
+from tests.figures.counts import check_counts
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -46,7 +47,9 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--part", choices=("device", "scores", "all"), default="all", help="which cases (default: all)")
     parser.add_argument("--only", nargs="+", default=[], help="names of cases, or how they begin (default: every one)")
     parser.add_argument("--toy", action="store_true", help="tiny sizes, to try the command itself on a CPU")
-    return parser.parse_args(argv)
+    args = parser.parse_args(argv)
+    check_counts(args, "minutes", least=0)
+    return args
 
 
 def datasets(args: argparse.Namespace) -> tuple[Dataset, ...]:

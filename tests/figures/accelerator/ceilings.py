@@ -17,6 +17,7 @@ import jax.numpy as jnp
 
 from export.edge.disk.files import write_json
 from export.edge.errors import run
+from tests.figures.counts import check_counts
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "torch", "onnx", "onnxruntime")
 TIMES = 7
@@ -29,6 +30,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--bytes", type=int, default=2**32)
     parser.add_argument("--output", type=Path, required=True)
     args = parser.parse_args(argv)
+    check_counts(args, "matrix", "bytes")
     found: dict[str, Any] = facts()
     write_json(args.output, found)
     for dtype in ("bfloat16", "float32"):

@@ -36,6 +36,7 @@ from jax_impl.training.starting import enter
 from tests.figures import pix2pix
 from tests.figures.accelerator.cases import RESULT
 from tests.figures.accelerator.preset import NARROW
+from tests.figures.counts import check_counts
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -60,7 +61,10 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--batch", type=int, required=True)
     parser.add_argument("--toy", action="store_true", help="a network of few channels")
     parser.add_argument("--output", type=Path, required=True)
-    return parser.parse_args(argv)
+    args = parser.parse_args(argv)
+    check_counts(args, "size", "batch")
+    check_counts(args, "seconds", least=0)
+    return args
 
 
 def configure(args: argparse.Namespace) -> Config:

@@ -16,6 +16,7 @@ from export.edge.timing import Child
 from jax_impl.bench.training import BenchArgs, configure
 from jax_impl.config.as_json import to_json
 from jax_impl.train import DETERMINISTIC
+from tests.figures.counts import check_counts
 
 STEPS = 10
 ROUNDS = 3
@@ -30,6 +31,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--toy", action="store_true", help="a network of few channels")
     parser.add_argument("--output", type=Path, required=True)
     args = parser.parse_args(argv)
+    check_counts(args, "size", "batch")
     config = configure(BenchArgs(width=8 if args.toy else None), args.preset, args.size, args.batch, "bfloat16")
     config = replace(config, train=replace(config.train, deterministic=True))
     job = {"config": json.loads(to_json(config))}

@@ -21,6 +21,7 @@ from jax_impl.bench.flops import peak_flops
 from jax_impl.bench.table import Case, Way, case_table
 from jax_impl.bench.training import SHARED, BenchArgs, configure
 from jax_impl.config.as_json import to_json
+from tests.figures.counts import check_counts
 
 UNTUNED = "--xla_gpu_autotune_level=0"
 
@@ -51,6 +52,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--toy", action="store_true", help="networks of few channels, and PyTorch eager")
     parser.add_argument("--output", type=Path, required=True)
     args = parser.parse_args(argv)
+    check_counts(args, "size", "batch", "rounds")
+    check_counts(args, "seconds", least=0)
     with ExitStack() as stack:
         entries = list(enter_all(args, stack))
         by_case = [[entry for entry in entries if entry.case is case] for case in cases_of(entries)]

@@ -23,6 +23,7 @@ from jax_impl.config.as_json import to_json
 from jax_impl.config.presets import PRESETS
 from jax_impl.model.unet import UNetModelConfig
 from jax_impl.training.compiled import SWITCH, keep_programs
+from torch_ref.codec import transform_of
 from torch_ref.weights import build_model
 
 
@@ -38,7 +39,12 @@ def test_the_formula_is_what_pytorch_counts(preset: str) -> None:
         picture = torch.zeros(batch, channels, height, width)
         with FlopCounterMode(display=False) as counter:
             model(picture, picture, torch.zeros(3, dtype=torch.int64))
-    assert step_flops(config) == pytest.approx(3 * counter.get_total_flops(), rel=1e-3)
+        network = counter.get_total_flops()
+        with FlopCounterMode(display=False) as counter:
+            # Inputs and targets, without gradients: what the stage after that of the codec does first.
+            transform_of(json.loads(to_json(config))).encode(torch.zeros(2 * 3, 3, 64, 64))
+    assert (counter.get_total_flops() > 0) == config.codec.learned
+    assert step_flops(config) == pytest.approx(3 * network + counter.get_total_flops(), rel=1e-3)
 
 
 def test_peaks_go_by_the_device_s_name() -> None:

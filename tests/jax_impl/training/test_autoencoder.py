@@ -5,8 +5,10 @@ from __future__ import annotations
 import dataclasses
 import signal
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -15,23 +17,38 @@ from export.edge.errors import UserError
 from export.edge.model.codec import CODEC
 from export.edge.model.layout import BUNDLE
 from jax_impl import bundle, sample
+from jax_impl.bench.flops import equations
 from jax_impl.config.tree import Config
-from jax_impl.data.loader import Pairs
+from jax_impl.data.loader import LazyPairs, Pairs
 from jax_impl.diffusion.losses.adversarial import AdversarialConfig
+from jax_impl.diffusion.losses.anchor import AnchorConfig
+from jax_impl.diffusion.losses.colour import ColourConfig
 from jax_impl.diffusion.losses.hybrid import HybridConfig
+from jax_impl.diffusion.losses.laplacian import LaplacianConfig
 from jax_impl.diffusion.losses.texture import TextureConfig
+from jax_impl.diffusion.one_pass import OnePassConfig
+from jax_impl.model import discriminator
 from jax_impl.model.codec import codec_of
 from jax_impl.model.latent import LatentCodecConfig
+from jax_impl.model.learned_codec import STATISTICS
 from jax_impl.model.network import flatten
 from jax_impl.runs.bundles import open_bundle, read_bundle
 from jax_impl.runs.folder import open_run
 from jax_impl.train import train
-from jax_impl.training.interfaces import Batch
+from jax_impl.training.batches import Drawn, to_unit
+from jax_impl.training.interfaces import Batch, GaugedStage
+from jax_impl.training.mesh import single_device
 from jax_impl.training.report import read_log
-from jax_impl.training.stages.autoencoder import itself
+from jax_impl.training.stages import autoencoder
+from jax_impl.training.stages.autoencoder import AutoencoderStage, itself
 from jax_impl.training.stages.autoencoder_config import AutoencoderStageConfig
+from jax_impl.training.stages.latents import stage_of
+from jax_impl.training.stages.overfitting import OVERFITTING
+from jax_impl.training.stages.realism_config import RealismStageConfig
+from jax_impl.training.stages.realism_step import both_gradients, scores_of
 from jax_impl.training.stages.registry import DenoisingStageConfig
 from jax_impl.training.state import to_arrays
+from jax_impl.training.step import mean_over_parts
 from tests.jax_impl.training.conftest import StopAt
 
 TERMS = (
@@ -53,6 +70,17 @@ def config(small_config: Callable[..., Config]) -> Config:
     )
 
 
+def first_of(config: Config) -> AutoencoderStageConfig:
+    own = config.stages[0]
+    assert isinstance(own, AutoencoderStageConfig)
+    return own
+
+
+def codec_of_stage(config: Config) -> LatentCodecConfig:
+    assert isinstance(config.codec, LatentCodecConfig)
+    return config.codec
+
+
 def test_the_codec_is_trained_measured_and_kept(unbroken: Path, config: Config, pairs: tuple[Pairs, Pairs]) -> None:
     log = [record for record in read_log(unbroken) if "loss" in record]
     assert {"mse", "texture", "adversarial", "discriminator"} <= log[0].keys()
@@ -63,7 +91,7 @@ def test_the_codec_is_trained_measured_and_kept(unbroken: Path, config: Config, 
     state = open_run(unbroken).state
     for name, leaf in flatten(state.codec).items():
         np.testing.assert_array_equal(leaf, held[CODEC][name], err_msg=name)
-    # Batches hold the pairs in equal numbers, so the statistics are those of all training pictures.
+    # Of all training pictures.
     both = np.concatenate([pairs[0].cond, pairs[0].x0]).astype(np.float32) / 127.5 - 1
     states = np.asarray(config.codec.apply(state.codec).encode(jnp.asarray(both))).reshape(-1, 3)  # type: ignore[attr-defined]
     np.testing.assert_allclose(held[CODEC]["statistics.mean"], states.mean(axis=0), atol=1e-5)
@@ -141,11 +169,95 @@ def test_each_step_takes_the_other_side_of_a_pair() -> None:
     assert some.x0.shape == (2, 2, 2, 3)
 
 
-def test_stages_that_do_not_go_together_are_refused(config: Config) -> None:
-    alone = dataclasses.replace(config, codec=type(Config().codec)(), stages=(DenoisingStageConfig(),))
-    with pytest.raises(UserError, match="codec is 'identity': the stage autoencoder trains a codec with weights"):
-        dataclasses.replace(alone, stages=config.stages)
-    with pytest.raises(UserError, match=r"stages is 'autoencoder': .* trains no denoiser; name denoising after it"):
-        dataclasses.replace(config, stages=config.stages[:1])
-    with pytest.raises(UserError, match=r"stages\.autoencoder\.learning_rate is 0\.0"):
-        AutoencoderStageConfig(learning_rate=0.0)
+def test_statistics_count_each_pair_once(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+    """5 pairs in batches of 4, in memory or read; of more pairs than are looked at, some that are evenly apart."""
+    both = np.random.default_rng(0).integers(0, 256, (2, 5, 16, 16, 3), np.uint8)
+    names = tuple("abcde")
+    lazy = LazyPairs(names, 16, lambda i: (both[0, i], both[1, i]), lambda: "")
+    config = dataclasses.replace(config, train=dataclasses.replace(config.train, batch_size=4))
+    stage = AutoencoderStage(first_of(config), config)
+    state = stage.init({}, jax.random.key(0))
+
+    def assert_statistics(pairs: Pairs | LazyPairs, rows: list[int]) -> None:
+        weights = stage.publish(state, lambda: pairs)[CODEC][0]
+        pictures = both[:, rows].reshape(-1, 16, 16, 3).astype(np.float32) / 127.5 - 1
+        states = np.asarray(codec_of_stage(config).apply(weights).encode(jnp.asarray(pictures)), np.float64)
+        np.testing.assert_allclose(weights[STATISTICS]["mean"], states.mean(axis=(0, 1, 2)), atol=2e-6)
+        np.testing.assert_allclose(weights[STATISTICS]["std"], states.std(axis=(0, 1, 2)), rtol=2e-5)
+
+    for pairs in (Pairs(names, both[0], both[1]), lazy):
+        assert_statistics(pairs, [0, 1, 2, 3, 4])
+    monkeypatch.setattr(autoencoder, "STATISTICS_BATCHES", 1)
+    assert_statistics(lazy, [0, 1, 2, 3])
+
+
+@pytest.mark.parametrize("adversary", [False, True])
+def test_a_batch_in_parts_has_the_gradient_of_the_whole(config: Config, adversary: bool) -> None:
+    """Of terms with a value for each picture; the step itself passes no more pictures at once than a part has."""
+    terms = (HybridConfig(mae_weight=1.0), LaplacianConfig(), ColourConfig(side=4))
+    terms += (dataclasses.replace(TERMS[2], augment=False, penalty_every=1),) if adversary else ()
+    optim, own = dataclasses.replace(config.optim, accumulate=2), AutoencoderStageConfig(losses=terms)
+    config = dataclasses.replace(config, optim=optim, stages=(own, config.stages[1]))
+    stage = AutoencoderStage(own, config)
+    state = stage.init({}, jax.random.key(0))
+    pictures = np.random.default_rng(0).integers(0, 256, (4, 16, 16, 3), np.uint8)
+    step, pairs = stage.make_step(1, single_device()), Batch(pictures, pictures[::-1])
+    program = jax.make_jaxpr(lambda state: step(state, pairs, None, 1))(state)
+    images = [e.invars[0].aval.shape for e in equations(program.jaxpr) if e.primitive.name == "conv_general_dilated"]
+    # The discriminator gets the real and the generated pictures of a part together.
+    most = 4 if adversary else 2
+    assert max(shape[0] for shape in images if shape[1:3] in ((16, 16), (8, 8))) == most
+
+    inner = stage._plain
+    x0 = to_unit(pictures)
+    drawn = Drawn(x0, x0, jnp.zeros(4, jnp.int32), jnp.zeros_like(x0))
+    weights, adversarial = state.discriminator, own.adversary()
+    scores = None if adversarial is None else scores_of(inner.problem, adversarial, weights)
+    aux = {"progress": 0.0, "mean": ({}, {}), "discriminator": scores}
+    # Where nothing is at zero any more: fresh last convolutions start there.
+    params = jax.tree.map(
+        lambda leaf: leaf + 0.02 * jnp.cos(jnp.arange(leaf.size)).reshape(leaf.shape), state.network.params
+    )
+    part_of = partial(both_gradients, inner.problem, adversarial, (params, weights), aux)
+    found = [jax.jit(partial(mean_over_parts, part_of, n, {}))(drawn, jax.random.key(1)) for n in (1, 2)]
+    whole, parts = (jax.tree.leaves(each[1]) for each in found)
+    assert len(whole) == len(parts)
+    for wanted, got in zip(whole, parts, strict=True):
+        np.testing.assert_allclose(got, wanted, rtol=1e-4, atol=1e-6)
+
+
+def test_realism_goes_on_in_the_states_and_is_gauged(
+    unbroken: Path, config: Config, pairs: tuple[Pairs, Pairs], tmp_path: Path
+) -> None:
+    terms = (TERMS[1], TERMS[2], AnchorConfig(weight=0.3))
+    alone = dataclasses.replace(
+        config,
+        diffusion=OnePassConfig(clamp=None),
+        train=dataclasses.replace(config.train, sample_steps=1),
+        stages=(RealismStageConfig(epochs=1, losses=terms),),
+    )
+    assert train(alone, tmp_path / "run", *pairs, init_from=unbroken / BUNDLE) == 0
+    log = read_log(tmp_path / "run")
+    assert {"texture", "anchor", "from_mean", "adversarial", "discriminator"} <= log[0].keys()
+    (end,) = [record for record in log if "val_loss" in record]
+    assert {OVERFITTING, "score_training", "score_held_out", "score_generated"} <= end.keys()
+    old, new = (read_bundle(run / BUNDLE).networks for run in (unbroken, tmp_path / "run"))
+    assert all((old[CODEC][name] == leaf).all() for name, leaf in new[CODEC].items())
+    assert any((old["denoiser"][name] != leaf).any() for name, leaf in new["denoiser"].items())
+    # The figures are of states: scores of the pairs, encoded, by the discriminator of the last step.
+    state = open_run(tmp_path / "run").state
+    codec = codec_of(codec_of_stage(alone).filled(state.codec))
+    cond, x0 = (codec.encode(to_unit(side)) for side in (pairs[1].cond, pairs[1].x0))
+    wanted = discriminator.scores(3, TERMS[2].width, state.own.discriminator, x0, cond).mean()
+    assert end["score_held_out"] == pytest.approx(float(wanted), rel=1e-4, abs=1e-6)
+    stage = stage_of(alone, 0)
+    assert isinstance(stage, GaugedStage) and not isinstance(stage_of(config, 1), GaugedStage)
+    assert "by heart" in (stage.warning({OVERFITTING: 0.9}) or "")
+
+
+def test_one_remedy_for_weights_without_a_codec(
+    trained_run: Path, config: Config, pairs: tuple[Pairs, Pairs], tmp_path: Path
+) -> None:
+    with pytest.raises(UserError, match=r"of a network that fits no such codec; leave out --init-from$"):
+        train(config, tmp_path / "run", *pairs, init_from=trained_run / BUNDLE)
+    assert not (tmp_path / "run" / "config.json").exists()
