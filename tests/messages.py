@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -83,7 +84,8 @@ def page() -> str:
     return "\n".join(parts)
 
 
-def rows(heading: str) -> list[tuple[str, str]]:
+@functools.cache
+def rows(heading: str) -> tuple[tuple[str, str], ...]:
     """The causes and remedies of a group, without those that are nothing but words chosen in a run."""
     found: set[tuple[str, str]] = set()
     for path in (path for package in PACKAGES for path in sorted((ROOT / package).rglob("*.py"))):
@@ -93,7 +95,7 @@ def rows(heading: str) -> list[tuple[str, str]]:
                 cause, remedy = split(text)
                 if len(re.findall(r"[A-Za-z]{2,}", cause)) > 1:
                     found.add((cause, remedy))
-    return sorted(found, key=lambda row: (row[0].lstrip(f"{GAP}:- ").lower(), row))
+    return tuple(sorted(found, key=lambda row: (row[0].lstrip(f"{GAP}:- ").lower(), row)))
 
 
 def split(message: str) -> tuple[str, str]:

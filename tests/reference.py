@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import ast
+import functools
 import importlib
 import re
 import sys
@@ -41,16 +42,18 @@ class FoundError(Exception):
     """Ends a command where it would read its words, with its parser."""
 
 
-def modules(root: Path = ROOT) -> list[str]:
+@functools.cache
+def modules(root: Path = ROOT) -> tuple[str, ...]:
     """The modules of the packages that are commands: those with a function `cli`, and `export.edge info`."""
     found = ["export.edge.info"]
     for path in (path for package in ("jax_impl", "torch_ref", "export") for path in (root / package).rglob("*.py")):
         if any(isinstance(node, ast.FunctionDef) and node.name == "cli" for node in ast.parse(path.read_text()).body):
             found.append(".".join(path.relative_to(root).with_suffix("").parts))
-    return sorted(found)
+    return tuple(sorted(found))
 
 
-def parsers(command: str, *words: str) -> list[argparse.ArgumentParser]:
+@functools.cache
+def parsers(command: str, *words: str) -> tuple[argparse.ArgumentParser, ...]:
     """The parser of a command, by its module, the first of the words, and those of its subcommands."""
 
     def stop(parser: argparse.ArgumentParser, *_: Any, **__: Any) -> NoReturn:
@@ -68,7 +71,7 @@ def parsers(command: str, *words: str) -> list[argparse.ArgumentParser]:
         todo += [
             sub for action in listed[-1]._actions if isinstance(action.choices, dict) for sub in action.choices.values()
         ]
-    return listed
+    return tuple(listed)
 
 
 def page(presets: Sequence[str]) -> str:

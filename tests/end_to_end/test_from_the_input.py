@@ -14,9 +14,13 @@ from export import to_onnx, verify
 from export.edge import __main__ as edge
 from export.edge.errors import run
 from export.edge.model.artifact import open_artifact
+from export.edge.model.layout import DENOISER
 from export.edge.pictures.files import open_picture
 from jax_impl import sample, train
+from jax_impl.config.arguments import parse
 from jax_impl.data.synthetic import render_pair, scene_seed
+from jax_impl.runs.bundles import write_bundle
+from tests.drawing import drawn
 from tests.end_to_end.test_whole_path import SMALL, assert_agreement
 
 PROCESSES = {
@@ -61,11 +65,10 @@ def test_from_pairs_to_a_picture(process: str, tmp_path: Path) -> None:
 
 
 def test_a_sampler_with_noise_in_every_step_has_no_graph(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    train.main(
-        ["tiny", *PROCESSES["bridge"], "--diffusion.sampler", "i2sb", *SMALL, "--data.synthetic-pairs", "8",
-         "--data.synthetic-val-pairs", "2", "--output-dir", str(tmp_path / "run")]
-    )  # fmt: skip
-    to_onnx.main([str(tmp_path / "run"), "--output", str(tmp_path / "artifact"), "--variants", "fp32"])
+    config = parse(["tiny", *PROCESSES["bridge"], "--diffusion.sampler", "i2sb", *SMALL]).settings()
+    bundle, (_, *weights) = tmp_path / "model.safetensors", drawn(config)
+    write_bundle(bundle, {DENOISER: tuple(weights)}, config.diffusion.create().published(), config)
+    to_onnx.main([str(bundle), "--output", str(tmp_path / "artifact"), "--variants", "fp32"])
     assert "choose --sampler dbim or dbim2" in "".join(capsys.readouterr())
     assert not (tmp_path / "artifact/onnx/sampler.onnx").exists()
     Image.fromarray(render_pair(0, 32)[0]).save(tmp_path / "photo.png")

@@ -47,7 +47,7 @@ def test_a_bundle_draws_what_its_run_draws(trained_seed_run: Path, tmp_path: Pat
     source, bundle = photo(tmp_path / "in.png"), tmp_path / "model.safetensors"
     write_bundle_of(["--run", str(trained_seed_run), "--output", str(bundle)])
     for name, weights in (("run", ["--run", str(trained_seed_run)]), ("bundle", ["--weights", str(bundle)])):
-        main([*weights, "--input", str(source), "--output", str(tmp_path / f"{name}.png"), "--steps", "3"])
+        main([*weights, "--input", str(source), "--output", str(tmp_path / f"{name}.png")])
     assert (tmp_path / "run.png").read_bytes() == (tmp_path / "bundle.png").read_bytes()
 
 
@@ -110,7 +110,7 @@ def test_a_folder_of_one_photo(trained_run: Path, tmp_path: Path) -> None:
 
 def test_photos_drawn_together_look_as_if_drawn_alone(trained_run: Path, tmp_path: Path) -> None:
     photos = [photo(tmp_path / f"{i}.png", colour=40 + 30 * i) for i in range(3)]
-    words = ["--run", str(trained_run), "--sampler", "ddpm", "--steps", "3"]
+    words = ["--run", str(trained_run), "--sampler", "ddpm", "--steps", "6"]
     main([*words, "--input", *map(str, photos), "--output", str(tmp_path / "out"), "--batch-size", "2"])
     for source in photos:
         main([*words, "--input", str(source), "--output", str(tmp_path / "alone.png")])

@@ -26,6 +26,7 @@ from jax_impl.training.checkpoint import DAMAGED, list_checkpoints
 from jax_impl.training.optim import learning_rate
 from jax_impl.training.report import METRICS_LOG, PLOT, read_log
 from jax_impl.training.state import to_arrays
+from tests.end_to_end.test_whole_path import SMALL
 
 SmallConfig = Callable[..., Config]
 
@@ -351,11 +352,8 @@ def test_a_finished_run_says_so_and_goes_on_where_more_epochs_are_asked_for(
 def test_a_dry_run_says_what_the_run_would_take_and_writes_nothing(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    # As in the test of the import rules, which has compiled it, or will not have to.
-    words = ["tiny", "--data.size", "16", "--data.repeats", "1", "--data.synthetic-pairs", "4"]
-    words += ["--data.synthetic-val-pairs", "1", "--model.patch", "4", "--model.width", "8", "--model.groups", "4"]
-    words += ["--model.multipliers", "1", "--model.blocks", "1"]
-    words += ["--train.epochs", "1", "--train.batch-size", "2", "--train.sample-steps", "1"]
+    # As in tests/end_to_end/test_bare_host.py, which has compiled it, or will not have to.
+    words = ["tiny", *SMALL, "--data.synthetic-pairs", "8", "--data.synthetic-val-pairs", "2"]
     main([*words, "--output-dir", str(tmp_path / "run"), "--dry-run"])
     parameters, memory, step, run = capsys.readouterr().out.splitlines()[-4:]
     assert int(parameters.split()[1].replace(",", "")) > 1000

@@ -107,11 +107,12 @@ def test_a_loss_spike_is_skipped_bit_for_bit_and_counted_apart(setup: Setup) -> 
 )
 def test_counters_follow_the_losses(setup: Setup, losses: list[float], factor: float, before: int) -> None:
     zero = np.zeros((), np.int32)
+    check = jax.jit(check_step, static_argnums=0)  # Else each operation starts a program, thousands of times.
     state = replace(setup.state, step=np.int32(before), guard=Guard(zero, zero, zero, np.float32(before > 0)))
     mean, taken, in_a_row, non_finite, spikes = float(before > 0), before, 0, 0, 0
     for loss in losses:
         metrics = {"loss": jnp.float32(loss), "grad_norm": jnp.float32(1.0)}
-        guard, _ = check_step(OptimConfig(spike_factor=factor), state, metrics, {})
+        guard, _ = check(OptimConfig(spike_factor=factor), state, metrics, {})
         state = replace(state, step=state.step + 1, guard=guard)
         finite = np.isfinite(loss)
         spike = bool(finite and factor and taken >= MEMORY and loss > factor * mean)
