@@ -2,7 +2,7 @@
 
     python -m jax_impl.train quick --data.synthetic-pairs 4096 --data.repeats 1 --data.augment.crop 0 \
         --data.augment.jitter-probability 0.8 --data.augment.brightness 0.2 --data.augment.contrast 0.2 \
-        --data.augment.saturation 0.2 --data.augment.hue 0.03 --optim.ema-decay 0.999 --train.epochs 9 \
+        --data.augment.saturation 0.2 --data.augment.hue 0.03 --optim.ema-decay 0.999 --train.epochs 5 \
         --output-dir runs/pretrained
     python -m tests.figures.pretrained runs/pretrained
 
