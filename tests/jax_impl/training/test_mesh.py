@@ -28,10 +28,9 @@ def test_any_number_of_devices_and_of_parts_computes_what_one_does(root: Path, w
     for name, distance in found["distances"].items():
         assert distance <= 1e-9, name
     # Memory of a device falls by what the others have taken over, of the state and of the positions in a batch of 8.
-    whole: dict[str, int] = {}
     for name, size in found["sizes"].items():
         model, devices, fsdp, _ = name.replace("(", "").replace(")", "").replace(",", "").split()
-        all_of_it, divided = whole.setdefault(model, size), found["divided"][model]  # The first case is one device.
+        all_of_it, divided = found["sizes"][f"{model} (1, 1, 1)"], found["divided"][model]
         saved = divided * (int(fsdp) - 1) // int(fsdp) + 8 * 4 * (int(devices) - 1) // int(devices)
         assert (all_of_it - size, divided > 0.7 * all_of_it) == (saved, True), name
     # A checkpoint of four devices comes back on one and on eight, to the bit.
