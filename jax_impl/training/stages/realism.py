@@ -53,7 +53,7 @@ class RealismStage:
 
     def __init__(self, own: RealismStageConfig, config: Config, betas: tuple[float, float] = BETAS) -> None:
         self._betas = betas
-        # Steps that are all of one length suit no opponent: betas are those of an adversarial game.
+        # Muon has not been tried against a discriminator; these betas are those of an adversarial game.
         optim = replace(config.optim, optimizer="adamw", learning_rate=own.learning_rate)
         optim = replace(optim, ema_decay=own.ema_decay, more_ema_decays=())
         self.own, self.terms, self.adversary = own, own.terms(config), own.adversary()
