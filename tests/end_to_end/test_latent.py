@@ -6,6 +6,7 @@ import itertools
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import onnx
 import onnxruntime
@@ -65,6 +66,9 @@ def test_windows_lie_on_states_and_agree_with_jax(folders: tuple[Path, Path]) ->
     network = jax.jit(lambda *given: problem.network.apply(params, stats, *given)[0])
     assert model.size == 16 and len(plan) == 2 and model.clamp is None
 
+    def encoded(picture: np.ndarray) -> np.ndarray:
+        return np.asarray(codec.encode(jnp.asarray(picture)))
+
     def windowed(x: np.ndarray, cond: np.ndarray, t: np.ndarray) -> np.ndarray:
         """Windows of 4 x 4 states, each 2 from the next; sin^2 of the place in each says how much it counts."""
         total, counts = np.zeros_like(x), np.zeros(x.shape, np.float32)
@@ -76,7 +80,7 @@ def test_windows_lie_on_states_and_agree_with_jax(folders: tuple[Path, Path]) ->
         return total / counts
 
     def drawn(size: int, small: np.ndarray | None) -> np.ndarray:
-        cond = np.asarray(codec.encode(to_float(working(photo, size, "crop", 8))[None]))
+        cond = encoded(to_float(working(photo, size, "crop", 8))[None])
         x = start_noise(3, cond.shape)
         for i, t in enumerate(plan.t):
             at = np.full(1, t, np.int32)
@@ -85,7 +89,7 @@ def test_windows_lie_on_states_and_agree_with_jax(folders: tuple[Path, Path]) ->
             if small is not None:
                 picture = np.asarray(codec.decode(x0.astype(np.float32)))
                 change = resized(small - resized(picture[0], *small.shape[:2]), *picture.shape[1:3])
-                x0 = x0 + np.asarray(codec.encode(picture + change)) - np.asarray(codec.encode(picture))
+                x0 = x0 + encoded(picture + change) - encoded(picture)
             x = (plan.next_from_x[i] * x + plan.next_from_x0[i] * x0).astype(np.float32)
         return np.asarray(codec.decode(x))
 
