@@ -30,8 +30,9 @@ def test_each_piece_is_done_once_by_what_its_own_thread_began(pieces: int, most:
 
 
 def test_threads_work_at_the_same_time() -> None:
-    together = threading.Barrier(3)
-    share(range(3), lambda: lambda _: (together.wait(LONG), None)[1], 3)
+    together, places = threading.Barrier(3), list[int]()
+    share(range(3), lambda: lambda _: places.append(together.wait(LONG)), 3)
+    assert sorted(places) == [0, 1, 2]
 
 
 @pytest.mark.parametrize("where", ["begin", "piece"])

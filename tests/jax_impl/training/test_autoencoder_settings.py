@@ -49,10 +49,12 @@ def test_terms_without_a_meaning_are_refused(config: Config, term: LossConfig, m
 
 def test_every_other_term_has_a_meaning(config: Config) -> None:
     usable = [term for name, term in LOSSES.items() if name not in ("anchor", "clip", "lpips")]
-    own = AutoencoderStageConfig(losses=tuple(term() for term in usable))  # type: ignore[call-arg]
-    dataclasses.replace(config, stages=(own, config.stages[1]))
-    for term in (LpipsConfig(file="x", weighting="uniform", size=32), ClipConfig(file="x", weighting="uniform")):
-        dataclasses.replace(config, stages=(AutoencoderStageConfig(losses=(term,)), config.stages[1]))
+    losses = [tuple(term() for term in usable)]  # type: ignore[call-arg]
+    losses += [(LpipsConfig(file="x", weighting="uniform", size=32),), (ClipConfig(file="x", weighting="uniform"),)]
+    for terms in losses:
+        own = AutoencoderStageConfig(losses=terms)
+        made = dataclasses.replace(config, stages=(own, config.stages[1]))
+        assert made.stages[0].inside(made).stages[0].terms(made) == list(terms)
 
 
 def test_stages_that_do_not_go_together_are_refused(config: Config) -> None:
