@@ -6,7 +6,6 @@ milliseconds are this machine's.
 
 from __future__ import annotations
 
-import os
 import statistics
 import tempfile
 import time
@@ -26,6 +25,7 @@ from export.edge.model.layout import variants
 from export.edge.model.variants import REFERENCE
 from export.edge.pictures.files import SAVE_OPTIONS, save_picture
 from export.edge.progress import Progress
+from export.edge.threads import processors
 from export.edge.timing import Child, Entrant, GoneError, take_turns
 from export.probes import paint_probe
 from export.scoring import STEPS, steps_of
@@ -62,7 +62,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         "--threads",
         type=int,
         nargs="+",
-        default=[1, os.cpu_count() or 1],
+        default=[1, processors()],
         help="processor threads, one measurement for each number (default: 1 and all)",
     )
     parser.add_argument(

@@ -6,7 +6,6 @@ The job is {"config": a config tree, "alphas_cumprod": [T numbers], "size", "bat
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -15,6 +14,7 @@ import numpy as np
 import torch
 
 from export.edge.errors import run
+from export.edge.threads import processors
 from export.edge.timing import serve
 from torch_ref.trainer import Drawn, Metrics, Trainer
 from torch_ref.weights import build_model
@@ -34,7 +34,7 @@ class Race:
 
     def __init__(self, job: Mapping[str, Any]) -> None:
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        cores = processors()
         torch.set_num_threads(cores)
         name = torch.cuda.get_device_name() if self.device.type == "cuda" else f"CPU, {cores} threads"
         # As XLA does: convolutions chosen by timing, products of float32 in TF32.

@@ -8,7 +8,6 @@ alone, and each device gets its part of that.
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from export.edge.errors import UserError
+from export.edge.threads import processors
 from jax_impl.config.tree import Config
 from jax_impl.data.batches import batch_indices
 from jax_impl.data.loader import LazyPairs, Pairs, tolerant
@@ -164,7 +164,7 @@ class Batches:
 
 def source_threads(wanted: int) -> int:
     """Threads that read: those asked for, or for 0 one per core, at most 16."""
-    return wanted or min(os.cpu_count() or 1, _MOST_THREADS)
+    return wanted or min(processors(), _MOST_THREADS)
 
 
 def _library() -> Any:
